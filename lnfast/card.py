@@ -1,0 +1,221 @@
+"""The model is data: a folder with ``model.onnx``, ``card.json`` and ``probe.npz``.
+
+The card says everything that the runtime must know of a model and nothing else decides it: the input grid, how
+intensities are normalised, at which probability a voxel is node, which b-values are wanted. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnfast.errors import ModelError
+
+CARD_SCHEMA = "lnfast.card/1"
+SHIPPED_MODELS = Path(__file__).parent / "models"
+_FILES = ("model.onnx", "probe.npz")
+_CARD_BYTES_AT_MOST = 1 << 20
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What ``card.json`` says, validated.
+
+    Attributes:
+        name, version, trained_on: for people and for the report.
+        input_name, output_name: the graph's one input and one output.
+        shape_zyx: voxels of the network's input and output.
+        orientation: direction of growing index for (x, y, z), as in `lnfast.geometry.Volume.oriented`.
+        clip_percentiles: of the whole study, clipped before the z-score.
+        b_targets, b_range: b-values wanted and accepted, s/mm2.
+        in_plane_mm, through_plane_mm: fields of view seen in training (low, high); outside them the report warns.
+        threshold: probability above which a voxel is node.
+        sha256: of ``model.onnx`` and ``probe.npz`` by file name.
+    """
+
+    name: str
+    version: str
+    trained_on: str
+    input_name: str
+    output_name: str
+    shape_zyx: tuple[int, int, int]
+    orientation: str
+    clip_percentiles: tuple[float, float]
+    b_targets: tuple[float, ...]
+    b_range: tuple[float, float]
+    in_plane_mm: tuple[float, float]
+    through_plane_mm: tuple[float, float]
+    threshold: float
+    sha256: dict[str, str]
+
+    @property
+    def level(self) -> float:
+        """The threshold as a logit."""
+        return math.log(self.threshold / (1.0 - self.threshold))
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Read a card.
+
+        Raises:
+            ModelError: ``bad-card`` naming the entry that is missing or wrong.
+        """
+        try:
+            card = json.loads(text)
+            if card["schema"] != CARD_SCHEMA:
+                raise ModelError("bad-card", f"got a card of schema {card['schema']!r}, wanted {CARD_SCHEMA!r}")
+            return cls._from_dict(card)
+        except KeyError as error:
+            raise ModelError("bad-card", f"card.json lacks the entry {error}") from error
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ModelError("bad-card", f"card.json cannot be used: {error}") from error
+
+    @classmethod
+    def _from_dict(cls, card: dict[str, Any]) -> ModelCard:
+        source, target = card["input"], card["output"]
+        if source["normalization"] != "zscore":
+            raise ValueError(f"normalization is {source['normalization']!r}, wanted 'zscore'")
+        if card["rules"]["connectivity"] != 26:
+            raise ValueError(f"connectivity is {card['rules']['connectivity']!r}, wanted 26")
+        made = cls(
+            name=str(card["name"]),
+            version=str(card["version"]),
+            trained_on=str(card["trained_on"]),
+            input_name=str(source["name"]),
+            output_name=str(target["name"]),
+            shape_zyx=_three(source["shape_zyx"]),
+            orientation=str(source["orientation"]),
+            clip_percentiles=_rising(source["clip_percentiles"], 0.0, 100.0),
+            b_targets=tuple(float(b) for b in source["b_targets"]),
+            b_range=_rising(source["b_range"], 0.0, 10_000.0),
+            in_plane_mm=_rising(source["field_of_view_mm"]["in_plane"], 0.0, 2_000.0),
+            through_plane_mm=_rising(source["field_of_view_mm"]["through_plane"], 0.0, 2_000.0),
+            threshold=float(target["threshold"]),
+            sha256={name: str(card["files"][name]["sha256"]) for name in _FILES},
+        )
+        if not 0.0 < made.threshold < 1.0:
+            raise ValueError(f"threshold is {made.threshold}, wanted a probability between 0 and 1")
+        if sorted(made.orientation.translate(str.maketrans("LPI", "RAS"))) != ["A", "R", "S"]:
+            raise ValueError(f"orientation is {made.orientation!r}, wanted one letter of each of R/L, A/P, S/I")
+        if not made.b_targets:
+            raise ValueError("b_targets is empty")
+        return made
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A study whose FP32 answer travels with the model.
+
+    Attributes:
+        array: ``(z, y, x)`` integers.
+        affine: (4, 4) index ``(x, y, z, 1)`` to RAS+ mm.
+        mask: ``(z, y, x)`` uint8, what the FP32 reference calls node on the native grid.
+    """
+
+    array: NDArray[Any]
+    affine: NDArray[np.float64]
+    mask: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model folder whose card was read; files are checked against the card when they are first used."""
+
+    folder: Path
+    card: ModelCard
+
+    @property
+    def sha256(self) -> str:
+        """Of ``model.onnx``, as the card says and `onnx_bytes` proves."""
+        return self.card.sha256["model.onnx"]
+
+    @cached_property
+    def onnx_bytes(self) -> bytes:
+        """The network, its hash proven.
+
+        Raises:
+            ModelError: ``model-damaged`` when the file is not the one that the card names.
+        """
+        return self._proven("model.onnx")
+
+    @cached_property
+    def probe(self) -> Probe:
+        """The probe, its hash proven.
+
+        Raises:
+            ModelError: ``model-damaged`` when the file is not the one that the card names or cannot be used.
+        """
+        from io import BytesIO
+
+        try:
+            with np.load(BytesIO(self._proven("probe.npz")), allow_pickle=False) as stored:
+                probe = Probe(stored["array"], stored["affine"].astype(np.float64), stored["mask"])
+        except (KeyError, ValueError, OSError) as error:
+            raise ModelError("model-damaged", f"probe.npz of model {self.card.name} cannot be read: {error}") from error
+        if probe.mask.shape != probe.array.shape or not probe.mask.any():
+            raise ModelError("model-damaged", f"probe.npz of model {self.card.name} proves nothing: its mask is blank")
+        return probe
+
+    def _proven(self, name: str) -> bytes:
+        try:
+            content = (self.folder / name).read_bytes()
+        except OSError as error:
+            raise ModelError("model-incomplete", f"model {self.card.name} lacks {name}: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != self.card.sha256[name]:
+            raise ModelError(
+                "model-damaged",
+                f"{name} of model {self.card.name} is not the file that card.json names (sha256 differs); "
+                "install or export the model again",
+            )
+        return content
+
+
+def load_model(model: str | Path) -> Model:
+    """Find a model by shipped name or by folder and read its card.
+
+    Raises:
+        ModelError: ``unknown-model``, ``model-incomplete`` or ``bad-card``.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        folder = SHIPPED_MODELS / str(model)
+        if str(model) not in shipped_models():
+            known = ", ".join(shipped_models()) or "none"
+            raise ModelError("unknown-model", f"got model {str(model)!r}, wanted a model folder or one of: {known}")
+    path = folder / "card.json"
+    try:
+        if path.stat().st_size > _CARD_BYTES_AT_MOST:
+            raise ModelError("bad-card", f"{path.name} is larger than {_CARD_BYTES_AT_MOST} bytes")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ModelError("model-incomplete", f"{folder.name} has no readable card.json: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ModelError("bad-card", "card.json is not UTF-8 text") from error
+    return Model(folder, ModelCard.from_json(text))
+
+
+def shipped_models() -> tuple[str, ...]:
+    """Names of the models inside the package, sorted."""
+    return tuple(sorted(path.parent.name for path in SHIPPED_MODELS.glob("*/card.json")))
+
+
+def _three(values: Any) -> tuple[int, int, int]:
+    z, y, x = (int(value) for value in values)
+    if min(z, y, x) < 1:
+        raise ValueError(f"shape_zyx is {values}, wanted three positive numbers")
+    return z, y, x
+
+
+def _rising(values: Any, low: float, high: float) -> tuple[float, float]:
+    first, second = (float(value) for value in values)
+    if not low <= first < second <= high:
+        raise ValueError(f"got {values}, wanted two rising numbers from {low:g} to {high:g}")
+    return first, second
