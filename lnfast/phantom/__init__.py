@@ -1,0 +1,114 @@
+"""A digital pelvis: a DWI study whose lymph nodes are exactly known.
+
+    protocol   where the voxels lie              anatomy   organs, bones, vessels, bowel, mimics
+    shapes     implicit bodies, partial volume   nodes     lymph nodes, their voxels, the stage
+    canvas     atlas coordinates, painting       physics   tissue signal, coil, blur, noise
+
+It is for demonstration, tests, training and benchmarks. It is no patient, and a model trained on it has proved nothing
+about patients.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnfast.errors import UsageError
+from lnfast.geometry import Volume
+from lnfast.phantom.anatomy import Patient
+from lnfast.phantom.canvas import Canvas, Frame
+from lnfast.phantom.nodes import NodeField, PhantomNode
+from lnfast.phantom.physics import acquire, signal
+from lnfast.phantom.protocol import SCANNERS, Protocol, sample_grid
+
+__all__ = ["SCANNERS", "Phantom", "PhantomNode", "Protocol", "make_phantom"]
+
+SHARE_N1 = 37 / 77  # of the paper's hold-out patients
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """One digital patient.
+
+    Attributes:
+        volume: int16 magnitude at the protocol's b-value, C-contiguous (z, y, x).
+        labels: (z, y, x) uint16; a node's label where at least half of the voxel lies in the node, else 0. Each node
+            is one 26-connected component, and labels run in raster order of first voxels.
+        nodes: ``nodes[i].label == i + 1``.
+        protocol: what it was scanned with.
+        seed: what it was made from.
+        stage_asked: "n0", "n1" or "any".
+    """
+
+    volume: Volume
+    labels: NDArray[np.uint16]
+    nodes: tuple[PhantomNode, ...]
+    protocol: Protocol
+    seed: int
+    stage_asked: str
+
+
+def make_phantom(
+    seed: int,
+    scanner: str = "ingenia",
+    stage: Literal["n0", "n1", "any"] = "any",
+    *,
+    protocol: Protocol | None = None,
+) -> Phantom:
+    """Make a digital patient and scan it.
+
+    The same arguments give the same bytes on the same numpy and processor family (elementary functions may differ in
+    the last bit between them).
+
+    Args:
+        seed: not negative.
+        scanner: a key of `SCANNERS`; ignored when ``protocol`` is given.
+        stage: what the size rule says of the truth mask. "any" is N1 for 37 patients of 77.
+        protocol: a scan of your own, for instance the small field of a prostate study.
+
+    Raises:
+        UsageError: ``unknown-scanner``, ``unknown-stage``, ``bad-seed``; ``no-room`` when a field of view is too
+            small to hold a suspicious node.
+    """
+    if protocol is None and scanner not in SCANNERS:
+        raise UsageError("unknown-scanner", f"got scanner {scanner!r}, wanted one of {', '.join(sorted(SCANNERS))}")
+    if stage not in ("n0", "n1", "any"):
+        raise UsageError("unknown-stage", f"got stage {stage!r}, wanted n0, n1 or any")
+    if seed < 0:
+        raise UsageError("bad-seed", f"got seed {seed}, wanted a number that is not negative")
+    scan = SCANNERS[scanner] if protocol is None else protocol
+    mixed = np.random.SeedSequence([seed, zlib.crc32(f"{scan}/{stage}".encode())])
+    rng = np.random.Generator(np.random.PCG64(mixed))
+    wanted = stage if stage != "any" else ("n1" if rng.random() < SHARE_N1 else "n0")
+
+    frame = Frame(rng, rng.normal(0, 15, 3))
+    canvas = Canvas(sample_grid(scan, _centre(scan, frame, rng), float(np.deg2rad(rng.uniform(0, 20)))), frame)
+    patient = Patient(canvas, scan, rng)
+    patient.paint()
+    field = NodeField(canvas, rng)
+    if not field.populate(wanted):
+        raise UsageError("no-room", f"protocol {scan.name!r} (seed {seed}): no suspicious node fits in its field of view")
+    labels, nodes = field.finish()
+    patient.texture()
+    _paint_nodes(nodes, canvas, scan, rng)
+    array = acquire(canvas.signal, patient.gain(), patient.muscle, rng)
+    return Phantom(Volume(array, canvas.grid), labels, nodes, scan, seed, stage)
+
+
+def _centre(scan: Protocol, frame: Frame, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Where the middle of the field lies: mid-pelvis for a staging scan, the prostate for a thin stack."""
+    height = 22.0 if scan.slices * scan.slice_mm > 110 else -4.0
+    return frame.to_ras(np.array((0.0, -4.0, height)) + rng.normal(0, (6.0, 6.0, 7.0)))
+
+
+def _paint_nodes(nodes: tuple[PhantomNode, ...], canvas: Canvas, scan: Protocol, rng: np.random.Generator) -> None:
+    """Nodes share a patient's brightness, each with its own, and some with a dark fatty hilum."""
+    usual = signal("node", scan, rng)
+    for node in nodes:
+        value = np.float32(usual * rng.lognormal(0.0, 0.18))
+        box, part = canvas.part_of(node.shape)
+        canvas.signal[box] += part * (value - canvas.signal[box])
