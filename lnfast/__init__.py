@@ -1,0 +1,58 @@
+"""lnfast: pelvic lymph nodes on diffusion-weighted MR, found, outlined, measured and staged at the scanner's side.
+
+    with lnfast.Engine() as engine:
+        result = engine.run("dwi.nii.gz")
+        print(result.n_stage, [node.short_axis_mm for node in result.nodes])
+        result.write("out/")
+
+For research use only. Importing this package is instant: a name brings its module when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lnfast.engine import Engine, Result, StudyFailure
+    from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, StudyError, UsageError
+    from lnfast.geometry import Grid, Volume
+    from lnfast.measure import LymphNode, Rules
+
+__all__ = [
+    "BackendError",
+    "Engine",
+    "EngineError",
+    "Grid",
+    "LnfastError",
+    "LymphNode",
+    "ModelError",
+    "Result",
+    "Rules",
+    "StudyError",
+    "StudyFailure",
+    "UsageError",
+    "Volume",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "errors": ("BackendError", "EngineError", "LnfastError", "ModelError", "StudyError", "UsageError"),
+    "geometry": ("Grid", "Volume"),
+    "measure": ("LymphNode", "Rules"),
+    "engine": ("Engine", "Result", "StudyFailure"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(f"lnfast.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'lnfast' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

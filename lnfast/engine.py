@@ -1,0 +1,295 @@
+"""The engine: a model, loaded once and proven, that turns studies into measured nodes.
+
+    read -> preprocess -> infer -> postprocess -> measure -> report -> write
+
+This is the only module that composes the stages. Each works on what the one before it left; the two big arrays, the
+network's input and output, belong to the runtime and are written once and read once for each study.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lnfast.backends import Backend, BackendInfo, Candidate, candidates, open_backend
+from lnfast.card import Model, load_model
+from lnfast.errors import EngineError, StudyError, UsageError
+from lnfast.geometry import Volume
+from lnfast.measure import LymphNode, Rules, measure_nodes
+from lnfast.postprocess import segment
+from lnfast.preprocess import write_input
+from lnfast.report import EngineFacts, Report, make_report, write_study_folder
+from lnfast.selftest import SelfTest, prove
+from lnfast.study import Study, read_study, study_from_array, study_name
+
+# Studies read ahead of the network by run_many: one is read while one is inferred. More would hold more memory and
+# gain nothing, since reading is faster than the network.
+READ_AHEAD = 2
+
+StudyInput = str | Path | Volume | tuple[ArrayLike, ArrayLike]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What the engine says of one study.
+
+    Attributes:
+        study: what was read; its ``name`` names the folder that `write` makes.
+        nodes: measured nodes in order of their id.
+        labels: ``(z, y, x)`` uint16 on the native grid, value = node id.
+        report: everything that is written, as `lnfast.report.Report`.
+    """
+
+    study: Study
+    nodes: tuple[LymphNode, ...]
+    labels: Volume
+    report: Report
+
+    @property
+    def n_stage(self) -> str:
+        """``"N0"`` or ``"N1"`` by the chosen short-axis rule."""
+        return self.report.n_stage
+
+    @property
+    def timings_ms(self) -> dict[str, float]:
+        """Wall-clock milliseconds by stage; ``write`` is 0 until the result is written."""
+        return dict(self.report.timings_ms)
+
+    @property
+    def warnings(self) -> tuple[Any, ...]:
+        """What the reader of the numbers must know, as ``(code, message)`` records."""
+        return self.report.warnings
+
+    def write(self, out: str | Path, *, name: str | None = None) -> Path:
+        """Write ``out/<study name>/`` with report.json, report.txt and labels.nii.gz: whole or not at all.
+
+        Args:
+            out: folder of study folders, made where it is missing.
+            name: another name for the study folder.
+
+        Returns:
+            The study folder.
+
+        Raises:
+            OSError: what the disk said; nothing is left behind.
+        """
+        return write_study_folder(self.report, self.labels, Path(out), name or self.study.name)
+
+
+@dataclass(frozen=True)
+class StudyFailure:
+    """A study that `Engine.run_many` could not serve, in its place among the results."""
+
+    source: str
+    error: StudyError
+
+
+class Engine:
+    """A resident engine. Loading proves it on the model's probe; then it serves any number of studies.
+
+    Safe from many threads: they take turns at the network, whose buffers exist once. Use as a context manager, or call
+    `close`.
+
+    Args:
+        model: shipped name or model folder.
+        backend: ``auto``, ``openvino``, ``onnxruntime`` or ``tensorrt``. What is named is used or is an error.
+        device: ``auto``, ``cpu`` or ``cuda:N``.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+        rules: which short axis decides and at how many millimetres.
+        threads: for the network and the kernels; 0 takes one per core.
+
+    Raises:
+        ModelError: the model folder is refused.
+        EngineError: no engine proved itself on the probe.
+        BackendError: a backend or device is not available here.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "pelvic-ln-edge",
+        backend: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        *,
+        rules: Rules | None = None,
+        threads: int = 0,
+    ) -> None:
+        self.rules = rules or Rules()
+        self.model: Model = load_model(model)
+        self._threads = threads
+        self._lock = threading.Lock()
+        options = candidates(backend, device, precision)
+        self._backend: Backend | None
+        self._backend, self.self_test, self.choice = _first_proven(self.model, options, threads)
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the runtime's memory back; a second call does nothing."""
+        with self._lock:
+            if self._backend is not None:
+                self._backend.close()
+                self._backend = None
+
+    @property
+    def info(self) -> BackendInfo:
+        """Which runtime, device and precision serve, as the runtime itself says."""
+        return self._open().info
+
+    def read(self, study: StudyInput) -> Study:
+        """Read a study as the model's card asks for it.
+
+        Args:
+            study: a path, a `Volume`, or ``(array_zyx, affine)``.
+
+        Raises:
+            StudyError: the study is refused.
+        """
+        card = self.model.card
+        if isinstance(study, (str, Path)):
+            return read_study(study, b_targets=card.b_targets, b_range=card.b_range)
+        if isinstance(study, Volume):
+            return study_from_array(study.array, study.grid.affine)
+        if isinstance(study, tuple) and len(study) == 2:
+            array, affine = study
+            return study_from_array(array, affine)
+        raise UsageError("bad-study", f"got a {type(study).__name__}, wanted a path, a Volume or (array_zyx, affine)")
+
+    def run(self, study: StudyInput) -> Result:
+        """Find and measure the nodes of one study.
+
+        Args:
+            study: a path, a `Volume`, or ``(array_zyx, affine)``.
+
+        Raises:
+            StudyError: the study is refused.
+            EngineError: the network failed or its answer cannot be trusted.
+        """
+        started = perf_counter()
+        read = self.read(study)
+        return self._analyse(read, (perf_counter() - started) * 1e3)
+
+    def run_many(self, studies: Iterable[StudyInput]) -> Iterator[Result | StudyFailure]:
+        """Run studies in order, reading the next ones while the network works on this one.
+
+        A refused study yields a `StudyFailure` in its place. Errors of the engine end the iteration.
+        """
+        waiting = iter(studies)
+        pending: deque[tuple[StudyInput, Future[tuple[Study, float]]]] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="lnfast-read") as reader:
+            try:
+                for study in islice(waiting, READ_AHEAD):
+                    pending.append((study, reader.submit(self._timed_read, study)))
+                while pending:
+                    study, future = pending.popleft()
+                    for upcoming in islice(waiting, 1):
+                        pending.append((upcoming, reader.submit(self._timed_read, upcoming)))
+                    try:
+                        yield self._analyse(*future.result())
+                    except StudyError as error:
+                        yield StudyFailure(str(study) if isinstance(study, (str, Path)) else "array", error)
+            finally:
+                for _, future in pending:
+                    future.cancel()
+
+    def _timed_read(self, study: StudyInput) -> tuple[Study, float]:
+        started = perf_counter()
+        read = self.read(study)
+        return read, (perf_counter() - started) * 1e3
+
+    def _analyse(self, study: Study, read_ms: float) -> Result:
+        with self._lock:
+            backend, card = self._open(), self.model.card
+            marks = [perf_counter()]
+            write_input(study.volume, card, backend.input[0, 0], threads=self._threads)
+            marks.append(perf_counter())
+            backend.infer()
+            marks.append(perf_counter())
+            logits: NDArray[np.float32] = backend.output[0, 0]
+            found = segment(logits, study.volume.grid, card, threads=self._threads)
+            marks.append(perf_counter())
+            nodes = measure_nodes(
+                found.labels, found.count, self.rules, orientation=card.orientation, intensity=study, logits=logits
+            )
+            marks.append(perf_counter())
+        stages = ("preprocess", "infer", "postprocess", "measure")
+        timings_ms = {"read": read_ms} | {
+            stage: (after - before) * 1e3 for stage, before, after in zip(stages, marks, marks[1:], strict=False)
+        }
+        report = make_report(study, self.model, self._facts(backend.info), self.rules, nodes, timings_ms)
+        return Result(study, nodes, found.labels, report)
+
+    def _facts(self, info: BackendInfo) -> EngineFacts:
+        return EngineFacts(
+            backend=info.name,
+            backend_version=info.version,
+            device=info.device,
+            precision=info.precision,
+            engine_sha256=self.model.sha256,
+            choice=self.choice,
+        )
+
+    def _open(self) -> Backend:
+        if self._backend is None:
+            raise UsageError("engine-closed", "this engine was closed; make a new one")
+        return self._backend
+
+
+def distinct_names(paths: Iterable[str | Path]) -> list[str]:
+    """A name for each study: its own, with its folder's before it where two would be the same, then a number."""
+    paths = [Path(path) for path in paths]
+    names = [study_name(path) for path in paths]
+    if len(set(names)) < len(names):
+        twice = {name for name in names if names.count(name) > 1}
+        names = [
+            f"{path.absolute().parent.name}_{name}" if name in twice else name
+            for path, name in zip(paths, names, strict=True)
+        ]
+    used: set[str] = set()
+    for index, name in enumerate(names):
+        number = 2
+        while names[index] in used:
+            names[index] = f"{name}_{number}"
+            number += 1
+        used.add(names[index])
+    return names
+
+
+def _first_proven(
+    model: Model, options: tuple[Candidate, ...], threads: int
+) -> tuple[Backend, SelfTest, str]:
+    """Open candidates, fastest first, until one proves itself; what was asked for by name is the only candidate."""
+    refused: list[EngineError] = []
+    for option in options:
+        backend = open_backend(model, option, threads=threads)
+        try:
+            proof = prove(backend, model)
+        except EngineError as error:
+            backend.close()
+            refused.append(error)
+            continue
+        except BaseException:
+            backend.close()
+            raise
+        reasons = [option.reason, *(f"passed over: {error.message}" for error in refused)]
+        return backend, proof, "; ".join(reasons)
+    if len(refused) == 1:
+        raise refused[0]
+    raise EngineError("self-test-failed", "; ".join(error.message for error in refused))

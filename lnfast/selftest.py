@@ -1,0 +1,69 @@
+"""An engine proves itself before it serves: the probe's FP32 answer travels with the model.
+
+A reduced-precision engine that came out blank, or was built for other weights, would call every patient N0. So no
+engine answers before it has found, on the probe, what the FP32 reference found there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lnfast.backends import Backend
+from lnfast.card import Model
+from lnfast.errors import EngineError
+from lnfast.geometry import Grid, Volume
+from lnfast.measure import Rules, measure_nodes, n_stage_by_rule
+from lnfast.postprocess import segment
+from lnfast.preprocess import write_input
+from lnfast_ext import label_components
+
+DICE_AT_LEAST = 0.98
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What the probe showed.
+
+    Attributes:
+        dice: overlap of this engine's native mask with the stored FP32 mask.
+        nodes: nodes found on the probe.
+    """
+
+    dice: float
+    nodes: int
+
+
+def prove(backend: Backend, model: Model) -> SelfTest:
+    """Run the probe and compare with the stored FP32 answer; also warms the engine up.
+
+    Args:
+        backend: opened, its buffers are overwritten.
+        model: whose ``probe.npz`` is the truth.
+
+    Raises:
+        EngineError: ``self-test-failed`` with what differed, ``non-finite-logits``, ``inference-failed``.
+    """
+    probe = model.probe
+    grid = Grid(probe.array.shape, probe.affine)
+    write_input(Volume(probe.array, grid), model.card, backend.input[0, 0])
+    backend.infer()
+    found = segment(backend.output[0, 0], grid, model.card)
+    engine = f"{backend.info.name} {backend.info.precision} on {backend.info.device}"
+    mask = found.labels.array > 0
+    if not mask.any():
+        raise EngineError("self-test-failed", f"{engine} finds nothing on the probe, where FP32 finds nodes")
+    dice = 2.0 * np.count_nonzero(mask & (probe.mask > 0)) / (np.count_nonzero(mask) + np.count_nonzero(probe.mask))
+    if dice < DICE_AT_LEAST:
+        raise EngineError(
+            "self-test-failed", f"{engine} has Dice {dice:.4f} with FP32 on the probe, wanted {DICE_AT_LEAST} or more"
+        )
+    rules = Rules()
+    truth_labels, truth_count = label_components(probe.mask)
+    truth = measure_nodes(Volume(truth_labels, grid), truth_count, rules)
+    nodes = measure_nodes(found.labels, found.count, rules)
+    wanted, got = n_stage_by_rule(truth, rules), n_stage_by_rule(nodes, rules)
+    if got != wanted:
+        raise EngineError("self-test-failed", f"{engine} stages the probe as {got}, FP32 as {wanted}")
+    return SelfTest(float(dice), found.count)
