@@ -1,0 +1,151 @@
+"""The model folder: what is missing, wrong or damaged is named, and nothing is unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lnfast.card import ModelCard, load_model, shipped_models
+from lnfast.errors import ModelError
+
+
+def card_entries() -> dict[str, Any]:
+    return {
+        "schema": "lnfast.card/1",
+        "name": "tiny",
+        "version": "1",
+        "trained_on": "nothing",
+        "input": {
+            "name": "dwi",
+            "shape_zyx": [8, 16, 16],
+            "orientation": "LPS",
+            "clip_percentiles": [0.5, 99.9],
+            "normalization": "zscore",
+            "b_targets": [800, 1000],
+            "b_range": [500, 1500],
+            "field_of_view_mm": {"in_plane": [150, 420], "through_plane": [50, 210]},
+        },
+        "output": {"name": "logits", "threshold": 0.25},
+        "rules": {"connectivity": 26, "suspicious_mm": 8.0},
+        "files": {"model.onnx": {"sha256": "0" * 64}, "probe.npz": {"sha256": "0" * 64}},
+    }
+
+
+def write_folder(folder: Path, *, mask: np.ndarray | None = None, network: bytes = b"network") -> Path:
+    buffer = BytesIO()
+    mask = np.ones((2, 3, 4), np.uint8) if mask is None else mask
+    np.savez(buffer, array=np.zeros((2, 3, 4), np.int16), affine=np.eye(4), mask=mask)
+    entries = card_entries()
+    for name, content in (("model.onnx", network), ("probe.npz", buffer.getvalue())):
+        (folder / name).write_bytes(content)
+        entries["files"][name]["sha256"] = hashlib.sha256(content).hexdigest()
+    (folder / "card.json").write_text(json.dumps(entries))
+    return folder
+
+
+def test_a_card_is_read() -> None:
+    card = ModelCard.from_json(json.dumps(card_entries()))
+    assert card.shape_zyx == (8, 16, 16)
+    assert card.level == pytest.approx(math.log(0.25 / 0.75))
+    assert card.b_range == (500.0, 1500.0)
+
+
+WRONG = {
+    "schema": lambda card: card.update(schema="lnfast.card/9"),
+    "no input": lambda card: card.pop("input"),
+    "normalization": lambda card: card["input"].update(normalization="minmax"),
+    "connectivity": lambda card: card["rules"].update(connectivity=6),
+    "shape of two": lambda card: card["input"].update(shape_zyx=[8, 16]),
+    "empty shape": lambda card: card["input"].update(shape_zyx=[8, 16, 0]),
+    "orientation": lambda card: card["input"].update(orientation="LPP"),
+    "percentiles": lambda card: card["input"].update(clip_percentiles=[99.9, 0.5]),
+    "threshold": lambda card: card["output"].update(threshold=1.0),
+    "no b-values": lambda card: card["input"].update(b_targets=[]),
+    "no hash": lambda card: card["files"].pop("probe.npz"),
+    "text for a number": lambda card: card["output"].update(threshold="high"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_card_is_refused(name: str) -> None:
+    card = card_entries()
+    WRONG[name](card)
+    with pytest.raises(ModelError) as refusal:
+        ModelCard.from_json(json.dumps(card))
+    assert refusal.value.code == "bad-card"
+    assert refusal.value.exit_code == 4
+    assert "\n" not in refusal.value.message
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "null", "3"])
+def test_what_is_no_card_is_refused(text: str) -> None:
+    with pytest.raises(ModelError) as refusal:
+        ModelCard.from_json(text)
+    assert refusal.value.code == "bad-card"
+
+
+def test_files_are_proven_against_the_card(tmp_path: Path) -> None:
+    model = load_model(write_folder(tmp_path))
+    assert model.onnx_bytes == b"network"
+    assert model.probe.mask.shape == (2, 3, 4)
+    assert model.sha256 == hashlib.sha256(b"network").hexdigest()
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "probe.npz"])
+def test_one_changed_bit_is_refused(tmp_path: Path, name: str) -> None:
+    path = write_folder(tmp_path) / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    model = load_model(tmp_path)
+    with pytest.raises(ModelError) as refusal:
+        _ = model.onnx_bytes, model.probe
+    assert refusal.value.code == "model-damaged"
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "probe.npz", "card.json"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    (write_folder(tmp_path) / name).unlink()
+    with pytest.raises(ModelError, match=name) as refusal:
+        model = load_model(tmp_path)
+        _ = model.onnx_bytes, model.probe
+    assert refusal.value.code == "model-incomplete"
+
+
+@pytest.mark.parametrize("mask", [np.zeros((2, 3, 4), np.uint8), np.ones((2, 3, 5), np.uint8)])
+def test_a_probe_that_proves_nothing_is_refused(tmp_path: Path, mask: np.ndarray) -> None:
+    model = load_model(write_folder(tmp_path, mask=mask))
+    with pytest.raises(ModelError) as refusal:
+        _ = model.probe
+    assert refusal.value.code == "model-damaged"
+
+
+def test_a_pickled_probe_is_never_loaded(tmp_path: Path) -> None:
+    model = load_model(write_folder(tmp_path, mask=np.array([{"a": 1}], dtype=object)))
+    with pytest.raises(ModelError) as refusal:
+        _ = model.probe
+    assert refusal.value.code == "model-damaged"
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "../models/pelvic-ln-edge/../nothing", ""])
+def test_an_unknown_model_is_refused_and_the_known_ones_are_named(name: str, tmp_path: Path) -> None:
+    if name == "":
+        name = str(tmp_path / "absent")
+    with pytest.raises(ModelError, match="pelvic-ln-edge") as refusal:
+        load_model(name)
+    assert refusal.value.code == "unknown-model"
+
+
+def test_the_shipped_model_is_whole() -> None:
+    assert shipped_models() == ("pelvic-ln-edge",)
+    model = load_model("pelvic-ln-edge")
+    assert model.card.shape_zyx == (64, 256, 256)
+    assert len(model.onnx_bytes) > 1_000_000
+    assert model.probe.mask.any()
