@@ -1,8 +1,9 @@
 """A digital pelvis: a DWI study whose lymph nodes are exactly known.
 
-    protocol   where the voxels lie              anatomy   organs, bones, vessels, bowel, mimics
-    shapes     implicit bodies, partial volume   nodes     lymph nodes, their voxels, the stage
-    canvas     atlas coordinates, painting       physics   tissue signal, coil, blur, noise
+    protocol   where the voxels lie              anatomy   trunk, muscles, bones, vessels, nerves
+    shapes     implicit bodies, partial volume   organs    bladder, prostate, bowel, mimics of nodes
+    canvas     atlas coordinates, painting       nodes     lymph nodes, their voxels, the stage
+    pen        ellipsoids, tubes, gut            physics   tissue signal, coil, blur, noise
 
 It is for demonstration, tests, training and benchmarks. It is no patient, and a model trained on it has proved nothing
 about patients.
@@ -19,11 +20,13 @@ from numpy.typing import NDArray
 
 from lnfast.errors import UsageError
 from lnfast.geometry import Volume
-from lnfast.phantom.anatomy import Patient
+from lnfast.phantom import anatomy, organs
 from lnfast.phantom.canvas import Canvas, Frame
 from lnfast.phantom.nodes import NodeField, PhantomNode
+from lnfast.phantom.pen import Pen
 from lnfast.phantom.physics import acquire, signal
 from lnfast.phantom.protocol import SCANNERS, Protocol, sample_grid
+from lnfast.phantom.shapes import Column, Ellipsoid
 
 __all__ = ["SCANNERS", "Phantom", "PhantomNode", "Protocol", "make_phantom"]
 
@@ -87,16 +90,40 @@ def make_phantom(
 
     frame = Frame(rng, rng.normal(0, 15, 3))
     canvas = Canvas(sample_grid(scan, _centre(scan, frame, rng), float(np.deg2rad(rng.uniform(0, 20)))), frame)
-    patient = Patient(canvas, scan, rng)
-    patient.paint()
+    pen = Pen(canvas, scan, rng)
+    skin = _paint_pelvis(pen)
     field = NodeField(canvas, rng)
     if not field.populate(wanted):
-        raise UsageError("no-room", f"protocol {scan.name!r} (seed {seed}): no suspicious node fits in its field of view")
+        raise UsageError(
+            "no-room", f"protocol {scan.name!r} (seed {seed}): no suspicious node fits in its field of view"
+        )
     labels, nodes = field.finish()
-    patient.texture()
+    organs.texture(pen)
     _paint_nodes(nodes, canvas, scan, rng)
-    array = acquire(canvas.signal, patient.gain(), patient.muscle, rng)
+    averages = int(rng.choice((1, 3)))
+    array = acquire(canvas.signal, organs.gain(pen, skin), pen.muscle, rng, averages)
     return Phantom(Volume(array, canvas.grid), labels, nodes, scan, seed, stage)
+
+
+def _paint_pelvis(pen: Pen) -> Column:
+    """Everything but the nodes; returns the outline of the trunk."""
+    skin = anatomy.skin_of(pen)
+    subcutaneous = anatomy.trunk(pen, skin)
+    for stage in (
+        anatomy.muscles,
+        anatomy.bones,
+        anatomy.blood,
+        anatomy.nerves,
+        organs.bowel,
+        organs.bladder,
+        organs.prostate,
+        organs.rectum,
+        organs.perineum,
+        organs.mimics,
+    ):
+        stage(pen)
+    organs.unsuppressed_fat(pen, subcutaneous)
+    return skin
 
 
 def _centre(scan: Protocol, frame: Frame, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -109,6 +136,14 @@ def _paint_nodes(nodes: tuple[PhantomNode, ...], canvas: Canvas, scan: Protocol,
     """Nodes share a patient's brightness, each with its own, and some with a dark fatty hilum."""
     usual = signal("node", scan, rng)
     for node in nodes:
-        value = np.float32(usual * rng.lognormal(0.0, 0.18))
+        value = np.float32(usual * rng.lognormal(0.0, 0.25))
         box, part = canvas.part_of(node.shape)
         canvas.signal[box] += part * (value - canvas.signal[box])
+        if node.semi_axes_mm[0] > 3 and rng.random() < 0.25:
+            hilum = Ellipsoid(
+                node.centre_ras_mm + 0.3 * node.semi_axes_mm[0] * node.axes_ras[0],
+                0.4 * node.semi_axes_mm,
+                node.axes_ras,
+            )
+            box, part = canvas.part_of(hilum)
+            canvas.signal[box] += part * (value * np.float32(rng.uniform(0.3, 0.7)) - canvas.signal[box])

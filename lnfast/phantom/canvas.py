@@ -82,7 +82,8 @@ class Canvas:
         spacing = np.array(grid.spacing_zyx_mm)
         self.reach_mm = float(np.linalg.norm(spacing)) / 2 / float(frame.scale.min())
         steps = tuple(int(np.clip(np.ceil(d / 1.0), 2, 5)) for d in spacing)
-        self.offsets = sub_offsets(grid.affine, (steps[0], steps[1], steps[2])) / frame.scale[:, None].astype(np.float32)
+        shrink = (1 / frame.scale).astype(np.float32)[:, None]
+        self.offsets = np.multiply(sub_offsets(grid.affine, (steps[0], steps[1], steps[2])), shrink, dtype=np.float32)
         self.node_offsets = sub_offsets(grid.affine, (NODE_STEPS, NODE_STEPS, NODE_STEPS))
         self._atlas = grid.affine.copy()
         self._atlas[:3, 3] -= frame.origin

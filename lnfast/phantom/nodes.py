@@ -140,7 +140,12 @@ def _chain(station: str, s: float) -> tuple[NDArray[np.float64], float]:
     common, external, internal, obturator = vessels(s)
     if station == "inguinal":
         return np.array([(s * 82, 62, 2), (s * 74, 68, -22), (s * 72, 64, -70)]), 1.0
-    path, radius = {"common iliac": common, "external iliac": external, "internal iliac": internal, "obturator": obturator}[station]
+    path, radius = {
+        "common iliac": common,
+        "external iliac": external,
+        "internal iliac": internal,
+        "obturator": obturator,
+    }[station]
     points = np.array(path, dtype=np.float64)
     return (points[:-1] if station == "external iliac" else points), radius
 

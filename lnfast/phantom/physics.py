@@ -31,29 +31,29 @@ class Tissue:
 # network must tell a node by its shape and place, for real pelves show all of these bright.
 TISSUES: dict[str, Tissue] = {
     "air": Tissue(0.0, 50, 0.0, 0.0),
-    "fat": Tissue(0.045, 65, 0.05, 0.35),
-    "deep fat": Tissue(0.022, 65, 0.05, 0.35),
+    "fat": Tissue(0.085, 65, 0.05, 0.35),
+    "deep fat": Tissue(0.042, 65, 0.05, 0.35),
     "muscle": Tissue(0.75, 36, 1.35, 0.06),
-    "bone": Tissue(0.075, 45, 0.45, 0.30),
+    "bone": Tissue(0.11, 45, 0.45, 0.30),
     "cortex": Tissue(0.02, 30, 0.5, 0.30),
     "joint": Tissue(0.60, 60, 1.5, 0.35),
     "vessel": Tissue(0.05, 60, 1.5, 0.50),
     "slow vein": Tissue(0.80, 80, 1.4, 0.35),
-    "nerve": Tissue(0.80, 72, 1.15, 0.30),
-    "urine": Tissue(1.00, 800, 2.75, 0.05),
-    "bladder wall": Tissue(0.80, 68, 1.2, 0.30),
+    "nerve": Tissue(0.75, 62, 1.25, 0.33),
+    "urine": Tissue(1.00, 700, 2.95, 0.12),
+    "bladder wall": Tissue(0.80, 80, 1.05, 0.30),
     "prostate": Tissue(0.80, 88, 1.35, 0.22),
     "peripheral": Tissue(0.85, 125, 1.55, 0.22),
     "tumour": Tissue(0.80, 88, 0.80, 0.20),
     "seminal": Tissue(0.85, 130, 1.65, 0.35),
-    "rectal wall": Tissue(0.80, 78, 1.10, 0.35),
+    "rectal wall": Tissue(0.80, 85, 1.00, 0.30),
     "anal": Tissue(0.78, 58, 1.25, 0.25),
-    "stool": Tissue(0.35, 60, 1.2, 0.50),
-    "bowel wall": Tissue(0.80, 75, 1.20, 0.40),
+    "stool": Tissue(0.30, 55, 1.3, 0.50),
+    "bowel wall": Tissue(0.80, 70, 1.25, 0.42),
     "bowel fluid": Tissue(0.90, 250, 2.3, 0.35),
     "gonad": Tissue(0.85, 130, 1.05, 0.25),
     "mimic": Tissue(0.80, 85, 1.05, 0.35),
-    "node": Tissue(0.82, 86, 0.98, 0.16),
+    "node": Tissue(0.82, 86, 0.98, 0.20),
 }
 
 
@@ -67,8 +67,9 @@ def signal(name: str, protocol: Protocol, rng: np.random.Generator) -> float:
     return density * float(np.exp(-protocol.te_ms / t2)) * float(np.exp(-protocol.b_value * adc * 1e-3))
 
 
-def smooth_field(shape: tuple[int, int, int], spacing_zyx: tuple[float, float, float], length_mm: float,
-                 rng: np.random.Generator) -> Field:
+def smooth_field(
+    shape: tuple[int, int, int], spacing_zyx: tuple[float, float, float], length_mm: float, rng: np.random.Generator
+) -> Field:
     """Smooth noise of unit variance at the knots, linear between knots ``length_mm`` apart, (z, y, x) float32."""
     counts = [max(int(np.ceil(n * d / length_mm)) + 2, 2) for n, d in zip(shape, spacing_zyx, strict=True)]
     field = rng.standard_normal(counts).astype(np.float32)
@@ -78,7 +79,8 @@ def smooth_field(shape: tuple[int, int, int], spacing_zyx: tuple[float, float, f
         low = place.astype(int)
         part = (place - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(3)])
         field = field.take(low, axis) * (1 - part) + field.take(low + 1, axis) * part
-    return field
+    smooth: Field = field
+    return smooth
 
 
 def blur(image: Field, sigma_vox: float, axis: int) -> Field:
@@ -88,34 +90,43 @@ def blur(image: Field, sigma_vox: float, axis: int) -> Field:
     taps = np.exp(-0.5 * (np.arange(-2, 3) / sigma_vox) ** 2)
     taps = (taps / taps.sum()).astype(np.float32)
     n = image.shape[axis]
-    out = image * taps[2]
+    out: Field = image * taps[2]
     for offset in (-2, -1, 1, 2):
         out += image.take(np.clip(np.arange(n) + offset, 0, n - 1), axis) * taps[offset + 2]
     return out
 
 
-def acquire(tissue: Field, gain: Field, muscle: float, rng: np.random.Generator) -> NDArray[np.int16]:
+def acquire(
+    tissue: Field, gain: Field, muscle: float, rng: np.random.Generator, averages: int = 1
+) -> NDArray[np.int16]:
     """What the scanner stores of a noise-free pelvis.
 
     Args:
         tissue: (z, y, x) magnitude without coil, blur or noise.
         gain: (z, y, x) receive sensitivity, about 1.
         muscle: magnitude of muscle; noise and storage scale are relative to it.
+        averages: images (diffusion directions, repetitions) of which the scanner averages the magnitudes.
 
     Returns:
         (z, y, x) int16: blurred along the phase-encoding direction (y) more than along x, as echo-planar imaging
         is; Rician noise, the magnitude of a complex signal with equal white noise in both parts; then scaled.
     """
     image = blur(blur(tissue * gain, rng.uniform(0.45, 0.85), 1), rng.uniform(0.3, 0.6), 2)
-    sigma = np.float32(muscle / np.exp(rng.uniform(np.log(1.0), np.log(5.0))))
-    parts = [rng.standard_normal(image.shape, dtype=np.float32) for _ in range(2)]
-    if rng.random() < 0.5:  # scanners that interpolate in k-space correlate the noise of neighbours
-        width = rng.uniform(0.3, 0.7)
-        parts = [blur(blur(part, width, 1), width, 2) for part in parts]
-        parts = [part / part.std() for part in parts]
-    parts[0] *= sigma
-    parts[1] *= sigma
-    parts[0] += image
-    magnitude = np.sqrt(parts[0] ** 2 + parts[1] ** 2)
-    scale = np.exp(rng.uniform(np.log(15.0), np.log(150.0))) / muscle
-    return np.clip(np.rint(magnitude * np.float32(scale)), 0, 32767).astype(np.int16)
+    sigma = muscle / float(np.exp(rng.uniform(np.log(1.0), np.log(5.0))))
+    width = float(rng.uniform(0.3, 0.7)) if rng.random() < 0.5 else 0.0  # k-space interpolation correlates the noise
+    magnitude = np.zeros_like(image)
+    for _ in range(averages):
+        real, imaginary = (_noise(image.shape, sigma, width, rng) for _ in range(2))
+        real += image
+        magnitude += np.hypot(real, imaginary)
+    magnitude /= np.float32(averages)
+    scale = np.float32(np.exp(rng.uniform(np.log(15.0), np.log(150.0))) / muscle)
+    stored: NDArray[np.int16] = np.clip(np.rint(magnitude * scale), 0, 32767).astype(np.int16)
+    return stored
+
+
+def _noise(shape: tuple[int, ...], sigma: float, width_vox: float, rng: np.random.Generator) -> Field:
+    part: Field = rng.standard_normal(shape, dtype=np.float32)
+    part = blur(blur(part, width_vox, 1), width_vox, 2)
+    part *= np.float32(sigma) / part.std()
+    return part

@@ -108,7 +108,7 @@ class Column:
         return np.asarray((self.level(points) - 1) / np.float32(slope), dtype=np.float32)
 
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        z, a, b, y0 = self.table.T
+        _, a, b, y0 = self.table.T
         low = np.array((self.x0 - a.max(), (y0 - b).min(), -1e3))
         return low, np.array((self.x0 + a.max(), (y0 + b).max(), 1e3))
 
