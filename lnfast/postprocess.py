@@ -1,0 +1,64 @@
+"""Logits on the network's grid into lymph nodes on the study's own grid.
+
+The native grid is the one that the PACS shows: nodes are labelled there, so that every number can be derived again
+from the written mask by someone else's tool.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnfast.card import ModelCard
+from lnfast.errors import EngineError
+from lnfast.geometry import Grid, Volume
+from lnfast_ext import label_components, threshold_resample
+
+NODES_AT_MOST = 65535  # labels are written as uint16
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Lymph nodes as voxels.
+
+    Attributes:
+        labels: uint16, native grid in storage order; 0 outside, 1 to ``count`` in raster order of a node's first voxel.
+        count: number of nodes; 0 is a result.
+    """
+
+    labels: Volume
+    count: int
+
+
+def segment(logits: NDArray[Any], grid: Grid, card: ModelCard, *, threads: int = 0) -> Segmentation:
+    """Call each native voxel node or not, and number the nodes: 26-connected, so that a shared corner makes one.
+
+    Args:
+        logits: ``(z, y, x)`` float32 or float16 of ``card.shape_zyx``: the network's output buffer, read where it lies.
+        grid: of the study as it is stored.
+        card: says threshold and axes.
+        threads: 0 takes one per core.
+
+    Raises:
+        EngineError: ``bad-output`` for logits of another shape, ``non-finite-logits`` for NaN or infinity (such a
+            mask would read as N0), ``too-many-nodes``.
+    """
+    if logits.shape != card.shape_zyx:
+        raise EngineError("bad-output", f"got logits of shape {logits.shape}, wanted {card.shape_zyx} as the card says")
+    mask = Volume(np.empty(grid.shape, np.uint8), grid)
+    try:
+        threshold_resample(logits, mask.oriented(card.orientation).array, card.level, threads=threads)
+    except ValueError as error:
+        if "non-finite" not in str(error):
+            raise
+        raise EngineError(
+            "non-finite-logits",
+            "the network answered with NaN or infinity, so there is no result; try another precision or backend",
+        ) from error
+    labels, count = label_components(mask.array)
+    if count > NODES_AT_MOST:
+        raise EngineError("too-many-nodes", f"got {count} separate nodes, wanted at most {NODES_AT_MOST}: not a pelvis")
+    return Segmentation(Volume(labels.astype(np.uint16), grid), count)
