@@ -63,7 +63,11 @@ class Pen:
         """A tube with a wall of varying brightness around gas, stool or fluid, or collapsed and solid."""
         rng = self.rng
         bright = self.draw(wall)
-        squash = rng.normal(0, 0.22, 3) * (1, 1, 0.3)  # two strands side by side make an oval, no gut is round
+        squash = rng.normal(0, 0.2, 3).clip(-0.32, 0.32) * (
+            1,
+            1,
+            0.3,
+        )  # two strands side by side make an oval, no gut is round
         for turn in (-squash, squash):
             self.tube(path + turn * outer[:, None], outer, bright)
         kind = rng.choice(("air", "stool", "stool", "bowel fluid", "collapsed"))
