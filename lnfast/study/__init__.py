@@ -1,0 +1,17 @@
+"""Read a study: a NIfTI file, or an array, becomes a `Study`: one diffusion-weighted volume and where it is from.
+
+    stored.py    bytes: a mapped file, or a gzip stream under a cap
+    nifti.py     the header of NIfTI-1 and NIfTI-2, checked before anything else is read
+    bvalues.py   which volume of several is the high-b one
+    adc.py       evidence that a file is an ADC map
+    reader.py    the stages above, in order
+
+The header is parsed here and not by nibabel, whose import takes 0.23 s of a cold start and which accepts much that a
+measurement must not be made on; the tests hold this reader against nibabel.
+"""
+
+from __future__ import annotations
+
+from lnfast.study.reader import Provenance, Study, read_study, study_from_array, study_name
+
+__all__ = ["Provenance", "Study", "read_study", "study_from_array", "study_name"]

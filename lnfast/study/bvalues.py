@@ -1,0 +1,82 @@
+"""Which of a study's volumes is the high-b one.
+
+b-values stand in a ``.bval`` file beside the image: numbers in s/mm2, one a volume, as FSL and dcm2niix write them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from lnfast.errors import StudyError
+
+# Scanners report directions of one shell a few s/mm2 apart (795, 800, 805); no protocol has two shells this close.
+SAME_SHELL = 0.03
+_MAX_BVAL_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class BRule:
+    """Which b-values a model takes, in s/mm2: the nearest to a target, within the range."""
+
+    targets: tuple[float, ...]
+    low: float
+    high: float
+
+    def text(self) -> str:
+        """The range for a message."""
+        return f"b between {self.low:g} and {self.high:g} s/mm2"
+
+
+def read_bvalues(path: Path, volumes: int) -> tuple[float, ...] | None:
+    """Read a ``.bval`` file; None where there is none.
+
+    Raises:
+        StudyError: ``bad-bval`` when it is not exactly one number of 0 or more for each volume.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_MAX_BVAL_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StudyError("bad-bval", "its .bval file cannot be read; check its permissions") from error
+    try:
+        values = tuple(float(word) for word in content.decode("utf-8-sig").split())
+    except ValueError as error:
+        raise StudyError(
+            "bad-bval", "its .bval file holds something that is no number; write one b-value a volume"
+        ) from error
+    if len(content) > _MAX_BVAL_BYTES or len(values) != volumes:
+        raise StudyError(
+            "bad-bval", f"its .bval file holds {len(values)} numbers for {volumes} volumes; write one a volume"
+        )
+    if not all(math.isfinite(value) and value >= 0 for value in values):
+        raise StudyError("bad-bval", "its .bval file holds a b-value that is negative or not finite; correct it")
+    return values
+
+
+def choose_volume(b_values: tuple[float, ...] | None, volumes: int, rule: BRule) -> int:
+    """Index of the volume to use.
+
+    Raises:
+        StudyError: ``no-high-b``, ``ambiguous``.
+    """
+    if b_values is None:
+        if volumes == 1:
+            return 0
+        raise StudyError(
+            "no-high-b", f"has {volumes} volumes and no .bval file beside it; add one, or give the high-b volume alone"
+        )
+    usable = [b for b in b_values if rule.low <= b <= rule.high]
+    if not usable:
+        got = ", ".join(f"{b:g}" for b in b_values[:8]) + (", ..." if volumes > 8 else "")
+        raise StudyError("no-high-b", f"has b = {got}, wanted {rule.text()}; give the series with the high b-value")
+    chosen = min(usable, key=lambda b: (min(abs(b - target) for target in rule.targets), -b))
+    same = sum(abs(b - chosen) <= SAME_SHELL * chosen for b in b_values)
+    if same > 1:
+        raise StudyError(
+            "ambiguous", f"has {same} volumes with b near {chosen:g}, wanted one; give their trace (mean) image instead"
+        )
+    return b_values.index(chosen)

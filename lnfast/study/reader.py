@@ -1,0 +1,201 @@
+"""From a path or an array to a `Study`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lnfast.errors import StudyError
+from lnfast.geometry import Grid, Volume
+from lnfast.study.adc import refuse_adc
+from lnfast.study.bvalues import BRule, choose_volume, read_bvalues
+from lnfast.study.nifti import NiftiHeader, parse_header
+from lnfast.study.stored import open_stored
+
+_KINDS = {"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a study came from. Holds nothing of the patient.
+
+    Attributes:
+        format: ``"nifti-1"``, ``"nifti-2"`` or ``"array"``.
+        path: as it was given; None for an array.
+        sha256: hex digest of the file's bytes; None for an array.
+        volume_index: which volume of a 4D file, from 0; None where there was one.
+        b_values: of all volumes in s/mm2, where a ``.bval`` file gives them.
+        notes: lines for a person about what was chosen.
+        warnings: ``(code, message)`` for the report, about what a person should check.
+    """
+
+    format: str
+    path: str | None = None
+    sha256: str | None = None
+    volume_index: int | None = None
+    b_values: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = ()
+    warnings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """One diffusion-weighted volume.
+
+    Attributes:
+        name: file name without ``.nii``, ``.nii.gz`` and a trailing ``_0000``.
+        volume: stored values on the native grid, ``(z, y, x)``; a read-only view of the file where its bytes allow.
+        slope, inter: real value = slope * stored + inter; slope is above 0.
+        b_value: s/mm2, where known.
+        provenance: what was read and what was chosen.
+    """
+
+    name: str
+    volume: Volume
+    slope: float
+    inter: float
+    b_value: float | None
+    provenance: Provenance
+
+
+def study_name(path: str | os.PathLike[str]) -> str:
+    """File name without ``.nii`` or ``.nii.gz`` and a trailing ``_0000``; never empty, ``.`` or ``..``."""
+    full = Path(path).name
+    name = _stem(full).removesuffix("_0000")
+    return full if name in ("", ".", "..") else name
+
+
+def read_study(
+    path: str | os.PathLike[str],
+    *,
+    b_targets: tuple[float, ...] = (800.0, 1000.0),
+    b_range: tuple[float, float] = (500.0, 1500.0),
+    max_bytes: int = 2 << 30,
+) -> Study:
+    """Read a NIfTI-1 or NIfTI-2 file, ``.nii`` or ``.nii.gz`` by content.
+
+    Of a 4D file the volume within ``b_range`` whose b-value is nearest to any of ``b_targets`` is taken, the higher at
+    a tie. A 3D file without ``.bval`` is taken with the warning ``unknown-b-value``. The voxels of a native-endian
+    ``.nii`` stay in the mapped file: keep it unchanged while the study is in use.
+
+    Args:
+        path: the file; ``.bval`` and ``.json`` of the same stem are read where they lie beside it.
+        b_targets: s/mm2, at least one.
+        b_range: least and greatest b-value to take, s/mm2.
+        max_bytes: greatest size of the file, compressed and not.
+
+    Raises:
+        StudyError: ``not-found``, ``not-a-file``, ``unreadable``, ``not-nifti``, ``damaged-header``, ``truncated``,
+            ``damaged``, ``too-large``, ``not-3d``, ``rgb-or-complex``, ``unsupported-type``, ``bad-scaling``,
+            ``no-geometry``, ``bad-geometry``, ``adc-map``, ``bad-bval``, ``no-high-b``, ``ambiguous``.
+    """
+    file = Path(path)
+    try:
+        return _read(file, BRule(b_targets, *b_range), max_bytes)
+    except StudyError as error:
+        raise StudyError(error.code, f"{_shown(file.name)}: {error.message}") from error
+
+
+def study_from_array(array: Any, affine: ArrayLike, *, name: str = "array") -> Study:
+    """A study from voxels in memory, which stay where they are.
+
+    Args:
+        array: ``(z, y, x)``, at least 2 along each, int8 to uint64, float32 or float64, any strides; NumPy or anything
+            that offers its memory by the buffer, array or DLPack protocol. Copied only when its byte order is foreign
+            or its values are not aligned.
+        affine: (4, 4), voxel-centre index ``(x, y, z, 1)`` to RAS+ mm.
+        name: for the report.
+
+    Raises:
+        StudyError: ``unsupported-type``, ``rgb-or-complex``, ``not-3d``, ``bad-geometry``.
+    """
+    values = _usable(_as_numpy(array))
+    if values.ndim != 3 or min(values.shape) < 2:
+        raise StudyError("not-3d", f"got an array of shape {values.shape}, wanted (z, y, x) with at least 2 along each")
+    return Study(name, Volume(values, Grid(values.shape, affine)), 1.0, 0.0, None, Provenance("array"))
+
+
+def _read(path: Path, rule: BRule, max_bytes: int) -> Study:
+    stored = open_stored(path, max_bytes)
+    header = parse_header(stored.head, max_bytes)
+    grid = Grid(header.shape_xyz[::-1], header.affine)
+    stem = _stem(path.name)
+    refuse_adc(path.name, header.free_text, path.with_name(stem + ".json"))
+    b_values = read_bvalues(path.with_name(stem + ".bval"), header.volumes)
+    index = choose_volume(b_values, header.volumes, rule)
+    size = header.volume_bytes
+    content, extra = stored.values(header.data_offset + index * size, size, header.data_offset + header.volumes * size)
+    values = _usable(np.frombuffer(content, header.dtype).reshape(grid.shape))
+    b_value = b_values[index] if b_values is not None else None
+    notes, warnings = _remarks(header, index, b_values, extra)
+    provenance = Provenance(
+        format=f"nifti-{header.version}",
+        path=str(path),
+        sha256=stored.sha256(),
+        volume_index=index if header.volumes > 1 else None,
+        b_values=b_values,
+        notes=notes,
+        warnings=warnings,
+    )
+    return Study(study_name(path), Volume(values, grid), header.slope, header.inter, b_value, provenance)
+
+
+def _remarks(
+    header: NiftiHeader, index: int, b_values: tuple[float, ...] | None, extra: int
+) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    notes: list[str] = []
+    warnings = list(header.warnings)
+    if b_values is None:
+        warnings.append(("unknown-b-value", "no .bval file: that this is a high-b image was taken on trust"))
+    elif header.volumes > 1:
+        notes.append(f"took volume {index + 1} of {header.volumes}, b = {b_values[index]:g}")
+    if extra:
+        warnings.append(
+            ("trailing-data", f"{extra} bytes follow the voxels that the header promises; they were ignored")
+        )
+    return tuple(notes), tuple(warnings)
+
+
+def _usable(values: NDArray[Any]) -> NDArray[Any]:
+    """The same values, native-endian and aligned, as a view wherever they already are."""
+    kind = values.dtype.str[1:]
+    if values.dtype.kind == "c":
+        raise StudyError("rgb-or-complex", f"got values of type {values.dtype}, wanted a magnitude image")
+    if kind not in _KINDS:
+        raise StudyError(
+            "unsupported-type",
+            f"got values of type {values.dtype}, wanted int8 to uint64, float32 or float64; convert them",
+        )
+    if values.dtype.isnative and values.flags.aligned:
+        return values
+    return values.astype(values.dtype.newbyteorder("="))
+
+
+def _as_numpy(array: Any) -> NDArray[Any]:
+    if isinstance(array, np.ma.MaskedArray):
+        raise StudyError("unsupported-type", "got a masked array, wanted plain values; fill the masked ones")
+    try:
+        if hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray):
+            return np.from_dlpack(array)
+        return np.asarray(array)
+    except Exception as error:  # whatever a foreign array raises: a device that the CPU cannot see, a ragged list
+        raise StudyError(
+            "unsupported-type", f"got a {type(array).__name__} that NumPy cannot view, wanted voxels in CPU memory"
+        ) from error
+
+
+def _stem(name: str) -> str:
+    for suffix in (".nii.gz", ".nii"):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def _shown(name: str) -> str:
+    """A file name that any terminal and log can take."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
