@@ -1,0 +1,91 @@
+"""The part that all runtimes share: two buffers in host memory, and a guard around the call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnfast.backends.package import one_line
+from lnfast.backends.protocol import BackendInfo
+from lnfast.errors import EngineError
+
+_ALIGNMENT = 64  # bytes: a cache line and the widest vector register; OpenVINO takes no buffer in place below it
+
+
+def aligned(shape: tuple[int, ...], fill: float) -> NDArray[np.float32]:
+    """A C-contiguous float32 array on a 64-byte boundary."""
+    size = prod(shape) * 4
+    raw = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT
+    made = raw[start : start + size].view(np.float32).reshape(shape)
+    made.fill(fill)
+    return made
+
+
+class HostBackend:
+    """A `lnfast.backends.Backend` over a function that computes `output` from `input`.
+
+    Args:
+        info: what really runs.
+        source, target: ``(1, 1, z, y, x)`` float32 that `run` reads and writes in place.
+        run: the runtime's call; it owns the network, which goes when this goes.
+    """
+
+    def __init__(
+        self, info: BackendInfo, source: NDArray[np.float32], target: NDArray[np.float32], run: Callable[[], object]
+    ) -> None:
+        self.info = info
+        self.input = source
+        self.output = target
+        self._run: Callable[[], object] | None = run
+        self._process = os.getpid()
+
+    def infer(self) -> None:
+        """Compute `output` from `input`; see `lnfast.backends.Backend.infer`."""
+        if self._run is None:
+            raise EngineError("backend-closed", f"the {self.info.name} backend was closed; open a new one")
+        if os.getpid() != self._process:
+            # The runtime's threads do not survive a fork: the call would wait for them for ever.
+            raise EngineError(
+                "forked",
+                f"the {self.info.name} backend was opened in process {self._process} and is used in its fork "
+                f"{os.getpid()}; open one in each process",
+            )
+        try:
+            self._run()
+        except Exception as error:
+            raise EngineError("inference-failed", f"{self.info.name} failed to infer: {one_line(error)}") from error
+
+    def close(self) -> None:
+        """Let go of the runtime; see `lnfast.backends.Backend.close`."""
+        self._run = None
+
+
+def prove_in_place(name: str, ours: NDArray[np.float32], theirs: int) -> None:
+    """Check that a runtime works at the very address of our buffer, else what it computes would never arrive.
+
+    Raises:
+        EngineError: ``not-in-place``.
+    """
+    if ours.ctypes.data != theirs:
+        raise EngineError(
+            "not-in-place", f"this version of {name} copies the buffers that it is given; wanted one that does not"
+        )
+
+
+def prove_as_asked(name: str, asked: tuple[str, str], actual: tuple[str, str]) -> None:
+    """Compare ``(device, precision)`` asked for with what the runtime says it uses.
+
+    Raises:
+        EngineError: ``device-mismatch`` or ``precision-mismatch``.
+    """
+    for what, wanted, got in zip(("device", "precision"), asked, actual, strict=True):
+        if wanted != got:
+            raise EngineError(
+                f"{what}-mismatch",
+                f"{name} was asked for {what} {wanted} and runs {got}; ask for {got} by name if that will do",
+            )
