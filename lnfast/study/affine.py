@@ -91,7 +91,7 @@ def _compare(sform: NDArray[np.float64], qform: NDArray[np.float64], shape_xyz: 
         texts = [" x ".join(f"{value:.4g}" for value in _spacing(form)) for form in (sform, qform)]
         raise StudyError(
             "bad-geometry",
-            f"the voxel is {texts[0]} mm by the sform and {texts[1]} mm by the qform, wanted one size; re-export the study",
+            f"the voxel is {texts[0]} mm by the sform and {texts[1]} mm by the qform, wanted one size; re-export it",
         )
     corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in shape_xyz))], dtype=np.float64)
     apart = float(np.linalg.norm((sform - qform)[:3] @ corners.T, axis=0).max())

@@ -118,7 +118,7 @@ class _GzipStored:
         if end > self._packed_size * _DEFLATE_MAX_RATIO + _CHUNK:
             raise StudyError(
                 "truncated",
-                f"the header promises {end} bytes, more than {self._packed_size} compressed bytes can hold; copy it again",
+                f"the header promises {end} bytes, more than {self._packed_size} packed bytes can hold; copy it again",
             )
         self._skip_to(start)
         content = self._read(size)
