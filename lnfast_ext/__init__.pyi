@@ -1,0 +1,41 @@
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "intensity_statistics",
+    "label_components",
+    "measure_components",
+    "min_volume_box",
+    "resample_normalize",
+    "threshold_resample",
+]
+
+def intensity_statistics(
+    volume: NDArray[Any], percentiles: Sequence[float] | NDArray[np.float64] = (0.5, 99.5)
+) -> tuple[float, float, float, float, NDArray[np.float64]]: ...
+def label_components(
+    mask: NDArray[Any], out: NDArray[Any] | None = None, *, connectivity: Literal[6, 18, 26] = 26
+) -> tuple[NDArray[Any], int]: ...
+def measure_components(
+    labels: NDArray[Any],
+    count: int,
+    affine: ArrayLike,
+    *,
+    intensity: NDArray[Any] | None = None,
+    logits: NDArray[Any] | None = None,
+) -> NDArray[np.void]: ...
+def min_volume_box(points_mm: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
+def resample_normalize(
+    volume: NDArray[Any],
+    out: NDArray[Any],
+    *,
+    lo: float,
+    hi: float,
+    shift: float,
+    scale: float,
+    threads: int = 0,
+) -> None: ...
+def threshold_resample(logits: NDArray[Any], out: NDArray[Any], level: float, *, threads: int = 0) -> int: ...

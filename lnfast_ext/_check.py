@@ -1,0 +1,76 @@
+"""What every border checks before it releases the GIL: an array, its axes, its type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+VOXELS = (*INTEGERS, "float32", "float64")
+
+
+def volume(name: str, array: Any, dtypes: tuple[str, ...], *, empty: bool = False) -> NDArray[Any]:
+    """Return ``array`` unchanged if it is a (z, y, x) array of one of ``dtypes`` in native byte order.
+
+    Raises:
+        TypeError: not an array, or another dtype or byte order.
+        ValueError: not three axes, not aligned, or no voxels (unless ``empty``).
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name}: got {type(array).__name__}, wanted a numpy array")
+    if not array.dtype.isnative or array.dtype.name not in dtypes:
+        order = "" if array.dtype.isnative else " in foreign byte order"
+        raise TypeError(f"{name}: got dtype {array.dtype.name}{order}, wanted one of {', '.join(dtypes)}")
+    if array.ndim != 3:
+        raise ValueError(f"{name}: got {array.ndim} axes, wanted 3: (z, y, x)")
+    if not array.flags.aligned:
+        raise ValueError(f"{name}: its memory is not aligned to its dtype; pass a copy")
+    if array.size == 0 and not empty:
+        raise ValueError(f"{name}: got an empty array of shape {array.shape}")
+    return array
+
+
+def writable(name: str, array: NDArray[Any], *, contiguous: bool) -> NDArray[Any]:
+    """Return ``array`` unchanged if a kernel may write into it.
+
+    Raises:
+        ValueError: read-only, or not C-contiguous although it must be.
+    """
+    if not array.flags.writeable:
+        raise ValueError(f"{name}: is read-only")
+    if contiguous and not array.flags.c_contiguous:
+        raise ValueError(f"{name}: is not C-contiguous")
+    return array
+
+
+def threads(count: int) -> int:
+    """Return ``count`` as an int; 0 means one thread for each core."""
+    count = int(count)
+    if not 0 <= count <= 4096:
+        raise ValueError(f"threads: got {count}, wanted 0 (one for each core) to 4096")
+    return count
+
+
+def finite(name: str, value: float) -> float:
+    """Return ``value`` as a finite float."""
+    value = float(value)
+    if not np.isfinite(value):
+        raise ValueError(f"{name}: got {value}, wanted a finite number")
+    return value
+
+
+def affine(matrix: Any) -> NDArray[np.float64]:
+    """Return a finite, non-singular (4, 4) float64 matrix whose last row is (0, 0, 0, 1)."""
+    array = np.array(matrix, dtype=np.float64, order="C")
+    if array.shape != (4, 4):
+        raise ValueError(f"affine: got shape {array.shape}, wanted (4, 4)")
+    if not np.isfinite(array).all():
+        raise ValueError("affine: holds non-finite values")
+    if not np.array_equal(array[3], (0.0, 0.0, 0.0, 1.0)):
+        raise ValueError(f"affine: got last row {array[3].tolist()}, wanted [0, 0, 0, 1]")
+    lengths = np.linalg.norm(array[:3, :3], axis=0)
+    if not lengths.all() or abs(np.linalg.det(array[:3, :3] / lengths)) < 1e-6:
+        raise ValueError("affine: is singular")
+    return array

@@ -1,0 +1,100 @@
+# distutils: language = c++
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""Border of src/runs.hpp and src/measure.hpp."""
+
+import numpy as np
+
+from lnfast_ext import _check
+from lnfast_ext._view cimport View3, integer_t, logit_t, voxel_t
+
+cdef extern from "measure.hpp" namespace "lnfast" nogil:
+    cdef cppclass Runs:
+        Runs()
+        void read[T](const View3[T]& labels, Py_ssize_t count) except +
+    cdef cppclass Node:
+        double mean_intensity, mean_probability
+    void _nodes "lnfast::measure_nodes"(const Runs& runs, const double* affine, Node* out) except +
+    void _intensity "lnfast::mean_intensity"[T](const Runs& runs, const View3[T]& image, double* out, size_t record) except +
+    void _probability "lnfast::mean_probability"[T](const Runs& runs, const View3[T]& logits, double* out, size_t record) except +
+
+NODE = np.dtype(
+    [
+        ("label", "i4"),
+        ("voxels", "i8"),
+        ("slices", "i4"),
+        ("volume_mm3", "f8"),
+        ("centroid_ras_mm", "f8", 3),
+        ("box_mm", "f8", 3),
+        ("box_centre_ras_mm", "f8", 3),
+        ("box_axes_ras", "f8", (3, 3)),
+        ("axial_short_mm", "f8"),
+        ("axial_long_mm", "f8"),
+        ("slice_limited", "?"),
+        ("bounds_zyx", "i4", (3, 2)),
+        ("mean_intensity", "f8"),
+        ("mean_probability", "f8"),
+    ],
+    align=True,
+)
+if NODE.itemsize != sizeof(Node):
+    raise ImportError(f"record of {NODE.itemsize} bytes in numpy, {sizeof(Node)} in C++")
+
+
+cdef class _Reader:
+    """Holds the runs of one call."""
+
+    cdef Runs runs
+    cdef Node* nodes
+    cdef object out
+
+    def __init__(self, Py_ssize_t count):
+        cdef unsigned char[::1] memory
+        self.out = np.zeros(count, dtype=NODE)
+        self.out["mean_intensity"] = self.out["mean_probability"] = np.nan
+        memory = self.out.view(np.uint8)
+        self.nodes = <Node*> &memory[0]
+
+    def measure(self, const integer_t[:, :, :] labels, const double[:, ::1] affine):
+        cdef View3[integer_t] view
+        view.look_at(&labels[0, 0, 0], labels.shape, labels.strides)
+        cdef Py_ssize_t count = len(self.out)
+        with nogil:
+            self.runs.read(view, count)
+            _nodes(self.runs, &affine[0, 0], self.nodes)
+        return self.out
+
+    def intensity(self, const voxel_t[:, :, :] image):
+        cdef View3[voxel_t] view
+        view.look_at(&image[0, 0, 0], image.shape, image.strides)
+        with nogil:
+            _intensity(self.runs, view, &self.nodes.mean_intensity, sizeof(Node))
+
+    def probability(self, const logit_t[:, :, :] logits):
+        cdef View3[logit_t] view
+        view.look_at(&logits[0, 0, 0], logits.shape, logits.strides)
+        with nogil:
+            _probability(self.runs, view, &self.nodes.mean_probability, sizeof(Node))
+
+
+def measure_components(labels, count, affine, *, intensity=None, logits=None):
+    _check.volume("labels", labels, _check.INTEGERS, empty=True)
+    affine = _check.affine(affine)
+    if not 0 <= count <= labels.size:
+        raise ValueError(f"count: got {count}, wanted 0 to the number of voxels, {labels.size}")
+    if intensity is not None:
+        _check.volume("intensity", intensity, _check.VOXELS, empty=True)
+        if intensity.shape != labels.shape:
+            raise ValueError(f"intensity: got shape {intensity.shape}, wanted that of labels, {labels.shape}")
+    if logits is not None:
+        _check.volume("logits", logits, ("float32", "float16"))
+    if count == 0:
+        if labels.any():
+            raise ValueError("count: got 0, but labels holds nonzero voxels")
+        return np.zeros(0, dtype=NODE)
+    reader = _Reader(count)
+    nodes = reader.measure(labels, affine)
+    if intensity is not None:
+        reader.intensity(intensity)
+    if logits is not None:
+        reader.probability(logits if logits.dtype == np.float32 else logits.view(np.uint16))
+    return nodes

@@ -1,0 +1,68 @@
+# distutils: language = c++
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""Border of src/resample.hpp."""
+
+import numpy as np
+
+from lnfast_ext import _check
+from lnfast_ext._view cimport View3, logit_t, voxel_t
+
+ctypedef unsigned char uchar
+
+cdef extern from "resample.hpp" namespace "lnfast" nogil:
+    cdef cppclass Window:
+        double lo, hi, shift, scale
+    void _normalize "lnfast::resample_normalize"[T, Out](
+        const View3[T]& volume, const View3[Out]& out, const Window& window, int threads) except +
+    bint _finite "lnfast::all_finite"[T](const View3[T]& volume, int threads) except +
+    Py_ssize_t _threshold "lnfast::threshold_resample"[T](
+        const View3[T]& logits, const View3[uchar]& out, double level, int threads) except +
+
+
+def resample_normalize(volume, out, *, lo, hi, shift, scale, threads=0):
+    _check.volume("volume", volume, _check.VOXELS)
+    _check.volume("out", out, ("float32", "float16"), empty=True)
+    _check.writable("out", out, contiguous=True)
+    shift, scale = _check.finite("shift", shift), _check.finite("scale", scale)
+    if not float(lo) <= float(hi):
+        raise ValueError(f"lo, hi: got {lo}, {hi}, wanted lo <= hi")
+    count = _check.threads(threads)
+    if out.size != 0:
+        target = out if out.dtype == np.float32 else out.view(np.uint16)
+        _normalize_any(volume, target, float(lo), float(hi), shift, scale, count)
+
+
+def _normalize_any(const voxel_t[:, :, :] volume, logit_t[:, :, :] out, double lo, double hi, double shift, double scale,
+                   int threads):
+    cdef View3[voxel_t] source
+    cdef View3[logit_t] target
+    cdef Window window
+    source.look_at(&volume[0, 0, 0], volume.shape, volume.strides)
+    target.look_at(&out[0, 0, 0], out.shape, out.strides)
+    window.lo, window.hi, window.shift, window.scale = lo, hi, shift, scale
+    with nogil:
+        _normalize(source, target, window, threads)
+
+
+def threshold_resample(logits, out, level, *, threads=0):
+    _check.volume("logits", logits, ("float32", "float16"))
+    _check.volume("out", out, ("uint8",), empty=True)
+    _check.writable("out", out, contiguous=False)
+    source = logits if logits.dtype == np.float32 else logits.view(np.uint16)
+    return _threshold_any(source, out, _check.finite("level", level), _check.threads(threads))
+
+
+def _threshold_any(const logit_t[:, :, :] logits, unsigned char[:, :, :] out, double level, int threads):
+    cdef View3[logit_t] source
+    cdef View3[uchar] target
+    cdef bint finite
+    cdef Py_ssize_t ones = 0
+    source.look_at(&logits[0, 0, 0], logits.shape, logits.strides)
+    target.look_at(&out[0, 0, 0], out.shape, out.strides)
+    with nogil:
+        finite = _finite(source, threads)
+        if finite and out.shape[0] * out.shape[1] * out.shape[2] != 0:
+            ones = _threshold(source, target, level, threads)
+    if not finite:
+        raise ValueError("logits: holds non-finite values (NaN or infinity)")
+    return ones

@@ -1,0 +1,35 @@
+# distutils: language = c++
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""Border of src/statistics.hpp."""
+
+import numpy as np
+
+from lnfast_ext import _check
+from lnfast_ext._view cimport View3, voxel_t
+
+cdef extern from "statistics.hpp" namespace "lnfast" nogil:
+    cdef cppclass Moments:
+        double min, max, mean, std
+    Moments _statistics "lnfast::intensity_statistics"[T](
+        const View3[T]& volume, const double* percents, Py_ssize_t wanted, double* out) except +
+
+
+def intensity_statistics(volume, percentiles=(0.5, 99.5)):
+    _check.volume("volume", volume, _check.VOXELS)
+    percents = np.array(percentiles, dtype=np.float64, ndmin=1)
+    if percents.ndim != 1 or not ((percents >= 0) & (percents <= 100)).all():
+        raise ValueError(f"percentiles: got {percentiles}, wanted a sequence of numbers from 0 to 100")
+    return _of(volume, percents)
+
+
+def _of(const voxel_t[:, :, :] volume, percents):
+    result = np.empty(percents.size)
+    cdef const double[::1] wanted = percents
+    cdef double[::1] out = result
+    cdef Py_ssize_t count = wanted.shape[0]
+    cdef View3[voxel_t] view
+    view.look_at(&volume[0, 0, 0], volume.shape, volume.strides)
+    cdef Moments moments
+    with nogil:
+        moments = _statistics(view, &wanted[0], count, &out[0])
+    return moments.min, moments.max, moments.mean, moments.std, result

@@ -1,0 +1,32 @@
+# Voxel types of every kernel, and the C++ window on an array.
+
+ctypedef fused voxel_t:
+    signed char
+    unsigned char
+    short
+    unsigned short
+    int
+    unsigned int
+    long long
+    unsigned long long
+    float
+    double
+
+ctypedef fused integer_t:
+    signed char
+    unsigned char
+    short
+    unsigned short
+    int
+    unsigned int
+    long long
+    unsigned long long
+
+# float32, or the bits of a float16
+ctypedef fused logit_t:
+    float
+    unsigned short
+
+cdef extern from "view.hpp" namespace "lnfast" nogil:
+    cdef cppclass View3[T]:
+        void look_at(const void* first, const Py_ssize_t* sizes, const Py_ssize_t* strides)

@@ -1,0 +1,106 @@
+// The boxes that are the smallest so far, and the rule that chooses among equals.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "vec.hpp"
+
+namespace lnfast {
+
+struct Box {
+    Vec3 centre;
+    std::array<Vec3, 3> axes;      // unit, right-handed, in the order of the extents
+    std::array<double, 3> extents; // ascending
+    double volume = 0;
+};
+
+// Boxes whose volumes differ by less than this fraction count as equal: far above rounding (1e-13), far below anything
+// that is a difference in the patient.
+constexpr double same_volume = 1e-9;
+constexpr double same_length = 1e-8;
+
+// The component of largest size (the first of several, with a margin for rounding) is positive.
+inline Vec3 positive(Vec3 a) {
+    const double part[3] = {a.x, a.y, a.z};
+    const double largest = std::max({std::fabs(a.x), std::fabs(a.y), std::fabs(a.z)});
+    for (const double value : part)
+        if (std::fabs(value) > largest - 1e-9) return value < 0 ? -1.0 * a : a;
+    return a;
+}
+
+// The tightest box with these directions (unit, at right angles) around the points.
+inline Box fit_box(const std::vector<Vec3>& points, const std::array<Vec3, 3>& directions) {
+    std::array<double, 3> low, high, size;
+    for (int k = 0; k < 3; ++k) {
+        low[k] = high[k] = dot(points.front(), directions[k]);
+        for (const Vec3& point : points) {
+            const double at = dot(point, directions[k]);
+            low[k] = std::min(low[k], at);
+            high[k] = std::max(high[k], at);
+        }
+        size[k] = high[k] - low[k];
+    }
+    std::array<int, 3> order{0, 1, 2};
+    std::sort(order.begin(), order.end(), [&](int a, int b) { return size[a] != size[b] ? size[a] < size[b] : a < b; });
+    Box box;
+    for (int k = 0; k < 3; ++k) {
+        box.extents[k] = size[order[k]];
+        box.axes[k] = positive(directions[order[k]]);
+        box.centre = box.centre + 0.5 * (low[k] + high[k]) * directions[k];
+    }
+    if (dot(cross(box.axes[0], box.axes[1]), box.axes[2]) < 0) box.axes[2] = -1.0 * box.axes[2];
+    box.volume = size[0] * size[1] * size[2];
+    return box;
+}
+
+class Candidates {
+public:
+    // Worth a closer look: smaller than, or equal to, the best so far.
+    bool wants(double volume) const { return volume <= limit_; }
+    double limit() const { return limit_; }
+
+    void offer(const Box& box) {
+        if (!wants(box.volume)) return;
+        if (box.volume < best_) {
+            best_ = box.volume;
+            limit_ = best_ * (1 + same_volume);
+            boxes_.erase(std::remove_if(boxes_.begin(), boxes_.end(), [&](const Box& old) { return old.volume > limit_; }), boxes_.end());
+        }
+        for (Box& old : boxes_)
+            if (alike(old, box)) {
+                if (box.volume < old.volume) old = box;
+                return;
+            }
+        boxes_.push_back(box);
+    }
+
+    // Many lattice shapes have several smallest boxes. Of these the one with the shortest short edge, then the shortest
+    // middle edge, so that a flip of the axes does not change the millimetres. Boxes equal in all three come together.
+    std::vector<Box> choose() const {
+        std::vector<Box> chosen = boxes_;
+        for (int k = 0; k < 2; ++k) {
+            double shortest = std::numeric_limits<double>::infinity();
+            for (const Box& box : chosen) shortest = std::min(shortest, box.extents[k]);
+            chosen.erase(std::remove_if(chosen.begin(), chosen.end(), [&](const Box& box) { return box.extents[k] > shortest * (1 + same_length); }), chosen.end());
+        }
+        return chosen;
+    }
+
+private:
+    static bool alike(const Box& a, const Box& b) {
+        for (int k = 0; k < 3; ++k) {
+            if (std::fabs(a.extents[k] - b.extents[k]) > same_length * a.extents[2]) return false;
+            if (std::fabs(dot(a.axes[k], b.axes[k])) < 1 - 1e-12) return false;
+        }
+        return true;
+    }
+
+    double best_ = std::numeric_limits<double>::infinity(), limit_ = std::numeric_limits<double>::infinity();
+    std::vector<Box> boxes_;
+};
+
+}  // namespace lnfast

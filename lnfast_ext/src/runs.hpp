@@ -1,0 +1,123 @@
+// The voxels of every label as runs, sorted by label, in raster order within a label. One pass over the volume.
+//
+//     row z, y:   . . 2 2 2 . . 1 1 .        runs  {2: x 2..5}  {1: x 7..9}
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "resample.hpp"
+#include "view.hpp"
+
+namespace lnfast {
+
+struct Run {
+    std::int32_t z, y, begin, end;  // x, end exclusive
+};
+
+class Runs {
+public:
+    Runs() = default;
+
+    template <class T>
+    void read(const View3<T>& labels, std::ptrdiff_t count) {
+        for (int axis = 0; axis < 3; ++axis) {
+            // The hull's exact int64 arithmetic holds for 2^19 voxels along an axis.
+            if (labels.size[axis] > (1 << 19) - 2) throw std::invalid_argument("labels has an axis of more than 524286 voxels");
+            size_[axis] = labels.size[axis];
+        }
+        std::vector<Run> found;
+        std::vector<std::int64_t> label;
+        starts_.assign(static_cast<std::size_t>(count) + 1, 0);
+        for (std::ptrdiff_t z = 0; z < size_[0]; ++z)
+            for (std::ptrdiff_t y = 0; y < size_[1]; ++y) {
+                char* row = labels.row(z, y);
+                for (std::ptrdiff_t x = skip_zeros(labels, row, 0); x < size_[2]; x = skip_zeros(labels, row, x)) {
+                    const std::ptrdiff_t begin = x;
+                    const T value = labels.at(row, x);
+                    if (value < 0 || static_cast<std::uint64_t>(value) > static_cast<std::uint64_t>(count))
+                        throw std::invalid_argument("labels holds " + std::to_string(value) + ", wanted 0 to count = " + std::to_string(count));
+                    while (x < size_[2] && labels.at(row, x) == value) ++x;
+                    found.push_back({static_cast<std::int32_t>(z), static_cast<std::int32_t>(y), static_cast<std::int32_t>(begin), static_cast<std::int32_t>(x)});
+                    label.push_back(static_cast<std::int64_t>(value));
+                    ++starts_[value];
+                }
+            }
+        sort_by_label(found, label);
+    }
+
+    std::ptrdiff_t labels() const { return static_cast<std::ptrdiff_t>(starts_.size()) - 1; }
+    const std::ptrdiff_t* size() const { return size_; }
+    const Run* begin(std::ptrdiff_t label) const { return runs_.data() + starts_[label - 1]; }
+    const Run* end(std::ptrdiff_t label) const { return runs_.data() + starts_[label]; }
+
+private:
+    void sort_by_label(const std::vector<Run>& found, const std::vector<std::int64_t>& label) {
+        for (std::size_t k = 1; k < starts_.size(); ++k) {
+            if (starts_[k] == 0) throw std::invalid_argument("labels has no voxel of label " + std::to_string(k));
+            starts_[k] += starts_[k - 1];  // starts_[k]: one past the last run of label k
+        }
+        std::vector<std::size_t> next(starts_);
+        runs_.resize(found.size());
+        for (std::size_t k = 0; k < found.size(); ++k) runs_[next[label[k] - 1]++] = found[k];
+    }
+
+    std::ptrdiff_t size_[3] = {0, 0, 0};
+    std::vector<Run> runs_;
+    std::vector<std::size_t> starts_;
+};
+
+inline void write_mean(double* out, std::size_t record, std::ptrdiff_t label, double sum, std::int64_t voxels) {
+    const double mean = sum / static_cast<double>(voxels);
+    if (!std::isfinite(mean)) throw std::invalid_argument("non-finite values within label " + std::to_string(label));
+    *reinterpret_cast<double*>(reinterpret_cast<char*>(out) + static_cast<std::size_t>(label - 1) * record) = mean;
+}
+
+// Mean of the voxels of `image` under each label; out steps by `record` bytes.
+template <class T>
+void mean_intensity(const Runs& runs, const View3<T>& image, double* out, std::size_t record) {
+    for (std::ptrdiff_t label = 1; label <= runs.labels(); ++label) {
+        double sum = 0;
+        std::int64_t voxels = 0;
+        for (const Run* run = runs.begin(label); run != runs.end(label); ++run) {
+            char* row = image.row(run->z, run->y);
+            for (std::ptrdiff_t x = run->begin; x < run->end; ++x) sum += static_cast<double>(image.at(row, x));
+            voxels += run->end - run->begin;
+        }
+        write_mean(out, record, label, sum, voxels);
+    }
+}
+
+// Mean of 1 / (1 + exp(-logit)), the logit interpolated as threshold_resample does it.
+template <class T>
+void mean_probability(const Runs& runs, const View3<T>& logits, double* out, std::size_t record) {
+    const Axes<double> axes(logits.size, runs.size());
+    const auto mix = [](double a, double b, double weight) { return a + weight * (b - a); };
+    for (std::ptrdiff_t label = 1; label <= runs.labels(); ++label) {
+        double sum = 0;
+        std::int64_t voxels = 0;
+        for (const Run* run = runs.begin(label); run != runs.end(label); ++run) {
+            const std::ptrdiff_t z[2] = {axes.z.first[run->z], axes.z.second[run->z]};
+            const std::ptrdiff_t y[2] = {axes.y.first[run->y], axes.y.second[run->y]};
+            for (std::ptrdiff_t x = run->begin; x < run->end; ++x) {
+                double slice[2];
+                for (int k = 0; k < 2; ++k) {
+                    double row[2];
+                    for (int i = 0; i < 2; ++i)
+                        row[i] = mix(as_double(logits.at(z[k], y[i], axes.x.first[x])), as_double(logits.at(z[k], y[i], axes.x.second[x])), axes.x.weight[x]);
+                    slice[k] = mix(row[0], row[1], axes.y.weight[run->y]);
+                }
+                sum += 1.0 / (1.0 + std::exp(-mix(slice[0], slice[1], axes.z.weight[run->z])));
+            }
+            voxels += run->end - run->begin;
+        }
+        write_mean(out, record, label, sum, voxels);
+    }
+}
+
+}  // namespace lnfast
