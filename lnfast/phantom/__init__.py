@@ -98,8 +98,8 @@ def make_phantom(
             "no-room", f"protocol {scan.name!r} (seed {seed}): no suspicious node fits in its field of view"
         )
     labels, nodes = field.finish()
-    organs.texture(pen)
     _paint_nodes(nodes, canvas, scan, rng)
+    organs.texture(pen)  # over nodes too: a flat node would give itself away
     averages = int(rng.choice((1, 3)))
     array = acquire(canvas.signal, organs.gain(pen, skin), pen.muscle, rng, averages)
     return Phantom(Volume(array, canvas.grid), labels, nodes, scan, seed, stage)
