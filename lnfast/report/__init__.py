@@ -1,0 +1,25 @@
+"""What the engine says of a study, for a radiologist and for a machine.
+
+record.py    Report: everything that is said, in the order of report.schema.json
+notices.py   what the reader of the numbers must know
+text.py      report.txt
+folder.py    OUT/<study>/, whole or not at all
+labels.py    labels.nii.gz
+"""
+
+from __future__ import annotations
+
+from lnfast.report.folder import folder_name, write_study_folder
+from lnfast.report.notices import Notice
+from lnfast.report.record import DISCLAIMER, SCHEMA, EngineFacts, Report, make_report
+
+__all__ = [
+    "DISCLAIMER",
+    "SCHEMA",
+    "EngineFacts",
+    "Notice",
+    "Report",
+    "folder_name",
+    "make_report",
+    "write_study_folder",
+]

@@ -1,0 +1,165 @@
+"""OUT/<study>/: a study folder is whole or absent, whenever the power goes.
+
+.<study>.<random>.tmp/   written and flushed to the disk
+    | rename, or one exchange of the two names where a study folder stands already
+<study>/                 the old one, now under the temporary name, is deleted
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import time
+from pathlib import Path
+
+from lnfast.errors import UsageError
+from lnfast.geometry import Volume
+from lnfast.report.labels import nifti_bytes
+from lnfast.report.record import Report
+
+# Nothing else is ever deleted: a folder that holds more than these is somebody's.
+OWN_FILES = frozenset({"report.json", "report.txt", "report.html", "labels.nii.gz"})
+# Writing takes milliseconds. What is this old was left by a process that died.
+STALE_S = 3600.0
+_NAME_BYTES_AT_MOST = 200  # of 255, so that the temporary name fits too
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
+
+
+def write_study_folder(report: Report, labels: Volume, out_dir: Path, name: str) -> Path:
+    """Write ``out_dir/<name>/`` with labels.nii.gz, report.txt and report.json, replacing a study folder of that name.
+
+    ``timings_ms.write`` of report.json covers everything before report.json itself, which is written last: what comes
+    after it (its own flush and the rename) cannot stand in it.
+
+    Args:
+        report: its ``timings_ms["write"]`` is not read.
+        labels: value = node id, native grid.
+        out_dir: made where it is missing.
+        name: of the study; see `folder_name`.
+
+    Returns:
+        The study folder.
+
+    Raises:
+        UsageError: ``output-exists`` when something of that name is there that lnfast did not write.
+        OSError: what the disk said. Nothing is left behind, and what was there before is still there.
+    """
+    started = time.perf_counter()
+    target = Path(out_dir) / folder_name(name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(target.parent)
+    _check_replaceable(target)
+    work = _temporary(target)
+    work.mkdir()
+    try:
+        _write(work / "labels.nii.gz", nifti_bytes(labels))
+        _write(work / "report.txt", report.text().encode("ascii"))
+        written = report.written_in((time.perf_counter() - started) * 1e3)
+        _write(work / "report.json", written.json().encode("ascii"))
+        _flush_folder(work)
+        _put_in_place(work, target)
+        _flush_folder(target.parent)
+    finally:
+        _discard(work)
+    return target
+
+
+def folder_name(name: str) -> str:
+    """A study's name as one harmless file name: no separators, no leading dot, printable, at most 200 bytes.
+
+    Two names may become one (``a/b`` and ``a_b``): telling studies apart is for the caller.
+    """
+    kept = "".join("_" if letter in '/\\:*?"<>|' or not letter.isprintable() else letter for letter in name)
+    kept = kept.encode()[:_NAME_BYTES_AT_MOST].decode(errors="ignore")
+    return kept.lstrip(". ").rstrip(". ") or "study"
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """So that a power cut cannot undo a rename; only POSIX opens folders."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_replaceable(target: Path) -> None:
+    if not os.path.lexists(target):
+        return
+    if target.is_symlink() or not target.is_dir():
+        raise UsageError("output-exists", f"{target} is there and is not a folder; move it or give another -o")
+    strange = sorted(entry.name for entry in os.scandir(target) if entry.name not in OWN_FILES)
+    if strange:
+        raise UsageError(
+            "output-exists",
+            f"{target} holds {strange[0]!r}, which lnfast did not write; move it or give another -o",
+        )
+
+
+def _put_in_place(work: Path, target: Path) -> None:
+    """Give the finished folder its name. At every moment the name means a whole folder or nothing."""
+    try:
+        os.rename(work, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES) or not target.is_dir():
+            raise
+    else:
+        return
+    if _exchange(work, target):
+        return
+    aside = _temporary(target)
+    os.rename(target, aside)
+    try:
+        os.rename(work, target)
+    except OSError:
+        os.rename(aside, target)
+        raise
+    _discard(aside)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two names in one step; False where the system or the file system cannot (Linux 3.15 and most of its can)."""
+    import ctypes
+
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    at_fdcwd, rename_exchange = -100, 2
+    done: int = renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), ctypes.c_uint(rename_exchange))
+    return done == 0
+
+
+def _remove_stale(out_dir: Path) -> None:
+    """Delete what died runs left under temporary names."""
+    oldest = time.time() - STALE_S
+    with os.scandir(out_dir) as entries:
+        left = [entry for entry in entries if entry.name[0] == "." and _TEMPORARY.fullmatch(entry.name)]
+    for entry in left:
+        with contextlib.suppress(OSError):
+            if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < oldest:
+                _discard(Path(entry.path))
+
+
+def _discard(folder: Path) -> None:
+    """Delete a temporary folder of ours: known files, then the folder if it is empty."""
+    with contextlib.suppress(OSError):
+        for name in OWN_FILES:
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()

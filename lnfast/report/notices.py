@@ -1,0 +1,99 @@
+"""What the reader of the numbers must know before trusting them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lnfast.card import ModelCard
+from lnfast.geometry import Grid
+from lnfast.measure import LymphNode, Rules, largest, n_stage_by_rule
+from lnfast.study import Study
+
+# A voxel edge this much longer than both others is the distance between slices.
+SLICE_SPACING_RATIO = 1.2
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One warning: a stable code for machines, one line for people."""
+
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+def notices(study: Study, card: ModelCard, rules: Rules, nodes: Sequence[LymphNode]) -> tuple[Notice, ...]:
+    """Everything that makes a result less certain than it looks, most important first."""
+    grid = study.volume.oriented(card.orientation).grid
+    return (
+        *_rules_disagree(rules, nodes),
+        *_slice_limited(rules, nodes),
+        *_not_axial(grid),
+        *_field_of_view(grid, card),
+        *_of_reading(study),
+    )
+
+
+def _rules_disagree(rules: Rules, nodes: Sequence[LymphNode]) -> Iterator[Notice]:
+    stages = n_stage_by_rule(nodes, rules)
+    if stages["box"] != stages["axial"]:
+        yield Notice(
+            "rules-disagree",
+            f"{stages['box']} by the bounding box, {stages['axial']} by the axial slice: look at the nodes yourself",
+        )
+
+
+def _slice_limited(rules: Rules, nodes: Sequence[LymphNode]) -> Iterator[Notice]:
+    """For the nodes on which the stage hangs: those over the limit by either rule, and the largest."""
+    if rules.short_axis != "box":
+        return
+    first = largest(nodes)
+    deciding = [
+        node
+        for node in nodes
+        if node is first or node.suspicious or rules.exceeded(node.axial_short_mm)
+        if node.slice_limited
+    ]
+    if deciding:
+        ids = ", ".join(str(node.id) for node in deciding)
+        yield Notice(
+            "slice-limited",
+            f"the short edge of node {ids} only says how thick the slices are; judge by the axial diameters",
+        )
+
+
+def _not_axial(grid: Grid) -> Iterator[Notice]:
+    z, y, x = grid.spacing_zyx_mm
+    others = {"sagittal": (x, max(y, z)), "coronal": (y, max(x, z))}
+    for plane, (spacing, next_longest) in others.items():
+        if spacing > SLICE_SPACING_RATIO * next_longest:
+            yield Notice(
+                "not-axial",
+                f"the slices seem to be {plane}: the model was made for axial ones, "
+                "and axial diameters are taken across these slices",
+            )
+
+
+def _field_of_view(grid: Grid, card: ModelCard) -> Iterator[Notice]:
+    through, *in_plane = grid.extent_zyx_mm
+    seen = (card.through_plane_mm, card.in_plane_mm, card.in_plane_mm)
+    if any(not low <= extent <= high for extent, (low, high) in zip((through, *in_plane), seen, strict=True)):
+        yield Notice(
+            "field-of-view",
+            f"the field of view is {in_plane[1]:.0f} x {in_plane[0]:.0f} x {through:.0f} mm; the model knows "
+            f"{card.in_plane_mm[0]:.0f} to {card.in_plane_mm[1]:.0f} mm in plane and "
+            f"{card.through_plane_mm[0]:.0f} to {card.through_plane_mm[1]:.0f} mm through it",
+        )
+
+
+def _of_reading(study: Study) -> Iterator[Notice]:
+    known = {code for code, _ in study.provenance.warnings}
+    if study.b_value is None and "unknown-b-value" not in known:
+        yield Notice("unknown-b-value", "no b-value came with the study: that it is a high-b image was taken on trust")
+    for code, message in study.provenance.warnings:
+        yield Notice(code, message)
+    for note in study.provenance.notes:
+        yield Notice("note", note)
