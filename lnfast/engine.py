@@ -254,13 +254,13 @@ class Engine:
 
 def distinct_names(paths: Iterable[str | Path]) -> list[str]:
     """A name for each study: its own, with its folder's before it where two would be the same, then a number."""
-    paths = [Path(path) for path in paths]
-    names = [study_name(path) for path in paths]
+    files = [Path(path) for path in paths]
+    names = [study_name(path) for path in files]
     if len(set(names)) < len(names):
         twice = {name for name in names if names.count(name) > 1}
         names = [
             f"{path.absolute().parent.name}_{name}" if name in twice else name
-            for path, name in zip(paths, names, strict=True)
+            for path, name in zip(files, names, strict=True)
         ]
     used: set[str] = set()
     for index, name in enumerate(names):
@@ -272,9 +272,7 @@ def distinct_names(paths: Iterable[str | Path]) -> list[str]:
     return names
 
 
-def _first_proven(
-    model: Model, options: tuple[Candidate, ...], threads: int
-) -> tuple[Backend, SelfTest, str]:
+def _first_proven(model: Model, options: tuple[Candidate, ...], threads: int) -> tuple[Backend, SelfTest, str]:
     """Open candidates, fastest first, until one proves itself; what was asked for by name is the only candidate."""
     refused: list[EngineError] = []
     for option in options:

@@ -132,7 +132,9 @@ def axes_toward(affine: NDArray[np.float64], code: str) -> tuple[tuple[int, int,
     if sorted(world) != [0, 1, 2]:
         raise ValueError(f"got orientation {code!r}, wanted one letter of each of R/L, A/P, S/I")
     cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    order = max(permutations(range(3)), key=lambda axes: sum(abs(cosines[w, a]) for w, a in zip(world, axes, strict=True)))
+    order = max(
+        permutations(range(3)), key=lambda axes: sum(abs(cosines[w, a]) for w, a in zip(world, axes, strict=True))
+    )
     flips = [bool(cosines[w, a] * s < 0) for w, a, s in zip(world, order, sign, strict=True)]
     return (order[0], order[1], order[2]), (flips[0], flips[1], flips[2])
 
@@ -149,7 +151,9 @@ def _check_affine(affine: NDArray[np.float64]) -> None:
     low, high = SPACING_RANGE_MM
     if spacing.min() < low or spacing.max() > high:
         got = " x ".join(f"{value:.4g}" for value in spacing)
-        raise StudyError("bad-geometry", f"got a voxel of {got} mm (x, y, z), wanted {low} to {high} mm along each axis")
+        raise StudyError(
+            "bad-geometry", f"got a voxel of {got} mm (x, y, z), wanted {low} to {high} mm along each axis"
+        )
     cosines = affine[:3, :3] / spacing
     worst = float(np.abs(cosines.T @ cosines - np.eye(3)).max())
     if worst > SHEAR_COSINE:

@@ -74,7 +74,9 @@ def test_a_mirrored_file_has_the_same_nodes_in_the_patient(engine: Engine, phant
     home = {node.centroid_ras_mm: node for node in result.nodes}
     assert len(mirrored.nodes) == len(home)
     for node in mirrored.nodes:
-        twin = min(home.values(), key=lambda other: np.linalg.norm(np.subtract(other.centroid_ras_mm, node.centroid_ras_mm)))
+        twin = min(
+            home.values(), key=lambda other: np.linalg.norm(np.subtract(other.centroid_ras_mm, node.centroid_ras_mm))
+        )
         assert node.centroid_ras_mm == pytest.approx(twin.centroid_ras_mm, abs=1e-6)
         assert node.box_mm == pytest.approx(twin.box_mm, abs=1e-6)
         assert (node.axial_short_mm, node.axial_long_mm) == pytest.approx((twin.axial_short_mm, twin.axial_long_mm))
