@@ -1,0 +1,5 @@
+"""``python -m lnfast``."""
+
+from lnfast.cli import main
+
+main()

@@ -1,0 +1,109 @@
+"""``lnfast run``: studies in, a folder of reports out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lnfast.cli.watch import Watcher
+from lnfast.errors import UsageError
+
+if TYPE_CHECKING:
+    from lnfast.engine import Engine
+    from lnfast.report import Report
+
+
+@click.command(short_help="Find, outline and measure the nodes of studies.")
+@click.argument("studies", metavar="STUDY...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", metavar="OUT", required=True, type=click.Path(path_type=Path), help="Folder of results.")
+@click.option("--model", default="pelvic-ln-edge", show_default=True, metavar="NAME|DIR", help="Model to run.")
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "openvino", "onnxruntime", "tensorrt"]),
+    default="auto",
+    show_default=True,
+    help="Runtime; what is named is used or is an error.",
+)
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda:N", help="Where the network runs.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]),
+    default="auto",
+    show_default=True,
+    help="Of the network.",
+)
+@click.option(
+    "--short-axis",
+    type=click.Choice(["box", "axial"]),
+    default="box",
+    show_default=True,
+    help="Short axis that decides: of the minimum-volume box, or as drawn on an axial slice.",
+)
+@click.option(
+    "--suspicious-mm",
+    type=float,
+    default=8.0,
+    show_default=True,
+    metavar="MM",
+    help="A longer short axis is suspicious.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each study, in their order.")
+def run(
+    studies: tuple[Path, ...], out: Path, short_axis: str, suspicious_mm: float, as_json: bool, **engine: Any
+) -> int:
+    """Find, outline and measure the lymph nodes of each STUDY (.nii or .nii.gz).
+
+    Writes OUT/<study name>/ with report.json, report.txt and labels.nii.gz, and prints a line a study. A
+    study that is refused does not stop the others.
+    """
+    from lnfast.engine import Engine
+    from lnfast.measure import Rules
+
+    rules = Rules(short_axis=short_axis, suspicious_mm=suspicious_mm)  # type: ignore[arg-type]  # Rules checks it
+    if out.exists() and not out.is_dir():
+        raise UsageError("bad-output", f"got -o {out}, which is a file; wanted a folder")
+    with Watcher(len(studies), "loading the engine") as watcher, Engine(**engine, rules=rules) as loaded:
+        info = loaded.info
+        watcher.log(f"{info.name} {info.version}, {info.precision} on {info.device} ({loaded.choice})")
+        return _serve(loaded, studies, out, as_json, watcher)
+
+
+def _serve(engine: Engine, studies: tuple[Path, ...], out: Path, as_json: bool, watcher: Watcher) -> int:
+    """Run, write and print each study; the worst exit code seen."""
+    from lnfast.engine import StudyFailure, distinct_names
+
+    worst = 0
+    names = distinct_names(studies)
+    watcher.working_on(names[0])
+    for index, (path, name, outcome) in enumerate(zip(studies, names, engine.run_many(studies), strict=True), start=1):
+        if isinstance(outcome, StudyFailure):
+            worst = max(worst, outcome.error.exit_code)
+            watcher.log(f"{path}: {outcome.error}")
+            if as_json:
+                failure = {"code": outcome.error.code, "message": outcome.error.message}
+                click.echo(json.dumps({"study": str(path), "error": failure}))
+        else:
+            warnings = (f"warning: {notice}" for notice in outcome.warnings)
+            for line in (*outcome.study.provenance.notes, *warnings):
+                watcher.log(f"{path}: {line}")
+            folder = outcome.write(out, name=name)
+            click.echo(_filed(folder) if as_json else _line(name, outcome.report, folder))
+        watcher.done_with_one(names[index] if index < len(names) else "")
+    return worst
+
+
+def _filed(folder: Path) -> str:
+    """The report that was filed, on one line."""
+    return json.dumps(json.loads((folder / "report.json").read_text(encoding="utf-8")))
+
+
+def _line(name: str, report: Report, folder: Path) -> str:
+    from lnfast.report.text import length_text
+
+    big = report.largest
+    size = f"{length_text(big.short_axis_mm, report.rules)} mm, {big.volume_mm3 / 1e3:.2f} cm3" if big else "none"
+    count = f"{len(report.suspicious)} of {len(report.nodes)} nodes suspicious"
+    return f"{name}: {report.n_stage}, {count}, largest {size}, in {folder}"

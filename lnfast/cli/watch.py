@@ -1,0 +1,61 @@
+"""stderr: log lines always, a progress bar when a person watches."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+class Watcher:
+    """Tells whoever watches stderr how far a command is.
+
+    Args:
+        steps: of equal length, more or less.
+        doing: what happens before the first.
+    """
+
+    def __init__(self, steps: int, doing: str) -> None:
+        self._steps, self._doing = steps, doing
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> Watcher:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+            columns = [SpinnerColumn(), TextColumn("{task.description}")]
+            if self._steps > 1:
+                columns += [BarColumn(), MofNCompleteColumn()]
+            # Results go above the bar only where both are the same terminal; a redirected stdout stays untouched.
+            self._progress = Progress(
+                *columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
+            )
+            self._progress.start()
+            self._progress.add_task(self._doing, total=self._steps)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def working_on(self, name: str) -> None:
+        """Say what is being worked on."""
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], description=name)
+
+    def done_with_one(self, following: str) -> None:
+        """Count one step, and say what follows."""
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], advance=1, description=following)
+
+    def log(self, line: str) -> None:
+        """A line on stderr, above the bar."""
+        click.echo(f"lnfast: {line}", err=True)

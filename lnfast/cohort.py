@@ -1,0 +1,142 @@
+"""Digital patients as a folder that others can train on: nnU-Net's raw layout, and the truth beside it.
+
+    DIR/dataset.json                    what nnU-Net asks for; counts the cases that are there
+    DIR/imagesTr/<case>_0000.nii.gz     the study, and its b-value as <case>_0000.bval
+    DIR/labelsTr/<case>.nii.gz          node ids, not the class 1: ``labels > 0`` is what a semantic network learns
+    DIR/truth/<case>.json               each node as an ellipsoid in the patient, and as its mask measures
+
+A case is named by scanner and seed, so several calls add to one folder. Files are replaced whole, the image last, so
+that an image always has its truth.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lnfast.geometry import Volume
+from lnfast.measure import LymphNode, Rules, measure_nodes, n_stage_by_rule
+from lnfast.phantom import Phantom, PhantomNode
+from lnfast.report.labels import nifti_bytes
+
+TRUTH_SCHEMA = "lnfast.truth/1"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One digital patient in a folder.
+
+    Attributes:
+        name: ``phantom_<scanner>_<seed>``.
+        image: the study's file.
+        nodes: the truth mask, measured by the rules.
+        n_stage: what the rules say of the truth mask.
+    """
+
+    name: str
+    image: Path
+    nodes: tuple[LymphNode, ...]
+    n_stage: str
+
+
+def add_case(folder: Path, phantom: Phantom, rules: Rules | None = None) -> Case:
+    """Write one digital patient into a folder, over the same case of an earlier call.
+
+    Args:
+        folder: made where it is missing.
+        phantom: with one of the shipped protocols or one of your own.
+        rules: measure the truth mask; the default ones when None.
+
+    Raises:
+        OSError: what the disk said.
+    """
+    rules = rules or Rules()
+    name = f"phantom_{phantom.protocol.name}_{phantom.seed:06d}"
+    labels = Volume(phantom.labels, phantom.volume.grid)
+    nodes = measure_nodes(labels, len(phantom.nodes), rules)
+    stages = n_stage_by_rule(nodes, rules)
+    image = folder / "imagesTr" / f"{name}_0000.nii.gz"
+    truth = _truth(name, phantom, nodes, stages)
+    for part in ("imagesTr", "labelsTr", "truth"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    _replace(folder / "truth" / f"{name}.json", _pretty(truth))
+    _replace(folder / "labelsTr" / f"{name}.nii.gz", nifti_bytes(labels))
+    _replace(image.with_name(f"{name}_0000.bval"), f"{phantom.protocol.b_value:g}\n".encode())
+    _replace(image, _image_bytes(phantom))
+    _replace(folder / "dataset.json", _pretty(_dataset(folder)))
+    return Case(name, image, nodes, stages[rules.short_axis])
+
+
+def _image_bytes(phantom: Phantom) -> bytes:
+    """The study as a ``.nii.gz`` of nibabel's making: what lnfast reads back was not written by lnfast."""
+    nibabel: Any = import_module("nibabel")  # nibabel's calls are not typed
+    image = nibabel.Nifti1Image(phantom.volume.array.T, phantom.volume.grid.affine)
+    image.set_sform(image.affine, code="scanner")
+    image.set_qform(image.affine, code="scanner")
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = b"lnfast: digital phantom, no patient"
+    return gzip.compress(image.to_bytes(), 6, mtime=0)
+
+
+def _dataset(folder: Path) -> dict[str, Any]:
+    return {
+        "name": "lnfast digital pelvis",
+        "description": "Synthetic pelvic DWI. labelsTr holds instance ids: take labels > 0 for the class lymph_node.",
+        "channel_names": {"0": "DWI"},
+        "labels": {"background": 0, "lymph_node": 1},
+        "instance_labels": True,
+        "numTraining": sum(1 for _ in (folder / "imagesTr").glob("*_0000.nii.gz")),
+        "file_ending": ".nii.gz",
+    }
+
+
+def _truth(name: str, phantom: Phantom, nodes: tuple[LymphNode, ...], stages: dict[Any, Any]) -> dict[str, Any]:
+    return {
+        "schema": TRUTH_SCHEMA,
+        "case": name,
+        "seed": phantom.seed,
+        "scanner": phantom.protocol.name,
+        "stage_asked": phantom.stage_asked,
+        "b_value": phantom.protocol.b_value,
+        "n_stage_by_rule": stages,
+        "nodes": [_node(node, mask) for node, mask in zip(phantom.nodes, nodes, strict=True)],
+    }
+
+
+def _node(node: PhantomNode, mask: LymphNode) -> dict[str, Any]:
+    return {
+        "id": node.label,
+        "station": node.station,
+        "centre_ras_mm": node.centre_ras_mm.tolist(),
+        "axes_ras": node.axes_ras.tolist(),
+        "semi_axes_mm": node.semi_axes_mm.tolist(),
+        "volume_mm3": node.volume_mm3,
+        "mask": {
+            "voxels": mask.voxels,
+            "volume_mm3": mask.volume_mm3,
+            "box_mm": mask.box_mm,
+            "axial_short_mm": mask.axial_short_mm,
+            "axial_long_mm": mask.axial_long_mm,
+            "suspicious": mask.suspicious,
+        },
+    }
+
+
+def _pretty(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Readers see the old file or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

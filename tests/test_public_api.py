@@ -1,0 +1,76 @@
+"""The public names are exactly those that are promised."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lnfast
+import lnfast_ext
+
+PROMISED = {
+    "lnfast": [
+        "BackendError",
+        "Engine",
+        "EngineError",
+        "Grid",
+        "LnfastError",
+        "LymphNode",
+        "ModelError",
+        "Result",
+        "Rules",
+        "StudyError",
+        "StudyFailure",
+        "UsageError",
+        "Volume",
+    ],
+    "lnfast_ext": [
+        "intensity_statistics",
+        "label_components",
+        "measure_components",
+        "min_volume_box",
+        "resample_normalize",
+        "threshold_resample",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_all_is_sorted_and_exactly_what_is_promised(name: str) -> None:
+    assert importlib.import_module(name).__all__ == sorted(PROMISED[name])
+    namespace: dict[str, object] = {}
+    exec(f"from {name} import *", namespace)
+    assert sorted(key for key in namespace if not key.startswith("_")) == sorted(PROMISED[name])
+
+
+def test_a_wrong_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Motor'"):
+        _ = lnfast.Motor
+
+
+@pytest.mark.parametrize("module", [lnfast, lnfast_ext], ids=lambda module: module.__name__)
+def test_the_types_travel_with_the_package(module: object) -> None:
+    folder = Path(inspect.getfile(module)).parent  # type: ignore[arg-type]
+    assert (folder / "py.typed").is_file()
+
+
+def test_the_stubs_say_what_the_kernels_take(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy.stubtest", "lnfast_ext", "--concise", "--ignore-missing-stub"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_public_callable_is_documented() -> None:
+    for public in lnfast.__all__:
+        value = getattr(lnfast, public)
+        if callable(value):
+            assert inspect.getdoc(value), f"{public} has no docstring"
