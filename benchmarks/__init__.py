@@ -1,0 +1,11 @@
+"""Speed against named peers, with the answers compared first: ``python -m benchmarks``.
+
+    network    one inference: every backend and precision here, against PyTorch with the same weights
+    pipeline   file on disk to report on disk, per stage, against the pipeline that a researcher writes
+
+    onnx_torch   model.onnx as a torch module       agreement    are two answers the same?
+    peers        the researcher's pipeline          timing       interleaved runs, percentiles
+    environment  what the numbers were taken on     rows         what is printed and kept as JSON
+
+Nothing is timed before both sides have answered the same study, and a peer that answers differently gets no ratio.
+"""

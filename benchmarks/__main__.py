@@ -1,0 +1,96 @@
+"""``python -m benchmarks [GROUP...] [--quick] [--json FILE]``.
+
+Exit codes: 0 done, 1 a wrong answer, 2 usage, 4 model refused, 5 a package or backend is missing.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.agreement import WrongAnswerError
+from lnfast.errors import BackendError, LnfastError
+
+GROUPS = ("network", "pipeline")
+REPEATS, QUICK_REPEATS = 7, 2
+
+
+@click.command()
+@click.argument("groups", nargs=-1, type=click.Choice(GROUPS), metavar="[GROUP]...")
+@click.option("--quick", is_flag=True, help="One study, fewest runs: for checking answers, not for numbers.")
+@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Also write rows here.")
+@click.option("--repeat", type=click.IntRange(min=1), help=f"Runs that count: {REPEATS}, quick {QUICK_REPEATS}.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the first phantom.")
+@click.option("--threads", type=click.IntRange(min=1), help="For everyone alike; one per core.")
+@click.option("--model", default="pelvic-ln-edge", show_default=True, help="Shipped name or model folder.")
+def main(groups: tuple[str, ...], quick: bool, json_path: Path | None, **options: Any) -> None:
+    """Compare lnfast with named peers, with the same weights, studies and threads: network, pipeline (both).
+
+    Answers are compared before anything is timed; a wrong one makes the exit code 1.
+    """
+    try:
+        sys.exit(run(groups or GROUPS, quick, json_path, **options))
+    except LnfastError as error:
+        _log(str(error))
+        sys.exit(error.exit_code)
+    except WrongAnswerError as error:
+        _log(f"wrong answer: {error}")
+        sys.exit(1)
+
+
+def run(
+    groups: tuple[str, ...],
+    quick: bool,
+    json_path: Path | None,
+    *,
+    repeat: int | None = None,
+    seed: int | None = None,
+    threads: int | None = None,
+    model: str = "pelvic-ln-edge",
+) -> int:
+    """Run the groups, print and keep the rows; the exit code."""
+    environment, settings, rows = (_load(name) for name in ("environment", "settings", "rows"))
+    from lnfast.card import load_model
+
+    count = threads or environment.usable_cores()
+    described = environment.describe(count)
+    if described["busy"]:
+        _log(f"this machine is busy (load {described['load_average'][0]}): read ratios, not milliseconds")
+    asked = settings.Settings(
+        model=load_model(model),
+        threads=count,
+        repeats=repeat or (QUICK_REPEATS if quick else REPEATS),
+        warmups=0 if quick else 1,
+        seed=settings.DEFAULT_SEED if seed is None else seed,
+        quick=quick,
+        log=_log,
+    )
+    found = [row for group in dict.fromkeys(groups) for row in _load(group).run(asked)]
+    if json_path is not None:
+        rows.write_json(json_path, {**described, **asked.to_dict()}, found)
+    rows.print_rows(found)
+    for row in rows.wrong(found):
+        _log(f"wrong answer: {row.bench} {row.study} {row.stage}: {row.subject} against {row.peer}: {row.agreement}")
+    return 1 if rows.wrong(found) else 0
+
+
+def _load(name: str) -> Any:
+    """A module of this package; what it stands on is told when it is missing."""
+    try:
+        return import_module(f"benchmarks.{name}")
+    except ModuleNotFoundError as error:
+        raise BackendError(
+            "missing-package", f"the benchmarks need {error.name}: pip install 'lnfast[bench]'"
+        ) from error
+
+
+def _log(line: str) -> None:
+    click.echo(line, err=True)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")

@@ -1,0 +1,148 @@
+"""Did two sides give the same answer? Asked before anything is timed.
+
+    same        the ratio counts
+    different   another number of nodes, or of suspicious ones: shown, but no ratio is drawn from it
+    wrong       masks of Dice < 0.98, another stage, or a box that is not the smallest: the benchmark fails
+
+A bounding box is compared by its volume, where the exact one can never be the larger; the short edge of the smallest
+box may be longer than that of a larger box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+DICE_AT_LEAST = 0.98  # as the engine's own self-test asks
+# Corners in mm and products of three lengths, in float64 on both sides: 1e-9 relative is a thousand roundings.
+BOX_SLACK = 1e-9
+
+Verdict = Literal["same", "different", "wrong"]
+
+
+class WrongAnswerError(Exception):
+    """Nothing can be timed: the two sides do not compute the same, or what they compute proves nothing."""
+
+
+_RANK: dict[Verdict, int] = {"same": 0, "different": 1, "wrong": 2}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one side says of one study.
+
+    Attributes:
+        labels: native grid, storage order ``(z, y, x)``, 0 is background.
+        box_mm: of each label in order, edges ascending; None where it could not be measured.
+        suspicious: how many nodes are.
+        n_stage: "N0" or "N1".
+    """
+
+    labels: NDArray[Any]
+    box_mm: tuple[tuple[float, float, float] | None, ...]
+    suspicious: int
+    n_stage: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Subject against peer, always in this order.
+
+    Attributes:
+        verdict: see the module.
+        dice: of the masks.
+        nodes, suspicious, n_stage: (subject, peer).
+        same_voxels: nodes that have exactly the same voxels on both sides; the two entries below are over these.
+        short_axis_mm: greatest absolute difference of the short axis, None where there is no such node.
+        box_excess: greatest (subject - peer) / peer of the box volume; above zero the subject's box is not minimal.
+    """
+
+    verdict: Verdict
+    dice: float
+    nodes: tuple[int, int]
+    suspicious: tuple[int, int]
+    n_stage: tuple[str, str]
+    same_voxels: int
+    short_axis_mm: float | None
+    box_excess: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def dice(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Overlap of two masks.
+
+    Raises:
+        WrongAnswerError: both are blank, which would prove nothing.
+    """
+    a, b = first != 0, second != 0
+    total = int(a.sum()) + int(b.sum())
+    if total == 0:
+        raise WrongAnswerError("both masks are blank: agreement on nothing proves nothing; take another seed or model")
+    return 2.0 * int((a & b).sum()) / total
+
+
+def compare(subject: Answer, peer: Answer) -> Agreement:
+    """Two answers to one study.
+
+    Raises:
+        WrongAnswerError: both masks are blank.
+    """
+    overlap = dice(subject.labels, peer.labels)
+    boxes = _boxes_of_same_nodes(subject, peer)
+    short = max((abs(a[0] - b[0]) for a, b in boxes), default=None)
+    excess = max(((_volume(a) - _volume(b)) / _volume(b) for a, b in boxes), default=None)
+    nodes = (len(subject.box_mm), len(peer.box_mm))
+    suspicious = (subject.suspicious, peer.suspicious)
+    stages = (subject.n_stage, peer.n_stage)
+    verdict: Verdict = "same"
+    if nodes[0] != nodes[1] or suspicious[0] != suspicious[1]:
+        verdict = "different"
+    if overlap < DICE_AT_LEAST or stages[0] != stages[1] or (excess is not None and excess > BOX_SLACK):
+        verdict = "wrong"
+    return Agreement(verdict, overlap, nodes, suspicious, stages, len(boxes), short, excess)
+
+
+def worst(agreements: Sequence[Agreement]) -> dict[str, Any]:
+    """Several studies in one line: the worst of each entry, sums of counts, and the stages one after another."""
+    shorts = [a.short_axis_mm for a in agreements if a.short_axis_mm is not None]
+    excesses = [a.box_excess for a in agreements if a.box_excess is not None]
+    return {
+        "verdict": worst_verdict([a.verdict for a in agreements]),
+        "dice": min(a.dice for a in agreements),
+        "nodes": [sum(a.nodes[side] for a in agreements) for side in (0, 1)],
+        "suspicious": [sum(a.suspicious[side] for a in agreements) for side in (0, 1)],
+        "n_stage": [" ".join(a.n_stage[side] for a in agreements) for side in (0, 1)],
+        "same_voxels": sum(a.same_voxels for a in agreements),
+        "short_axis_mm": max(shorts, default=None),
+        "box_excess": max(excesses, default=None),
+    }
+
+
+def worst_verdict(verdicts: Sequence[Verdict]) -> Verdict:
+    """The one that counts."""
+    return max(verdicts, key=_RANK.__getitem__)
+
+
+def _boxes_of_same_nodes(subject: Answer, peer: Answer) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Boxes of nodes whose voxels are the same on both sides and that both sides could measure."""
+    inside = (subject.labels != 0) | (peer.labels != 0)
+    pairs, counts = np.unique(np.stack([subject.labels[inside], peer.labels[inside]]), axis=1, return_counts=True)
+    sizes = [np.bincount(labels.ravel()) for labels in (subject.labels, peer.labels)]
+    found = []
+    for (a, b), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
+        if a and b and count == sizes[0][a] == sizes[1][b]:
+            ours, theirs = subject.box_mm[a - 1], peer.box_mm[b - 1]
+            if ours is not None and theirs is not None:
+                found.append((ours, theirs))
+    return found
+
+
+def _volume(box: tuple[float, ...]) -> float:
+    return box[0] * box[1] * box[2]

@@ -1,0 +1,90 @@
+"""What the numbers were taken on: enough to repeat them, nothing that names the machine or its user."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("lnfast", "numpy", "nibabel", "isal", "openvino", "onnxruntime", "onnx", "torch", "scipy", "trimesh")
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
+# Runnable tasks a core above which timings say more of the neighbours than of the code.
+BUSY_LOAD = 0.3
+
+
+def describe(threads: int) -> dict[str, Any]:
+    """The machine, its software and how busy it is.
+
+    Args:
+        threads: what every contender was given.
+    """
+    load = os.getloadavg() if hasattr(os, "getloadavg") else None
+    return {
+        **_processor(),
+        "cores": usable_cores(),
+        "threads": threads,
+        "memory_gib": _memory_gib(),
+        "governor": _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "load_average": None if load is None else [round(value, 2) for value in load],
+        "busy": None if load is None else load[0] / usable_cores() > BUSY_LOAD,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {name: installed for name in PACKAGES if (installed := _version(name)) is not None},
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": _commit(),
+    }
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _processor() -> dict[str, Any]:
+    model: str = platform.processor() or platform.machine()
+    flags: set[str] = set()
+    for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            model = value.strip()
+        elif key.strip() in ("flags", "Features"):
+            flags.update(value.split())
+    return {"cpu": model, "cpu_flags": [flag for flag in FLAGS if flag in flags]}
+
+
+def _memory_gib() -> float | None:
+    for line in (_read(Path("/proc/meminfo")) or "").splitlines():
+        if line.startswith("MemTotal:"):
+            return round(int(line.split()[1]) / 2**20, 1)
+    return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of this checkout, with ``+changes`` where tracked files differ from it."""
+    try:
+        return _git("rev-parse", "HEAD") + ("+changes" if _git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(*words: str) -> str:
+    command = ("git", "-C", str(Path(__file__).parent), *words)
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

@@ -1,0 +1,126 @@
+"""``model.onnx`` as a torch module: the peer's network has the subject's weights because they are read from its file.
+
+A U-Net needs five operators. An operator or an attribute that is not understood is an error, never skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional
+
+Attributes = dict[str, Any]
+
+
+class OnnxUNet(nn.Module):
+    """Runs the graph's nodes in their order, eagerly, and frees what no later node reads.
+
+    Args:
+        content: bytes of an ONNX file with one input and one output.
+
+    Raises:
+        NotImplementedError: the graph holds something else than a U-Net's operators.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        graph = onnx.load_from_string(content).graph
+        self.steps = [_Step(node) for node in graph.node]
+        known = {tensor.name for tensor in graph.initializer}
+        self.input_name = next(value.name for value in graph.input if value.name not in known)
+        self.output_name = graph.output[0].name
+        self._slots = {tensor.name: f"weight_{index}" for index, tensor in enumerate(graph.initializer)}
+        for tensor in graph.initializer:
+            # A copy: numpy_helper gives a read-only view of the file's bytes.
+            weight = torch.from_numpy(np.array(numpy_helper.to_array(tensor)))
+            self.register_buffer(self._slots[tensor.name], weight)
+        last = {name: index for index, step in enumerate(self.steps) for name in step.inputs}
+        self._spent = [
+            [name for name in dict.fromkeys(step.inputs) if last[name] == index and name not in known]
+            for index, step in enumerate(self.steps)
+        ]
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = {self.input_name: x}
+        for step, spent in zip(self.steps, self._spent, strict=True):
+            inputs = [values[name] if name in values else getattr(self, self._slots[name]) for name in step.inputs]
+            result = step.apply(inputs, step.attributes)
+            del inputs
+            for name in spent:
+                del values[name]
+            values[step.output] = result
+            del result
+        return values[self.output_name]
+
+
+class _Step:
+    """One node of the graph, checked."""
+
+    def __init__(self, node: onnx.NodeProto) -> None:
+        if node.op_type not in _OPERATORS or node.domain not in ("", "ai.onnx"):
+            known = ", ".join(sorted(_OPERATORS))
+            raise NotImplementedError(f"operator {node.op_type} ({node.name}): this reads {known}")
+        self.apply, understood = _OPERATORS[node.op_type]
+        self.inputs = [name for name in node.input if name]
+        self.output = node.output[0]
+        self.attributes: Attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        for name, value in self.attributes.items():
+            if name not in understood and value != _HARMLESS.get(name):
+                raise NotImplementedError(f"attribute {name} = {value!r} of {node.op_type} ({node.name})")
+
+
+def _conv(inputs: list[Tensor], attributes: Attributes) -> Tensor:
+    weight = inputs[1]
+    return functional.conv3d(
+        inputs[0],
+        weight,
+        inputs[2] if len(inputs) > 2 else None,
+        stride=attributes.get("strides", (1, 1, 1)),
+        padding=_symmetric(attributes),
+        dilation=attributes.get("dilations", (1, 1, 1)),
+        groups=attributes.get("group", 1),
+    )
+
+
+def _conv_transpose(inputs: list[Tensor], attributes: Attributes) -> Tensor:
+    return functional.conv_transpose3d(
+        inputs[0],
+        inputs[1],
+        inputs[2] if len(inputs) > 2 else None,
+        stride=attributes.get("strides", (1, 1, 1)),
+        padding=_symmetric(attributes),
+        output_padding=attributes.get("output_padding", (0, 0, 0)),
+        groups=attributes.get("group", 1),
+        dilation=attributes.get("dilations", (1, 1, 1)),
+    )
+
+
+def _max_pool(inputs: list[Tensor], attributes: Attributes) -> Tensor:
+    kernel = attributes["kernel_shape"]
+    return functional.max_pool3d(inputs[0], kernel, attributes.get("strides", (1, 1, 1)), _symmetric(attributes))
+
+
+def _symmetric(attributes: Attributes) -> list[int]:
+    """ONNX pads ``(z, y, x begin, z, y, x end)`` as torch's one number an axis."""
+    pads = list(attributes.get("pads", (0,) * 6))
+    if pads[:3] != pads[3:]:
+        raise NotImplementedError(f"pads {pads}: torch pads both ends alike")
+    return pads[:3]
+
+
+# What an attribute may say without changing anything. kernel_shape of a convolution repeats the weight's own shape.
+_HARMLESS: dict[str, Any] = {"auto_pad": b"NOTSET", "ceil_mode": 0, "storage_order": 0, "dilations": [1, 1, 1]}
+_CONV = {"strides", "pads", "dilations", "group", "kernel_shape"}
+_OPERATORS: dict[str, tuple[Callable[[list[Tensor], Attributes], Tensor], set[str]]] = {
+    "Conv": (_conv, _CONV),
+    "ConvTranspose": (_conv_transpose, _CONV | {"output_padding"}),
+    "MaxPool": (_max_pool, {"kernel_shape", "strides", "pads"}),
+    "Relu": (lambda inputs, _: functional.relu(inputs[0]), set()),
+    "Concat": (lambda inputs, attributes: torch.cat(inputs, dim=attributes["axis"]), {"axis"}),
+}

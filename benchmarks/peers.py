@@ -1,0 +1,151 @@
+"""The pipeline as a researcher writes it in an afternoon, every step with the usual library:
+
+    nibabel -> reorient, z-score (numpy) -> resize (torch) -> network (torch, eager FP32)
+            -> sigmoid, resize back, threshold (torch) -> label (scipy) -> volume, box (trimesh) -> stage
+            -> nibabel, json
+
+It does what the subject does: the model card's axes, clipping, normalization, grid and threshold, the native grid for
+measuring, voxel corners for boxes. Where a library offers a quick way and a slow way the quick one is taken
+(``find_objects`` before a node is looked at; float32 from the file on).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+import trimesh
+from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import QhullError
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from benchmarks.timing import Stopwatch, Times
+from lnfast.card import ModelCard
+
+SUSPICIOUS_MM = 8.0 + 1e-6
+CORNERS_XYZ = np.array([(x, y, z) for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
+
+
+@dataclass(frozen=True)
+class PeerNode:
+    """One node; ``box_mm`` ascending, None where trimesh could not make a box."""
+
+    id: int
+    volume_mm3: float
+    box_mm: tuple[float, float, float] | None
+
+    @property
+    def suspicious(self) -> bool:
+        return self.box_mm is not None and self.box_mm[0] > SUSPICIOUS_MM
+
+
+@dataclass(frozen=True)
+class PeerResult:
+    """Labels on the native grid in storage order ``(z, y, x)``, nodes in the order of labels."""
+
+    labels: NDArray[Any]
+    nodes: tuple[PeerNode, ...]
+    n_stage: str
+    timings_ms: Times
+
+
+class TorchPipeline:
+    """File on disk to labels and report on disk.
+
+    Args:
+        network: maps ``(1, 1, z, y, x)`` float32 to logits.
+        card: of the model whose weights the network has.
+    """
+
+    name = "pytorch eager fp32 + nibabel, scipy, trimesh"
+
+    def __init__(self, network: nn.Module, card: ModelCard) -> None:
+        self._network = network
+        self._card = card
+
+    def run(self, path: Path, folder: Path) -> PeerResult:
+        """Read ``path``, write ``labels.nii.gz`` and ``report.json`` into a new ``folder``."""
+        watch = Stopwatch()
+        with watch.stage("read"):
+            image: Any = nib.load(path)  # type: ignore[attr-defined]
+            data = image.get_fdata(dtype=np.float32)
+        with watch.stage("preprocess"):
+            there = ornt_transform(io_orientation(image.affine), axcodes2ornt(tuple(self._card.orientation)))
+            x = self._preprocess(apply_orientation(data, there))
+        with watch.stage("infer"), torch.inference_mode():
+            logits = self._network(x)
+        with watch.stage("postprocess"):
+            back = ornt_transform(axcodes2ornt(tuple(self._card.orientation)), io_orientation(image.affine))
+            shape_xyz = apply_orientation(np.empty(data.shape, np.int8), there).shape
+            labels, count = self._postprocess(logits, shape_xyz, back)
+        with watch.stage("measure"):
+            nodes = measure(labels, count, image.affine)
+            n_stage = "N1" if any(node.suspicious for node in nodes) else "N0"
+        with watch.stage("write"):
+            _write(folder, labels, image.affine, nodes, n_stage)
+        return PeerResult(labels, nodes, n_stage, watch.times_ms)
+
+    def _preprocess(self, data_xyz: NDArray[np.float32]) -> Tensor:
+        low, high = np.percentile(data_xyz, self._card.clip_percentiles)
+        scaled = (np.clip(data_xyz, low, high) - data_xyz.mean(dtype=np.float64)) / data_xyz.std(dtype=np.float64)
+        volume = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 1, 0), dtype=np.float32))
+        return interpolate(volume[None, None], size=self._card.shape_zyx, mode="trilinear", align_corners=False)
+
+    def _postprocess(self, logits: Tensor, shape_xyz: tuple[int, ...], back: NDArray[Any]) -> tuple[NDArray[Any], int]:
+        native = interpolate(torch.sigmoid(logits), size=shape_xyz[::-1], mode="trilinear", align_corners=False)
+        mask = native[0, 0].numpy() > self._card.threshold
+        stored = apply_orientation(mask.transpose(2, 1, 0), back).transpose(2, 1, 0)
+        labels, count = ndimage.label(np.ascontiguousarray(stored), structure=np.ones((3, 3, 3)))
+        return labels.astype(np.uint16), int(count)
+
+
+def measure(labels: NDArray[Any], count: int, affine: NDArray[np.float64]) -> tuple[PeerNode, ...]:
+    """Volume and oriented bounding box of every label.
+
+    Args:
+        labels: ``(z, y, x)``, 0 to ``count``.
+        count: of nodes.
+        affine: (4, 4), index ``(x, y, z, 1)`` to mm.
+    """
+    voxel_mm3 = abs(np.linalg.det(affine[:3, :3]))
+    nodes = []
+    for index, box in enumerate(ndimage.find_objects(labels, count), start=1):
+        voxels_xyz = (np.argwhere(labels[box] == index) + [part.start for part in box])[:, ::-1]
+        corners = np.unique((voxels_xyz[:, None, :] + CORNERS_XYZ).reshape(-1, 3), axis=0)
+        edges = _box_edges(corners @ affine[:3, :3].T + affine[:3, 3])
+        nodes.append(PeerNode(index, float(len(voxels_xyz) * voxel_mm3), edges))
+    return tuple(nodes)
+
+
+def _box_edges(points_mm: NDArray[np.float64]) -> tuple[float, float, float] | None:
+    try:
+        _, extents = trimesh.bounds.oriented_bounds(points_mm)
+    except (QhullError, ValueError):
+        return None
+    short, middle, long = sorted(float(edge) for edge in extents)
+    return short, middle, long
+
+
+def _write(folder: Path, labels: Any, affine: NDArray[np.float64], nodes: tuple[PeerNode, ...], stage: str) -> None:
+    folder.mkdir(parents=True)
+    nib.save(nib.Nifti1Image(labels.transpose(2, 1, 0), affine), folder / "labels.nii.gz")
+    entries = [
+        {
+            "id": node.id,
+            "volume_mm3": node.volume_mm3,
+            "box_mm": node.box_mm,
+            "short_axis_mm": node.box_mm[0] if node.box_mm else None,
+            "suspicious": node.suspicious,
+        }
+        for node in nodes
+    ]
+    report = {"nodes": entries, "n_stage": stage, "suspicious": sum(node.suspicious for node in nodes)}
+    (folder / "report.json").write_text(json.dumps(report, indent=2), encoding="utf-8")

@@ -1,0 +1,151 @@
+"""One comparison is one row: printed for people, kept as JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.timing import Summary, summarize
+
+SCHEMA = "lnfast.benchmarks/1"
+_STYLE = {"same": "", "different": "yellow", "wrong": "bold red"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Subject against peer.
+
+    Attributes:
+        bench: the group.
+        study: what was run on; "all" pools every study's runs.
+        stage: "total" or a part of it.
+        subject, peer: names with precision.
+        subject_ms, peer_ms: medians.
+        ratio: ``peer_ms / subject_ms``: above one the subject is faster. None unless both gave the same answer.
+        agreement: how their answers compare; ``agreement["verdict"]`` is "same", "different" or "wrong".
+        n: runs of each.
+    """
+
+    bench: str
+    study: str
+    stage: str
+    subject: str
+    peer: str
+    subject_ms: float
+    peer_ms: float
+    ratio: float | None
+    agreement: dict[str, Any]
+    subject_p5_ms: float
+    subject_p95_ms: float
+    peer_p5_ms: float
+    peer_p95_ms: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a row is about."""
+
+    bench: str
+    study: str
+    stage: str
+    subject: str
+    peer: str
+
+
+def make_row(pair: Pair, subject_ms: list[float], peer_ms: list[float], agreement: dict[str, Any]) -> Row:
+    """Summarize two series of runs.
+
+    Raises:
+        ValueError: an empty series.
+    """
+    ours, theirs = summarize(subject_ms), summarize(peer_ms)
+    return Row(
+        **asdict(pair),
+        subject_ms=ours.median,
+        peer_ms=theirs.median,
+        ratio=theirs.median / ours.median if agreement["verdict"] == "same" and ours.median > 0 else None,
+        agreement=agreement,
+        subject_p5_ms=ours.p5,
+        subject_p95_ms=ours.p95,
+        peer_p5_ms=theirs.p5,
+        peer_p95_ms=theirs.p95,
+        n=min(ours.n, theirs.n),
+    )
+
+
+def wrong(rows: list[Row]) -> list[Row]:
+    """Rows whose two sides contradict each other."""
+    return [row for row in rows if row.agreement["verdict"] == "wrong"]
+
+
+def write_json(path: Path, environment: dict[str, Any], rows: list[Row]) -> None:
+    """Write ``{"schema", "environment", "rows"}``; what could not be measured is null."""
+    document = {"schema": SCHEMA, "environment": environment, "rows": [asdict(row) for row in rows]}
+    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def print_rows(rows: list[Row], console: Console | None = None) -> None:
+    """A table for each group and subject."""
+    out = console or _console()
+    for bench, subject in dict.fromkeys((row.bench, row.subject) for row in rows):
+        table = Table(title=f"{bench}: {subject}", title_justify="left")
+        for heading in ("study", "stage", "peer"):
+            table.add_column(heading)
+        for heading in ("subject ms (p5-p95)", "peer ms (p5-p95)", "ratio", "Dice", "runs"):
+            table.add_column(heading, justify="right")
+        table.add_column("answer")
+        for row in rows:
+            if (row.bench, row.subject) == (bench, subject):
+                table.add_row(*_cells(row), style=_STYLE[row.agreement["verdict"]])
+        out.print(table)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    ours = Summary(row.n, row.subject_ms, row.subject_p5_ms, row.subject_p95_ms)
+    theirs = Summary(row.n, row.peer_ms, row.peer_p5_ms, row.peer_p95_ms)
+    ratio = "-" if row.ratio is None else f"{row.ratio:.2f}x"
+    return (
+        row.study,
+        row.stage,
+        row.peer,
+        _range(ours),
+        _range(theirs),
+        ratio,
+        f"{row.agreement['dice']:.4f}",
+        str(row.n),
+        _answer(row.agreement),
+    )
+
+
+def _answer(agreement: dict[str, Any]) -> str:
+    """The verdict, and what differs when something does."""
+    verdict = str(agreement["verdict"])
+    if verdict == "same":
+        return verdict
+    differing = [
+        f"{key.replace('_', ' ')} {agreement[key][0]} / {agreement[key][1]}"
+        for key in ("nodes", "suspicious", "n_stage")
+        if key in agreement and agreement[key][0] != agreement[key][1]
+    ]
+    return f"{verdict}: {', '.join(differing)}" if differing else verdict
+
+
+def _range(summary: Summary) -> str:
+    return f"{_ms(summary.median)} ({_ms(summary.p5)}-{_ms(summary.p95)})"
+
+
+def _ms(value: float) -> str:
+    """Three digits that mean something."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _console() -> Console:
+    """As wide as the terminal; a file or a pipe gets lines that are not folded."""
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=180)

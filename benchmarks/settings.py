@@ -1,0 +1,59 @@
+"""What one call of ``python -m benchmarks`` asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lnfast.card import Model
+from lnfast.geometry import Volume
+from lnfast.phantom import SCANNERS, make_phantom
+
+# Far from any seed that training draws.
+DEFAULT_SEED = 7_000_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The same for every group.
+
+    Attributes:
+        model: whose network is run by everyone.
+        threads: given to everyone, at least 1.
+        repeats: rounds that count.
+        warmups: rounds before them, beside the run in which the answers are compared.
+        seed: of the first phantom; the others follow.
+        quick: one study instead of one for each scanner.
+        log: progress, one line at a time.
+    """
+
+    model: Model
+    threads: int
+    repeats: int
+    warmups: int
+    seed: int
+    quick: bool
+    log: Callable[[str], None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the JSON says of it."""
+        card = self.model.card
+        return {
+            "model": {"name": card.name, "version": card.version, "sha256": self.model.sha256},
+            "repeats": self.repeats,
+            "warmups": self.warmups,
+            "seed": self.seed,
+            "quick": self.quick,
+        }
+
+    def phantoms(self) -> dict[str, Volume]:
+        """A study for each scanner by name; the quick run takes the one with most voxels."""
+        names = sorted(SCANNERS)
+        chosen = [max(names, key=_voxels)] if self.quick else names
+        return {name: make_phantom(self.seed + names.index(name), name).volume for name in chosen}
+
+
+def _voxels(scanner: str) -> int:
+    protocol = SCANNERS[scanner]
+    return protocol.matrix_yx[0] * protocol.matrix_yx[1] * protocol.slices

@@ -1,0 +1,341 @@
+"""The benchmark suite: the peer has the subject's weights, and a wrong answer is never timed as a fast one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+torch = pytest.importorskip("torch")
+pytest.importorskip("trimesh")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from benchmarks import pipeline  # noqa: E402
+from benchmarks.__main__ import main  # noqa: E402
+from benchmarks.agreement import Answer, WrongAnswerError, compare, dice, worst  # noqa: E402
+from benchmarks.environment import describe  # noqa: E402
+from benchmarks.network import judge, same_weights  # noqa: E402
+from benchmarks.onnx_torch import OnnxUNet  # noqa: E402
+from benchmarks.peers import measure  # noqa: E402
+from benchmarks.rows import Pair, Row, make_row, print_rows, write_json, wrong  # noqa: E402
+from benchmarks.timing import Stopwatch, interleave, pool, summarize  # noqa: E402
+from lnfast.card import load_model, shipped_models  # noqa: E402
+from lnfast.phantom import make_phantom  # noqa: E402
+
+ROW_KEYS = {"bench", "study", "stage", "subject", "peer", "subject_ms", "peer_ms", "ratio", "agreement"}
+ROW_KEYS |= {"subject_p5_ms", "subject_p95_ms", "peer_p5_ms", "peer_p95_ms", "n"}
+PAIR = Pair("pipeline", "all", "total", "ours", "theirs")
+
+
+def graph(nodes: list[Any], weights: dict[str, Any], shape: tuple[int | str, ...]) -> bytes:
+    """An ONNX file with one input ``x`` and one output ``y``."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "y")]
+    stored = [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()]
+    made = helper.make_graph(nodes, "g", values[:1], values[1:], stored)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def small_unet(seed: int = 0) -> bytes:
+    """All five operators, a skip that is read late, one convolution without bias."""
+    rng = np.random.default_rng(seed)
+    weights = {
+        "w1": rng.normal(size=(4, 1, 3, 3, 3)),
+        "b1": rng.normal(size=4),
+        "w2": rng.normal(size=(6, 4, 3, 3, 3)),
+        "w3": rng.normal(size=(6, 5, 2, 2, 2)),
+        "b3": rng.normal(size=5),
+        "w4": rng.normal(size=(1, 9, 1, 1, 1)),
+        "b4": rng.normal(size=1),
+    }
+    same = {"pads": [1] * 6, "kernel_shape": [3] * 3}
+    half = {"kernel_shape": [2] * 3, "strides": [2] * 3}
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], **same),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("MaxPool", ["r1"], ["p1"], **half),
+        helper.make_node("Conv", ["p1", "w2"], ["c2"], **same),
+        helper.make_node("Relu", ["c2"], ["r2"]),
+        helper.make_node("ConvTranspose", ["r2", "w3", "b3"], ["u1"], **half),
+        helper.make_node("Concat", ["u1", "r1"], ["k1"], axis=1),
+        helper.make_node("Conv", ["k1", "w4", "b4"], ["y"], kernel_shape=[1] * 3),
+    ]
+    return graph(nodes, weights, (1, 1, "z", "y", "x"))
+
+
+def through_ort(content: bytes, x: np.ndarray) -> np.ndarray:
+    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {session.get_inputs()[0].name: x})
+    return np.asarray(y)
+
+
+def random_input() -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(1, 1, 8, 16, 24)).astype(np.float32)
+
+
+def test_the_torch_network_is_the_onnx_network() -> None:
+    content, x = small_unet(), random_input()
+    assert same_weights(OnnxUNet(content), x, through_ort(content, x)) < 1e-5
+
+
+@pytest.mark.skipif(not shipped_models(), reason="no model is shipped in this checkout")
+def test_the_shipped_model_is_understood() -> None:
+    content, x = load_model(shipped_models()[0]).onnx_bytes, random_input()
+    model = onnx.load_from_string(content)
+    for value in (*model.graph.input, *model.graph.output):  # any size, so that a small one will do
+        for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
+            dimension.dim_param = f"d{axis}"
+    del model.graph.value_info[:]
+    assert same_weights(OnnxUNet(content), x, through_ort(model.SerializeToString(), x)) < 1e-4
+
+
+def test_other_weights_are_noticed() -> None:
+    x = random_input()
+    with pytest.raises(WrongAnswerError, match="differs from ONNX Runtime"):
+        same_weights(OnnxUNet(small_unet(seed=5)), x, through_ort(small_unet(), x))
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes", "told"),
+    [
+        ("Sigmoid", {}, "operator Sigmoid"),
+        ("Conv", {"auto_pad": "SAME_UPPER"}, "auto_pad"),
+        ("Conv", {"pads": [0, 0, 0, 1, 1, 1]}, "both ends"),
+        ("MaxPool", {"kernel_shape": [2] * 3, "ceil_mode": 1}, "ceil_mode"),
+    ],
+)
+def test_what_is_not_understood_is_refused(operator: str, attributes: dict[str, Any], told: str) -> None:
+    inputs = ["x", "w"] if operator == "Conv" else ["x"]
+    content = graph(
+        [helper.make_node(operator, inputs, ["y"], **attributes)], {"w": np.ones((1, 1, 1, 1, 1))}, (1,) * 5
+    )
+    with pytest.raises(NotImplementedError, match=told):
+        OnnxUNet(content)(torch.zeros(1, 1, 4, 4, 4))
+
+
+def test_summary_is_median_and_percentiles() -> None:
+    summary = summarize([float(value) for value in range(101)])
+    assert (summary.n, summary.median, summary.p5, summary.p95) == (101, 50.0, 5.0, 95.0)
+    with pytest.raises(ValueError, match="no runs"):
+        summarize([])
+
+
+def test_runs_alternate_and_warmups_do_not_count() -> None:
+    order: list[str] = []
+
+    def contender(name: str) -> Any:
+        def run() -> dict[str, float]:
+            order.append(name)
+            return {"total": float(len(order))}
+
+        return run
+
+    samples = interleave({"a": contender("a"), "b": contender("b")}, repeats=2, warmups=1)
+    assert order == ["a", "b"] * 3
+    assert samples == {"a": {"total": [3.0, 5.0]}, "b": {"total": [4.0, 6.0]}}
+    assert pool([samples["a"], samples["b"]]) == {"total": [3.0, 5.0, 4.0, 6.0]}
+
+
+def test_the_total_holds_every_stage() -> None:
+    watch = Stopwatch()
+    for stage in ("read", "infer"):
+        with watch.stage(stage):
+            pass
+    assert set(watch.times_ms) == {"read", "infer", "total"}
+    assert watch.times_ms["total"] >= watch.times_ms["read"] + watch.times_ms["infer"]
+
+
+def answer(labels: np.ndarray, box: tuple[float, float, float] = (2.0, 3.0, 4.0), stage: str = "N0") -> Answer:
+    return Answer(labels, (box,) * int(labels.max()), int(stage == "N1"), stage)
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    made = np.zeros((8, 20, 20), np.uint16)
+    made[2:5, 3:10, 3:10] = 1
+    made[6, 15, 15] = 2
+    return made
+
+
+def test_equal_answers_are_the_same(labels: np.ndarray) -> None:
+    agreement = compare(answer(labels), answer(labels, box=(2.5, 3.0, 4.0)))
+    assert (agreement.verdict, agreement.dice, agreement.same_voxels) == ("same", 1.0, 2)
+    assert agreement.short_axis_mm == 0.5
+    assert agreement.box_excess == pytest.approx(-0.2)
+
+
+def test_a_node_more_is_different_not_beaten(labels: np.ndarray) -> None:
+    more = labels.copy()
+    more[0, 0, 0] = 3
+    agreement = compare(answer(labels), answer(more))
+    assert agreement.verdict == "different"
+    row = make_row(PAIR, [1.0], [9.0], agreement.to_dict())
+    assert row.ratio is None
+    assert not wrong([row])
+
+
+@pytest.mark.parametrize("fault", ["shifted mask", "another stage", "box that is not minimal", "blank"])
+def test_a_wrong_answer_is_called_wrong(labels: np.ndarray, fault: str) -> None:
+    bad = {
+        "shifted mask": answer(np.roll(labels, 1, axis=1)),
+        "another stage": answer(labels, stage="N1"),
+        "box that is not minimal": answer(labels, box=(2.0, 3.0, 4.001)),
+        "blank": answer(np.zeros_like(labels)),
+    }[fault]
+    agreement = compare(bad, answer(labels))
+    assert agreement.verdict == "wrong"
+    assert wrong([make_row(PAIR, [1.0], [9.0], agreement.to_dict())])
+    assert worst([compare(answer(labels), answer(labels)), agreement])["verdict"] == "wrong"
+
+
+def test_agreement_on_nothing_proves_nothing() -> None:
+    with pytest.raises(WrongAnswerError, match="blank"):
+        dice(np.zeros(3), np.zeros(3))
+
+
+def test_a_network_that_is_off_is_wrong_and_a_peer_that_is_off_is_different() -> None:
+    assert [judge(*pair)["verdict"] for pair in ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0))] == ["same", "different", "wrong"]
+
+
+def test_the_peer_measures_what_is_known() -> None:
+    labels = np.zeros((9, 12, 12), np.uint16)
+    labels[2:4, 3:6, 1:5] = 1  # 2 x 3 x 4 voxels of 6 x 1.5 x 2 mm
+    labels[8, 11, 11] = 2
+    nodes = measure(labels, 2, np.diag((2.0, 1.5, 6.0, 1.0)))
+    assert nodes[0].box_mm == pytest.approx((4.5, 8.0, 12.0))
+    assert nodes[1].box_mm == pytest.approx((1.5, 2.0, 6.0))
+    assert [node.volume_mm3 for node in nodes] == pytest.approx([432.0, 18.0])
+    assert not any(node.suspicious for node in nodes)
+
+
+def test_no_box_of_the_peer_is_smaller_than_ours() -> None:
+    from lnfast.geometry import Volume
+    from lnfast.measure import Rules, measure_nodes
+
+    phantom = make_phantom(17, "discovery", "n1")
+    ours = measure_nodes(Volume(phantom.labels, phantom.volume.grid), len(phantom.nodes), Rules())
+    theirs = measure(phantom.labels, len(phantom.nodes), phantom.volume.grid.affine)
+    assert len(ours) == len(theirs) > 5
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.volume_mm3 == pytest.approx(other.volume_mm3)
+        assert other.box_mm is not None
+        assert np.prod(mine.box_mm) <= np.prod(other.box_mm) * (1 + 1e-9)
+
+
+def test_rows_are_printed_and_kept(tmp_path: Path, labels: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
+    agreement = compare(answer(labels), answer(labels)).to_dict()
+    row = make_row(PAIR, [10.0, 12.0, 11.0], [110.0, 99.0, 121.0], agreement)
+    assert (row.subject_ms, row.peer_ms, row.ratio, row.n) == (11.0, 110.0, 10.0, 3)
+    print_rows([row])
+    assert "10.00x" in capsys.readouterr().out
+    write_json(tmp_path / "rows.json", {"cpu": "any"}, [row])
+    kept = json.loads((tmp_path / "rows.json").read_text())
+    assert kept["environment"] == {"cpu": "any"}
+    assert set(kept["rows"][0]) == ROW_KEYS
+
+
+def test_the_environment_can_be_kept_and_names_nobody() -> None:
+    text = json.dumps(describe(2))
+    assert {"cpu", "cpu_flags", "cores", "threads", "governor", "load_average", "versions", "date", "commit"} <= set(
+        json.loads(text)
+    )
+    assert str(Path.home()) not in text
+    assert platform.node() not in text
+
+
+def bright_model(folder: Path) -> Path:
+    """A model folder whose network calls bright what is bright: logit = (mean of 3x3x3 - 1.5 deviations) / 2."""
+    from lnfast.preprocess import write_input
+    from lnfast_ext import threshold_resample
+    from training.card import card_dict
+
+    shape = (16, 64, 64)
+    weights = {"w": np.full((1, 1, 3, 3, 3), 1 / 27), "s": np.full((1, 1, 1, 1, 1), 0.5), "b": [-0.75]}
+    nodes = [
+        helper.make_node("Conv", ["dwi", "w"], ["c"], pads=[1] * 6),
+        helper.make_node("Conv", ["c", "s", "b"], ["logits"]),
+    ]
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 1, *shape)) for n in ("dwi", "logits")]
+    stored = [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()]
+    opset = [helper.make_opsetid("", 17)]
+    made = helper.make_model(
+        helper.make_graph(nodes, "g", values[:1], values[1:], stored), opset_imports=opset, ir_version=8
+    )
+    content = made.SerializeToString()
+
+    def save(probe: bytes) -> None:
+        files = {"model.onnx": content, "probe.npz": probe}
+        hashes = {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()
+        }
+        card = card_dict(name="bright", files=hashes)
+        card["input"]["shape_zyx"] = list(shape)
+        folder.mkdir(exist_ok=True)
+        (folder / "card.json").write_text(json.dumps(card))
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+
+    save(b"")
+    card = load_model(folder).card
+    volume = make_phantom(3, "achieva", "n1").volume
+    x = np.empty((1, 1, *shape), np.float32)
+    write_input(volume, card, x[0, 0])
+    mask = np.empty(volume.array.shape, np.uint8)
+    target = type(volume)(mask, volume.grid).oriented(card.orientation).array
+    threshold_resample(through_ort(content, x)[0, 0], target, card.level)
+    np.savez(folder / "probe.npz", array=volume.array, affine=volume.grid.affine, mask=mask)
+    save((folder / "probe.npz").read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bright_model(tmp_path_factory.mktemp("models") / "bright")
+
+
+def test_every_group_runs_and_keeps_its_rows(model_folder: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "bench.json"
+    done = CliRunner().invoke(main, ["--quick", "--json", str(kept), "--model", str(model_folder), "--threads", "1"])
+    assert done.exit_code == 0, done.output
+    document = json.loads(kept.read_text())
+    assert document["environment"]["model"]["name"] == "bright"
+    assert str(model_folder) not in kept.read_text()
+    rows = [Row(**row) for row in document["rows"]]
+    stages = {row.stage for row in rows if row.bench == "pipeline"}
+    assert stages == set(pipeline.STAGES)
+    assert {row.peer for row in rows if row.bench == "network"} >= {"pytorch eager fp32"}
+    assert all(row.agreement["dice"] >= 0.98 and row.n == 2 and row.subject_ms > 0 for row in rows)
+
+
+def test_a_corrupted_mask_fails_the_benchmark(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = pipeline.answer_of_engine
+
+    def corrupted(result: Any) -> Answer:
+        true = honest(result)
+        return Answer(np.roll(true.labels, 3, axis=2), true.box_mm, true.suspicious, true.n_stage)
+
+    monkeypatch.setattr(pipeline, "answer_of_engine", corrupted)
+    asked = ["pipeline", "--quick", "--repeat", "1", "--model", str(model_folder), "--json", str(tmp_path / "b.json")]
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 1
+    assert "wrong answer" in done.stderr
+    verdicts = {row["agreement"]["verdict"] for row in json.loads((tmp_path / "b.json").read_text())["rows"]}
+    assert verdicts == {"wrong"}
+
+
+@pytest.mark.parametrize(("asked", "code"), [(["speed"], 2), (["--repeat", "0"], 2), (["--model", "no-such"], 4)])
+def test_usage_and_model_have_their_exit_codes(asked: list[str], code: int) -> None:
+    assert CliRunner().invoke(main, asked).exit_code == code
