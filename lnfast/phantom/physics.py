@@ -27,7 +27,7 @@ class Tissue:
 
 # Orders of magnitude at 3 T, from memory of reviews and not from one citable table (muscle T2 ~ 30-40 ms, prostate
 # peripheral zone T2 ~ 120-160 ms and ADC ~ 1.6, tumour ADC ~ 0.8, lymph nodes ADC ~ 0.8-1.2, urine ADC ~ 2.8). Fat,
-# bone, bladder, rectum, nerve and the noise were then moved by eye until two public prostate studies (PROSTATEx, b = 800)
+# bone, bladder, rectum, nerve and the noise were then moved by eye until two public prostate studies (PROSTATEx, b 800)
 # and the phantom looked alike and had similar percentiles: those two are no independent check of a model trained on
 # this. Fat's density is what fat suppression leaves. Walls and glands spread widely on purpose, up to the brightness of
 # nodes: a network must tell a node by its shape and place, for real pelves show all of these bright.
