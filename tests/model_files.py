@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,8 +33,8 @@ def network(
         *(weight("w3", 8, 4, 2, 2, 2), weight("b3", 4)),
         *(weight("w4", 1, 8, 1, 1, 1), weight("b4", 1)),
     ]
-    three = {"kernel_shape": [3, 3, 3], "pads": [1] * 6}
-    two = {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}
+    three: dict[str, Any] = {"kernel_shape": [3, 3, 3], "pads": [1] * 6}
+    two: dict[str, Any] = {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}
     nodes = [
         helper.make_node("Conv", [input_name, "w1", "b1"], ["conv1"], **three),
         helper.make_node("Relu", ["conv1"], ["skip"]),

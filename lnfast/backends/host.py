@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Callable
 from math import prod
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +46,7 @@ class HostBackend:
         self.output = target
         self._run: Callable[[], object] | None = run
         self._process = os.getpid()
+        _open.add(self)
 
     def infer(self) -> None:
         """Compute `output` from `input`; see `lnfast.backends.Backend.infer`."""
@@ -63,6 +67,22 @@ class HostBackend:
     def close(self) -> None:
         """Let go of the runtime; see `lnfast.backends.Backend.close`."""
         self._run = None
+
+    def _abandon(self) -> None:
+        """In a fork: let nobody take the runtime down, for that waits for threads which are not here any more."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._run))
+
+
+_open: WeakSet[HostBackend] = WeakSet()
+
+
+def _abandon_all() -> None:
+    for backend in tuple(_open):
+        backend._abandon()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_abandon_all)
 
 
 def prove_in_place(name: str, ours: NDArray[np.float32], theirs: int) -> None:

@@ -71,7 +71,7 @@ def open_model(model: Model, candidate: Candidate, threads: int) -> HostBackend:
 def _settings(candidate: Candidate, threads: int) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": _HINTS[candidate.precision],
+        "INFERENCE_PRECISION_HINT": _HINTS.get(candidate.precision, candidate.precision),
         "ENABLE_CPU_PINNING": False,  # inside a host program: its threads and ours would meet on the same cores
     }
     if threads:
