@@ -1,0 +1,74 @@
+"""Blocks of voxels whose measures can be worked out by hand, and a model card for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import permutations, product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnfast.card import ModelCard
+from lnfast.geometry import Grid, Volume
+
+SHAPE_ZYX = (8, 16, 16)
+
+
+def make_card(**other: Any) -> ModelCard:
+    entries: dict[str, Any] = {
+        "name": "test",
+        "version": "1",
+        "trained_on": "nothing",
+        "input_name": "input",
+        "output_name": "logits",
+        "shape_zyx": SHAPE_ZYX,
+        "orientation": "LPS",
+        "clip_percentiles": (0.5, 99.5),
+        "b_targets": (800.0,),
+        "b_range": (500.0, 1500.0),
+        "in_plane_mm": (20.0, 500.0),
+        "through_plane_mm": (20.0, 500.0),
+        "threshold": 0.5,
+        "sha256": {"model.onnx": "0" * 64, "probe.npz": "1" * 64},
+    }
+    return ModelCard(**(entries | other))
+
+
+def rotation(x_deg: float, y_deg: float, z_deg: float) -> NDArray[np.float64]:
+    turn = np.eye(3)
+    for (first, second), angle in zip(((1, 2), (2, 0), (0, 1)), np.radians((x_deg, y_deg, z_deg)), strict=True):
+        one = np.eye(3)
+        one[first, first] = one[second, second] = np.cos(angle)
+        one[first, second], one[second, first] = -np.sin(angle), np.sin(angle)
+        turn = one @ turn
+    return turn
+
+
+def affine_of(
+    spacing_xyz_mm: tuple[float, float, float], *turn_deg: float, origin: tuple[float, ...] = (-40.0, 25.0, 90.0)
+) -> NDArray[np.float64]:
+    """LPS axes, turned."""
+    affine = np.eye(4)
+    affine[:3, :3] = rotation(*(turn_deg or (0, 0, 0))) @ np.diag((-1, -1, 1)) @ np.diag(spacing_xyz_mm)
+    affine[:3, 3] = origin
+    return affine
+
+
+def block(size_zyx: tuple[int, int, int], affine: NDArray[np.float64], at: tuple[int, int, int] = (3, 4, 5)) -> Volume:
+    labels = np.zeros((12, 20, 22), np.uint16)
+    labels[tuple(slice(start, start + size) for start, size in zip(at, size_zyx, strict=True))] = 1
+    return Volume(labels, Grid(labels.shape, affine))
+
+
+def stored_in_all_ways(volume: Volume) -> Iterator[Volume]:
+    """The same voxels in the same places, for the 48 axis orders and directions."""
+    for order, flips in product(permutations(range(3)), product((False, True), repeat=3)):
+        turn = np.zeros((4, 4))
+        turn[3, 3] = 1
+        for new, (old, flip) in enumerate(zip(order, flips, strict=True)):
+            turn[old, new] = -1 if flip else 1
+            turn[old, 3] = volume.grid.shape[2 - old] - 1 if flip else 0
+        array = volume.array.transpose([2 - order[2 - axis] for axis in range(3)])
+        array = array[tuple(slice(None, None, -1) if flips[2 - axis] else slice(None) for axis in range(3))]
+        yield Volume(np.ascontiguousarray(array), Grid(array.shape, volume.grid.affine @ turn))

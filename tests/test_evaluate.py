@@ -1,0 +1,119 @@
+"""Detection and overlap on blocks that can be counted by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from blocks import affine_of
+
+from lnfast.errors import UsageError
+from lnfast.evaluate import Detection, NodeMap, compare, dice, node_map
+from lnfast.geometry import Grid, Volume
+from lnfast.measure import Rules
+
+SHAPE_ZYX = (20, 60, 60)
+Corner = tuple[int, int, int]
+
+
+def nodes_at(*blocks: tuple[Corner, Corner], spacing_mm: float = 1.0) -> NodeMap:
+    """Blocks given by first corner and size, (z, y, x) voxels of 1 mm, numbered in the order given."""
+    labels = np.zeros(SHAPE_ZYX, np.uint16)
+    for label, (start, size) in enumerate(blocks, start=1):
+        labels[tuple(slice(first, first + length) for first, length in zip(start, size, strict=True))] = label
+    return node_map(Volume(labels, Grid(SHAPE_ZYX, affine_of((spacing_mm,) * 3))), Rules())
+
+
+LARGE, SMALL = (9, 10, 10), (4, 4, 4)
+
+
+def test_a_truth_finds_itself() -> None:
+    truth = nodes_at(((0, 0, 0), LARGE), ((0, 30, 30), SMALL))
+    told = compare(truth, truth)
+    assert told.dice == 1.0
+    assert told.detection == Detection(found=1, missed=0, right=1, wrong=0)
+    assert [(pair.truth.id, pair.predicted and pair.predicted.id) for pair in told.pairs] == [(1, 1), (2, 2)]
+    assert [pair.shared_voxels for pair in told.pairs] == [900, 64]
+    assert told.unmatched == ()
+
+
+def test_one_shared_voxel_is_found() -> None:
+    truth, predicted = nodes_at(((0, 0, 0), LARGE)), nodes_at(((8, 9, 9), LARGE))
+    told = compare(predicted, truth)
+    assert told.detection == Detection(1, 0, 1, 0)
+    assert told.pairs[0].shared_voxels == 1
+    assert told.dice == pytest.approx(2 * 1 / 1800)
+
+
+def test_one_prediction_over_two_true_nodes_is_two_found_and_one_right() -> None:
+    truth = nodes_at(((0, 0, 0), LARGE), ((0, 0, 20), LARGE))
+    predicted = nodes_at(((0, 0, 5), (9, 10, 20)))
+    assert compare(predicted, truth).detection == Detection(found=2, missed=0, right=1, wrong=0)
+
+
+def test_two_predictions_over_one_true_node_are_one_found_and_two_right() -> None:
+    truth = nodes_at(((0, 0, 5), (9, 10, 20)))
+    predicted = nodes_at(((0, 0, 0), LARGE), ((0, 0, 20), LARGE))
+    told = compare(predicted, truth)
+    assert told.detection == Detection(found=1, missed=0, right=2, wrong=0)
+    assert told.pairs[0].predicted is predicted.nodes[0]  # 50 voxels each: the lower id
+
+
+def test_a_prediction_that_is_too_small_does_not_find_a_suspicious_node() -> None:
+    truth, predicted = nodes_at(((0, 0, 0), LARGE)), nodes_at(((2, 2, 2), SMALL))
+    told = compare(predicted, truth)
+    assert told.detection == Detection(found=0, missed=1, right=0, wrong=0)
+    assert told.pairs[0].predicted is not None
+    assert told.pairs[0].predicted.short_axis_mm == pytest.approx(4.0)
+    assert told.unmatched == ()
+
+
+def test_a_prediction_beside_the_truth_is_wrong_and_the_truth_missed() -> None:
+    truth, predicted = nodes_at(((0, 0, 0), LARGE)), nodes_at(((0, 30, 30), LARGE))
+    told = compare(predicted, truth)
+    assert told.detection == Detection(found=0, missed=1, right=0, wrong=1)
+    assert told.detection.f1 == 0.0
+    assert told.pairs[0].predicted is None
+    assert told.unmatched == predicted.nodes
+
+
+def test_without_nodes_nothing_is_defined() -> None:
+    told = compare(nodes_at(), nodes_at())
+    assert told.dice is None
+    assert told.detection == Detection(0, 0, 0, 0)
+    assert (told.detection.recall, told.detection.precision, told.detection.f1) == (None, None, None)
+
+
+def test_one_side_empty() -> None:
+    some, none = nodes_at(((0, 0, 0), LARGE)), nodes_at()
+    assert compare(none, some).detection == Detection(0, 1, 0, 0)
+    assert compare(some, none).detection == Detection(0, 0, 0, 1)
+    assert compare(none, some).detection.recall == 0.0
+    assert compare(none, some).detection.precision is None
+    assert compare(some, none).dice == 0.0
+
+
+def test_the_paper_s_counts_give_the_paper_s_measures() -> None:
+    half = Detection(found=113, missed=2, right=113, wrong=2)
+    whole = half + Detection(found=113, missed=2, right=113, wrong=3)
+    assert whole.precision == pytest.approx(0.9784, abs=5e-5)
+    assert whole.recall == pytest.approx(0.9826, abs=5e-5)
+    assert whole.f1 == pytest.approx(0.9805, abs=5e-5)
+
+
+def test_dice_counts_what_is_not_zero() -> None:
+    assert dice(np.array([0, 1, 7]), np.array([True, False, True])) == 0.5
+    with pytest.raises(UsageError, match="grid-mismatch"):
+        dice(np.zeros(3), np.zeros(4))
+
+
+def test_two_grids_are_not_compared() -> None:
+    one, other = nodes_at(((0, 0, 0), LARGE)), nodes_at(((0, 0, 0), LARGE), spacing_mm=1.001)
+    with pytest.raises(UsageError, match="grid-mismatch"):
+        compare(one, other)
+
+
+def test_labels_with_a_gap_are_refused() -> None:
+    labels = np.zeros(SHAPE_ZYX, np.uint16)
+    labels[0, 0, 0] = 2
+    with pytest.raises(UsageError, match="bad-labels"):
+        node_map(Volume(labels, Grid(SHAPE_ZYX, affine_of((1, 1, 1)))), Rules())

@@ -1,0 +1,95 @@
+"""From logits to labelled nodes on the native grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from blocks import SHAPE_ZYX, affine_of, make_card, stored_in_all_ways
+from numpy.typing import NDArray
+
+import lnfast.postprocess
+from lnfast.errors import EngineError
+from lnfast.geometry import Grid, Volume
+from lnfast.postprocess import segment
+
+
+def two_blocks() -> NDArray[np.float32]:
+    logits = np.full(SHAPE_ZYX, -4.0, np.float32)
+    logits[1:3, 2:6, 2:6] = 4.0
+    logits[5:7, 9:14, 8:12] = 4.0
+    return logits
+
+
+def native(shape: tuple[int, int, int] = SHAPE_ZYX) -> Grid:
+    return Grid(shape, affine_of((1.5, 1.5, 6.0)))
+
+
+def test_on_the_same_grid_the_mask_is_the_logits_over_the_level() -> None:
+    found = segment(two_blocks(), native(), make_card())
+    assert found.count == 2
+    assert found.labels.array.dtype == np.uint16
+    assert found.labels.grid == native()
+    assert np.array_equal(found.labels.array > 0, two_blocks() > 0)
+    assert found.labels.array[1, 2, 2] == 1
+    assert found.labels.array[5, 9, 8] == 2
+
+
+def test_voxels_that_share_a_corner_are_one_node() -> None:
+    logits = np.full(SHAPE_ZYX, -4.0, np.float32)
+    logits[1, 1, 1] = logits[2, 2, 2] = 4.0
+    assert segment(logits, native(), make_card()).count == 1
+
+
+def test_the_card_s_threshold_is_a_probability() -> None:
+    logits = np.full(SHAPE_ZYX, np.log(0.7 / 0.3), np.float32)
+    assert segment(logits, native(), make_card(threshold=0.69)).count == 1
+    assert segment(logits, native(), make_card(threshold=0.71)).count == 0
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "RAS", "LAI"])
+def test_nodes_stay_where_they_are_however_the_study_is_stored(orientation: str) -> None:
+    logits, card = two_blocks(), make_card(orientation=orientation)
+    study = Volume(np.zeros((10, 20, 24), np.int16), Grid((10, 20, 24), affine_of((1.5, 1.25, 5.0), 8, -5, 12)))
+    wanted = segment(logits, study.grid, card).labels.oriented("LPS").array > 0
+    assert wanted.any()
+    for stored in stored_in_all_ways(study):
+        found = segment(logits, stored.grid, card)
+        assert found.count == 2
+        assert found.labels.array.flags.c_contiguous
+        assert found.labels.grid == stored.grid
+        assert np.array_equal(found.labels.oriented("LPS").array > 0, wanted)
+
+
+def test_half_precision_logits() -> None:
+    assert segment(two_blocks().astype(np.float16), native(), make_card()).count == 2
+
+
+def test_blank_is_a_result() -> None:
+    found = segment(np.full(SHAPE_ZYX, -9.0, np.float32), native((6, 12, 14)), make_card())
+    assert found.count == 0
+    assert not found.labels.array.any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_logits_that_are_not_finite_are_never_an_n0(value: float, dtype: type) -> None:
+    logits = np.full(SHAPE_ZYX, -4.0, dtype)
+    logits[7, 15, 15] = value
+    with pytest.raises(EngineError, match="non-finite-logits"):
+        segment(logits, native((4, 9, 9)), make_card())
+
+
+def test_logits_of_another_shape_are_refused() -> None:
+    with pytest.raises(EngineError, match="bad-output"):
+        segment(np.zeros((1, 16, 16), np.float32), native(), make_card())
+
+
+def test_more_nodes_than_uint16_can_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lnfast.postprocess, "NODES_AT_MOST", 1)
+    with pytest.raises(EngineError, match="too-many-nodes"):
+        segment(two_blocks(), native(), make_card())
+
+
+def test_a_fault_of_the_call_is_not_hidden() -> None:
+    with pytest.raises((TypeError, ValueError), match="dtype"):
+        segment(np.zeros(SHAPE_ZYX, np.int32), native(), make_card())
