@@ -1,0 +1,197 @@
+"""Slow, obvious truths that the kernels are held against: plain Python, numpy, scipy. Nothing here is clever."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.transform import Rotation
+
+Array = NDArray[Any]
+
+
+def weights(size_in: int, size_out: int) -> Array:
+    """Linear interpolation with half-pixel centres and clamped edges as an (out, in) matrix."""
+    matrix = np.zeros((size_out, size_in))
+    for o in range(size_out):
+        centre = min(max((o + 0.5) * size_in / size_out - 0.5, 0.0), size_in - 1.0)
+        first = int(centre)
+        matrix[o, first] += 1.0 - (centre - first)
+        matrix[o, min(first + 1, size_in - 1)] += centre - first
+    return matrix
+
+
+def resample(volume: Array, shape: tuple[int, ...]) -> Array:
+    """Trilinear resampling in float64."""
+    z, y, x = (weights(i, o) for i, o in zip(volume.shape, shape, strict=True))
+    return np.einsum("zi,yj,xk,ijk->zyx", z, y, x, volume.astype(np.float64), optimize=True)
+
+
+def normalize(volume: Array, shape: tuple[int, ...], lo: float, hi: float, shift: float, scale: float) -> Array:
+    """Clip, shift and scale each voxel, then resample."""
+    return resample((np.clip(volume.astype(np.float64), lo, hi) - shift) * scale, shape)
+
+
+def label(mask: Array, connectivity: int) -> tuple[Array, int]:
+    """Flood fill from each unlabelled voxel in raster order."""
+    reach = {6: 1, 18: 2, 26: 3}[connectivity]
+    steps = [s for s in product((-1, 0, 1), repeat=3) if 0 < sum(map(abs, s)) <= reach]
+    labels, count = np.zeros(mask.shape, np.int32), 0
+    for seed in zip(*np.nonzero(mask), strict=True):
+        if labels[seed]:
+            continue
+        count += 1
+        labels[seed] = count
+        queue = deque([seed])
+        while queue:
+            at = queue.popleft()
+            for step in steps:
+                to = tuple(int(a) + s for a, s in zip(at, step, strict=True))
+                if all(0 <= t < n for t, n in zip(to, mask.shape, strict=True)) and mask[to] and not labels[to]:
+                    labels[to] = count
+                    queue.append(to)
+    return labels, count
+
+
+def corners_zyx(mask: Array) -> Array:
+    """Every corner of every voxel once, (n, 3) in (z, y, x) index space."""
+    centres = np.argwhere(mask)[:, None, :]
+    return np.unique((centres + np.array(list(product((-0.5, 0.5), repeat=3)))).reshape(-1, 3), axis=0)
+
+
+def to_mm(zyx: Array, affine: Array) -> Array:
+    return zyx[:, ::-1] @ affine[:3, :3].T + affine[:3, 3]
+
+
+def axial(mask: Array, affine: Array) -> tuple[float, float]:
+    """(short, long): the longest distance between pixel corners of a slice, and the least extent across such a one."""
+    found = []
+    for z in np.unique(np.nonzero(mask)[0]):
+        pixels = np.argwhere(mask[z])[:, None, :]
+        yx = np.unique((pixels + np.array(list(product((-0.5, 0.5), repeat=2)))).reshape(-1, 2), axis=0)
+        points = yx[:, ::-1] @ affine[:3, :2].T
+        normal = np.cross(affine[:3, 0], affine[:3, 1])
+        distances = squareform(pdist(points))
+        for a, b in np.argwhere(distances >= distances.max() * (1 - 1e-9)):
+            across = np.cross(normal, points[b] - points[a])
+            found.append((distances[a, b], np.ptp(points @ across) / np.linalg.norm(across)))
+    longest = max(d for d, _ in found)
+    return min(w for d, w in found if d >= longest * (1 - 1e-9)), longest
+
+
+def volume_along(points: Array, axes: Array) -> Array:
+    """Volumes of the boxes whose edges are the rows of ``axes`` (..., 3, 3)."""
+    return np.ptp(points @ np.swapaxes(axes, -1, -2), axis=-2).prod(-1)
+
+
+def hull_points(points: Array) -> Array:
+    """The extreme points only; all points when there is no solid hull."""
+    try:
+        return points[ConvexHull(points).vertices]
+    except QhullError:
+        return points
+
+
+def box_volume(points: Array, *, rotations: int = 10_000, descents: int = 12, seed: int = 0) -> float:
+    """The least box volume that random rotations, followed by descent from the best of them, can find."""
+    points = hull_points(points - points.mean(axis=0))
+    tried = Rotation.random(rotations, rng=seed)
+    volumes = volume_along(points, tried.as_matrix())
+    best = float(volumes.min())
+
+    def descended(rotation_vector: Array) -> float:
+        return float(volume_along(points, Rotation.from_rotvec(rotation_vector).as_matrix()))
+
+    for start in np.argsort(volumes)[:descents]:
+        result = minimize(
+            descended,
+            tried[int(start)].as_rotvec(),
+            method="Nelder-Mead",
+            options={"xatol": 1e-9, "fatol": 1e-12, "maxiter": 600},
+        )
+        best = min(best, float(result.fun))
+    return best
+
+
+def assert_box(points: Array, box: tuple[Array, Array, Array], *, at_most: float | None = None) -> None:
+    """A right-handed, ascending box that holds every point and is no larger than ``at_most``."""
+    centre, axes, extents = box
+    size = max(1.0, float(np.abs(points).max()))
+    assert np.abs(axes @ axes.T - np.eye(3)).max() <= 1e-12
+    assert np.linalg.det(axes) > 0
+    assert (np.diff(extents) >= 0).all() and extents[0] >= 0
+    inside = np.abs((points - centre) @ axes.T) - extents / 2
+    assert inside.max() <= 1e-12 * size
+    assert np.abs(np.ptp(points @ axes.T, axis=0) - extents).max() <= 1e-11 * size
+    if at_most is not None:
+        assert extents.prod() <= at_most * (1 + 1e-9) + 1e-12 * size**3
+
+
+def measure(labels: Array, count: int, affine: Array) -> list[dict[str, Any]]:
+    """Everything but the box, one dict a node."""
+    rows = []
+    for node in range(1, count + 1):
+        mask = labels == node
+        zyx = np.argwhere(mask)
+        short, long = axial(mask, affine)
+        rows.append(
+            {
+                "label": node,
+                "voxels": len(zyx),
+                "slices": len(np.unique(zyx[:, 0])),
+                "volume_mm3": len(zyx) * abs(np.linalg.det(affine[:3, :3])),
+                "centroid_ras_mm": to_mm(zyx, affine).mean(axis=0),
+                "axial_short_mm": short,
+                "axial_long_mm": long,
+                "bounds_zyx": np.stack([zyx.min(axis=0), zyx.max(axis=0) + 1], axis=1),
+            }
+        )
+    return rows
+
+
+def tiny_masks() -> Iterator[Array]:
+    """All 4096 binary images of 2x2x3 voxels."""
+    for bits in range(1 << 12):
+        yield np.array([bits >> k & 1 for k in range(12)], np.uint8).reshape(2, 2, 3)
+
+
+def layouts(array: Array) -> Iterator[Array]:
+    """The same values with other strides: C, Fortran, flipped, every second of a larger array; all read-only."""
+    spread = np.zeros([2 * n for n in array.shape], array.dtype)
+    spread[::2, ::2, ::2] = array
+    flipped = array[::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1]
+    for view in (array.copy(), np.asfortranarray(array), flipped, spread[::2, ::2, ::2]):
+        view.flags.writeable = False
+        yield view
+
+
+def orientations(array: Array, affine: Array, *, keep_slices: bool) -> Iterator[tuple[Array, Array]]:
+    """The same voxels in the same places in all 48 axis orders and flips, or the 16 that keep the slice axis first."""
+    for order in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):
+        if keep_slices and order[0] != 0:
+            continue
+        for flips in product((False, True), repeat=3):
+            view, matrix = array.transpose(order), affine.copy()
+            columns = [2 - axis for axis in order][::-1]  # of x, y, z of the view
+            matrix[:3, :3] = affine[:3, columns]
+            for axis, flip in enumerate(flips):
+                if flip:
+                    matrix[:3, 3] += matrix[:3, 2 - axis] * (view.shape[axis] - 1)
+                    matrix[:3, 2 - axis] *= -1
+                    view = np.flip(view, axis)
+            yield view, matrix
+
+
+def oblique(spacing_xyz: tuple[float, float, float], seed: int) -> Array:
+    """An affine with this spacing, a random rotation and a shift of some 100 mm."""
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.random(rng=seed).as_matrix() * spacing_xyz
+    affine[:3, 3] = np.random.default_rng(seed).uniform(-100, 100, 3)
+    return affine
