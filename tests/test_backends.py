@@ -185,6 +185,17 @@ def test_backends_in_several_threads_do_not_disturb_each_other(model: Model, stu
     assert not wrong
 
 
+@BOTH
+def test_a_working_runtime_prints_nothing(
+    tmp_path: Path, candidate: Candidate, capfd: pytest.CaptureFixture[str]
+) -> None:
+    chatty = network()
+    chatty.graph.initializer.append(numpy_helper.from_array(np.ones(3, np.float32), "used_by_nobody"))
+    with closing(open_backend(folder_model(tmp_path, chatty), candidate)) as backend:
+        backend.infer()
+    assert capfd.readouterr() == ("", "")
+
+
 # --- life and death ---------------------------------------------------------------------------------------------------
 
 
@@ -218,7 +229,7 @@ def test_a_forked_child_gets_an_error_and_does_not_hang(tmp_path: Path, candidat
     """In a process of its own: a fork of the test process would carry the threads of all other tests."""
     make_model_folder(tmp_path, network())
     script = f"""
-import os, pathlib, warnings
+import os, pathlib, signal, warnings
 warnings.simplefilter("ignore")  # Python 3.12 warns of any fork beside threads, which is the point here
 from lnfast.backends import candidates, open_backend
 from lnfast.card import load_model
@@ -229,6 +240,7 @@ backend = open_backend(model, candidate, threads=1)
 backend.infer()
 child = os.fork()
 if not child:
+    signal.alarm(30)  # a child that hangs outlives nobody
     try:
         backend.infer()
     except EngineError as error:
