@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -76,7 +76,7 @@ class Result:
 
         Args:
             out: folder of study folders, made where it is missing.
-            name: another name for the study folder.
+            name: another name for the study, in the report as well: two inputs may have the same file name.
 
         Returns:
             The study folder.
@@ -84,7 +84,9 @@ class Result:
         Raises:
             OSError: what the disk said; nothing is left behind.
         """
-        return write_study_folder(self.report, self.labels, Path(out), name or self.study.name)
+        name = name or self.study.name
+        report = replace(self.report, study=replace(self.report.study, name=name))
+        return write_study_folder(report, self.labels, Path(out), name)
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,7 @@ def test_a_result_is_written_whole(result: Result, tmp_path: Path) -> None:
     folder = result.write(tmp_path, name="case")
     assert sorted(path.name for path in folder.iterdir()) == ["labels.nii.gz", "report.json", "report.txt"]
     report = json.loads((folder / "report.json").read_text())
+    assert report["study"]["name"] == "case"
     assert report["summary"]["n_stage"] == result.n_stage
     assert report["engine"]["self_test"] == "passed"
     assert report["timings_ms"]["write"] > 0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lnfast.errors import UsageError
 from lnfast.geometry import Grid, Volume
-from lnfast.study.nifti import _NIFTI1 as HEADER  # one definition of the header for reading and writing
+from lnfast.study.nifti import NIFTI1 as HEADER  # one definition of the header for reading and writing
 
 _UINT16, _MILLIMETRES, _LABELS, _SCANNER_SPACE = 512, 2, 1002, 1
 _VOXELS_AT_MOST = 32767  # along an axis: NIfTI-1 counts in int16

@@ -18,7 +18,7 @@ from lnfast.study.affine import patient_affine
 
 _FIELDS = ["dim", "datatype", "bitpix", "pixdim", "vox_offset", "scl_slope", "scl_inter", "xyzt_units"]
 _FIELDS += ["descrip", "aux_file", "qform_code", "sform_code", "quatern", "qoffset", "srow", "intent_name"]
-_NIFTI1 = np.dtype(
+NIFTI1 = np.dtype(
     {
         "names": _FIELDS,
         "formats": ["8<i2", "<i2", "<i2", "8<f4", "<f4", "<f4", "<f4", "u1"]
@@ -88,7 +88,7 @@ def parse_header(head: bytes, max_bytes: int) -> NiftiHeader:
             ``unsupported-type``, ``too-large``, ``bad-scaling``, ``no-geometry``, ``bad-geometry``.
     """
     version, order = _recognize(head)
-    layout = (_NIFTI1 if version == 1 else _NIFTI2).newbyteorder(order)
+    layout = (NIFTI1 if version == 1 else _NIFTI2).newbyteorder(order)
     if len(head) < layout.itemsize:
         raise StudyError(
             "truncated", f"stops inside its header ({len(head)} of {layout.itemsize} bytes); copy it again"
