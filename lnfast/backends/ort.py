@@ -67,8 +67,8 @@ def _session(ort: Any, model: Model, candidate: Candidate, threads: int) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads
-    # Without both, a 64x256x256 network of first width 8 peaks at 1.7 GB and rests at 0.15 GB; with them it takes 3.8 GB
-    # and keeps it. Speed is the same: a run allocates a few dozen large blocks.
+    # Without both, a 64x256x256 network of first width 8 peaks at 1.7 GB and rests at 0.15 GB; with them it takes 3.8
+    # and keeps them. Speed is the same: a run allocates a few dozen large blocks.
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle means idle in a host program
     if candidate.device != "cpu":
