@@ -1,0 +1,120 @@
+"""The phantoms that are trained and validated on, made once and kept on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnfast.errors import UsageError
+from lnfast.geometry import Grid, Volume
+from lnfast.phantom import SCANNERS, Phantom, Protocol, make_phantom
+
+# Seeds 0-99 and from 100000 on belong to tests, probes and evaluation: a network that has seen one of them cannot be
+# judged by it. Only these two ranges may be learned from or tuned on.
+TRAINING_SEEDS = range(1000, 9000)
+VALIDATION_SEEDS = range(9000, 10000)
+
+# Prostate protocols of another vendor, whose field is half the pelvis: 168 x 256 x 57 mm and 211 x 260 x 72 mm
+# (x or y first, as the phase direction goes). Without them the network only knows whole pelves.
+SMALL_FIELDS = (
+    Protocol("prostate-tall", (128, 84), (256.0, 168.0), 3.0, 19, 800.0, 70.0, 3500.0),
+    Protocol("prostate-wide", (130, 160), (211.25, 260.0), 3.6, 20, 800.0, 65.0, 3300.0),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One phantom on its native grid.
+
+    Attributes:
+        seed: which phantom.
+        volume: int16, native grid.
+        labels: ``(z, y, x)`` uint16, 0 background, else the node.
+        centres: ``(nodes, 3)`` float32, mean voxel index ``(z, y, x)`` of each node.
+    """
+
+    seed: int
+    volume: Volume
+    labels: NDArray[np.uint16]
+    centres: NDArray[np.float32]
+
+
+def protocol_of(seed: int) -> Protocol:
+    """Three quarters of the cohort are the paper's scanners in turn, one quarter small fields in turn."""
+    return SMALL_FIELDS[seed // 4 % 2] if seed % 4 == 3 else tuple(SCANNERS.values())[seed // 4 % len(SCANNERS)]
+
+
+def check_seeds(seeds: Iterable[int]) -> None:
+    """Refuse what must never be learned from.
+
+    Raises:
+        UsageError: ``reserved-seed``.
+    """
+    for seed in seeds:
+        if seed not in TRAINING_SEEDS and seed not in VALIDATION_SEEDS:
+            raise UsageError(
+                "reserved-seed",
+                f"got phantom seed {seed}, wanted {TRAINING_SEEDS} or {VALIDATION_SEEDS}: "
+                "all others are kept for tests and evaluation",
+            )
+
+
+def generate(folder: Path, seeds: Iterable[int]) -> Iterator[int]:
+    """Make the phantoms that are not in the folder yet; yields each seed when its file is complete.
+
+    Raises:
+        UsageError: ``reserved-seed``, before anything is made.
+    """
+    seeds = list(seeds)
+    check_seeds(seeds)
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        path = _path(folder, seed)
+        if not path.exists():
+            phantom = _make(seed)
+            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+            with temporary.open("wb") as file:
+                np.savez(file, array=phantom.volume.array, affine=phantom.volume.grid.affine, labels=phantom.labels)
+            temporary.replace(path)
+        yield seed
+
+
+def load(folder: Path, seed: int) -> Case | None:
+    """A case of the folder, or None where it has not been made yet."""
+    check_seeds([seed])
+    path = _path(folder, seed)
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as file:
+        array, affine, labels = file["array"], file["affine"], file["labels"]
+    return Case(seed, Volume(array, Grid(array.shape, affine)), labels, node_centres(labels))
+
+
+def node_centres(labels: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """``(nodes, 3)`` float32: mean index ``(z, y, x)`` of the voxels of each label."""
+    where = np.nonzero(labels)
+    ids = labels[where]
+    counts = np.bincount(ids)
+    present = np.flatnonzero(counts)
+    sums = np.stack([np.bincount(ids, weights=axis) for axis in where], axis=1)
+    centres: NDArray[np.float32] = (sums[present] / counts[present, None]).astype(np.float32)
+    return centres
+
+
+def _make(seed: int) -> Phantom:
+    try:
+        return make_phantom(seed, stage="any", protocol=protocol_of(seed))
+    except UsageError as error:
+        if error.code != "no-room":
+            raise
+        # A small field that has no room for a suspicious node is a patient without one.
+        return make_phantom(seed, stage="n0", protocol=protocol_of(seed))
+
+
+def _path(folder: Path, seed: int) -> Path:
+    return folder / f"{seed:05d}.npz"

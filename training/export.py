@@ -1,0 +1,187 @@
+"""From a snapshot to a model folder, and the proof that the folder computes what was trained.
+
+model.onnx      FP32, batch normalization folded, fixed shape, one file
+probe.npz       a phantom that was never trained on, and the FP32 mask of it on its own grid
+card.json       what the runtime must know
+MODEL_CARD.md   what a person must know
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from lnfast.card import Model, load_model
+from lnfast.errors import ModelError
+from lnfast.phantom import Phantom, make_phantom
+from lnfast.preprocess import write_input
+from training import card as cards
+from training.cohort import SMALL_FIELDS
+from training.fit import load_tensors
+from training.modelcard import model_card
+from training.unet import UNet, fuse, parameters
+from training.validate import segment
+
+OPSET = 20
+# A reserved seed (training.cohort) whose patient is N1 and has nodes on both sides of 8 mm.
+PROBE_SEED = 10
+# Of the range of the logits on the probe; FP32 sums in another order differ by some 1e-6 of it.
+LOGIT_TOLERANCE = 1e-3
+DICE_WANTED = 0.9999
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What the folder says of itself.
+
+    Attributes:
+        name, version: of the model.
+        threshold: probability above which a voxel is node.
+    """
+
+    name: str
+    version: str
+    threshold: float = 0.5
+
+
+def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
+    """Write the model folder of a run's snapshot, complete or not at all; an older folder is replaced.
+
+    Raises:
+        ModelError: ``runtimes-disagree`` when ONNX Runtime does not compute what torch computes, ``blank`` when the
+            network finds nothing on the probe. Nothing is written then.
+    """
+    tensors, meta = load_tensors(run / "snapshot.safetensors")
+    model = UNet(meta["config"]["width"])
+    model.load_state_dict(tensors)
+    trained = meta | {"parameters": parameters(model)}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        write_onnx(fuse(model), folder / "model.onnx")
+        mask = _prove(model, folder, config.threshold)
+        _write_texts(folder, config, trained, mask)
+        load_model(folder).probe  # noqa: B018  # the runtime's own reader has the last word
+        folder.chmod(0o755)
+        _replace(folder, out)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return load_model(out)
+
+
+def write_onnx(model: UNet, path: Path) -> None:
+    """The network as one ONNX file: input ``dwi``, output ``logits``, both ``(1, 1, z, y, x)`` float32."""
+    example = torch.zeros((1, 1, *cards.SHAPE_ZYX))
+    with warnings.catch_warnings():
+        # The exporter warns of its own dependencies' deprecations.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            model,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["dwi"],
+            output_names=["logits"],
+            verbose=False,
+        )
+    assert program is not None
+    program.save(str(path), external_data=False)
+    onnx.checker.check_model(str(path), full_check=True)
+
+
+def compare(expected: Floats, got: Floats) -> float:
+    """Largest difference of two logit volumes, as a share of the range of the first."""
+    return float(np.abs(expected - got).max() / np.ptp(expected))
+
+
+def dice(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Overlap of two masks; 1 where both are blank."""
+    total = int(a.sum()) + int(b.sum())
+    return 2 * int((a & b).sum()) / total if total else 1.0
+
+
+def check(expected: Floats, got: Floats, mask: NDArray[np.uint8], mask_got: NDArray[np.uint8]) -> None:
+    """Refuse a graph that computes something else than the weights, or nothing.
+
+    Raises:
+        ModelError: ``runtimes-disagree`` or ``blank``.
+    """
+    difference, overlap = compare(expected, got), dice(mask, mask_got)
+    if not (difference < LOGIT_TOLERANCE and overlap > DICE_WANTED):  # written so that NaN fails
+        raise ModelError(
+            "runtimes-disagree",
+            f"torch and ONNX Runtime differ by {difference:.2g} of the logit range (wanted < {LOGIT_TOLERANCE:g}) and "
+            f"their masks' Dice is {overlap:.6f} (wanted > {DICE_WANTED}); nothing was written",
+        )
+    if not mask_got.any():
+        raise ModelError(
+            "blank", "the network finds no node in the probe, so the probe would prove nothing; train longer"
+        )
+
+
+def run_onnx(path: Path, image: Floats) -> Floats:
+    """Logits by ONNX Runtime's CPU provider."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    logits: Floats = session.run(["logits"], {"dwi": image[None, None]})[0][0, 0]
+    return logits
+
+
+def probe_phantom() -> Phantom:
+    """The study that travels with the model: the smallest protocol, to keep the folder small."""
+    return make_phantom(PROBE_SEED, stage="n1", protocol=SMALL_FIELDS[0])
+
+
+def _prove(model: UNet, folder: Path, threshold: float) -> NDArray[np.uint8]:
+    """Compare torch with ONNX Runtime on the probe, write the probe, return its mask."""
+    card = cards.draft()
+    volume = probe_phantom().volume
+    image = np.empty(card.shape_zyx, np.float32)
+    write_input(volume, card, image)
+    with torch.inference_mode():
+        expected: Floats = model(torch.from_numpy(image)[None, None])[0, 0].numpy()
+    got = run_onnx(folder / "model.onnx", image)
+    masks = [segment(np.ascontiguousarray(logits), volume.grid, card, threshold) for logits in (expected, got)]
+    check(expected, got, *masks)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, array=volume.array, affine=volume.grid.affine, mask=masks[1])
+    (folder / "probe.npz").write_bytes(packed.getvalue())
+    return masks[1]
+
+
+def _write_texts(folder: Path, config: ExportConfig, trained: dict[str, Any], mask: NDArray[np.uint8]) -> None:
+    contents = {name: (folder / name).read_bytes() for name in ("model.onnx", "probe.npz")}
+    card = cards.card_dict(
+        name=config.name,
+        version=config.version,
+        trained_on=f"digital phantom ({trained['cases']} cases), no patient data",
+        threshold=config.threshold,
+        files={n: {"sha256": hashlib.sha256(c).hexdigest(), "bytes": len(c)} for n, c in contents.items()},
+        training=trained,
+    )
+    (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    (folder / "MODEL_CARD.md").write_text(model_card(card), encoding="utf-8")
+
+
+def _replace(folder: Path, out: Path) -> None:
+    """Put the new folder in the place of the old one by two renames; whatever fails, a whole folder is left."""
+    old = out.with_name(f"{folder.name}-old")
+    if out.exists():
+        out.rename(old)
+    folder.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
