@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lnfast.backends import Backend, BackendInfo, Candidate, candidates, open_backend
 from lnfast.card import Model, load_model
-from lnfast.errors import EngineError, StudyError, UsageError
+from lnfast.errors import BackendError, EngineError, LnfastError, StudyError, UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules, measure_nodes
 from lnfast.postprocess import segment
@@ -276,18 +276,21 @@ def distinct_names(paths: Iterable[str | Path]) -> list[str]:
 
 def _first_proven(model: Model, options: tuple[Candidate, ...], threads: int) -> tuple[Backend, SelfTest, str]:
     """Open candidates, fastest first, until one proves itself; what was asked for by name is the only candidate."""
-    refused: list[EngineError] = []
+    refused: list[LnfastError] = []
     for option in options:
-        backend = open_backend(model, option, threads=threads)
         try:
-            proof = prove(backend, model)
-        except EngineError as error:
-            backend.close()
+            backend = open_backend(model, option, threads=threads)
+        except (EngineError, BackendError) as error:
             refused.append(error)
             continue
-        except BaseException:
+        try:
+            proof = prove(backend, model)
+        except BaseException as error:
             backend.close()
-            raise
+            if not isinstance(error, EngineError):
+                raise
+            refused.append(error)
+            continue
         reasons = [option.reason, *(f"passed over: {error.message}" for error in refused)]
         return backend, proof, "; ".join(reasons)
     if len(refused) == 1:
