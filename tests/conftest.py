@@ -1,18 +1,55 @@
-"""Fixtures that several test modules use."""
+"""What all tests stand on: the installed lnfast, the programs beside it, an empty working folder, real studies."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _make_importable(name: str) -> None:
+    """Make a program of the checkout importable without putting the checkout on ``sys.path``.
+
+    There, lnfast/ and lnfast_ext/ without their compiled parts would stand before the installed ones.
+    """
+    spec = spec_from_file_location(name, ROOT / name / "__init__.py", submodule_search_locations=[str(ROOT / name)])
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+try:
+    import lnfast_ext  # noqa: F401
+except ImportError as error:
+    pytest.exit(
+        f"lnfast is not installed here ({error}): pip install '.[test]', then 'pytest' (not 'python -m pytest')", 4
+    )
+
+_make_importable("training")
+_make_importable("benchmarks")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_working_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test writes into the checkout, and no child process imports from it."""
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("empty"))
+    yield
+    os.chdir(before)
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real studies: ``LNFAST_TEST_DATA``, else ``../shared/data``. Without it tests skip, but not in CI."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("LNFAST_TEST_DATA") or beside)
+    folder = Path(os.environ.get("LNFAST_TEST_DATA") or ROOT.parent / "shared" / "data")
     if not folder.is_dir():
         if os.environ.get("CI"):
             pytest.fail(f"no test data in {folder}: CI must not skip these tests")

@@ -34,6 +34,6 @@ def phantom(out: Path, count: int, seed: int, scanner: str | None, stage: str) -
             chosen = scanner or _SCANNERS[number % len(_SCANNERS)]
             case = add_case(out, make_phantom(number, chosen, stage))  # type: ignore[arg-type]  # checked by click
             suspicious = sum(node.suspicious for node in case.nodes)
-            click.echo(f"{case.name}: {case.n_stage}, {suspicious} of {len(case.nodes)} nodes suspicious")
+            watcher.result(f"{case.name}: {case.n_stage}, {suspicious} of {len(case.nodes)} nodes suspicious")
             watcher.done_with_one("making phantoms")
     return 0

@@ -81,16 +81,16 @@ def _serve(engine: Engine, studies: tuple[Path, ...], out: Path, as_json: bool, 
     for index, (path, name, outcome) in enumerate(zip(studies, names, engine.run_many(studies), strict=True), start=1):
         if isinstance(outcome, StudyFailure):
             worst = max(worst, outcome.error.exit_code)
-            watcher.log(f"{path}: {outcome.error}")
+            # The reader names the file; in a batch it takes the path to know which one.
+            watcher.log(f"{outcome.error.code}: {path}: {outcome.error.message.removeprefix(f'{path.name}: ')}")
             if as_json:
                 failure = {"code": outcome.error.code, "message": outcome.error.message}
-                click.echo(json.dumps({"study": str(path), "error": failure}))
+                watcher.result(json.dumps({"study": str(path), "error": failure}))
         else:
-            warnings = (f"warning: {notice}" for notice in outcome.warnings)
-            for line in (*outcome.study.provenance.notes, *warnings):
-                watcher.log(f"{path}: {line}")
+            for notice in outcome.warnings:
+                watcher.log(f"{notice.code}: {path}: {notice.message}")
             folder = outcome.write(out, name=name)
-            click.echo(_filed(folder) if as_json else _line(name, outcome.report, folder))
+            watcher.result(_filed(folder) if as_json else _line(name, outcome.report, folder))
         watcher.done_with_one(names[index] if index < len(names) else "")
     return worst
 

@@ -1,4 +1,4 @@
-"""stderr: log lines always, a progress bar when a person watches."""
+"""What is said while a command works: results on stdout, log lines on stderr, a bar when a person watches."""
 
 from __future__ import annotations
 
@@ -32,10 +32,7 @@ class Watcher:
             columns = [SpinnerColumn(), TextColumn("{task.description}")]
             if self._steps > 1:
                 columns += [BarColumn(), MofNCompleteColumn()]
-            # Results go above the bar only where both are the same terminal; a redirected stdout stays untouched.
-            self._progress = Progress(
-                *columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
-            )
+            self._progress = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
             self._progress.start()
             self._progress.add_task(self._doing, total=self._steps)
         return self
@@ -56,6 +53,19 @@ class Watcher:
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], advance=1, description=following)
 
+    def result(self, line: str) -> None:
+        """A line on stdout; above the bar where both are terminals."""
+        if self._progress is not None and sys.stdout.isatty():
+            self._above_the_bar(self._progress, line)
+        else:
+            click.echo(line)
+
     def log(self, line: str) -> None:
-        """A line on stderr, above the bar."""
-        click.echo(f"lnfast: {line}", err=True)
+        """A line on stderr."""
+        if self._progress is not None:
+            self._above_the_bar(self._progress, f"lnfast: {line}")
+        else:
+            click.echo(f"lnfast: {line}", err=True)
+
+    def _above_the_bar(self, progress: Progress, line: str) -> None:
+        progress.console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)

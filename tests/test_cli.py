@@ -1,0 +1,469 @@
+"""The command line as a person and as a script use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import nibabel
+import numpy as np
+import pytest
+from model_files import blob_network, make_model_folder
+from nifti_files import write_nifti
+
+from lnfast import __version__
+from lnfast.cli import main
+from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, StudyError, UsageError
+from lnfast.measure import Rules, measure_nodes
+from lnfast.study import read_study
+
+SHAPE_ZYX = (12, 24, 24)  # of study and network alike, so that nothing is interpolated
+STUDY_FILES = {"report.json", "report.txt", "labels.nii.gz"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model that calls what is bright a node; loads in no time."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    return str(make_model_folder(folder, blob_network(SHAPE_ZYX), shape_zyx=SHAPE_ZYX))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One bright block of 10 x 12 x 15 mm at b = 1000."""
+    return block(tmp_path_factory.mktemp("study") / "patient_0000.nii.gz")
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cohort")
+    for number in range(4):
+        block(folder / f"patient{number}.nii.gz")
+    return folder
+
+
+def block(path: Path) -> Path:
+    """A study whose one node measures 10 x 12 x 15 mm: 4 x 6 x 5 voxels of 2.5 x 2 x 3 mm (z, y, x)."""
+    array = np.full(SHAPE_ZYX, 100, np.int16)
+    array[4:8, 10:16, 12:17] = 1000
+    srow = (-3.0, 0.0, 0.0, 60.0, 0.0, -2.0, 0.0, 40.0, 0.0, 0.0, 2.5, -20.0)
+    return write_nifti(path, array, bval="1000", srow=srow, pixdim=(1, 3, 2, 2.5, 1, 1, 1, 1))
+
+
+def lnfast(*arguments: object) -> int:
+    """Exit code of the command line, run in this process."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@contextmanager
+def running(folder: Path, *arguments: object) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A run of its own process after its first line on stdout, and the file that takes its stderr."""
+    command = [sys.executable, "-m", "lnfast", *(str(argument) for argument in arguments)]
+    told = folder / "stderr.txt"
+    with told.open("w") as stderr, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as run:
+        try:
+            assert run.stdout is not None
+            assert run.stdout.readline(), told.read_text()
+            yield run, told
+        finally:
+            run.kill()
+
+
+def last_line(text: str) -> str:
+    return text.strip().splitlines()[-1]
+
+
+def check_whole(out: Path) -> int:
+    """Every visible folder is a whole study folder; how many there are."""
+    folders = [path for path in out.glob("*") if not path.name.startswith(".")] if out.exists() else []
+    for folder in folders:
+        assert {path.name for path in folder.iterdir()} == STUDY_FILES
+        report = json.loads((folder / "report.json").read_text())
+        labels = np.asanyarray(nibabel.load(folder / "labels.nii.gz").dataobj)
+        assert int(labels.max()) == report["summary"]["nodes"]
+        assert "research use only" in (folder / "report.txt").read_text().lower()
+    return len(folders)
+
+
+# --- what a person sees ---------------------------------------------------------------------------------------------
+
+
+def test_help_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lnfast() == 0
+    assert lnfast("--help") == 0
+    text = capsys.readouterr().out
+    assert "research use only" in text.lower()
+    assert set(re.findall(r"^  (\w+)  ", text.partition("Commands:")[2], re.M)) == {"run", "demo", "phantom", "doctor"}
+
+
+@pytest.mark.parametrize("command", ["run", "demo", "phantom", "doctor"])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lnfast(command, "--help") == 0
+    assert capsys.readouterr().out.startswith(f"Usage: lnfast {command}")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lnfast("--version") == 0
+    assert capsys.readouterr().out == f"lnfast {__version__}\n"
+
+
+def test_python_m_lnfast_and_the_script_are_the_same() -> None:
+    script = shutil.which("lnfast", path=str(Path(sys.executable).parent))
+    assert script, "the package is installed with its script"
+    for command in ([script, "--version"], [sys.executable, "-m", "lnfast", "--version"]):
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout == f"lnfast {__version__}\n"
+
+
+# --- run ------------------------------------------------------------------------------------------------------------
+
+
+def test_run_prints_a_line_and_leaves_a_folder(
+    study: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lnfast("run", study, "-o", tmp_path / "out", "--model", model) == 0
+    said = capsys.readouterr()
+    expected = f"patient: N1, 1 of 1 nodes suspicious, largest 10.0 mm, 1.80 cm3, in {tmp_path / 'out' / 'patient'}\n"
+    assert said.out == expected
+    assert all(line.startswith("lnfast: ") for line in said.err.splitlines())
+    assert check_whole(tmp_path / "out") == 1
+
+
+def test_json_is_the_report_that_was_filed(
+    study: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lnfast("run", study, "-o", tmp_path, "--model", model, "--json") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    report = json.loads(line)
+    assert report == json.loads((tmp_path / "patient" / "report.json").read_text())
+    jsonschema.validate(report, json.loads((files("lnfast") / "report.schema.json").read_text()))
+    assert report["nodes"][0]["box_mm"] == pytest.approx([10, 12, 15])
+    assert report["timings_ms"]["write"] > 0
+
+
+def test_the_rules_are_the_ones_asked_for(
+    study: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--short-axis", "axial", "--suspicious-mm", "12.5")
+    assert lnfast("run", study, "-o", tmp_path, "--model", model, "--json", *options) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["rules"]["short_axis"] == "axial"
+    assert report["rules"]["suspicious_mm"] == 12.5
+    node = report["nodes"][0]
+    assert node["short_axis_mm"] == node["axial_short_mm"]
+    assert node["suspicious"] == (node["axial_short_mm"] > 12.5)
+
+
+def test_a_bad_study_does_not_stop_the_others(
+    cohort: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.nii"
+    bad.write_bytes(b"not a study")
+    studies = (cohort / "patient0.nii.gz", tmp_path / "absent.nii", bad, tmp_path, cohort / "patient1.nii.gz")
+    assert lnfast("run", *studies, "-o", tmp_path / "out", "--model", model, "--json") == StudyError.exit_code
+    said = capsys.readouterr()
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    assert [line.get("error", {}).get("code") for line in lines] == [None, "not-found", "not-nifti", "not-a-file", None]
+    assert [line["study"] for line in lines[1:4]] == [str(path) for path in studies[1:4]]
+    for path, code in zip(studies[1:4], ("not-found", "not-nifti", "not-a-file"), strict=True):
+        assert re.search(rf"^lnfast: {code}: {re.escape(str(path))}: ", said.err, re.M)
+    assert check_whole(tmp_path / "out") == 2
+
+
+def test_studies_of_one_name_get_folders_of_their_own(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / folder / "dwi.nii.gz" for folder in ("anna/one", "bert/one", "carl/two")]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        block(path)
+    assert lnfast("run", *paths, "-o", tmp_path / "out", "--model", model) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"one_dwi", "one_dwi_2", "two_dwi"}
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "one_dwi",
+        "one_dwi_2",
+        "two_dwi",
+    ]
+
+
+def test_a_second_run_replaces_the_first(study: Path, model: str, tmp_path: Path) -> None:
+    for limit in ("8", "20"):
+        assert lnfast("run", study, "-o", tmp_path, "--model", model, "--suspicious-mm", limit) == 0
+    assert check_whole(tmp_path) == 1
+    report = json.loads((tmp_path / "patient" / "report.json").read_text())
+    assert report["summary"]["n_stage"] == "N0"
+
+
+def test_real_studies(shared_data: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dwi = shared_data / "prostatex-0000" / "6_ep2d_diff_tra_DYNDIST.nii.gz"
+    adc = shared_data / "prostatex-0000" / "7_ep2d_diff_tra_DYNDIST_ADC.nii.gz"
+    assert lnfast("run", dwi, "-o", tmp_path, "--model", model, "--json") == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["study"]["b_value"] == 800
+    assert "took volume 3 of 3, b = 800" in said.err
+    assert lnfast("run", adc, "-o", tmp_path, "--model", model) == StudyError.exit_code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert last_line(said.err).startswith(f"lnfast: adc-map: {adc}: ")
+    assert check_whole(tmp_path) == 1
+
+
+# --- saying no ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["run"], "usage: "),
+        (["run", "{study}"], "usage: "),
+        (["walk"], "usage: "),
+        (["run", "{study}", "-o", "out", "--short-axis", "long"], "usage: "),
+        (["run", "{study}", "-o", "out", "--suspicious-mm", "big"], "usage: "),
+        (["run", "{study}", "-o", "out", "--suspicious-mm", "nan"], "bad-rules: "),
+        (["run", "{study}", "-o", "out", "--suspicious-mm", "inf"], "bad-rules: "),
+        (["run", "{study}", "-o", "out", "--suspicious-mm", "0"], "bad-rules: "),
+        (["run", "{study}", "-o", "out", "--suspicious-mm", "-8"], "bad-rules: "),
+        (["run", "{study}", "-o", "out", "--model", "{model}", "--device", "gpu"], "unknown-device: "),
+        (["run", "{study}", "-o", "{study}"], "bad-output: "),
+        (["phantom", "-o", "out", "--count", "0"], "usage: "),
+        (["phantom", "-o", "out", "--seed", "-1"], "usage: "),
+        (["phantom", "-o", "{study}"], "bad-output: "),
+        (["demo", "-o", "{study}"], "bad-output: "),
+    ],
+)
+def test_a_wrong_call_exits_2_with_one_line(
+    arguments: list[str], line: str, study: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lnfast(*(text.format(study=study, model=model) for text in arguments)) == UsageError.exit_code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"lnfast: {line}")
+    assert said.err.count("\n") == 1
+
+
+def test_a_model_that_is_not_there_exits_4(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lnfast("run", study, "-o", tmp_path / "out", "--model", "nobody") == ModelError.exit_code == 4
+    assert last_line(capsys.readouterr().err).startswith("lnfast: unknown-model: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_engine_that_does_not_prove_itself_exits_4(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A network that finds nothing would call every patient N0."""
+    blank = make_model_folder(tmp_path / "blank", blob_network(SHAPE_ZYX, at=1e4), shape_zyx=SHAPE_ZYX)
+    assert lnfast("run", study, "-o", tmp_path / "out", "--model", blank) == EngineError.exit_code == 4
+    assert last_line(capsys.readouterr().err).startswith("lnfast: self-test-failed: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_tensorrt_where_it_is_not_exits_5_and_says_what_to_install(
+    study: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("run", study, "-o", tmp_path / "out", "--model", model, "--backend", "tensorrt")
+    assert lnfast(*arguments) == BackendError.exit_code == 5
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "pip install" in said.err
+    assert "tensorrt" in said.err
+
+
+def test_a_device_that_is_not_there_exits_5(study: Path, model: str, tmp_path: Path) -> None:
+    assert lnfast("run", study, "-o", tmp_path, "--model", model, "--backend", "openvino", "--device", "cuda:7") == 5
+
+
+def test_our_own_fault_exits_1_with_a_hint_and_no_traceback(
+    study: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("two\nlines")
+
+    monkeypatch.setattr("lnfast.engine.measure_nodes", broken)
+    monkeypatch.delenv("LNFAST_DEBUG", raising=False)
+    arguments = ("run", study, "-o", tmp_path, "--model", model)
+    assert lnfast(*arguments) == LnfastError.exit_code == 1
+    said = capsys.readouterr().err
+    assert last_line(said).startswith("lnfast: internal: ZeroDivisionError: two lines; set LNFAST_DEBUG=1 ")
+    assert "Traceback" not in said
+    assert lnfast("--debug", *arguments) == 1
+    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("LNFAST_DEBUG", "1")
+    assert lnfast(*arguments) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_disk_that_says_no_exits_1_with_its_word(
+    study: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert lnfast("run", study, "-o", tmp_path / "file" / "out", "--model", model) == 1
+    assert last_line(capsys.readouterr().err).startswith(f"lnfast: os-error: {tmp_path / 'file'}")
+
+
+# --- signals --------------------------------------------------------------------------------------------------------
+
+
+def test_killed_at_any_moment_a_folder_is_whole_or_absent(cohort: Path, model: str, tmp_path: Path) -> None:
+    chance = random.Random(0)
+    studies = sorted(cohort.glob("*.nii.gz")) * 50
+    for attempt in range(10):
+        out = tmp_path / str(attempt)
+        with running(tmp_path, "run", *studies, "-o", out, "--model", model) as (run, _):
+            time.sleep(chance.uniform(0.0, 0.2))
+            run.kill()
+            assert run.wait(timeout=60) == -signal.SIGKILL
+        assert check_whole(out) >= 1
+
+
+def test_ctrl_c_leaves_nothing_half_written(cohort: Path, model: str, tmp_path: Path) -> None:
+    studies = sorted(cohort.glob("*.nii.gz")) * 200
+    out = tmp_path / "out"
+    # A background job of a script ignores Ctrl-C, and its children with it; a handler is not inherited.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with running(tmp_path, "run", *studies, "-o", out, "--model", model) as (run, told):
+        signal.signal(signal.SIGINT, before)
+        run.send_signal(signal.SIGINT)
+        assert run.wait(timeout=60) == 130
+    said = told.read_text()
+    assert last_line(said) == "lnfast: interrupted"
+    assert "Traceback" not in said
+    assert 1 <= check_whole(out) < len(studies)
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_a_reader_that_leaves_is_no_fault(cohort: Path, model: str, tmp_path: Path) -> None:
+    studies = sorted(cohort.glob("*.nii.gz")) * 200
+    with running(tmp_path, "run", *studies, "-o", tmp_path / "out", "--model", model) as (run, told):
+        assert run.stdout is not None
+        run.stdout.close()
+        assert run.wait(timeout=60) == 141
+    assert "Traceback" not in told.read_text()
+    assert "BrokenPipe" not in told.read_text()
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no pseudo-terminals here")
+def test_on_a_terminal_results_stand_above_a_bar(cohort: Path, model: str, tmp_path: Path) -> None:
+    import pty
+
+    leader, follower = pty.openpty()
+    studies = sorted(cohort.glob("*.nii.gz"))
+    command = [sys.executable, "-m", "lnfast", "run", *map(str, studies), "-o", str(tmp_path), "--model", model]
+    with subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower) as process:
+        os.close(follower)
+        shown = b""
+        while True:
+            try:
+                shown += os.read(leader, 65536)
+            except OSError:  # the other end is closed
+                break
+    os.close(leader)
+    assert process.returncode == 0
+    text = shown.decode()
+    assert "\x1b[" in text, "a bar was drawn"
+    for path in studies:
+        assert f"in {tmp_path / path.name.removesuffix('.nii.gz')}\r\n" in text, "one line, not wrapped"
+
+
+# --- phantom --------------------------------------------------------------------------------------------------------
+
+
+def test_phantoms_of_several_calls_make_one_nnunet_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lnfast("phantom", "-o", tmp_path, "--seed", 20, "--scanner", "achieva", "--stage", "n1") == 0
+    assert lnfast("phantom", "-o", tmp_path, "--seed", 21, "--count", 2) == 0
+    names = ["phantom_achieva_000020", "phantom_achieva_000021", "phantom_discovery_000022"]
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in printed] == names
+    assert ": N1, " in printed[0]
+    dataset = json.loads((tmp_path / "dataset.json").read_text())
+    assert dataset["numTraining"] == 3
+    assert dataset["file_ending"] == ".nii.gz"
+    assert dataset["channel_names"] == {"0": "DWI"}
+    assert dataset["labels"] == {"background": 0, "lymph_node": 1}
+    for folder, suffix in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz"), ("truth", ".json")):
+        assert sorted(path.name for path in (tmp_path / folder).glob(f"*{suffix}")) == [n + suffix for n in names]
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_phantom_and_its_truth_agree(tmp_path: Path) -> None:
+    assert lnfast("phantom", "-o", tmp_path, "--seed", 30, "--scanner", "discovery", "--stage", "n1") == 0
+    name = "phantom_discovery_000030"
+    study = read_study(tmp_path / "imagesTr" / f"{name}_0000.nii.gz")
+    labels = read_study(tmp_path / "labelsTr" / f"{name}.nii.gz", b_range=(0, 1e4)).volume
+    truth = json.loads((tmp_path / "truth" / f"{name}.json").read_text())
+    assert study.name == name == truth["case"]
+    assert study.b_value == truth["b_value"] == 800
+    assert np.allclose(study.volume.grid.affine, labels.grid.affine, atol=1e-4)
+    rules = Rules()
+    nodes = measure_nodes(labels, len(truth["nodes"]), rules)
+    assert truth["n_stage_by_rule"]["box"] == "N1"
+    for node, told in zip(nodes, truth["nodes"], strict=True):
+        assert told["id"] == node.id
+        assert told["mask"]["volume_mm3"] == pytest.approx(node.volume_mm3, rel=1e-5)
+        assert told["mask"]["box_mm"] == pytest.approx(list(node.box_mm), rel=1e-4)
+        assert told["mask"]["suspicious"] == node.suspicious
+        assert told["volume_mm3"] == pytest.approx(4 / 3 * np.pi * np.prod(told["semi_axes_mm"]))
+        apart_mm = np.linalg.norm(np.subtract(told["centre_ras_mm"], node.centroid_ras_mm))
+        assert apart_mm < study.volume.grid.spacing_zyx_mm[0], "within a slice of the analytic centre"
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    for folder in ("one", "two", "two"):
+        assert lnfast("phantom", "-o", tmp_path / folder, "--seed", 40, "--scanner", "achieva") == 0
+    for path in sorted((tmp_path / "one").rglob("*.*")):
+        assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
+
+
+# --- doctor and demo, with the model that ships ---------------------------------------------------------------------
+
+
+def test_doctor_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lnfast("doctor", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["lnfast"] == __version__
+    assert {row["name"] for row in said["backends"]} == {"openvino", "onnxruntime", "tensorrt"}
+    (model,) = (row for row in said["models"] if row["name"] == "pelvic-ln-edge")
+    assert model["problem"] is None
+    assert said["auto"]["error"] is None
+    assert said["auto"]["self_test"]["dice"] >= 0.98
+    assert lnfast("doctor") == 0
+    text = capsys.readouterr().out
+    assert f"auto takes {said['auto']['name']}" in text
+    assert max(map(len, text.splitlines())) <= 100 or "self-test passed" in max(text.splitlines(), key=len)
+
+
+def test_doctor_where_nothing_runs_exits_5_and_says_what_to_type(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lnfast.backends.package.Package.installed", lambda _: False)
+    assert lnfast("doctor") == BackendError.exit_code
+    text = " ".join(capsys.readouterr().out.split())
+    assert "nothing can run: backend-missing" in text
+    assert "pip install 'lnfast[cpu]'" in text
+
+
+def test_demo_finds_what_the_truth_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lnfast("demo", "-o", tmp_path / "demo") == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 100
+    assert re.search(r"^N stage +N1, truth N1$", said, re.M)
+    found, of = re.search(r"^suspicious +(\d+) of (\d+) found", said, re.M).groups()  # type: ignore[union-attr]
+    assert int(found) >= 0.9 * int(of) > 0
+    assert "research use only" in said.lower()
+    assert check_whole(tmp_path / "demo" / "results") == 1
+    assert len(list((tmp_path / "demo" / "phantom" / "imagesTr").glob("*.nii.gz"))) == 1
