@@ -6,10 +6,36 @@ import numpy as np
 
 cdef extern from "cloud.hpp" namespace "lnfast" nogil:
     void _box "lnfast::min_volume_box"(
-        const char* data, Py_ssize_t n, const Py_ssize_t* stride, double* centre, double* axes, double* extents) except +
+        const char* data, Py_ssize_t n, const Py_ssize_t* stride,
+        double* centre, double* axes, double* extents) except +
 
 
 def min_volume_box(points_mm):
+    """Return the exact minimum-volume bounding box of a set of points.
+
+    Source: O'Rourke, "Finding minimal enclosing boxes", 1985: two adjacent faces of some smallest box each hold an edge
+    of the convex hull. All pairs of hull edges are searched, each over the whole interval on which both can be flush.
+    An interval is left only when a lower bound (Bernstein coefficients of a quartic) shows that it holds no smaller
+    box, or after every stationary point and every change of touching vertices on it has been looked at. So no rotation
+    gives a volume smaller than this one by more than a fraction of 1e-9; what is left is rounding, which in practice
+    is 1e-12. The hull is exact on a lattice of 2^40 steps along each of the set's own axes; the returned extents and
+    centre are measured on the points themselves. Of several smallest boxes (to 1e-9) the one with the shortest short
+    edge, then the shortest middle edge, is returned, so that extents do not depend on the frame.
+
+    Flat, collinear and single-point sets (to 64 ulp of the largest coordinate) are ordinary: their missing extents are
+    exactly 0, and a flat set gets its least rectangle.
+
+    Args:
+        points_mm: (n, 3) real numbers, n at least 1.
+
+    Returns:
+        centre (3,); axes (3, 3), rows unit, right-handed, each of the first two with its largest component positive;
+        extents (3,), ascending, matched to the rows. All float64.
+
+    Raises:
+        TypeError: not real numbers.
+        ValueError: another shape, no points, or coordinates that are not finite or beyond 1e100.
+    """
     points = np.asarray(points_mm)
     if points.dtype.kind not in "fiu":
         raise TypeError(f"points_mm: got dtype {points.dtype.name}, wanted real numbers")

@@ -13,6 +13,19 @@ cdef extern from "label.hpp" namespace "lnfast" nogil:
 
 
 def label_components(mask, out=None, *, connectivity=26):
+    """Label connected components; return (labels, count).
+
+    Labels 1 to count follow the raster order of each component's first voxel, exactly as scipy.ndimage.label.
+
+    Args:
+        mask: (z, y, x) bool or integers, any strides; what is not 0 is foreground.
+        out: int32 or uint32 of the mask's shape, any strides, written and returned; None allocates int32. May be mask.
+        connectivity: 6 (faces), 18 (and edges) or 26 (and corners).
+
+    Raises:
+        TypeError: wrong type of array.
+        ValueError: wrong shape, an output that can not be written, or another connectivity.
+    """
     _check.volume("mask", mask, ("bool", *_check.INTEGERS), empty=True)
     if connectivity not in (6, 18, 26):
         raise ValueError(f"connectivity: got {connectivity}, wanted 6, 18 or 26")

@@ -14,8 +14,10 @@ cdef extern from "measure.hpp" namespace "lnfast" nogil:
     cdef cppclass Node:
         double mean_intensity, mean_probability
     void _nodes "lnfast::measure_nodes"(const Runs& runs, const double* affine, Node* out) except +
-    void _intensity "lnfast::mean_intensity"[T](const Runs& runs, const View3[T]& image, double* out, size_t record) except +
-    void _probability "lnfast::mean_probability"[T](const Runs& runs, const View3[T]& logits, double* out, size_t record) except +
+    void _intensity "lnfast::mean_intensity"[T](
+        const Runs& runs, const View3[T]& image, double* out, size_t record) except +
+    void _probability "lnfast::mean_probability"[T](
+        const Runs& runs, const View3[T]& logits, double* out, size_t record) except +
 
 NODE = np.dtype(
     [
@@ -77,6 +79,32 @@ cdef class _Reader:
 
 
 def measure_components(labels, count, affine, *, intensity=None, logits=None):
+    """Measure every node of a label image.
+
+    The box is the exact minimum-volume box (see min_volume_box) of all voxel corners, the hull being found in integer
+    arithmetic on the voxel lattice. The axial rule takes, over all slices of axis 0, the longest distance between pixel
+    corners, and the extent of that slice at right angles to it; diameters equal to 1e-9 yield the smallest extent.
+    slice_limited: a shortest edge of the box lies within 30 degrees of the slice normal and is no longer than two
+    slice spacings.
+
+    Args:
+        labels: (z, y, x) integers 0 to count; axis 0 counts slices.
+        count: number of labels; each must have a voxel.
+        affine: (4, 4), voxel-centre index (x, y, z, 1) of this array -> RAS+ mm.
+        intensity: (z, y, x) of the same shape, any voxel type; or None.
+        logits: (z, y, x) float32 or float16 on any grid with the same outer edges; or None.
+
+    Returns:
+        One record for each label, in order: label, voxels, slices, volume_mm3, centroid_ras_mm (3), box_mm (3,
+        ascending), box_centre_ras_mm (3), box_axes_ras (3, 3: row i belongs to box_mm[i]), axial_short_mm,
+        axial_long_mm, slice_limited, bounds_zyx (3, 2: first, one past the last), mean_intensity (NaN without
+        intensity), mean_probability (mean of sigmoid(interpolated logit); NaN without logits).
+
+    Raises:
+        TypeError: wrong type of array.
+        ValueError: wrong shape, a label without voxels or outside 0 to count, a singular or non-finite affine, or
+            non-finite intensities or logits within a node.
+    """
     _check.volume("labels", labels, _check.INTEGERS, empty=True)
     affine = _check.affine(affine)
     if not 0 <= count <= labels.size:

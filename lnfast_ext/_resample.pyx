@@ -20,6 +20,23 @@ cdef extern from "resample.hpp" namespace "lnfast" nogil:
 
 
 def resample_normalize(volume, out, *, lo, hi, shift, scale, threads=0):
+    """Write (clip(volume, lo, hi) - shift) * scale, resampled to the shape of out, into out.
+
+    Clipped before interpolation; trilinear, half-pixel centres (outer edges coincide, as torch's align_corners=False),
+    edges clamped. The window is applied in float64, interpolation is float32, float16 is rounded to nearest even.
+    The result does not depend on threads. NaN stays NaN; results beyond 1e38 may overflow.
+
+    Args:
+        volume: (z, y, x) of any integer or float type but float16, any strides, at least one voxel.
+        out: (z, y, x) float32 or float16, C-contiguous and writable; any shape.
+        lo, hi: window in units of volume; infinities switch a side off.
+        shift, scale: in units of volume and its inverse.
+        threads: 0 for one for each core.
+
+    Raises:
+        TypeError: wrong type of array.
+        ValueError: wrong shape, an output that can not be written, or a window that is none.
+    """
     _check.volume("volume", volume, _check.VOXELS)
     _check.volume("out", out, ("float32", "float16"), empty=True)
     _check.writable("out", out, contiguous=True)
@@ -32,8 +49,8 @@ def resample_normalize(volume, out, *, lo, hi, shift, scale, threads=0):
         _normalize_any(volume, target, float(lo), float(hi), shift, scale, count)
 
 
-def _normalize_any(const voxel_t[:, :, :] volume, logit_t[:, :, :] out, double lo, double hi, double shift, double scale,
-                   int threads):
+def _normalize_any(const voxel_t[:, :, :] volume, logit_t[:, :, :] out, double lo, double hi, double shift,
+                   double scale, int threads):
     cdef View3[voxel_t] source
     cdef View3[logit_t] target
     cdef Window window
@@ -45,6 +62,21 @@ def _normalize_any(const voxel_t[:, :, :] volume, logit_t[:, :, :] out, double l
 
 
 def threshold_resample(logits, out, level, *, threads=0):
+    """Write 1 into out where the interpolated logit is greater than level, else 0; return the count of ones.
+
+    A logit equal to level gives 0. Trilinear as resample_normalize, in float64 and in a fixed order (x, y, z), so the
+    mask depends neither on threads nor on strides.
+
+    Args:
+        logits: (z, y, x) float32 or float16, any strides, at least one voxel.
+        out: (z, y, x) uint8, any strides, writable; any shape.
+        level: finite.
+        threads: 0 for one for each core.
+
+    Raises:
+        TypeError: wrong type of array.
+        ValueError: wrong shape, an output that can not be written, or any non-finite logit (out is untouched then).
+    """
     _check.volume("logits", logits, ("float32", "float16"))
     _check.volume("out", out, ("uint8",), empty=True)
     _check.writable("out", out, contiguous=False)

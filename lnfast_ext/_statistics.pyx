@@ -15,6 +15,18 @@ cdef extern from "statistics.hpp" namespace "lnfast" nogil:
 
 
 def intensity_statistics(volume, percentiles=(0.5, 99.5)):
+    """Return (min, max, mean, std, percentiles) of all voxels as float64: numpy's numbers on the exact same data.
+
+    std is that of the population; percentiles are linear between ranks, as numpy.percentile's default.
+
+    Args:
+        volume: (z, y, x) of any integer or float type but float16, any strides.
+        percentiles: numbers from 0 to 100, any order.
+
+    Raises:
+        TypeError: wrong type of array.
+        ValueError: wrong shape, no voxels, percentiles outside 0 to 100, or a non-finite voxel.
+    """
     _check.volume("volume", volume, _check.VOXELS)
     percents = np.array(percentiles, dtype=np.float64, ndmin=1)
     if percents.ndim != 1 or not ((percents >= 0) & (percents <= 100)).all():

@@ -4,14 +4,16 @@
 // edges, with n1 on the arc of outward normals of the first (from its left to its right face) and n2 on that of the
 // second, n1 at right angles to n2, one number s moves the whole box (piece.hpp).
 //
-//      unit sphere of normals         a face is a point, an edge an arc, a vertex a region. n1 walks along the arc a--b;
-//          a---n1---b                 the great circle at right angles to n1 crosses the arc of e2 at n2. Where the
-//             :                       region below -n1, -n2 or +-n3 changes, the box touches another vertex and V has
-//       a2----n2--b2                  a kink: the interval is split there, and V is smooth on each part.
+//      unit sphere of normals       a face is a point, an edge an arc, a vertex a region. n1 walks along the arc
+//          a---n1---b               a--b; the great circle at right angles to n1 crosses the arc of e2 at n2. Where
+//             :                     the region below -n1, -n2 or +-n3 changes, the box touches another vertex and V
+//       a2----n2--b2                has a kink: the interval is split there, and V is smooth on each part.
 //
-// Every interval is (1) discarded because a lower bound proves that it holds nothing as small as the best box so far, or
-// (2) split at a change of touching vertices, or (3) on a smooth part searched for all its stationary points.
-// What is proven by (1) is compared with the best volume times (1 + 1e-9), so equal boxes are found as well.
+// Every interval is (1) discarded because a lower bound proves that it holds nothing as small as the best box so far,
+// or (2) split at a change of touching vertices, or (3) with the same touching vertices at both ends, searched for all
+// stationary points of that lower bound: where the bound is no real box (another vertex touches in between), the
+// interval is split again. (1) compares with the best volume times (1 + 1e-9), so equal boxes are found as well.
+// Boxes flush with a whole face are tried first: they are good bounds, and they are the ends of every sweep.
 #pragma once
 
 #include <algorithm>
@@ -132,7 +134,8 @@ private:
         for (int k = 0; k < count; ++k) {
             if (!(cuts[k + 1] - cuts[k] > 1e-13)) continue;
             const double middle = 0.5 * (cuts[k] + cuts[k + 1]);
-            const double l = left.low + middle * (left.high - left.low), r = right.low + middle * (right.high - right.low);
+            const double l = left.low + middle * (left.high - left.low);
+            const double r = right.low + middle * (right.high - right.low);
             if ((l > 0 && r > 0) || (l < 0 && r < 0)) continue;
             // On arc two, at right angles to n1(middle):
             const Vec3 inside = std::fabs(r) * normals_[two.from] + std::fabs(l) * normals_[two.to];
@@ -149,7 +152,8 @@ private:
         const double sign = dot(second(whole.at(0.5 * (begin + end))), inside) < 0 ? -1.0 : 1.0;
         s.q = {sign * second(s.n.from), sign * second(s.n.to)};
         Touch guess{{one.opposite, two.opposite, two.ahead, two.behind}};
-        if (dot(cross(s.n.from, s.q.from) + cross(s.n.to, s.q.to), two.direction) < 0) std::swap(guess.at[2], guess.at[3]);
+        const Vec3 third = cross(s.n.from, s.q.from) + cross(s.n.to, s.q.to);
+        if (dot(third, two.direction) < 0) std::swap(guess.at[2], guess.at[3]);
         if (quotient(s, s.n, s.q, guess).above(found_.limit())) return;
         const Touch from = touch(s.n.from, s.q.from, guess);
         const Touch to = touch(s.n.to, s.q.to, from);
@@ -160,7 +164,8 @@ private:
 
     Touch touch(Vec3 n, Vec3 q, const Touch& near) const {
         const Vec3 m = cross(n, q);
-        return {{climb(-1.0 * n, near.at[0]), climb(-1.0 * q, near.at[1]), climb(m, near.at[2]), climb(-1.0 * m, near.at[3])}};
+        return {{climb(-1.0 * n, near.at[0]), climb(-1.0 * q, near.at[1]),
+                 climb(m, near.at[2]), climb(-1.0 * m, near.at[3])}};
     }
 
     Quotient quotient(const Sweep& s, const Ends& n, const Ends& q, const Touch& t) const {
@@ -182,7 +187,7 @@ private:
         if (quotient(s, n, q, from).above(found_.limit()) || quotient(s, n, q, to).above(found_.limit())) return;
         double cut = 0.5;
         const bool smooth = settle(n, q, from, to, cut);
-        if (smooth) return stationary(s, n, q, from, 0);
+        if (smooth) return stationary(s, n, q, from, depth);
         if (depth > 60 || norm(n.to - n.from) < 1e-13) return;
         const Vec3 n_cut = n.at(cut), q_cut = q.at(cut);
         const Touch middle = touch(n_cut, q_cut, from);
@@ -200,10 +205,11 @@ private:
             const double sign = k == 2 ? 1.0 : -1.0;
             const std::array<double, 3> lead = lead_of(n, q, k, sign * gap);  // of `to` over `from`
             const double level = 1e-13 * norm(gap);
-            if (std::fabs(lead[0]) <= level) from.at[k] = to.at[k];
-            else if (std::fabs(lead[2]) <= level) to.at[k] = from.at[k];
+            const bool level_from = std::fabs(lead[0]) <= level, level_to = std::fabs(lead[2]) <= level;
+            if (level_from && (level_to ? lead[1] > 0 : lead[1] >= -level)) from.at[k] = to.at[k];
+            else if (level_to && (level_from || lead[1] <= level)) to.at[k] = from.at[k];
             else {
-                cut = crossing(lead);
+                cut = crossing({level_from ? 0 : lead[0], lead[1], level_to ? 0 : lead[2]});
                 return false;
             }
         }
@@ -216,12 +222,16 @@ private:
             const double a = dot(line.from, gap), b = dot(line.to, gap);
             return {a, a + b, b};
         }
-        return {dot(cross(n.from, q.from), gap), dot(cross(n.from, q.to) + cross(n.to, q.from), gap), dot(cross(n.to, q.to), gap)};
+        const Vec3 middle = cross(n.from, q.to) + cross(n.to, q.from);
+        return {dot(cross(n.from, q.from), gap), dot(middle, gap), dot(cross(n.to, q.to), gap)};
     }
 
-    // Where a (1-u)^2 + b u (1-u) + c u^2 changes sign, a < 0 < c; the middle if it does not.
+    // Where a (1-u)^2 + b u (1-u) + c u^2 changes sign, a <= 0 <= c, and a zero at an end does not count; the middle if
+    // it does not.
     static double crossing(const std::array<double, 3>& lead) {
         double below = 0, above = 1;
+        if (lead[0] == 0 && lead[1] < 0) return lead[1] / (lead[1] - lead[2]);
+        if (lead[2] == 0 && lead[1] > 0) return lead[0] / (lead[0] - lead[1]);
         if (!(lead[0] < 0 && lead[2] > 0)) return 0.5;
         for (int step = 0; step < 50; ++step) {
             const double u = 0.5 * (below + above), v = 1 - u;
@@ -231,7 +241,7 @@ private:
         return std::min(std::max(0.5 * (below + above), 1e-9), 1 - 1e-9);
     }
 
-    // All local minima inside a part on which V is one smooth quotient (its ends have been looked at).
+    // All local minima of the lower bound inside an interval at whose ends it is the real volume (and was looked at).
     void stationary(const Sweep& s, const Ends& n, const Ends& q, const Touch& t, int depth) {
         const Quotient value = quotient(s, n, q, t);
         if (value.above(found_.limit())) return;
@@ -240,13 +250,30 @@ private:
         if (changes == 0) return;
         if (changes == 1) {
             const double u = single_root(slope);
-            return offer(n.at(u), q.at(u));
+            return verify(s, n, q, t, u, depth);
         }
         const Vec3 n_cut = n.at(0.5), q_cut = q.at(0.5);
         offer(n_cut, q_cut);
-        if (depth > 30 || norm(n.to - n.from) < 1e-9) return;
+        if (depth > 60 || norm(n.to - n.from) < 1e-9) return;
         stationary(s, {n.from, n_cut}, {q.from, q_cut}, t, depth + 1);
         stationary(s, {n_cut, n.to}, {q_cut, q.to}, t, depth + 1);
+    }
+
+    // At u the bound is stationary. If t touches there, it is the volume of a real box. If another vertex sticks out,
+    // it is not, and the smallest real box may be at a kink to either side.
+    void verify(const Sweep& s, const Ends& n, const Ends& q, const Touch& t, double u, int depth) {
+        const Vec3 n_cut = n.at(u), q_cut = q.at(u), m_cut = cross(n_cut, q_cut);
+        offer(n_cut, q_cut);
+        const Touch real = touch(n_cut, q_cut, t);
+        const Vec3 directions[4] = {-1.0 * n_cut, -1.0 * q_cut, m_cut, -1.0 * m_cut};
+        bool sticks_out = false;
+        for (int k = 0; k < 4; ++k) {
+            const Vec3 gap = hull_.vertices[real.at[k]] - hull_.vertices[t.at[k]];
+            sticks_out = sticks_out || dot(gap, directions[k]) > 1e-12 * norm(gap) * norm(directions[k]);
+        }
+        if (!sticks_out || depth > 60) return;
+        refine(s, {n.from, n_cut}, {q.from, q_cut}, t, real, depth + 1);
+        refine(s, {n_cut, n.to}, {q_cut, q.to}, real, t, depth + 1);
     }
 
     const Polytope& hull_;

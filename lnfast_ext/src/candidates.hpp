@@ -28,7 +28,7 @@ inline Vec3 positive(Vec3 a) {
     const double part[3] = {a.x, a.y, a.z};
     const double largest = std::max({std::fabs(a.x), std::fabs(a.y), std::fabs(a.z)});
     for (const double value : part)
-        if (std::fabs(value) > largest - 1e-9) return value < 0 ? -1.0 * a : a;
+        if (std::fabs(value) > largest - 1e-9) return Vec3{} + (value < 0 ? -1.0 : 1.0) * a;  // 0 + -0 is 0
     return a;
 }
 
@@ -52,7 +52,7 @@ inline Box fit_box(const std::vector<Vec3>& points, const std::array<Vec3, 3>& d
         box.axes[k] = positive(directions[order[k]]);
         box.centre = box.centre + 0.5 * (low[k] + high[k]) * directions[k];
     }
-    if (dot(cross(box.axes[0], box.axes[1]), box.axes[2]) < 0) box.axes[2] = -1.0 * box.axes[2];
+    if (dot(cross(box.axes[0], box.axes[1]), box.axes[2]) < 0) box.axes[2] = Vec3{} - box.axes[2];
     box.volume = size[0] * size[1] * size[2];
     return box;
 }
@@ -68,7 +68,8 @@ public:
         if (box.volume < best_) {
             best_ = box.volume;
             limit_ = best_ * (1 + same_volume);
-            boxes_.erase(std::remove_if(boxes_.begin(), boxes_.end(), [&](const Box& old) { return old.volume > limit_; }), boxes_.end());
+            const auto larger = [&](const Box& old) { return old.volume > limit_; };
+            boxes_.erase(std::remove_if(boxes_.begin(), boxes_.end(), larger), boxes_.end());
         }
         for (Box& old : boxes_)
             if (alike(old, box)) {
@@ -85,7 +86,8 @@ public:
         for (int k = 0; k < 2; ++k) {
             double shortest = std::numeric_limits<double>::infinity();
             for (const Box& box : chosen) shortest = std::min(shortest, box.extents[k]);
-            chosen.erase(std::remove_if(chosen.begin(), chosen.end(), [&](const Box& box) { return box.extents[k] > shortest * (1 + same_length); }), chosen.end());
+            const auto longer = [&](const Box& box) { return box.extents[k] > shortest * (1 + same_length); };
+            chosen.erase(std::remove_if(chosen.begin(), chosen.end(), longer), chosen.end());
         }
         return chosen;
     }

@@ -119,10 +119,12 @@ private:
 };
 
 // points: (n, 3) float64 with any strides (bytes). Writes centre[3], axes[9] (rows), extents[3].
-inline void min_volume_box(const char* data, std::ptrdiff_t n, const std::ptrdiff_t* stride, double* centre, double* axes, double* extents) {
+inline void min_volume_box(const char* data, std::ptrdiff_t n, const std::ptrdiff_t* stride, double* centre,
+                           double* axes, double* extents) {
     std::vector<Vec3> points(static_cast<std::size_t>(n));
     for (std::ptrdiff_t k = 0; k < n; ++k) {
-        const auto part = [&](int column) { return *reinterpret_cast<const double*>(data + k * stride[0] + column * stride[1]); };
+        const char* row = data + k * stride[0];
+        const auto part = [&](int column) { return *reinterpret_cast<const double*>(row + column * stride[1]); };
         points[k] = {part(0), part(1), part(2)};
     }
     const Box box = Cloud(points).box();

@@ -23,7 +23,8 @@ inline float bits_float(std::uint32_t bits) {
 }
 
 // Round to nearest, ties to even. The float adder does the rounding: adding 2^(e+13) to a number with exponent e pushes
-// all but ten mantissa bits out of the sum. Below 2^-14 the addend stays at 2^-1, which rounds to the subnormal step 2^-24.
+// all but ten mantissa bits out of the sum. Below 2^-14 the addend stays at 2^-1: that rounds to the subnormal step,
+// 2^-24.
 inline Half to_half(float value) {
     const std::uint32_t bits = float_bits(value);
     const std::uint32_t sign = (bits >> 16) & 0x8000u;
@@ -35,7 +36,7 @@ inline Half to_half(float value) {
     if (tiny) exponent = 0x38800000u;
     const std::uint32_t addend = exponent + (13u << 23);
     const std::uint32_t sum = float_bits(bits_float(magnitude) + bits_float(addend));
-    // sum - addend counts steps of 2^(e-10) above 2^e * 0; the implicit leading one carries into the exponent by itself.
+    // sum - addend counts steps of 2^(e-10); the implicit leading one, 1024 steps, carries into the exponent by itself.
     const std::uint32_t steps = sum - addend;
     const std::uint32_t base = ((exponent >> 23) - 113u) << 10;
     return static_cast<Half>(sign | (base + steps));

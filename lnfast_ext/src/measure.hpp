@@ -1,5 +1,5 @@
-// What is measured on each node. Index space is (x, y, z) with voxel centres at whole numbers; corners are kept as whole
-// numbers too, shifted by a half: corner c lies at index origin + c - 1/2.
+// What is measured on each node. Index space is (x, y, z) with voxel centres at whole numbers; corners are kept as
+// whole numbers too, shifted by a half: corner c lies at index origin + c - 1/2.
 //
 //      c=0   1   2   3          slice z of a node: for the hull only the first and the last corner
 //     y=0    +---+              of each corner row matter (o), and of these only the convex ones
@@ -25,7 +25,8 @@ struct Node {  // the record that the border hands out; the order is that of its
     std::int32_t label;
     std::int64_t voxels;
     std::int32_t slices;
-    double volume_mm3, centroid_ras_mm[3], box_mm[3], box_centre_ras_mm[3], box_axes_ras[3][3], axial_short_mm, axial_long_mm;
+    double volume_mm3, centroid_ras_mm[3], box_mm[3], box_centre_ras_mm[3], box_axes_ras[3][3];
+    double axial_short_mm, axial_long_mm;
     bool slice_limited;
     std::int32_t bounds_zyx[3][2];
     double mean_intensity, mean_probability;
@@ -125,7 +126,8 @@ public:
         std::vector<LatticePoint> corners;
         for (std::size_t z = 0; z < slices.size(); ++z)
             for (const Vec2 c : slices[z])
-                corners.push_back({static_cast<std::int64_t>(c.x), static_cast<std::int64_t>(c.y), static_cast<std::int64_t>(z)});
+                corners.push_back({static_cast<std::int64_t>(c.x), static_cast<std::int64_t>(c.y),
+                                   static_cast<std::int64_t>(z)});
         const Polytope polytope = make_polytope<std::int64_t>(corners, frame_.to_mm);
         write_box(node, BoxSearch(polytope).boxes());
     }
@@ -147,7 +149,8 @@ private:
             sum[2] += length * (run->begin + run->end - 1);  // twice the sum of x
         }
         const double n = static_cast<double>(voxels);
-        const Vec3 mean{0.5 * static_cast<double>(sum[2]) / n, static_cast<double>(sum[1]) / n, static_cast<double>(sum[0]) / n};
+        const Vec3 mean{0.5 * static_cast<double>(sum[2]) / n, static_cast<double>(sum[1]) / n,
+                        static_cast<double>(sum[0]) / n};
         put(node.centroid_ras_mm, frame_.to_mm * mean + frame_.shift);
         node.voxels = voxels;
         node.volume_mm3 = n * std::fabs(frame_.to_mm.determinant());
@@ -181,8 +184,8 @@ private:
         return planes;
     }
 
-    // Among equal boxes the one whose short edge is nearest to the slice normal: the warning must not depend on which of
-    // them was found first. Edges as short as the shortest count as short.
+    // Among equal boxes the one whose short edge is nearest to the slice normal: the warning must not depend on which
+    // of them was found first. Edges as short as the shortest count as short.
     void write_box(Node& node, const std::vector<Box>& boxes) const {
         const Vec3 normal = unit(cross(frame_.to_mm.x, frame_.to_mm.y));
         const Box* best = &boxes.front();
@@ -190,7 +193,8 @@ private:
         for (const Box& box : boxes) {
             double cosine = 0;
             for (int k = 0; k < 3; ++k)
-                if (box.extents[k] <= box.extents[0] * (1 + same_length)) cosine = std::max(cosine, std::fabs(dot(box.axes[k], normal)));
+                if (box.extents[k] <= box.extents[0] * (1 + same_length))
+                    cosine = std::max(cosine, std::fabs(dot(box.axes[k], normal)));
             if (cosine > steepest + 1e-9) {
                 steepest = cosine;
                 best = &box;

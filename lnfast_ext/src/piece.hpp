@@ -14,8 +14,8 @@
 //
 // On an interval the quartics are kept in scaled Bernstein form, sum of c_k u^k (1-u)^(4-k): if no coefficient of
 // numerator - bound * denominator is negative, no box of the interval is smaller than bound. That is the proof by which
-// the search discards. In x = u / (1-u) the same c_k are ordinary coefficients on x > 0, and Descartes' rule of signs on
-// n' d - n d' (degree 6) counts the stationary points.
+// the search discards. In x = u / (1-u) the same c_k are ordinary coefficients on x > 0, and Descartes' rule of signs
+// on n' d - n d' (degree 6) counts the stationary points.
 #pragma once
 
 #include <array>
@@ -47,7 +47,8 @@ struct Quotient {
 
     Quotient(const Ends& n, const Ends& q, const Spans& spans) {
         const Vec3 m0 = cross(n.from, q.from), m1 = cross(n.from, q.to) + cross(n.to, q.from), m2 = cross(n.to, q.to);
-        top = times(dot(n.from, spans.first), dot(n.to, spans.first), dot(q.from, spans.second), dot(q.to, spans.second),
+        top = times(dot(n.from, spans.first), dot(n.to, spans.first),
+                    dot(q.from, spans.second), dot(q.to, spans.second),
                     dot(m0, spans.third), dot(m1, spans.third), dot(m2, spans.third));
         const double n0 = dot(n.from, n.from), n1 = 2 * dot(n.from, n.to), n2 = dot(n.to, n.to);
         const double q0 = dot(q.from, q.from), q1 = 2 * dot(q.from, q.to), q2 = dot(q.to, q.to);

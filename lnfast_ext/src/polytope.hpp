@@ -114,7 +114,8 @@ Polytope make_polytope(const std::vector<LatticePoint>& points, const Mat3& to_m
         return normal[at];
     };
     for (const auto& [faces, corners] : ends)
-        polytope.edges.push_back({vertex_of(corners.first), vertex_of(corners.second), normal_of(faces.first), normal_of(faces.second)});
+        polytope.edges.push_back({vertex_of(corners.first), vertex_of(corners.second),
+                                  normal_of(faces.first), normal_of(faces.second)});
     link_vertices(polytope);
     return polytope;
 }

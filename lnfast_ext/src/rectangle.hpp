@@ -23,7 +23,8 @@ inline double turn(Vec2 a, Vec2 b, Vec2 c) { return (b.x - a.x) * (c.y - a.y) - 
 // Andrew's monotone chain; counter-clockwise, no repeated point. Collinear input gives its two ends.
 inline std::vector<Vec2> convex_hull(std::vector<Vec2> points) {
     std::sort(points.begin(), points.end(), [](Vec2 a, Vec2 b) { return a.x != b.x ? a.x < b.x : a.y < b.y; });
-    points.erase(std::unique(points.begin(), points.end(), [](Vec2 a, Vec2 b) { return a.x == b.x && a.y == b.y; }), points.end());
+    const auto same = [](Vec2 a, Vec2 b) { return a.x == b.x && a.y == b.y; };
+    points.erase(std::unique(points.begin(), points.end(), same), points.end());
     if (points.size() < 3) return points;
     std::vector<Vec2> hull;
     for (int pass = 0; pass < 2; ++pass) {
@@ -53,7 +54,7 @@ inline Range extent(const std::vector<Vec2>& points, Vec2 direction) {
     return range;
 }
 
-// visit(direction, along, across) for each hull edge's unit direction, with the extents along and at right angles to it.
+// visit(direction, along, across) for each hull edge's unit direction, with the extents along it and across.
 template <class Visit>
 void flush_rectangles(const std::vector<Vec2>& hull, const Visit& visit) {
     for (std::size_t k = 0; k < hull.size(); ++k) {

@@ -49,7 +49,8 @@ struct Axes {
     std::ptrdiff_t in_width, depth, height, width;
 
     Axes(const std::ptrdiff_t* in, const std::ptrdiff_t* out)
-        : z(in[0], out[0]), y(in[1], out[1]), x(in[2], out[2]), in_width(in[2]), depth(out[0]), height(out[1]), width(out[2]) {}
+        : z(in[0], out[0]), y(in[1], out[1]), x(in[2], out[2]),
+          in_width(in[2]), depth(out[0]), height(out[1]), width(out[2]) {}
 };
 
 template <class Real>
@@ -118,7 +119,7 @@ private:
 
 template <class Real, class Load, class Emit>
 void interpolate(const Axes<Real>& axes, int threads, const Load& load, const Emit& emit) {
-    constexpr std::ptrdiff_t rows = 32;  // two planes of 32 x 256 float32 are 64 KB: they stay in the second-level cache
+    constexpr std::ptrdiff_t rows = 32;  // two planes of 32 x 256 float32 are 64 KB: they stay in the cache
     parallel_for((axes.height + rows - 1) / rows, threads, [&](std::ptrdiff_t task) {
         const std::ptrdiff_t begin = task * rows;
         Band<Real, Load, Emit>(axes, begin, std::min(begin + rows, axes.height), load, emit).run();

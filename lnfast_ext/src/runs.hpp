@@ -28,7 +28,8 @@ public:
     void read(const View3<T>& labels, std::ptrdiff_t count) {
         for (int axis = 0; axis < 3; ++axis) {
             // The hull's exact int64 arithmetic holds for 2^19 voxels along an axis.
-            if (labels.size[axis] > (1 << 19) - 2) throw std::invalid_argument("labels has an axis of more than 524286 voxels");
+            if (labels.size[axis] > (1 << 19) - 2)
+                throw std::invalid_argument("labels has an axis of more than 524286 voxels");
             size_[axis] = labels.size[axis];
         }
         std::vector<Run> found;
@@ -41,9 +42,11 @@ public:
                     const std::ptrdiff_t begin = x;
                     const T value = labels.at(row, x);
                     if (value < 0 || static_cast<std::uint64_t>(value) > static_cast<std::uint64_t>(count))
-                        throw std::invalid_argument("labels holds " + std::to_string(value) + ", wanted 0 to count = " + std::to_string(count));
+                        throw std::invalid_argument("labels holds " + std::to_string(value) +
+                                                    ", wanted 0 to count = " + std::to_string(count));
                     while (x < size_[2] && labels.at(row, x) == value) ++x;
-                    found.push_back({static_cast<std::int32_t>(z), static_cast<std::int32_t>(y), static_cast<std::int32_t>(begin), static_cast<std::int32_t>(x)});
+                    found.push_back({static_cast<std::int32_t>(z), static_cast<std::int32_t>(y),
+                                     static_cast<std::int32_t>(begin), static_cast<std::int32_t>(x)});
                     label.push_back(static_cast<std::int64_t>(value));
                     ++starts_[value];
                 }
@@ -108,8 +111,11 @@ void mean_probability(const Runs& runs, const View3<T>& logits, double* out, std
                 double slice[2];
                 for (int k = 0; k < 2; ++k) {
                     double row[2];
-                    for (int i = 0; i < 2; ++i)
-                        row[i] = mix(as_double(logits.at(z[k], y[i], axes.x.first[x])), as_double(logits.at(z[k], y[i], axes.x.second[x])), axes.x.weight[x]);
+                    for (int i = 0; i < 2; ++i) {
+                        char* line = logits.row(z[k], y[i]);
+                        row[i] = mix(as_double(logits.at(line, axes.x.first[x])),
+                                     as_double(logits.at(line, axes.x.second[x])), axes.x.weight[x]);
+                    }
                     slice[k] = mix(row[0], row[1], axes.y.weight[run->y]);
                 }
                 sum += 1.0 / (1.0 + std::exp(-mix(slice[0], slice[1], axes.z.weight[run->z])));

@@ -34,7 +34,8 @@ template <class At>
 void read_percentiles(const double* percents, std::ptrdiff_t wanted, double* out, std::ptrdiff_t n, const At& at) {
     std::vector<std::ptrdiff_t> order(wanted);
     for (std::ptrdiff_t k = 0; k < wanted; ++k) order[k] = k;
-    std::sort(order.begin(), order.end(), [&](std::ptrdiff_t a, std::ptrdiff_t b) { return percents[a] < percents[b]; });
+    const auto less = [&](std::ptrdiff_t a, std::ptrdiff_t b) { return percents[a] < percents[b]; };
+    std::sort(order.begin(), order.end(), less);
     for (const std::ptrdiff_t k : order) {
         const double rank = percents[k] / 100.0 * static_cast<double>(n - 1);
         const std::ptrdiff_t below = std::min(static_cast<std::ptrdiff_t>(rank), n - 1);
@@ -52,7 +53,8 @@ Moments statistics_by_histogram(const View3<T>& volume, const double* percents, 
     for (std::ptrdiff_t z = 0; z < volume.size[0]; ++z)
         for (std::ptrdiff_t y = 0; y < volume.size[1]; ++y) {
             char* row = volume.row(z, y);
-            for (std::ptrdiff_t x = 0; x < volume.size[2]; ++x) ++histogram[static_cast<int>(volume.at(row, x)) - lowest];
+            for (std::ptrdiff_t x = 0; x < volume.size[2]; ++x)
+                ++histogram[static_cast<int>(volume.at(row, x)) - lowest];
         }
     const int bins = static_cast<int>(histogram.size());
     int first = 0, last = bins - 1;
@@ -106,7 +108,8 @@ Moments statistics_by_selection(const View3<T>& volume, const double* percents, 
             for (std::ptrdiff_t x = 0; x < volume.size[2]; ++x) {
                 const T value = volume.at(row, x);
                 if constexpr (std::is_floating_point_v<T>)
-                    if (!std::isfinite(value)) throw std::invalid_argument("volume holds non-finite values (NaN or infinity)");
+                    if (!std::isfinite(value))
+                        throw std::invalid_argument("volume: holds non-finite values (NaN or infinity)");
                 values.push_back(value);
                 sum.add(static_cast<double>(value));
             }
