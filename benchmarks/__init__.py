@@ -5,7 +5,8 @@
 
     onnx_torch   model.onnx as a torch module       agreement    are two answers the same?
     peers        the researcher's pipeline          timing       interleaved runs, percentiles
-    environment  what the numbers were taken on     rows         what is printed and kept as JSON
+    reference    same weights, same studies         rows         what is printed and kept as JSON
+    environment  what the numbers were taken on     settings     what was asked for
 
 Nothing is timed before both sides have answered the same study, and a peer that answers differently gets no ratio.
 """

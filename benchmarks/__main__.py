@@ -69,10 +69,11 @@ def run(
         quick=quick,
         log=_log,
     )
-    found = [row for group in dict.fromkeys(groups) for row in _load(group).run(asked)]
+    reference = _load("reference").prepare(asked)
+    found = [row for group in dict.fromkeys(groups) for row in _load(group).run(asked, reference)]
     if json_path is not None:
         rows.write_json(json_path, {**described, **asked.to_dict()}, found)
-    rows.print_rows(found)
+    rows.print_rows(described, found)
     for row in rows.wrong(found):
         _log(f"wrong answer: {row.bench} {row.study} {row.stage}: {row.subject} against {row.peer}: {row.agreement}")
     return 1 if rows.wrong(found) else 0

@@ -11,36 +11,30 @@ from time import perf_counter
 from typing import Any
 
 import nibabel as nib
-import numpy as np
-import torch
 
 from benchmarks.agreement import Agreement, Answer, compare, worst
-from benchmarks.network import reference_logits, same_weights
-from benchmarks.onnx_torch import OnnxUNet
 from benchmarks.peers import PeerResult, TorchPipeline
+from benchmarks.reference import Reference
 from benchmarks.rows import Pair, Row, make_row
 from benchmarks.settings import Settings
 from benchmarks.timing import Samples, Times, interleave, pool
 from lnfast.engine import Engine, Result
 from lnfast.geometry import Volume
-from lnfast.preprocess import write_input
 
 STAGES = ("read", "preprocess", "infer", "postprocess", "measure", "write", "around", "total")
 ALL = "all"
 
 
-def run(settings: Settings) -> list[Row]:
+def run(settings: Settings, reference: Reference) -> list[Row]:
     """Rows for each stage over all studies, and for the total of each study.
 
     Raises:
-        WrongAnswerError: the torch network does not compute what ONNX Runtime computes, or a study has no node at all.
+        WrongAnswerError: a study in which neither side finds a node.
     """
-    torch.set_num_threads(settings.threads)
-    volumes = settings.phantoms()
-    peer = TorchPipeline(_proven_network(settings, next(iter(volumes.values()))), settings.model.card)
+    peer = TorchPipeline(reference.network, settings.model.card)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lnfast-bench-")))
-        paths = {name: write_study(volume, folder / f"{name}.nii.gz") for name, volume in volumes.items()}
+        paths = {name: write_study(volume, folder / f"{name}.nii.gz") for name, volume in reference.volumes.items()}
         engines = {}
         for engine in map(stack.enter_context, subjects(settings)):
             engines[f"lnfast {engine.info.name} {engine.info.precision}"] = engine
@@ -148,25 +142,18 @@ def answer_of_peer(result: PeerResult) -> Answer:
     return Answer(result.labels, boxes, sum(node.suspicious for node in result.nodes), result.n_stage)
 
 
-def _proven_network(settings: Settings, volume: Volume) -> OnnxUNet:
-    card = settings.model.card
-    x = np.empty((1, 1, *card.shape_zyx), np.float32)
-    write_input(volume, card, x[0, 0])
-    network = OnnxUNet(settings.model.onnx_bytes).eval()
-    difference = same_weights(network, x, reference_logits(settings.model, x, settings.threads))
-    settings.log(f"pipeline: the peer's network equals ONNX Runtime within {difference:.2g} of the largest logit")
-    return network
-
-
 def _rows(samples: dict[str, dict[str, Samples]], agreements: dict[str, dict[str, Agreement]]) -> list[Row]:
     names = next(iter(agreements.values()))
     rows = []
     for subject in names:
-        ours = pool([by_name[subject] for by_name in samples.values()])
-        theirs = pool([by_name[TorchPipeline.name] for by_name in samples.values()])
-        summed_up = worst([by_name[subject] for by_name in agreements.values()])
+        # A ratio is drawn from the studies that were answered alike; the others stand in rows of their own below.
+        alike = [study for study in samples if agreements[study][subject].verdict == "same"] or list(samples)
+        ours = pool([samples[study][subject] for study in alike])
+        theirs = pool([samples[study][TorchPipeline.name] for study in alike])
+        summed_up = worst([agreements[study][subject] for study in alike])
+        pooled = ALL if len(alike) == len(samples) else f"{len(alike)} of {len(samples)}"
         for stage in STAGES:
-            pair = Pair("pipeline", ALL, stage, subject, TorchPipeline.name)
+            pair = Pair("pipeline", pooled, stage, subject, TorchPipeline.name)
             rows.append(make_row(pair, ours[stage], theirs[stage], summed_up))
         for study, by_name in samples.items():
             pair = Pair("pipeline", study, "total", subject, TorchPipeline.name)

@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timing import Summary, summarize
 
 SCHEMA = "lnfast.benchmarks/1"
+_SHOWN = ("lnfast", "openvino", "onnxruntime", "torch")
 _STYLE = {"same": "", "different": "yellow", "wrong": "bold red"}
 
 
@@ -22,7 +24,7 @@ class Row:
 
     Attributes:
         bench: the group.
-        study: what was run on; "all" pools every study's runs.
+        study: what was run on; "all" pools every study's runs, "2 of 3" those of the studies with the same answer.
         stage: "total" or a part of it.
         subject, peer: names with precision.
         subject_ms, peer_ms: medians.
@@ -90,11 +92,17 @@ def write_json(path: Path, environment: dict[str, Any], rows: list[Row]) -> None
     path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def print_rows(rows: list[Row], console: Console | None = None) -> None:
-    """A table for each group and subject."""
-    out = console or _console()
+def print_rows(environment: dict[str, Any], rows: list[Row]) -> None:
+    """What it was measured on, then a table for each group and subject."""
+    out = _console()
+    versions = environment["versions"]
+    packages = ", ".join(f"{name} {versions[name]}" for name in _SHOWN if name in versions)
+    load = environment["load_average"]
+    busy = f", load {load[0]}: BUSY, no number here is final" if environment["busy"] else ""
+    flags = " ".join(environment["cpu_flags"])
+    out.print(f"{environment['cpu']} ({flags}), {environment['threads']} threads{busy}\n{packages}\n", highlight=False)
     for bench, subject in dict.fromkeys((row.bench, row.subject) for row in rows):
-        table = Table(title=f"{bench}: {subject}", title_justify="left")
+        table = Table(title=f"{bench}: {subject}", title_justify="left", box=SIMPLE_HEAD)
         for heading in ("study", "stage", "peer"):
             table.add_column(heading)
         for heading in ("subject ms (p5-p95)", "peer ms (p5-p95)", "ratio", "Dice", "runs"):
@@ -148,4 +156,4 @@ def _ms(value: float) -> str:
 def _console() -> Console:
     """As wide as the terminal; a file or a pipe gets lines that are not folded."""
     plain = Console()
-    return plain if plain.is_terminal else Console(width=180)
+    return plain if plain.is_terminal else Console(width=160)

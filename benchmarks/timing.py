@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, sleep
 
 import numpy as np
+
+# Worker threads of the runtimes spin for some milliseconds after their last task, on the core of whoever comes next.
+SETTLE_S = 0.05
 
 Times = dict[str, float]  # stage -> milliseconds of one run
 Samples = dict[str, list[float]]  # stage -> milliseconds of every run
@@ -54,6 +57,7 @@ def interleave(
     for turn in range(-warmups, repeats):
         log("warm-up" if turn < 0 else f"round {turn + 1} of {repeats}")
         for name, run in contenders.items():
+            sleep(SETTLE_S)
             times = run()
             if turn >= 0:
                 for stage, milliseconds in times.items():

@@ -23,9 +23,10 @@ from benchmarks import pipeline  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.agreement import Answer, WrongAnswerError, compare, dice, worst  # noqa: E402
 from benchmarks.environment import describe  # noqa: E402
-from benchmarks.network import judge, same_weights  # noqa: E402
+from benchmarks.network import judge  # noqa: E402
 from benchmarks.onnx_torch import OnnxUNet  # noqa: E402
 from benchmarks.peers import measure  # noqa: E402
+from benchmarks.reference import same_weights  # noqa: E402
 from benchmarks.rows import Pair, Row, make_row, print_rows, write_json, wrong  # noqa: E402
 from benchmarks.timing import Stopwatch, interleave, pool, summarize  # noqa: E402
 from lnfast.card import load_model, shipped_models  # noqa: E402
@@ -199,6 +200,20 @@ def test_a_wrong_answer_is_called_wrong(labels: np.ndarray, fault: str) -> None:
     assert worst([compare(answer(labels), answer(labels)), agreement])["verdict"] == "wrong"
 
 
+def test_the_ratio_is_drawn_from_the_studies_answered_alike(labels: np.ndarray) -> None:
+    more = labels.copy()
+    more[0, 0, 0] = 3
+    agreements = {
+        "a": {"ours": compare(answer(labels), answer(labels))},
+        "b": {"ours": compare(answer(labels), answer(more))},
+    }
+    times = {stage: [1.0] for stage in pipeline.STAGES}
+    slow = {stage: [5.0] for stage in pipeline.STAGES}
+    samples = {study: {"ours": times, pipeline.TorchPipeline.name: slow} for study in agreements}
+    rows = pipeline._rows(samples, agreements)
+    assert {row.study: row.ratio for row in rows} == {"1 of 2": 5.0, "a": 5.0, "b": None}
+
+
 def test_agreement_on_nothing_proves_nothing() -> None:
     with pytest.raises(WrongAnswerError, match="blank"):
         dice(np.zeros(3), np.zeros(3))
@@ -237,7 +252,7 @@ def test_rows_are_printed_and_kept(tmp_path: Path, labels: np.ndarray, capsys: p
     agreement = compare(answer(labels), answer(labels)).to_dict()
     row = make_row(PAIR, [10.0, 12.0, 11.0], [110.0, 99.0, 121.0], agreement)
     assert (row.subject_ms, row.peer_ms, row.ratio, row.n) == (11.0, 110.0, 10.0, 3)
-    print_rows([row])
+    print_rows(describe(2), [row])
     assert "10.00x" in capsys.readouterr().out
     write_json(tmp_path / "rows.json", {"cpu": "any"}, [row])
     kept = json.loads((tmp_path / "rows.json").read_text())
@@ -314,7 +329,10 @@ def test_every_group_runs_and_keeps_its_rows(model_folder: Path, tmp_path: Path)
     rows = [Row(**row) for row in document["rows"]]
     stages = {row.stage for row in rows if row.bench == "pipeline"}
     assert stages == set(pipeline.STAGES)
-    assert {row.peer for row in rows if row.bench == "network"} >= {"pytorch eager fp32"}
+    assert {row.peer for row in rows if row.bench == "network"} <= {
+        "pytorch channels_last_3d fp32",
+        "pytorch channels_last_3d bf16 autocast",
+    }
     assert all(row.agreement["dice"] >= 0.98 and row.n == 2 and row.subject_ms > 0 for row in rows)
 
 
