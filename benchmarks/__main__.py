@@ -33,7 +33,7 @@ def main(groups: tuple[str, ...], quick: bool, json_path: Path | None, **options
     Answers are compared before anything is timed; a wrong one makes the exit code 1.
     """
     try:
-        sys.exit(run(groups or GROUPS, quick, json_path, **options))
+        sys.exit(run(groups or GROUPS, settle(quick, **options), json_path))
     except LnfastError as error:
         _log(str(error))
         sys.exit(error.exit_code)
@@ -42,41 +42,44 @@ def main(groups: tuple[str, ...], quick: bool, json_path: Path | None, **options
         sys.exit(1)
 
 
-def run(
-    groups: tuple[str, ...],
+def settle(
     quick: bool,
-    json_path: Path | None,
     *,
     repeat: int | None = None,
     seed: int | None = None,
     threads: int | None = None,
     model: str = "pelvic-ln-edge",
-) -> int:
-    """Run the groups, print and keep the rows; the exit code."""
-    environment, settings, rows = (_load(name) for name in ("environment", "settings", "rows"))
+) -> Any:
+    """The `benchmarks.settings.Settings` that the options ask for."""
     from lnfast.card import load_model
 
-    count = threads or environment.usable_cores()
-    described = environment.describe(count)
-    if described["busy"]:
-        _log(f"this machine is busy (load {described['load_average'][0]}): read ratios, not milliseconds")
-    asked = settings.Settings(
+    settings = _load("settings")
+    return settings.Settings(
         model=load_model(model),
-        threads=count,
+        threads=threads or _load("environment").usable_cores(),
         repeats=repeat or (QUICK_REPEATS if quick else REPEATS),
         warmups=0 if quick else 1,
         seed=settings.DEFAULT_SEED if seed is None else seed,
         quick=quick,
         log=_log,
     )
-    reference = _load("reference").prepare(asked)
-    found = [row for group in dict.fromkeys(groups) for row in _load(group).run(asked, reference)]
+
+
+def run(groups: tuple[str, ...], settings: Any, json_path: Path | None) -> int:
+    """Run the groups, print and keep the rows; the exit code."""
+    rows = _load("rows")
+    environment = _load("environment").describe(settings.threads)
+    if environment["busy"]:
+        _log(f"this machine is busy (load {environment['load_average'][0]}): no number here is final")
+    reference = _load("reference").prepare(settings)
+    found = [row for group in dict.fromkeys(groups) for row in _load(group).run(settings, reference)]
     if json_path is not None:
-        rows.write_json(json_path, {**described, **asked.to_dict()}, found)
-    rows.print_rows(described, found)
-    for row in rows.wrong(found):
+        rows.write_json(json_path, {**environment, **settings.to_dict()}, found)
+    rows.print_rows(environment, found)
+    wrong = rows.wrong(found)
+    for row in wrong:
         _log(f"wrong answer: {row.bench} {row.study} {row.stage}: {row.subject} against {row.peer}: {row.agreement}")
-    return 1 if rows.wrong(found) else 0
+    return 1 if wrong else 0
 
 
 def _load(name: str) -> Any:
