@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 
 import lnfast
 import lnfast_ext
+from lnfast.cli.demo import SCANNER, SEED
+from lnfast.cohort import add_case
+from lnfast.phantom import make_phantom
 
 PROMISED = {
     "lnfast": [
@@ -74,3 +78,17 @@ def test_every_public_callable_is_documented() -> None:
         value = getattr(lnfast, public)
         if callable(value):
             assert inspect.getdoc(value), f"{public} has no docstring"
+
+
+def test_the_readme_session_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+    session = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert session
+    assert session[1].count("\n") == 6
+    monkeypatch.chdir(tmp_path)
+    add_case(tmp_path / "lnfast-demo" / "phantom", make_phantom(SEED, SCANNER, "n1"))
+    exec(session[1], {})
+    assert capsys.readouterr().out.startswith("N1 [")
+    assert (tmp_path / "out" / "phantom_ingenia_000000" / "report.json").is_file()

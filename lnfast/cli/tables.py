@@ -53,7 +53,7 @@ def show_findings(findings: dict[str, Any]) -> None:
             " ".join(status["precisions"]) or "-",
             Text(_state(status), style="" if status["devices"] else "yellow"),
         )
-    console.print(rows)
+    console.print("", rows, "")
     rows = table(console, "model", "version", "trained on", "state")
     for model in findings["models"]:
         state = model["problem"] or "files match the card"
@@ -63,7 +63,8 @@ def show_findings(findings: dict[str, Any]) -> None:
             Text(model["trained_on"] or "-"),
             Text(state, style="red" if model["problem"] else ""),
         )
-    console.print(rows)
+    if findings["models"]:
+        console.print(rows, "")
     chosen = findings["auto"]
     if chosen["error"]:
         console.print(Text(f"nothing can run: {chosen['error']}", style="red"))
@@ -84,8 +85,12 @@ def _state(status: dict[str, Any]) -> str:
 def show_demonstration(shown: Demonstration) -> None:
     """A digital patient's nodes beside what was found of them."""
     console = stdout()
-    console.print(f"{shown.case.name}: digital patient, {shown.phantom.protocol.b_value:g} s/mm2, never trained on")
-    numbers = ("short mm", "found mm", "cm3", "found cm3")
+    console.print(
+        f"{shown.case.name}: a digital patient at b = {shown.phantom.protocol.b_value:g} s/mm2, never trained on.\n"
+        "Short axis (of the minimum-volume box) and volume of each node, truth beside what was found:\n",
+        markup=False,
+    )
+    numbers = ("true mm", "found mm", "true cm3", "found cm3")
     rows = table(console, "node", "where", *numbers, "", right=("node", *numbers))
     by_size = sorted(shown.comparison.pairs, key=lambda pair: -pair.truth.short_axis_mm)
     for pair in by_size:
@@ -96,6 +101,7 @@ def show_demonstration(shown: Demonstration) -> None:
             style="bold" if pair.truth.suspicious else "",
         )
     console.print(rows)
+    console.print()
     for line in _conclusions(shown):
         console.print(line, markup=False)
 
@@ -132,4 +138,5 @@ def _conclusions(shown: Demonstration) -> Iterator[str]:
     )
     yield f"study       {shown.case.image}"
     yield f"results     {shown.folder}"
+    yield ""
     yield "For research use only. The model was trained on digital patients like this one, not on people."

@@ -1,0 +1,41 @@
+"""Run the README's Python session and put what it really prints below it.
+
+python docs/make_session.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from lnfast.cli.demo import SCANNER, SEED
+from lnfast.cohort import add_case
+from lnfast.phantom import make_phantom
+
+SESSION = re.compile(r"```python\n(.*?)```", re.DOTALL)
+PRINTED = re.compile(r"(<!-- session: begin -->\n).*?(<!-- session: end -->)", re.DOTALL)
+
+
+def main(readme: Path) -> None:
+    """Rewrite one block of the README."""
+    text = readme.read_text(encoding="utf-8")
+    found = SESSION.search(text)
+    if found is None or PRINTED.search(text) is None:
+        sys.exit(f"{readme} has no session, or no place for what it prints")
+    printed = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(printed):
+        os.chdir(folder)
+        add_case(Path("lnfast-demo/phantom"), make_phantom(SEED, SCANNER, "n1"))
+        exec(found[1], {})
+        os.chdir(readme.parent)
+    block = f"```\n{printed.getvalue()}```\n"
+    readme.write_text(PRINTED.sub(lambda match: match[1] + block + match[2], text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(__file__).resolve().parent.parent / "README.md")
