@@ -28,7 +28,12 @@ def stdout() -> Console:
 
 def table(console: Console, *columns: str, right: tuple[str, ...] = ()) -> Table:
     """An empty table with a rule under its head; the columns of numbers stand to the right."""
-    made = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII2, pad_edge=False, show_edge=False)
+    made = Table(
+        box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII2,
+        pad_edge=False,
+        show_edge=False,
+        collapse_padding=True,
+    )
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
@@ -112,8 +117,8 @@ def _pair_cells(pair: Pair, rules: Rules) -> tuple[str, str, str, str, Text]:
     if found is None:
         return short, "-", volume, "-", Text("missed", style="red" if truth.suspicious else "yellow")
     remark = "suspicious" if truth.suspicious else ""
-    if truth.suspicious != found.suspicious:
-        remark = "suspicious, found as not" if truth.suspicious else "found as suspicious"
+    if truth.suspicious != found.suspicious:  # measured on the wrong side of the limit
+        remark = "too small" if truth.suspicious else "too large"
     style = "" if truth.suspicious == found.suspicious else "red"
     found_short, found_volume = length_text(found.short_axis_mm, rules), f"{found.volume_mm3 / 1e3:.2f}"
     return short, found_short, volume, found_volume, Text(remark, style=style)
