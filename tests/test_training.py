@@ -188,6 +188,7 @@ def test_a_folder_is_written_only_when_the_runtimes_agree(tmp_path: Path, monkey
     made = export.export_folder(tmp_path, out, config)
     assert sorted(path.name for path in out.iterdir()) == ["MODEL_CARD.md", "card.json", "model.onnx", "probe.npz"]
     assert made.card.threshold == 0.01 and made.onnx_bytes and made.probe.mask.any()
+    assert str(Path(export.__file__).parents[1]).encode() not in made.onnx_bytes, "the graph tells where it was made"
     assert "research use only" in (out / "MODEL_CARD.md").read_text().lower()
 
 
