@@ -19,7 +19,7 @@ from lnfast.errors import ModelError, UsageError  # noqa: E402
 from training import card as cards  # noqa: E402
 from training import cohort, data, export  # noqa: E402
 from training.cohort import Case  # noqa: E402
-from training.fit import Fit, FitConfig, save_tensors  # noqa: E402
+from training.fit import Fit, FitConfig, load_tensors, save_tensors  # noqa: E402
 from training.unet import UNet, fuse, parameters  # noqa: E402
 from training.validate import recalibrate, score  # noqa: E402
 
@@ -190,6 +190,31 @@ def test_a_folder_is_written_only_when_the_runtimes_agree(tmp_path: Path, monkey
     assert made.card.threshold == 0.01 and made.onnx_bytes and made.probe.mask.any()
     assert str(Path(export.__file__).parents[1]).encode() not in made.onnx_bytes, "the graph tells where it was made"
     assert "research use only" in (out / "MODEL_CARD.md").read_text().lower()
+
+
+def test_a_second_run_begins_where_another_ended_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import session
+
+    folder = tmp_path / "cohort"
+    assert list(cohort.generate(folder, [1003, 9003])) == [1003, 9003]
+    small = replace(cards.draft(), shape_zyx=(16, 64, 64))
+    monkeypatch.setattr(cards, "draft", lambda: small)
+    monkeypatch.setattr(session, "RECALIBRATION_VOLUMES", 1)
+    config = FitConfig(seed=3, width=2, learning_rate=1e-2, patch_zyx=PATCH, steps=2, bf16=False)
+    seeds, validation = range(1003, 1004), range(9003, 9004)
+    first, second = tmp_path / "first", tmp_path / "second"
+    session.Session(first, folder, seeds, validation).fit(config)
+    begun: list[dict[str, torch.Tensor]] = []
+    honest = Fit.begin_with
+    monkeypatch.setattr(Fit, "begin_with", lambda fit, tensors: (begun.append(tensors), honest(fit, tensors)))
+
+    session.Session(second, folder, seeds, validation, start=first).fit(config)
+
+    ended, meta = load_tensors(first / "snapshot.safetensors")
+    assert all(torch.equal(begun[0][name], value) for name, value in ended.items())
+    assert (meta["step"], meta["rounds"]) == (2, 1)
+    _, meta = load_tensors(second / "snapshot.safetensors")
+    assert (meta["step"], meta["rounds"]) == (4, 2)
 
 
 def _empty_case() -> Case:

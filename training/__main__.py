@@ -38,6 +38,7 @@ def make_cohort(folder: Path, seeds: range) -> None:
 @click.option("--cohort", type=click.Path(file_okay=False, path_type=Path), required=True)
 @click.option("--seeds", callback=_seeds, default="1000-1191", show_default=True)
 @click.option("--validation", callback=_seeds, default="9000-9011", show_default=True)
+@click.option("--start", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Run to go on from.")
 @click.option("--minutes", type=float, help="Wall clock; or give --steps.")
 @click.option("--steps", type=int)
 @click.option("--snapshot-minutes", type=float, default=8.0, show_default=True)
@@ -49,6 +50,7 @@ def fit(
     cohort: Path,
     seeds: range,
     validation: range,
+    start: Path | None,
     minutes: float | None,
     steps: int | None,
     snapshot_minutes: float,
@@ -60,7 +62,7 @@ def fit(
     from training.session import Session
 
     config = FitConfig(seed=seed, width=width, minutes=minutes, steps=steps, bf16=bf16)
-    Session(run, cohort, seeds, validation, snapshot_minutes).fit(config)
+    Session(run, cohort, seeds, validation, snapshot_minutes, start=start).fit(config)
 
 
 @main.command(help="Write a model folder from RUN's snapshot; fails unless ONNX Runtime agrees with torch.")

@@ -76,6 +76,11 @@ class Fit:
         self.loss = node_loss()
         self.step, self.elapsed_s = 0, 0.0
 
+    def begin_with(self, tensors: dict[str, Tensor]) -> None:
+        """Take another run's weights as the starting point; the schedule and the optimizer start anew."""
+        self.model.load_state_dict(tensors)
+        self.average.load_state_dict(tensors)
+
     @property
     def progress(self) -> float:
         """Share of the budget that is used, 0-1."""

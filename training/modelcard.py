@@ -16,7 +16,7 @@ diffusion-weighted MR at b = 800-1000 s/mm2. Which nodes are suspicious is decid
 | | |
 |---|---|
 | data | {cases} phantoms of `lnfast.phantom`, seeds {first}-{last}: the paper's three scanners, two small fields |
-| budget | {step} steps of {batch} patches of {patch} voxels in {minutes} minutes on two CPU cores |
+| budget | {step} steps of {batch} patches of {patch} voxels, {minutes} minutes on two CPU cores, {rounds} schedule(s) |
 | seed | {seed} |
 | torch | {torch} |
 
@@ -62,6 +62,7 @@ def model_card(card: dict[str, Any], notes: str = "") -> str:
         last=training["seeds"][1] - 1,
         step=training["step"],
         minutes=training["minutes"],
+        rounds=training.get("rounds", 1),
         torch=training["torch"],
         width=config["width"],
         batch=config["batch"],

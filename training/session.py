@@ -20,7 +20,7 @@ import torch
 from lnfast.errors import UsageError
 from training import card as cards
 from training.cohort import Case, load
-from training.fit import Fit, FitConfig, save_tensors
+from training.fit import Fit, FitConfig, load_tensors, save_tensors
 from training.validate import recalibrate, validate
 
 LOG_EVERY, LOOK_EVERY = 20, 40
@@ -38,6 +38,7 @@ class Session:
         validation: validation cases.
         snapshot_minutes: between two snapshots.
         threshold: probability at which validation cuts.
+        start: run whose snapshot this one goes on from, with a schedule of its own; None starts from random weights.
     """
 
     run: Path
@@ -46,6 +47,7 @@ class Session:
     validation: range
     snapshot_minutes: float = 8.0
     threshold: float = 0.5
+    start: Path | None = None
 
     def fit(self, config: FitConfig) -> None:
         """Train to the end of the budget, going on from ``last`` where there is one.
@@ -65,6 +67,11 @@ class Session:
             )
         present = list(cases.values())
         fit = Fit(config, present, card)
+        before = {"step": 0, "minutes": 0.0, "rounds": 0}
+        if self.start is not None:
+            tensors, meta = load_tensors(self.start / "snapshot.safetensors")
+            before = {key: meta.get(key, value) for key, value in before.items()} | {"rounds": meta.get("rounds", 1)}
+            fit.begin_with(tensors)
         if (self.run / "last.safetensors").exists():
             fit.resume(self.run)
         losses: list[float] = []
@@ -81,14 +88,14 @@ class Session:
                 present[:] = [cases[seed] for seed in sorted(cases)]
             if time.monotonic() > due:
                 fit.save(self.run)
-                self._snapshot(fit, list(held.values()))
+                self._snapshot(fit, list(held.values()), before)
                 due = time.monotonic() + 60 * self.snapshot_minutes
 
         fit.train(after=after)
         fit.save(self.run)
-        self._snapshot(fit, list(held.values()))
+        self._snapshot(fit, list(held.values()), before)
 
-    def _snapshot(self, fit: Fit, held: list[Case]) -> None:
+    def _snapshot(self, fit: Fit, held: list[Case], before: dict[str, Any]) -> None:
         start = time.perf_counter()
         model = copy.deepcopy(fit.average)
         recalibrate(model, fit.cases, fit.card, RECALIBRATION_VOLUMES, fit.config.seed)
@@ -96,8 +103,9 @@ class Session:
         fit.elapsed_s += time.perf_counter() - start
         meta = {
             "config": asdict(fit.config),
-            "step": fit.step,
-            "minutes": round(fit.elapsed_s / 60, 1),
+            "step": before["step"] + fit.step,
+            "minutes": round(before["minutes"] + fit.elapsed_s / 60, 1),
+            "rounds": before["rounds"] + 1,
             "cases": len(fit.cases),
             "seeds": [self.seeds.start, self.seeds.stop],
             "torch": torch.__version__,
