@@ -1,6 +1,6 @@
 """Make ``docs/nodes.png``, the README's picture: what `lnfast demo` finds, drawn on the slices where it lies.
 
-python docs/make_picture.py        # needs matplotlib: pip install -e ".[test]"
+python docs/make_picture.py        # needs matplotlib
 """
 
 from __future__ import annotations
