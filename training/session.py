@@ -107,7 +107,8 @@ class Session:
             "minutes": round(before["minutes"] + fit.elapsed_s / 60, 1),
             "rounds": before["rounds"] + 1,
             "cases": len(fit.cases),
-            "seeds": [self.seeds.start, self.seeds.stop],
+            # Of the cases that were there, which may be fewer than were asked for.
+            "seeds": [min(case.seed for case in fit.cases), max(case.seed for case in fit.cases) + 1],
             "torch": torch.__version__,
             "validation": found,
         }
