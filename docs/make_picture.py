@@ -22,7 +22,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-SUSPICIOUS, OTHER, BOX, AXIS = "#ff5c5c", "#66d9a0", "#ffd166", "#ffffff"
+SUSPICIOUS, OTHER, BOX, AXIS = "#ff5c5c", "#66d9a0", "#ffd166", "#3a86ff"
 MARGIN_MM = 32.0
 
 
