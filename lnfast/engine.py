@@ -9,7 +9,7 @@ network's input and output, belong to the runtime and are written once and read 
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules, measure_nodes
 from lnfast.postprocess import segment
 from lnfast.preprocess import write_input
-from lnfast.report import EngineFacts, Report, make_report, write_study_folder
+from lnfast.report import EngineFacts, Report, folder_name, make_report, write_study_folder
 from lnfast.selftest import SelfTest, prove
 from lnfast.study import Study, read_study, study_from_array, study_name
 
@@ -255,22 +255,25 @@ class Engine:
 
 
 def distinct_names(paths: Iterable[str | Path]) -> list[str]:
-    """A name for each study: its own, with its folder's before it where two would be the same, then a number."""
+    """A folder name for each study: its own, with its folder's before it where two would be the same, then a number.
+
+    Names are compared as the folders that they become, on file systems that know no case as well: two studies never
+    share a folder.
+    """
     files = [Path(path) for path in paths]
-    names = [study_name(path) for path in files]
-    if len(set(names)) < len(names):
-        twice = {name for name in names if names.count(name) > 1}
-        names = [
-            f"{path.absolute().parent.name}_{name}" if name in twice else name
-            for path, name in zip(files, names, strict=True)
-        ]
-    used: set[str] = set()
-    for index, name in enumerate(names):
+    names = [folder_name(study_name(path)) for path in files]
+    keys = Counter(name.casefold() for name in names)
+    taken: set[str] = set()
+    for index, (path, name) in enumerate(zip(files, names, strict=True)):
+        if keys[name.casefold()] > 1:
+            name = folder_name(f"{path.absolute().parent.name}_{name}")
+        free = name
         number = 2
-        while names[index] in used:
-            names[index] = f"{name}_{number}"
+        while free.casefold() in taken:
+            free = f"{name}_{number}"
             number += 1
-        used.add(names[index])
+        taken.add(free.casefold())
+        names[index] = free
     return names
 
 
