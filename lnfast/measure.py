@@ -24,6 +24,8 @@ Point = tuple[float, float, float]
 
 # A box of 5 voxels of 1.6 mm is 8 mm on paper and 8.000000000000002 in float64: that is not "greater than 8 mm".
 ROUNDING_MM = 1e-6
+# Of a voxel size and of a cosine: float32 leaves 6e-8 in a number and some times that in a column of an affine.
+HEADER_NOISE = 2e-6
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,28 @@ class ScaledVolume(Protocol):
     def inter(self) -> float: ...
 
 
+def without_header_noise(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The affine that a header means, where it differs by no more than float32 rounding.
+
+    Nodes are lattice shapes, and a lattice shape often has several smallest boxes of one volume but different edges.
+    The rounding of a header (1e-7 of a voxel) must not choose between them, or a study would measure differently as a
+    file and as an array. So axes that are right-angled but for rounding become right-angled, and voxel sizes that are
+    equal but for rounding become equal; what differs by more is left alone.
+
+    Args:
+        affine: (4, 4), index ``(x, y, z, 1)`` to RAS+ mm.
+    """
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    directions = affine[:3, :3] / spacing
+    if np.abs(directions.T @ directions - np.eye(3)).max() > HEADER_NOISE:
+        return affine
+    left, _, right = np.linalg.svd(directions)
+    alike = np.abs(spacing[:, None] - spacing) <= HEADER_NOISE * spacing
+    meant = affine.copy()
+    meant[:3, :3] = (left @ right) * [spacing[row].mean() for row in alike]
+    return meant
+
+
 def measure_nodes(
     labels: Volume,
     count: int,
@@ -141,7 +165,8 @@ def measure_nodes(
         raise ModelError("bad-card", f"got orientation {orientation!r}, wanted S or I third: nodes are read in slices")
     view = labels.oriented(orientation)
     values = None if intensity is None else intensity.volume.oriented(orientation).array
-    rows = measure_components(view.array, count, view.grid.affine, intensity=values, logits=logits)
+    affine = without_header_noise(view.grid.affine)
+    rows = measure_components(view.array, count, affine, intensity=values, logits=logits)
     nodes = []
     for row in rows:
         mean = None if intensity is None else intensity.slope * float(row["mean_intensity"]) + intensity.inter

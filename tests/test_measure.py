@@ -196,3 +196,25 @@ def test_a_node_is_plain_python() -> None:
 
     assert types(tuple(asdict(node).values())) <= {int, float, bool, type(None)}
     assert [field.name for field in fields(LymphNode)][:2] == ["id", "volume_mm3"]
+
+
+def test_float32_rounding_of_a_header_does_not_choose_among_equal_boxes() -> None:
+    lattice = affine_of((400 / 240, 400 / 240, 7.0), 11.0, 3.0, -6.0)
+    # Steps of a staircase: the smallest boxes of several directions have one volume and different edges.
+    steps = block((1, 4, 4), lattice).array.copy()
+    z, y, x = np.argwhere(steps).min(axis=0)
+    steps[z, y : y + 2, x] = steps[z, y, x + 1] = 0
+    exact = measure_one(Volume(steps, Grid(steps.shape, lattice)))
+    for seed in range(20):
+        noise = np.random.default_rng(seed).uniform(-1, 1, (4, 4)) * 6e-8
+        noise[3] = 0
+        rounded = measure_one(Volume(steps, Grid(steps.shape, lattice * (1 + noise))))
+        assert rounded.box_mm == pytest.approx(exact.box_mm, rel=1e-6)
+
+
+def test_a_real_difference_between_axes_is_kept() -> None:
+    uneven = affine_of((1.6, 1.6001, 6.0), 5.0, 0.0, 0.0)
+    np.testing.assert_allclose(lnfast.measure.without_header_noise(uneven), uneven, atol=1e-12)
+    sheared = uneven.copy()
+    sheared[0, 1] += 1e-4
+    assert lnfast.measure.without_header_noise(sheared) is sheared
