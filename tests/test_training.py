@@ -221,4 +221,4 @@ def _empty_case() -> Case:
     from lnfast.geometry import Grid, Volume
 
     labels = np.zeros((4, 4, 4), np.uint16)
-    return Case(1000, Volume(labels, Grid(labels.shape, np.eye(4))), labels, np.empty((0, 3), np.float32))
+    return Case(1000, Volume(labels, Grid(labels.shape, np.eye(4))), labels, *cohort.node_places(labels))

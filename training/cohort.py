@@ -36,12 +36,14 @@ class Case:
         volume: int16, native grid.
         labels: ``(z, y, x)`` uint16, 0 background, else the node.
         centres: ``(nodes, 3)`` float32, mean voxel index ``(z, y, x)`` of each node.
+        voxels: ``(nodes,)`` int64, voxels of each node.
     """
 
     seed: int
     volume: Volume
     labels: NDArray[np.uint16]
     centres: NDArray[np.float32]
+    voxels: NDArray[np.int64]
 
 
 def protocol_of(seed: int) -> Protocol:
@@ -92,18 +94,18 @@ def load(folder: Path, seed: int) -> Case | None:
         return None
     with np.load(path, allow_pickle=False) as file:
         array, affine, labels = file["array"], file["affine"], file["labels"]
-    return Case(seed, Volume(array, Grid(array.shape, affine)), labels, node_centres(labels))
+    return Case(seed, Volume(array, Grid(array.shape, affine)), labels, *node_places(labels))
 
 
-def node_centres(labels: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """``(nodes, 3)`` float32: mean index ``(z, y, x)`` of the voxels of each label."""
+def node_places(labels: NDArray[np.uint16]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Mean index ``(z, y, x)`` of each label's voxels, ``(nodes, 3)`` float32, and how many they are, ``(nodes,)``."""
     where = np.nonzero(labels)
     ids = labels[where]
     counts = np.bincount(ids)
     present = np.flatnonzero(counts)
     sums = np.stack([np.bincount(ids, weights=axis) for axis in where], axis=1)
     centres: NDArray[np.float32] = (sums[present] / counts[present, None]).astype(np.float32)
-    return centres
+    return centres, counts[present].astype(np.int64)
 
 
 def _make(seed: int) -> Phantom:

@@ -111,8 +111,26 @@ def bones(pen: Pen) -> None:
     pen.tube([(0, -66, 55), (0, -80, 25), (0, -76, 0), (0, -66, -14)], (22, 15, 9, 5), marrow)
     if rng.random() < 0.25:
         for _ in range(rng.integers(1, 5)):  # bone metastases and red marrow: bright, and no node
-            centre = pen.near(((rng.choice((-1, 1)) * 80), -5, 60), 25)
-            pen.put(centre, rng.uniform(3, 11, 3), "mimic", turned(*rng.uniform(-90, 90, 3)))
+            s = SIDES[rng.integers(2)][1]
+            # Inside a bone, where no node can be: a like blob beside the iliac vessels would be no mimic but a node.
+            centre, semi, axes = _lesion_sites(s)[rng.integers(4)]
+            pen.put(
+                centre + (rng.uniform(-0.6, 0.6, 3) * semi) @ axes,
+                rng.uniform(3, 11, 3),
+                "mimic",
+                turned(*rng.uniform(-90, 90, 3)),
+            )
+
+
+def _lesion_sites(s: float) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
+    """Centre, semi-axes, axes of the bones with most marrow: wing of the ilium, ischium, sacrum, femoral head."""
+    upright = np.eye(3)
+    return [
+        (np.array((s * 94, -8, 82)), np.array((68, 9, 54)), turned(54 * s, 8)),
+        (np.array((s * 62, -38, -42)), np.array((15, 19, 32)), turned(0, 15)),
+        (np.array((0, -52, 72)), np.array((50, 17, 30)), turned(0, -25)),
+        (np.array((s * 88, 0, 0)), np.array((25, 25, 25)), upright),
+    ]
 
 
 def blood(pen: Pen) -> None:
