@@ -1,8 +1,11 @@
 """Did two sides give the same answer? Asked before anything is timed.
 
-    same        the ratio counts
-    different   another number of nodes, or of suspicious ones: shown, but no ratio is drawn from it
+    same        as many nodes, and every suspicious one on both sides: the ratio counts
+    close       as same, but a bridge of one voxel joined or parted smaller nodes: the ratio counts, the row says so
+    different   a node is suspicious on one side only: shown, but no ratio is drawn from it
     wrong       masks of Dice < 0.98, another stage, or a box that is not the smallest: the benchmark fails
+
+What counts is what an engine's certificate asks for: stage, suspicious nodes, masks.
 
 A bounding box is compared by its volume, where the exact one can never be the larger; the short edge of the smallest
 box may be longer than that of a larger box.
@@ -21,14 +24,16 @@ DICE_AT_LEAST = 0.98  # as the engine's own self-test asks
 # Corners in mm and products of three lengths, in float64 on both sides: 1e-9 relative is a thousand roundings.
 BOX_SLACK = 1e-9
 
-Verdict = Literal["same", "different", "wrong"]
+Verdict = Literal["same", "close", "different", "wrong"]
 
 
 class WrongAnswerError(Exception):
     """Nothing can be timed: the two sides do not compute the same, or what they compute proves nothing."""
 
 
-_RANK: dict[Verdict, int] = {"same": 0, "different": 1, "wrong": 2}
+_RANK: dict[Verdict, int] = {"same": 0, "close": 1, "different": 2, "wrong": 3}
+# Verdicts from which a ratio is drawn.
+ALIKE: tuple[Verdict, ...] = ("same", "close")
 
 
 @dataclass(frozen=True)
@@ -38,13 +43,13 @@ class Answer:
     Attributes:
         labels: native grid, storage order ``(z, y, x)``, 0 is background.
         box_mm: of each label in order, edges ascending; None where it could not be measured.
-        suspicious: how many nodes are.
+        suspicious: labels of the nodes that are.
         n_stage: "N0" or "N1".
     """
 
     labels: NDArray[Any]
     box_mm: tuple[tuple[float, float, float] | None, ...]
-    suspicious: int
+    suspicious: tuple[int, ...]
     n_stage: str
 
 
@@ -55,7 +60,7 @@ class Agreement:
     Attributes:
         verdict: see the module.
         dice: of the masks.
-        nodes, suspicious, n_stage: (subject, peer).
+        nodes, suspicious, n_stage: (subject, peer), the first two as counts.
         same_voxels: nodes that have exactly the same voxels on both sides; the two entries below are over these.
         short_axis_mm: greatest absolute difference of the short axis, None where there is no such node.
         box_excess: greatest (subject - peer) / peer of the box volume; above zero the subject's box is not minimal.
@@ -99,10 +104,10 @@ def compare(subject: Answer, peer: Answer) -> Agreement:
     short = max((abs(a[0] - b[0]) for a, b in boxes), default=None)
     excess = max(((_volume(a) - _volume(b)) / _volume(b) for a, b in boxes), default=None)
     nodes = (len(subject.box_mm), len(peer.box_mm))
-    suspicious = (subject.suspicious, peer.suspicious)
+    suspicious = (len(subject.suspicious), len(peer.suspicious))
     stages = (subject.n_stage, peer.n_stage)
-    verdict: Verdict = "same"
-    if nodes[0] != nodes[1] or suspicious[0] != suspicious[1]:
+    verdict: Verdict = "same" if nodes[0] == nodes[1] else "close"
+    if not _same_suspicious(subject, peer):
         verdict = "different"
     if overlap < DICE_AT_LEAST or stages[0] != stages[1] or (excess is not None and excess > BOX_SLACK):
         verdict = "wrong"
@@ -128,6 +133,13 @@ def worst(agreements: Sequence[Agreement]) -> dict[str, Any]:
 def worst_verdict(verdicts: Sequence[Verdict]) -> Verdict:
     """The one that counts."""
     return max(verdicts, key=_RANK.__getitem__)
+
+
+def _same_suspicious(subject: Answer, peer: Answer) -> bool:
+    """Does each suspicious node of either side share a voxel with one of the other?"""
+    marks = [np.isin(answer.labels, answer.suspicious) for answer in (subject, peer)]
+    both = marks[0] & marks[1]
+    return all(set(answer.suspicious) == set(np.unique(answer.labels[both])) for answer in (subject, peer))
 
 
 def _boxes_of_same_nodes(subject: Answer, peer: Answer) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:

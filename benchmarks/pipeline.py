@@ -12,7 +12,7 @@ from typing import Any
 
 import nibabel as nib
 
-from benchmarks.agreement import Agreement, Answer, compare, worst
+from benchmarks.agreement import ALIKE, Agreement, Answer, compare, worst
 from benchmarks.peers import PeerResult, TorchPipeline
 from benchmarks.reference import Reference
 from benchmarks.rows import Pair, Row, make_row
@@ -133,13 +133,15 @@ def with_around(times: Times) -> Times:
 def answer_of_engine(result: Result) -> Answer:
     """What is compared of a result."""
     boxes = tuple(node.box_mm for node in result.nodes)
-    return Answer(result.labels.array, boxes, sum(node.suspicious for node in result.nodes), result.n_stage)
+    suspicious = tuple(node.id for node in result.nodes if node.suspicious)
+    return Answer(result.labels.array, boxes, suspicious, result.n_stage)
 
 
 def answer_of_peer(result: PeerResult) -> Answer:
     """What is compared of the peer's result."""
     boxes = tuple(node.box_mm for node in result.nodes)
-    return Answer(result.labels, boxes, sum(node.suspicious for node in result.nodes), result.n_stage)
+    suspicious = tuple(label for label, node in enumerate(result.nodes, start=1) if node.suspicious)
+    return Answer(result.labels, boxes, suspicious, result.n_stage)
 
 
 def _rows(samples: dict[str, dict[str, Samples]], agreements: dict[str, dict[str, Agreement]]) -> list[Row]:
@@ -147,7 +149,7 @@ def _rows(samples: dict[str, dict[str, Samples]], agreements: dict[str, dict[str
     rows = []
     for subject in names:
         # A ratio is drawn from the studies that were answered alike; the others stand in rows of their own below.
-        alike = [study for study in samples if agreements[study][subject].verdict == "same"] or list(samples)
+        alike = [study for study in samples if agreements[study][subject].verdict in ALIKE] or list(samples)
         ours = pool([samples[study][subject] for study in alike])
         theirs = pool([samples[study][TorchPipeline.name] for study in alike])
         summed_up = worst([agreements[study][subject] for study in alike])

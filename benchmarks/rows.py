@@ -11,11 +11,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.agreement import ALIKE
 from benchmarks.timing import Summary, summarize
 
 SCHEMA = "lnfast.benchmarks/1"
 _SHOWN = ("lnfast", "openvino", "onnxruntime", "torch")
-_STYLE = {"same": "", "different": "yellow", "wrong": "bold red"}
+_STYLE = {"same": "", "close": "", "different": "yellow", "wrong": "bold red"}
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Row:
         stage: "total" or a part of it.
         subject, peer: names with precision.
         subject_ms, peer_ms: medians.
-        ratio: ``peer_ms / subject_ms``: above one the subject is faster. None unless both gave the same answer.
-        agreement: how their answers compare; ``agreement["verdict"]`` is "same", "different" or "wrong".
+        ratio: ``peer_ms / subject_ms``: above one the subject is faster. None unless both answered alike.
+        agreement: how their answers compare; ``agreement["verdict"]`` as in `benchmarks.agreement`.
         n: runs of each.
     """
 
@@ -71,7 +72,7 @@ def make_row(pair: Pair, subject_ms: list[float], peer_ms: list[float], agreemen
         **asdict(pair),
         subject_ms=ours.median,
         peer_ms=theirs.median,
-        ratio=theirs.median / ours.median if agreement["verdict"] == "same" and ours.median > 0 else None,
+        ratio=theirs.median / ours.median if agreement["verdict"] in ALIKE and ours.median > 0 else None,
         agreement=agreement,
         subject_p5_ms=ours.p5,
         subject_p95_ms=ours.p95,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def test_the_total_holds_every_stage() -> None:
 
 
 def answer(labels: np.ndarray, box: tuple[float, float, float] = (2.0, 3.0, 4.0), stage: str = "N0") -> Answer:
-    return Answer(labels, (box,) * int(labels.max()), int(stage == "N1"), stage)
+    return Answer(labels, (box,) * int(labels.max()), (1,) if stage == "N1" else (), stage)
 
 
 @pytest.fixture
@@ -176,14 +177,25 @@ def test_equal_answers_are_the_same(labels: np.ndarray) -> None:
     assert agreement.box_excess == pytest.approx(-0.2)
 
 
-def test_a_node_more_is_different_not_beaten(labels: np.ndarray) -> None:
+def test_a_small_node_more_is_close_and_the_row_says_so(labels: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
     more = labels.copy()
     more[0, 0, 0] = 3
-    agreement = compare(answer(labels), answer(more))
-    assert agreement.verdict == "different"
+    agreement = compare(answer(labels, stage="N1"), answer(more, stage="N1"))
+    assert agreement.verdict == "close"
     row = make_row(PAIR, [1.0], [9.0], agreement.to_dict())
-    assert row.ratio is None
-    assert not wrong([row])
+    assert row.ratio == 9.0
+    print_rows(describe(2), [row])
+    assert "close: nodes 2 / 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("peer_says", [(), (2,), (1, 2)])
+def test_another_suspicious_node_is_different_not_beaten(labels: np.ndarray, peer_says: tuple[int, ...]) -> None:
+    ours, theirs = answer(labels, stage="N1"), replace(answer(labels, stage="N1"), suspicious=peer_says)
+    for agreement in (compare(ours, theirs), compare(theirs, ours)):
+        assert agreement.verdict == "different"
+        row = make_row(PAIR, [1.0], [9.0], agreement.to_dict())
+        assert row.ratio is None
+        assert not wrong([row])
 
 
 @pytest.mark.parametrize("fault", ["shifted mask", "another stage", "box that is not minimal", "blank"])
@@ -201,11 +213,10 @@ def test_a_wrong_answer_is_called_wrong(labels: np.ndarray, fault: str) -> None:
 
 
 def test_the_ratio_is_drawn_from_the_studies_answered_alike(labels: np.ndarray) -> None:
-    more = labels.copy()
-    more[0, 0, 0] = 3
+    both = replace(answer(labels), suspicious=(1,))
     agreements = {
         "a": {"ours": compare(answer(labels), answer(labels))},
-        "b": {"ours": compare(answer(labels), answer(more))},
+        "b": {"ours": compare(answer(labels), both)},
     }
     times = {stage: [1.0] for stage in pipeline.STAGES}
     slow = {stage: [5.0] for stage in pipeline.STAGES}
