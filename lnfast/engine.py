@@ -8,6 +8,7 @@ network's input and output, belong to the runtime and are written once and read 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -49,12 +50,14 @@ class Result:
         nodes: measured nodes in order of their id.
         labels: ``(z, y, x)`` uint16 on the native grid, value = node id.
         report: everything that is written, as `lnfast.report.Report`.
+        folder: the study folder, where `Engine.run_many` wrote it.
     """
 
     study: Study
     nodes: tuple[LymphNode, ...]
     labels: Volume
     report: Report
+    folder: Path | None = None
 
     @property
     def n_stage(self) -> str:
@@ -188,11 +191,43 @@ class Engine:
         read = self.read(study)
         return self._analyse(read, (perf_counter() - started) * 1e3)
 
-    def run_many(self, studies: Iterable[StudyInput]) -> Iterator[Result | StudyFailure]:
+    def run_many(
+        self, studies: Iterable[StudyInput], *, out: str | Path | None = None
+    ) -> Iterator[Result | StudyFailure]:
         """Run studies in order, reading the next ones while the network works on this one.
 
-        A refused study yields a `StudyFailure` in its place. Errors of the engine end the iteration.
+        Args:
+            studies: as `run` takes them.
+            out: where results are written, each while the network works on the next; a result is yielded once its
+                folder is complete. Studies of one name get folders of their own, as `distinct_names` says.
+
+        Yields:
+            A result, or a `StudyFailure` in the place of a refused study. Errors of the engine and of the disk end the
+            iteration.
         """
+        if out is None:
+            yield from self._answers(studies)
+            return
+        studies = list(studies)
+        names = distinct_names(study if isinstance(study, (str, Path)) else "array" for study in studies)
+        with ThreadPoolExecutor(1, thread_name_prefix="lnfast-write") as writer:
+            before: Future[Result | StudyFailure] | None = None
+            answers = self._answers(studies)
+            for name in names:
+                failure: Exception | None = None
+                try:
+                    answer = next(answers)
+                except Exception as error:
+                    failure = error
+                if before is not None:
+                    yield before.result()  # what was finished before a failure is still handed over
+                if failure is not None:
+                    raise failure
+                before = writer.submit(_write, answer, Path(out), name)
+            if before is not None:
+                yield before.result()
+
+    def _answers(self, studies: Iterable[StudyInput]) -> Iterator[Result | StudyFailure]:
         waiting = iter(studies)
         pending: deque[tuple[StudyInput, Future[tuple[Study, float]]]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="lnfast-read") as reader:
@@ -266,7 +301,8 @@ def distinct_names(paths: Iterable[str | Path]) -> list[str]:
     taken: set[str] = set()
     for index, (path, name) in enumerate(zip(files, names, strict=True)):
         if keys[name.casefold()] > 1:
-            name = folder_name(f"{path.absolute().parent.name}_{name}")
+            parent = "" if path.parent == Path() else Path(os.path.abspath(path)).parent.name
+            name = folder_name(f"{parent}_{name}" if parent else name)
         free = name
         number = 2
         while free.casefold() in taken:
@@ -275,6 +311,12 @@ def distinct_names(paths: Iterable[str | Path]) -> list[str]:
         taken.add(free.casefold())
         names[index] = free
     return names
+
+
+def _write(answer: Result | StudyFailure, out: Path, name: str) -> Result | StudyFailure:
+    if isinstance(answer, StudyFailure):
+        return answer
+    return replace(answer, folder=answer.write(out, name=name))
 
 
 def _first_proven(model: Model, options: tuple[Candidate, ...], threads: int) -> tuple[Backend, SelfTest, str]:

@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,6 +135,46 @@ def test_run_many_can_be_left_early(engine: Engine, phantom: Phantom) -> None:
     assert threading.active_count() == before
 
 
+def test_run_many_writes_while_it_works_and_keeps_studies_of_one_name_apart(
+    engine: Engine, phantom: Phantom, result: Result, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_bytes(b"not a study")
+    answers = list(engine.run_many([phantom.volume, bad, phantom.volume], out=tmp_path / "out"))
+    assert [type(answer) for answer in answers] == [Result, StudyFailure, Result]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["array", "array_2"]
+    for answer, name in ((answers[0], "array"), (answers[2], "array_2")):
+        assert isinstance(answer, Result) and answer.folder == tmp_path / "out" / name
+        report = json.loads((answer.folder / "report.json").read_text())
+        assert (report["study"]["name"], report["summary"]["nodes"]) == (name, len(result.nodes))
+
+
+def test_run_many_ends_when_the_disk_does(engine: Engine, phantom: Phantom, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(FileExistsError):
+        list(engine.run_many([phantom.volume] * 3, out=tmp_path / "file"))
+
+
+def test_what_was_finished_before_the_engine_failed_is_handed_over(
+    engine: Engine, phantom: Phantom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, calls = Engine._analyse, []
+
+    def failing(self: Engine, *arguments: Any) -> Result:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise EngineError("non-finite-logits", "made up")
+        return honest(self, *arguments)
+
+    monkeypatch.setattr(Engine, "_analyse", failing)
+    answers = engine.run_many([phantom.volume] * 3, out=tmp_path)
+    first = next(answers)
+    assert isinstance(first, Result) and first.folder == tmp_path / "array" and first.folder.is_dir()
+    with pytest.raises(EngineError, match="made up"):
+        next(answers)
+    assert [path.name for path in tmp_path.iterdir()] == ["array"]
+
+
 def test_a_result_is_written_whole(result: Result, tmp_path: Path) -> None:
     folder = result.write(tmp_path, name="case")
     assert sorted(path.name for path in folder.iterdir()) == ["labels.nii.gz", "report.json", "report.txt"]
@@ -248,6 +289,7 @@ def test_studies_of_one_name_are_told_apart() -> None:
     assert distinct_names(["a/x.nii.gz", "a/x.nii", "c/z.nii"]) == ["a_x", "a_x_2", "z"]
     assert distinct_names(["a/x_y.nii", "b/x:y.nii", "c/X_Y.nii"]) == ["a_x_y", "b_x_y", "c_X_Y"]
     assert distinct_names(["a/x.nii", "b/x.nii", "c/a_x.nii"]) == ["a_x", "b_x", "a_x_2"]
+    assert distinct_names(["x.nii", "a/../b/x.nii", "x.nii.gz"]) == ["x", "b_x", "x_2"]
 
 
 def test_the_package_offers_what_it_promises() -> None:

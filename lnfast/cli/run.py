@@ -78,7 +78,8 @@ def _serve(engine: Engine, studies: tuple[Path, ...], out: Path, as_json: bool, 
     worst = 0
     names = distinct_names(studies)
     watcher.working_on(names[0])
-    for index, (path, name, outcome) in enumerate(zip(studies, names, engine.run_many(studies), strict=True), start=1):
+    outcomes = engine.run_many(studies, out=out)
+    for index, (path, name, outcome) in enumerate(zip(studies, names, outcomes, strict=True), start=1):
         if isinstance(outcome, StudyFailure):
             worst = max(worst, outcome.error.exit_code)
             # The reader names the file; in a batch it takes the path to know which one.
@@ -89,8 +90,8 @@ def _serve(engine: Engine, studies: tuple[Path, ...], out: Path, as_json: bool, 
         else:
             for notice in outcome.warnings:
                 watcher.log(f"{notice.code}: {path}: {notice.message}")
-            folder = outcome.write(out, name=name)
-            watcher.result(_filed(folder) if as_json else _line(name, outcome.report, folder))
+            assert outcome.folder is not None
+            watcher.result(_filed(outcome.folder) if as_json else _line(name, outcome.report, outcome.folder))
         watcher.done_with_one(names[index] if index < len(names) else "")
     return worst
 
