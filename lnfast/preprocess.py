@@ -27,7 +27,10 @@ class Normalization:
 
 
 def normalization(volume: Volume, card: ModelCard) -> Normalization:
-    """Measure the intensities of a study: percentiles to clip at, mean and deviation for the z-score.
+    """Measure the intensities of a study: percentiles to clip at, mean and deviation of what is clipped for the z-score.
+
+    Of the clipped voxels, because one stray voxel of 1e6 would make the deviation of all so large that the network saw
+    a flat field, found nothing, and the patient was N0.
 
     A z-score does not change under ``slope * v + inter`` with a positive slope, so stored values serve as they are.
 
@@ -35,7 +38,7 @@ def normalization(volume: Volume, card: ModelCard) -> Normalization:
         StudyError: ``non-finite`` for NaN or infinity, ``constant`` where there is nothing to see.
     """
     try:
-        low, high, mean, std, (lo, hi) = intensity_statistics(volume.array, card.clip_percentiles)
+        low, high, mean, std, (lo, hi) = intensity_statistics(volume.array, card.clip_percentiles, clipped=True)
     except ValueError as error:
         if "non-finite" not in str(error):
             raise

@@ -14,7 +14,10 @@ __all__ = [
 ]
 
 def intensity_statistics(
-    volume: NDArray[Any], percentiles: Sequence[float] | NDArray[np.float64] = (0.5, 99.5)
+    volume: NDArray[Any],
+    percentiles: Sequence[float] | NDArray[np.float64] = (0.5, 99.5),
+    *,
+    clipped: bool = False,
 ) -> tuple[float, float, float, float, NDArray[np.float64]]: ...
 def label_components(
     mask: NDArray[Any], out: NDArray[Any] | None = None, *, connectivity: Literal[6, 18, 26] = 26

@@ -10,11 +10,16 @@ from lnfast_ext._view cimport View3, voxel_t
 cdef extern from "statistics.hpp" namespace "lnfast" nogil:
     cdef cppclass Moments:
         double min, max, mean, std
+    cdef cppclass Percentiles:
+        const double* percents
+        Py_ssize_t count
+        double* out
+        bint clipped
     Moments _statistics "lnfast::intensity_statistics"[T](
-        const View3[T]& volume, const double* percents, Py_ssize_t wanted, double* out) except +
+        const View3[T]& volume, const Percentiles& wanted) except +
 
 
-def intensity_statistics(volume, percentiles=(0.5, 99.5)):
+def intensity_statistics(volume, percentiles=(0.5, 99.5), *, clipped=False):
     """Return (min, max, mean, std, percentiles) of all voxels as float64: numpy's numbers on the exact same data.
 
     std is that of the population; percentiles are linear between ranks, as numpy.percentile's default.
@@ -22,6 +27,8 @@ def intensity_statistics(volume, percentiles=(0.5, 99.5)):
     Args:
         volume: (z, y, x) of any integer or float type but float16, any strides.
         percentiles: numbers from 0 to 100, any order.
+        clipped: mean and std are those of the voxels clipped to the lowest and the highest of the percentiles, so that
+            a few stray voxels cannot move them.
 
     Raises:
         TypeError: wrong type of array.
@@ -31,17 +38,18 @@ def intensity_statistics(volume, percentiles=(0.5, 99.5)):
     percents = np.array(percentiles, dtype=np.float64, ndmin=1)
     if percents.ndim != 1 or not ((percents >= 0) & (percents <= 100)).all():
         raise ValueError(f"percentiles: got {percentiles}, wanted a sequence of numbers from 0 to 100")
-    return _of(volume, percents)
+    return _of(volume, percents, clipped)
 
 
-def _of(const voxel_t[:, :, :] volume, percents):
+def _of(const voxel_t[:, :, :] volume, percents, bint clipped):
     result = np.empty(percents.size)
     cdef const double[::1] wanted = percents
     cdef double[::1] out = result
-    cdef Py_ssize_t count = wanted.shape[0]
+    cdef Percentiles asked
+    asked.percents, asked.count, asked.out, asked.clipped = &wanted[0], wanted.shape[0], &out[0], clipped
     cdef View3[voxel_t] view
     view.look_at(&volume[0, 0, 0], volume.shape, volume.strides)
     cdef Moments moments
     with nogil:
-        moments = _statistics(view, &wanted[0], count, &out[0])
+        moments = _statistics(view, asked)
     return moments.min, moments.max, moments.mean, moments.std, result

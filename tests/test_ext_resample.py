@@ -179,6 +179,12 @@ def test_statistics_agree_with_numpy(dtype: str, shape: tuple[int, ...]) -> None
             assert (low, high) == (exact.min(), exact.max())
             np.testing.assert_allclose([mean, std], [exact.mean(), exact.std()], rtol=1e-12, atol=1e-12)
             np.testing.assert_array_equal(got, np.percentile(exact, percents))
+            for few in ((0.5, 99.5), (90, 20, 40)):
+                *ends, mean, std, got = intensity_statistics(view, few, clipped=True)
+                clipped = exact.clip(got.min(), got.max())
+                assert ends == [exact.min(), exact.max()]
+                np.testing.assert_allclose([mean, std], [clipped.mean(), clipped.std()], rtol=1e-12, atol=1e-12)
+                np.testing.assert_array_equal(got, np.percentile(exact, few))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

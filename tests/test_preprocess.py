@@ -27,7 +27,8 @@ def expected(array: NDArray[np.generic]) -> NDArray[np.float32]:
     torch = pytest.importorskip("torch")
     values = array.astype(np.float64)
     lo, hi = np.percentile(values, CARD.clip_percentiles)
-    normal = (np.clip(values, lo, hi) - values.mean()) / values.std()
+    clipped = np.clip(values, lo, hi)
+    normal = (clipped - clipped.mean()) / clipped.std()
     resized = torch.nn.functional.interpolate(
         torch.from_numpy(normal)[None, None], size=CARD.shape_zyx, mode="trilinear", align_corners=False
     )
@@ -75,6 +76,18 @@ def test_a_blank_study_is_refused() -> None:
     with pytest.raises(StudyError) as refusal:
         normalization(Volume(array, Grid(array.shape, LPS)), CARD)
     assert refusal.value.code == "constant"
+
+
+@pytest.mark.parametrize("stray", [1e6, -3.4e38, 3.4e38])
+def test_a_stray_voxel_does_not_blind_the_network(stray: float) -> None:
+    array = study("float32", (20, 50, 50))
+    grid = Grid(array.shape, LPS)
+    wanted, got = np.empty(CARD.shape_zyx, np.float32), np.empty(CARD.shape_zyx, np.float32)
+    write_input(Volume(array, grid), CARD, wanted)
+    array[0, 0, 0] = stray
+    write_input(Volume(array, grid), CARD, got)
+    assert np.abs(got - wanted)[1:].max() < 0.01  # the stray voxel itself lies in the first slice
+    assert 0.5 < got.std() < 1.5
 
 
 def test_one_hot_voxel_does_not_make_a_study() -> None:
