@@ -426,6 +426,8 @@ def test_the_high_b_volume_is_taken(tmp_path: Path, bval: str, index: int, suffi
         ("0 1501 499", "no-high-b"),
         ("0 800 800", "ambiguous"),
         ("795 800 805", "ambiguous"),
+        ("0 776 824", "ambiguous"),
+        ("0 50 1_000", "bad-bval"),
         ("0 800", "bad-bval"),
         ("0 50 400 800", "bad-bval"),
         ("", "bad-bval"),
@@ -446,6 +448,15 @@ def test_bvals_refused(tmp_path: Path, bval: str, code: str) -> None:
 def test_bval_that_is_a_folder(tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "a.nii", voxels(SHAPE))
     (tmp_path / "a.bval").mkdir()
+    assert refusal(path).code == "bad-bval"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+def test_pipes_beside_a_study_do_not_hold_it_up(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "a.nii", voxels(SHAPE))
+    os.mkfifo(tmp_path / "a.json")
+    read_study(path)
+    os.mkfifo(tmp_path / "a.bval")
     assert refusal(path).code == "bad-bval"
 
 
@@ -472,7 +483,17 @@ def test_3d_with_and_without_bval(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["7_dwi_ADC", "adc", "ADC", "x-adc", "x adc 2", "case.Adc", "dwi_eADC", "dADC_1", "dwiADC", "adc_map", "ADCmap_x"],
+    ["7_dwi_ADC", "adc", "ADC", "x-adc", "x adc 2", "case.Adc", "dwi_eADC", "dADC_1", "dwiADC", "adc_map", "ADCmap_x"]
+    + [
+        "7_diff_ADCa",
+        "7_diff_ADC1",
+        "ADC0001",
+        "ApparentDiffusionCoefficient",
+        "avgADC",
+        "rADC",
+        "regADC",
+        "12_ADC10-6mm2s",
+    ],
 )
 def test_adc_by_name(tmp_path: Path, name: str) -> None:
     assert refusal(write_nifti(tmp_path / f"{name}.nii.gz", voxels(SHAPE), bval="800")).code == "adc-map"
@@ -488,6 +509,9 @@ def test_adc_by_sidecar(tmp_path: Path) -> None:
     sidecar = tmp_path / "a.json"
     for image_type in (["DERIVED", "PRIMARY", "DIFFUSION", "ADC"], ["DERIVED", "eADC"], "ADC"):
         sidecar.write_text(json.dumps({"ImageType": image_type}))
+        assert refusal(path).code == "adc-map"
+    for field in ("SeriesDescription", "ImageComments"):
+        sidecar.write_text(json.dumps({"ImageType": ["DERIVED"], field: "ep2d_diff_tra_DYNDIST_ADC"}))
         assert refusal(path).code == "adc-map"
     for harmless in (
         json.dumps({"ImageType": ["ORIGINAL", "PRIMARY", "DIFFUSION", "TRACEW", 7]}),

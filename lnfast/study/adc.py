@@ -1,8 +1,8 @@
 """Evidence that a file is an ADC map and not a diffusion-weighted image.
 
 An ADC map shows nodes dark where a DWI shows them bright, and its ``.bval`` may still say 800. Three things are looked
-at: the file's name, the header's text fields, and ``ImageType`` in the ``.json`` that dcm2niix writes beside it. The
-voxels are not: a renamed ADC map without these is **not detected**, because no sign of it in the values is safe. A
+at: the file's name, the header's text fields, and what the ``.json`` that dcm2niix writes beside it calls the image.
+The voxels are not: a renamed ADC map without these is **not detected**, because no sign of it in the values is safe. A
 background of exact zeros is shared by computed b-value images, the scale of a DWI is arbitrary and may lie where ADC
 values do (0 to 3000 in 1e-6 mm2/s), and the order of bright and dark tissues is what only a model can tell.
 """
@@ -11,14 +11,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from lnfast.errors import StudyError
 
-# "ADC" as a word of its own: dwi_ADC, eADC, ADCmap, dwiADC, but not the letters inside a hexadecimal name (3adc71).
+# "ADC" as a word of its own, with what scanners and converters put before it (dwi_ADC, eADC, regADC) and after it
+# (ADCmap, the letter or number of a second series of one name: ADCa, ADC0001), but not the letters inside a
+# hexadecimal name (3adc71) or a word (cascade, broadcast).
 _ADC_WORD = re.compile(
-    r"(?<![a-z0-9])(?:dwi|dti|diff|trace|[des])?-?adc(?:_?maps?)?(?![a-z0-9])|apparent.diffusion.coeff", re.IGNORECASE
+    r"(?<![a-z0-9])(?:dwi|dti|diff|trace|avg|mean|reg|iso|[desr])?-?adc(?:_?maps?|[a-z])?\d*(?![a-z0-9])"
+    r"|apparent.?diffusion",
+    re.IGNORECASE,
 )
+_SIDECAR_FIELDS = ("ImageType", "SeriesDescription", "ImageComments")
 _MAX_JSON_BYTES = 1 << 22
 
 
@@ -37,8 +43,9 @@ def refuse_adc(name: str, header_text: str, sidecar: Path) -> None:
         _refuse("its name says so; rename it if that is wrong")
     if _ADC_WORD.search(header_text):
         _refuse("its header says so")
-    if any(_ADC_WORD.search(word) for word in _image_type(sidecar)):
-        _refuse("ImageType in its .json says so")
+    for field, words in _sidecar_words(sidecar):
+        if any(_ADC_WORD.search(word) for word in words):
+            _refuse(f"{field} in its .json says so")
 
 
 def _refuse(evidence: str) -> None:
@@ -47,14 +54,15 @@ def _refuse(evidence: str) -> None:
     )
 
 
-def _image_type(sidecar: Path) -> list[str]:
-    """ImageType of a sidecar; empty where there is none to read, because the sidecar is optional."""
+def _sidecar_words(sidecar: Path) -> Iterator[tuple[str, list[str]]]:
+    """Text fields of a sidecar; nothing where there is none to read, because the sidecar is optional."""
     try:
+        if not sidecar.is_file():  # a pipe of that name would never end
+            return
         with open(sidecar, "rb") as file:
             content = json.loads(file.read(_MAX_JSON_BYTES))
     except (OSError, ValueError, RecursionError):
-        return []
-    words = content.get("ImageType") if isinstance(content, dict) else None
-    if isinstance(words, str):
-        words = [words]
-    return [word for word in words if isinstance(word, str)] if isinstance(words, list) else []
+        return
+    for field in _SIDECAR_FIELDS if isinstance(content, dict) else ():
+        words = content.get(field)
+        yield field, [word for word in (words if isinstance(words, list) else [words]) if isinstance(word, str)]

@@ -6,14 +6,18 @@ b-values stand in a ``.bval`` file beside the image: numbers in s/mm2, one a vol
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from lnfast.errors import StudyError
 
-# Scanners report directions of one shell a few s/mm2 apart (795, 800, 805); no protocol has two shells this close.
-SAME_SHELL = 0.03
+# Scanners report directions of one shell some s/mm2 apart (795, 800, 805; imaging gradients add more); no protocol has
+# two shells this close. To take two shells for one is told; to take one direction for their mean would not be.
+SAME_SHELL = 0.08
 _MAX_BVAL_BYTES = 1 << 16
+# What float() also takes (1_000, digits of other scripts) no converter writes.
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ def read_bvalues(path: Path, volumes: int) -> tuple[float, ...] | None:
         StudyError: ``bad-bval`` when it is not exactly one number of 0 or more for each volume.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe of that name would never end
+            raise StudyError("bad-bval", "its .bval is not a file; put one there or take it away")
         with open(path, "rb") as file:
             content = file.read(_MAX_BVAL_BYTES + 1)
     except FileNotFoundError:
@@ -43,7 +49,10 @@ def read_bvalues(path: Path, volumes: int) -> tuple[float, ...] | None:
     except OSError as error:
         raise StudyError("bad-bval", "its .bval file cannot be read; check its permissions") from error
     try:
-        values = tuple(float(word) for word in content.decode("utf-8-sig").split())
+        words = content.decode("utf-8-sig").split()
+        if not all(_NUMBER.fullmatch(word) for word in words):
+            raise ValueError("not a plain number")
+        values = tuple(float(word) for word in words)
     except ValueError as error:
         raise StudyError(
             "bad-bval", "its .bval file holds something that is no number; write one b-value a volume"
