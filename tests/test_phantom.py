@@ -240,3 +240,6 @@ def test_refusals(arguments: dict[str, object], code: str) -> None:
 def test_a_protocol_that_no_scan_can_have() -> None:
     with pytest.raises(UsageError, match="bad-protocol"):
         Protocol("flat", (128, 128), (256.0, 0.0), 3.0, 19, 800.0, 63.0, 2700.0)
+    for b_value, te_ms in ((float("nan"), 63.0), (1e9, 63.0), (800.0, float("inf")), (800.0, 1e9)):
+        with pytest.raises(UsageError, match="bad-protocol"):
+            Protocol("dark", (128, 128), (256.0, 256.0), 3.0, 19, b_value, te_ms, 2700.0)

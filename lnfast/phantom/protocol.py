@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,11 +39,14 @@ class Protocol:
     tr_ms: float
 
     def __post_init__(self) -> None:
-        numbers = (*self.field_of_view_yx_mm, self.slice_mm, self.te_ms, self.tr_ms)
-        if min(self.matrix_yx) < 8 or self.slices < 4 or not all(value > 0 for value in numbers) or self.b_value < 0:
+        sizes = (*self.field_of_view_yx_mm, self.slice_mm, self.tr_ms)
+        right = min(self.matrix_yx) >= 8 and self.slices >= 4 and all(0 < value < math.inf for value in sizes)
+        # Beyond these nothing is left of any tissue's signal.
+        if not (right and 0 < self.te_ms <= 500 and 0 <= self.b_value <= 5000):
             raise UsageError(
                 "bad-protocol",
-                f"protocol {self.name!r}: wanted a matrix of at least 8x8, 4 slices, positive sizes and times, b >= 0",
+                f"protocol {self.name!r}: wanted a matrix of at least 8x8, 4 slices, positive sizes and times, TE up "
+                "to 500 ms, b from 0 to 5000 s/mm2",
             )
 
 
