@@ -62,7 +62,7 @@ def finite(name: str, value: float) -> float:
 
 
 def affine(matrix: Any) -> NDArray[np.float64]:
-    """Return a finite, non-singular (4, 4) float64 matrix whose last row is (0, 0, 0, 1)."""
+    """Return a non-singular (4, 4) float64 matrix of voxels of 1e-30 to 1e30 mm; its last row is (0, 0, 0, 1)."""
     array = np.array(matrix, dtype=np.float64, order="C")
     if array.shape != (4, 4):
         raise ValueError(f"affine: got shape {array.shape}, wanted (4, 4)")
@@ -71,6 +71,8 @@ def affine(matrix: Any) -> NDArray[np.float64]:
     if not np.array_equal(array[3], (0.0, 0.0, 0.0, 1.0)):
         raise ValueError(f"affine: got last row {array[3].tolist()}, wanted [0, 0, 0, 1]")
     lengths = np.linalg.norm(array[:3, :3], axis=0)
-    if not lengths.all() or abs(np.linalg.det(array[:3, :3] / lengths)) < 1e-6:
+    if lengths.min() < 1e-30 or lengths.max() > 1e30:
+        raise ValueError(f"affine: got voxels of {lengths.tolist()} mm, wanted 1e-30 to 1e30")
+    if abs(np.linalg.det(array[:3, :3] / lengths)) < 1e-6:
         raise ValueError("affine: is singular")
     return array

@@ -42,6 +42,15 @@ def test_no_rotation_of_voxel_corners_is_smaller(seed: int) -> None:
     oracles.assert_box(points, min_volume_box(points), at_most=oracles.box_volume(points, seed=seed, rotations=4000))
 
 
+@pytest.mark.parametrize("size", [1e-165, 1e-70, 1e-3, 1e90, 1e99])
+def test_any_size_that_float64_holds(size: float) -> None:
+    points = np.random.default_rng(5).standard_normal((9, 3))
+    _, axes, extents = min_volume_box(points * size)
+    wanted = min_volume_box(points)
+    np.testing.assert_allclose(extents / size, wanted[2], rtol=1e-9)
+    np.testing.assert_allclose(axes, wanted[1], atol=1e-9)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_never_larger_than_trimesh(seed: int) -> None:
     rng = np.random.default_rng(1000 + seed)

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
 #include <vector>
 
 #include "vec.hpp"
@@ -82,6 +83,7 @@ public:
     // Many lattice shapes have several smallest boxes. Of these the one with the shortest short edge, then the shortest
     // middle edge, so that a flip of the axes does not change the millimetres. Boxes equal in all three come together.
     std::vector<Box> choose() const {
+        if (boxes_.empty()) throw std::runtime_error("no finite box: sizes are beyond what float64 can multiply");
         std::vector<Box> chosen = boxes_;
         for (int k = 0; k < 2; ++k) {
             double shortest = std::numeric_limits<double>::infinity();

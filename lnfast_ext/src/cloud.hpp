@@ -127,7 +127,15 @@ inline void min_volume_box(const char* data, std::ptrdiff_t n, const std::ptrdif
         const auto part = [&](int column) { return *reinterpret_cast<const double*>(row + column * stride[1]); };
         points[k] = {part(0), part(1), part(2)};
     }
-    const Box box = Cloud(points).box();
+    // Products of six lengths must neither over- nor underflow: all is done at a size about 1. A power of two is exact.
+    double largest = 0;
+    for (const Vec3& p : points) largest = std::max({largest, std::fabs(p.x), std::fabs(p.y), std::fabs(p.z)});
+    int size = 0;
+    std::frexp(largest, &size);
+    for (Vec3& p : points) p = {std::ldexp(p.x, -size), std::ldexp(p.y, -size), std::ldexp(p.z, -size)};
+    Box box = Cloud(points).box();
+    box.centre = {std::ldexp(box.centre.x, size), std::ldexp(box.centre.y, size), std::ldexp(box.centre.z, size)};
+    for (double& extent : box.extents) extent = std::ldexp(extent, size);
     const Vec3 rows[4] = {box.centre, box.axes[0], box.axes[1], box.axes[2]};
     for (int row = 0; row < 4; ++row) {
         double* out = row == 0 ? centre : axes + 3 * (row - 1);
