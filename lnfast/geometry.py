@@ -42,9 +42,15 @@ class Grid:
     def __init__(self, shape: tuple[int, ...], affine: ArrayLike) -> None:
         if len(shape) != 3 or min(shape) < 1:
             raise StudyError("not-3d", f"got a grid of shape {tuple(shape)}, wanted three axes of at least one voxel")
-        matrix = np.array(affine, dtype=np.float64)
-        if matrix.shape != (4, 4):
-            raise StudyError("bad-geometry", f"got an affine of shape {matrix.shape}, wanted 4x4")
+        try:
+            given = np.asarray(affine)
+        except ValueError:  # rows of different lengths
+            given = np.empty(0)
+        if given.shape != (4, 4) or given.dtype.kind not in "fiu":
+            raise StudyError(
+                "bad-geometry", f"got an affine of {given.dtype} and shape {given.shape}, wanted 4x4 real numbers"
+            )
+        matrix = np.array(given, dtype=np.float64)
         matrix.flags.writeable = False
         object.__setattr__(self, "shape", (int(shape[0]), int(shape[1]), int(shape[2])))
         object.__setattr__(self, "affine", matrix)
@@ -126,17 +132,28 @@ def axes_toward(affine: NDArray[np.float64], code: str) -> tuple[tuple[int, int,
 
     Returns:
         ``(order, flips)``: new axis ``i`` (in x, y, z order) is old axis ``order[i]``, reversed where ``flips[i]``.
-        Among the six assignments the one with the greatest sum of cosines wins, so that no axis is used twice.
+        Among the six assignments the one with the greatest sum of cosines wins, so that no axis is used twice. At 45
+        degrees several are as near; how a file happens to store its axes does not choose between them (`_nearness`).
     """
     world, sign = zip(*(_LETTERS[letter] for letter in code), strict=True)
     if sorted(world) != [0, 1, 2]:
         raise ValueError(f"got orientation {code!r}, wanted one letter of each of R/L, A/P, S/I")
-    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    order = max(
-        permutations(range(3)), key=lambda axes: sum(abs(cosines[w, a]) for w, a in zip(world, axes, strict=True))
-    )
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = affine[:3, :3] / spacing
+    order = max(permutations(range(3)), key=lambda axes: _nearness(axes, world, cosines, spacing))
     flips = [bool(cosines[w, a] * s < 0) for w, a, s in zip(world, order, sign, strict=True)]
     return (order[0], order[1], order[2]), (flips[0], flips[1], flips[2])
+
+
+def _nearness(
+    axes: tuple[int, ...], world: tuple[int, ...], cosines: NDArray[np.float64], spacing: NDArray[np.float64]
+) -> tuple[float, float, float]:
+    """How near voxel axes run to world axes; of equals, thick slices go head to foot; of those, a sense of rotation."""
+    pairs = list(zip(world, axes, strict=True))
+    total = sum(abs(cosines[w, a]) for w, a in pairs)
+    thickness = spacing[axes[world.index(2)]]
+    turn = sum(np.sign(cosines[w, a]) * cosines[(w + 1) % 3, a] for w, a in pairs)
+    return round(float(total), 6), round(float(thickness), 6), round(float(turn), 6)
 
 
 _LETTERS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.errors import LnfastError, ModelError, UsageError
+from lnfast.errors import ModelError, StudyError, UsageError
 from lnfast.geometry import Volume
 from lnfast_ext import measure_components
 
@@ -26,6 +27,8 @@ Point = tuple[float, float, float]
 ROUNDING_MM = 1e-6
 # Of a voxel size and of a cosine: float32 leaves 6e-8 in a number and some times that in a column of an affine.
 HEADER_NOISE = 2e-6
+# Of a simple ratio of voxel sizes: 7 mm slices of 360 / 240 mm pixels are 14/3.
+LARGEST_DENOMINATOR = 64
 
 
 @dataclass(frozen=True)
@@ -117,8 +120,8 @@ def without_header_noise(affine: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Nodes are lattice shapes, and a lattice shape often has several smallest boxes of one volume but different edges.
     The rounding of a header (1e-7 of a voxel) must not choose between them, or a study would measure differently as a
-    file and as an array. So axes that are right-angled but for rounding become right-angled, and voxel sizes that are
-    equal but for rounding become equal; what differs by more is left alone.
+    file and as an array. So axes that are right-angled but for rounding become right-angled, and voxel sizes whose
+    ratio is a simple one but for rounding (1, 2, 7/3) get exactly that ratio; what differs by more is left alone.
 
     Args:
         affine: (4, 4), index ``(x, y, z, 1)`` to RAS+ mm.
@@ -128,10 +131,19 @@ def without_header_noise(affine: NDArray[np.float64]) -> NDArray[np.float64]:
     if np.abs(directions.T @ directions - np.eye(3)).max() > HEADER_NOISE:
         return affine
     left, _, right = np.linalg.svd(directions)
-    alike = np.abs(spacing[:, None] - spacing) <= HEADER_NOISE * spacing
     meant = affine.copy()
-    meant[:3, :3] = (left @ right) * [spacing[row].mean() for row in alike]
+    meant[:3, :3] = (left @ right) * _in_simple_ratios(spacing)
     return meant
+
+
+def _in_simple_ratios(spacing: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3,) voxel sizes whose ratios to the smallest are exactly what they nearly are."""
+    alike = np.abs(spacing[:, None] - spacing) <= HEADER_NOISE * spacing
+    equal = np.array([spacing[row].mean() for row in alike])
+    unit = equal.min()
+    ratios = [Fraction(size / unit).limit_denominator(LARGEST_DENOMINATOR) for size in equal]
+    simple = np.array([float(ratio) for ratio in ratios]) * unit
+    return np.where(np.abs(simple - equal) <= HEADER_NOISE * equal, simple, equal)
 
 
 def measure_nodes(
@@ -159,7 +171,7 @@ def measure_nodes(
 
     Raises:
         ModelError: ``bad-card`` for an orientation whose slices are not axial.
-        LnfastError: ``not-measured`` when a node has no finite measure; there is never a number in its place.
+        StudyError: ``not-measured`` when a node has no finite measure; there is never a number in its place.
     """
     if orientation[2:] not in ("S", "I"):
         raise ModelError("bad-card", f"got orientation {orientation!r}, wanted S or I third: nodes are read in slices")
@@ -223,7 +235,7 @@ def _check_measured(node: LymphNode) -> None:
     places = (*node.box_centre_ras_mm, *node.centroid_ras_mm, *(part for axis in node.box_axes_ras for part in axis))
     means = tuple(mean for mean in (node.mean_intensity, node.mean_probability) if mean is not None)
     if node.voxels < 1 or not all(math.isfinite(value) for value in (*sizes, *places, *means)) or min(sizes) <= 0:
-        raise LnfastError("not-measured", f"node {node.id} has no finite measure; please report this study")
+        raise StudyError("not-measured", f"node {node.id} has no finite measure; please report this study")
 
 
 def _point(values: NDArray[np.float64]) -> Point:

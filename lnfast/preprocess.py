@@ -15,6 +15,9 @@ from lnfast.errors import StudyError
 from lnfast.geometry import Volume
 from lnfast_ext import intensity_statistics, resample_normalize
 
+# A voxel this many times as long one way as another shows which way the slices of a stack lie.
+THICK = 1.5
+
 
 @dataclass(frozen=True)
 class Normalization:
@@ -27,10 +30,10 @@ class Normalization:
 
 
 def normalization(volume: Volume, card: ModelCard) -> Normalization:
-    """Measure the intensities of a study: percentiles to clip at, mean and deviation of what is clipped for the z-score.
+    """Measure the intensities of a study: percentiles to clip at, then mean and deviation of the clipped voxels.
 
-    Of the clipped voxels, because one stray voxel of 1e6 would make the deviation of all so large that the network saw
-    a flat field, found nothing, and the patient was N0.
+    Of the clipped ones, because a single stray voxel of 1e6 would make the deviation of all so large that the network
+    saw a flat field, found nothing, and the patient was N0.
 
     A z-score does not change under ``slope * v + inter`` with a positive slope, so stored values serve as they are.
 
@@ -58,11 +61,13 @@ def write_input(volume: Volume, card: ModelCard, out: NDArray[Any], *, threads: 
         threads: 0 takes one per core.
 
     Raises:
-        StudyError: as `normalization`.
+        StudyError: ``not-axial`` for thick slices that run another way than the model's; as `normalization`.
     """
+    view = volume.oriented(card.orientation)
+    _check_slices(view)
     norm = normalization(volume, card)
     resample_normalize(
-        volume.oriented(card.orientation).array,
+        view.array,
         out,
         lo=norm.lo,
         hi=norm.hi,
@@ -71,3 +76,14 @@ def write_input(volume: Volume, card: ModelCard, out: NDArray[Any], *, threads: 
         threads=threads,
     )
     return norm
+
+
+def _check_slices(view: Volume) -> None:
+    """Coronal and sagittal stacks look like nothing that the network saw, and nodes are read in axial slices."""
+    z, y, x = view.grid.spacing_zyx_mm
+    if max(y, x) > THICK * z:
+        raise StudyError(
+            "not-axial",
+            f"got slices of {max(y, x):.3g} mm that stand upright (voxels are {x:.3g} x {y:.3g} x {z:.3g} mm from side "
+            "to side, front to back and foot to head), wanted an axial or nearly axial stack; give that series",
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +70,29 @@ def test_a_45_degree_turn_uses_each_axis_once() -> None:
     assert sorted(order) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("about", [0, 1, 2])
+@pytest.mark.parametrize("spacing", [(1.5, 1.5, 7.0), (1.6, 1.4, 7.0), (2.0, 2.0, 2.0)])
+def test_at_45_degrees_the_storage_order_does_not_choose(about: int, spacing: tuple[float, float, float]) -> None:
+    """All 48 ways to store one study give one view."""
+    affine = np.eye(4)
+    affine[:3, :3] = rotation(about, 45.0) * spacing
+    original = Volume(np.arange(np.prod(SHAPE)).reshape(SHAPE), Grid(SHAPE, affine))
+    views = []
+    for order in permutations(range(3)):
+        for flips in product((False, True), repeat=3):
+            array = original.array.transpose([2 - order[2 - axis] for axis in range(3)])
+            turn = np.eye(4)
+            turn[:3, :3] = 0
+            for new, (old, flip) in enumerate(zip(order, flips, strict=True)):
+                turn[old, new] = -1 if flip else 1
+                turn[old, 3] = SHAPE[2 - old] - 1 if flip else 0
+            array = array[tuple(slice(None, None, -1) if flips[2 - axis] else slice(None) for axis in range(3))]
+            views.append(Volume(array, Grid(array.shape, affine @ turn)).oriented("LPS"))
+    for view in views:
+        np.testing.assert_array_equal(view.array, views[0].array)
+        np.testing.assert_allclose(view.grid.affine, views[0].grid.affine, atol=1e-12)
+
+
 def test_sizes_in_millimetres() -> None:
     grid = Grid(SHAPE, oblique_affine())
     assert grid.spacing_zyx_mm == pytest.approx((6.0, 1.5, 1.6))
@@ -102,7 +126,14 @@ def bad_affines() -> dict[str, NDArray[np.float64]]:
         "too fine": np.diag([0.1, 1, 1, 1]),
         "too coarse": np.diag([1.0, 1, 21, 1]),
         "3x3": np.eye(3),
+        "complex": np.eye(4) * 1j,
     }
+
+
+@pytest.mark.parametrize("affine", ["abc", [[1, 0], [0, 1, 0]], None])
+def test_what_is_no_matrix_is_refused(affine: Any) -> None:
+    with pytest.raises(StudyError, match="bad-geometry"):
+        Grid(SHAPE, affine)
 
 
 @pytest.mark.parametrize("name", bad_affines())

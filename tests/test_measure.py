@@ -11,7 +11,7 @@ import pytest
 from blocks import affine_of, block, stored_in_all_ways
 
 import lnfast.measure
-from lnfast.errors import LnfastError, ModelError, UsageError
+from lnfast.errors import ModelError, StudyError, UsageError
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import LymphNode, Rules, largest, measure_nodes, n_stage, n_stage_by_rule
 from lnfast_ext import label_components
@@ -163,14 +163,14 @@ def test_what_cannot_be_measured_is_an_error(monkeypatch: pytest.MonkeyPatch) ->
             return rows
 
         monkeypatch.setattr(lnfast.measure, "measure_components", broken)
-        with pytest.raises(LnfastError, match="not-measured"):
+        with pytest.raises(StudyError, match="not-measured"):
             measure_one(labels)
 
 
 def test_an_intensity_that_overflows_is_an_error() -> None:
     labels = block((2, 3, 3), affine_of((1.5, 1.5, 6.0)))
     image = Volume(np.full(labels.array.shape, 100, np.int16), labels.grid)
-    with pytest.raises(LnfastError, match="not-measured"):
+    with pytest.raises(StudyError, match="not-measured"):
         measure_one(labels, intensity=Scaled(image, 1e308, 0.0))
 
 
@@ -208,6 +208,27 @@ def test_float32_rounding_of_a_header_does_not_choose_among_equal_boxes() -> Non
         noise[3] = 0
         rounded = measure_one(Volume(shape, Grid(shape.shape, lattice * (1 + noise))))
         assert rounded.box_mm == pytest.approx(exact.box_mm, rel=1e-6)
+
+
+@pytest.mark.parametrize("spacing", [(1.5, 1.5, 3.0), (2.0, 2.0, 4.0), (2.0, 2.0, 3.0), (5 / 3, 1.5, 2.5)])
+def test_a_study_measures_alike_as_array_and_as_file(spacing: tuple[float, float, float]) -> None:
+    """A file holds the affine as float32, whose rounding must not choose among boxes of equal volume."""
+    rng = np.random.default_rng(3)
+    grid_of = {
+        kind: [Grid((6, 9, 9), kind(affine_of(spacing, tilt, 0.0, 0.0))) for tilt in (5.0, 11.0, 16.0, 18.5, 25.0)]
+        for kind in (np.float64, np.float32)
+    }
+    z, y, x = np.indices((6, 9, 9)) - np.array((2.5, 4, 4)).reshape(3, 1, 1, 1)
+    limited = 0
+    for turn in range(150):
+        a, b, c, d, e = rng.uniform((1.2, 1.5, 1.5, -0.8, -0.8), (2.6, 4.0, 4.0, 0.8, 0.8))
+        mask = ((z / a) ** 2 + ((y + d * z) / b) ** 2 + ((x + e * z) / c) ** 2 <= 1).astype(np.uint16)
+        array, file = (measure_one(Volume(mask, grids[turn % 5])) for grids in grid_of.values())
+        assert file.box_mm == pytest.approx(array.box_mm, rel=3e-6)
+        assert file.axial_short_mm == pytest.approx(array.axial_short_mm, rel=3e-6)
+        assert (file.suspicious, file.slice_limited) == (array.suspicious, array.slice_limited)
+        limited += array.slice_limited
+    assert 0 < limited < 150
 
 
 def test_a_real_difference_between_axes_is_kept() -> None:

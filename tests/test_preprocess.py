@@ -62,6 +62,20 @@ def test_rescaled_intensities_give_the_same_input() -> None:
     np.testing.assert_allclose(scaled, plain, atol=2e-5)
 
 
+@pytest.mark.parametrize("across", ["coronal", "sagittal"])
+def test_slices_that_stand_upright_are_refused(across: str) -> None:
+    turned = {
+        "coronal": [[-1.6, 0, 0], [0, 0, -7.0], [0, 1.6, 0]],
+        "sagittal": [[0, 0, -7.0], [-1.6, 0, 0], [0, 1.6, 0]],
+    }
+    affine = np.eye(4)
+    affine[:3, :3] = turned[across]
+    array = study()
+    with pytest.raises(StudyError, match=r"not-axial.*7 mm") as refusal:
+        write_input(Volume(array, Grid(array.shape, affine)), CARD, np.empty(CARD.shape_zyx, np.float32))
+    assert refusal.value.exit_code == 3
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_voxel_that_is_no_number_is_refused(bad: float) -> None:
     array = study("float32")
