@@ -20,6 +20,7 @@ from nifti_files import CODES, SROW, nifti_bytes, voxels, write_nifti
 
 from lnfast.errors import StudyError
 from lnfast.study import read_study, study_from_array, study_name
+from lnfast.study.stored import open_stored
 
 SHAPE = (4, 6, 5)
 AFFINE = np.array([*SROW, (0, 0, 0, 1)])
@@ -130,14 +131,47 @@ def test_scaling(tmp_path: Path, slope: float, inter: float, expected: tuple[flo
 # ------------------------------------------------------------------------------------------------------- no copies
 
 
-def test_native_nii_is_used_where_it_lies(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_what_happens_to_the_file_afterwards_does_not_reach_the_study(tmp_path: Path, suffix: str) -> None:
+    path = write_nifti(tmp_path / f"a{suffix}", voxels(SHAPE))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    study = read_study(path)
+    write_nifti(path, voxels(SHAPE) + 1)
+    with open(path, "r+b") as file:
+        file.truncate(10)
+    np.testing.assert_array_equal(study.volume.array, voxels(SHAPE))
+    assert study.provenance.sha256 == digest
+    assert not study.volume.array.flags.writeable
+
+
+def test_nii_takes_the_memory_of_one_volume(tmp_path: Path) -> None:
+    array = voxels((3, 20, 256, 256), "i2")
+    path = write_nifti(tmp_path / "a.nii", array, bval="0 800 50")
+    read_study(path)
+    tracemalloc.start()
+    study = read_study(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(study.volume.array, array[1])
+    assert study.provenance.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert peak < array[1].nbytes + (3 << 20)
+
+
+def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "a.nii", voxels(SHAPE))
-    array = read_study(path).volume.array
-    assert not array.flags.writeable
-    with open(path, "r+b") as file:  # what is written to the file shows in the array: it is the file
-        file.seek(352)
-        file.write(np.int16(array[0, 0, 0] ^ 0x55).tobytes())
-    assert array[0, 0, 0] == voxels(SHAPE)[0, 0, 0] ^ 0x55
+    with open_stored(path, 1 << 30) as stored:
+        os.truncate(path, 400)
+        with pytest.raises(StudyError, match="truncated"):
+            stored.values(352, voxels(SHAPE).nbytes, 352 + voxels(SHAPE).nbytes)
+
+
+def test_no_file_stays_open(tmp_path: Path) -> None:
+    paths = [write_nifti(tmp_path / f"{i}.nii", voxels(SHAPE)) for i in range(20)]
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    kept = [read_study(path) for path in paths]
+    assert len(kept) == 20
+    if before:
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_gzip_takes_the_memory_of_one_volume(tmp_path: Path) -> None:

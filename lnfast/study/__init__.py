@@ -1,6 +1,6 @@
 """Read a study: a NIfTI file, or an array, becomes a `Study`: one diffusion-weighted volume and where it is from.
 
-    stored.py    bytes: a mapped file, or a gzip stream under a cap
+    stored.py    bytes, plain or gzip, each read once under a cap
     nifti.py     the header of NIfTI-1 and NIfTI-2, checked before anything else is read
     bvalues.py   which volume of several is the high-b one
     adc.py       evidence that a file is an ADC map
@@ -12,6 +12,6 @@ measurement must not be made on; the tests hold this reader against nibabel.
 
 from __future__ import annotations
 
-from lnfast.study.reader import Provenance, Study, read_study, study_from_array, study_name
+from lnfast.study.reader import Provenance, Study, read_study, shown, study_from_array, study_name
 
-__all__ = ["Provenance", "Study", "read_study", "study_from_array", "study_name"]
+__all__ = ["Provenance", "Study", "read_study", "shown", "study_from_array", "study_name"]

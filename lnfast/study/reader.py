@@ -49,7 +49,7 @@ class Study:
 
     Attributes:
         name: file name without ``.nii``, ``.nii.gz`` and a trailing ``_0000``.
-        volume: stored values on the native grid, ``(z, y, x)``; a read-only view of the file where its bytes allow.
+        volume: stored values on the native grid, ``(z, y, x)``; a read-only view of the bytes that were read.
         slope, inter: real value = slope * stored + inter; slope is above 0.
         b_value: s/mm2, where known.
         provenance: what was read and what was chosen.
@@ -80,8 +80,8 @@ def read_study(
     """Read a NIfTI-1 or NIfTI-2 file, ``.nii`` or ``.nii.gz`` by content.
 
     Of a 4D file the volume within ``b_range`` whose b-value is nearest to any of ``b_targets`` is taken, the higher at
-    a tie. A 3D file without ``.bval`` is taken with the warning ``unknown-b-value``. The voxels of a native-endian
-    ``.nii`` stay in the mapped file: keep it unchanged while the study is in use.
+    a tie. A 3D file without ``.bval`` is taken with the warning ``unknown-b-value``. The file may change or
+    go once this returns.
 
     Args:
         path: the file; ``.bval`` and ``.json`` of the same stem are read where they lie beside it.
@@ -98,7 +98,7 @@ def read_study(
     try:
         return _read(file, BRule(b_targets, *b_range), max_bytes)
     except StudyError as error:
-        raise StudyError(error.code, f"{_shown(file.name)}: {error.message}") from error
+        raise StudyError(error.code, f"{shown(file.name)}: {error.message}") from error
 
 
 def study_from_array(array: Any, affine: ArrayLike, *, name: str = "array") -> Study:
@@ -121,22 +121,24 @@ def study_from_array(array: Any, affine: ArrayLike, *, name: str = "array") -> S
 
 
 def _read(path: Path, rule: BRule, max_bytes: int) -> Study:
-    stored = open_stored(path, max_bytes)
-    header = parse_header(stored.head, max_bytes)
-    grid = Grid(header.shape_xyz[::-1], header.affine)
-    stem = _stem(path.name)
-    refuse_adc(path.name, header.free_text, path.with_name(stem + ".json"))
-    b_values = read_bvalues(path.with_name(stem + ".bval"), header.volumes)
-    index = choose_volume(b_values, header.volumes, rule)
-    size = header.volume_bytes
-    content, extra = stored.values(header.data_offset + index * size, size, header.data_offset + header.volumes * size)
-    values = _usable(np.frombuffer(content, header.dtype).reshape(grid.shape))
+    with open_stored(path, max_bytes) as stored:
+        header = parse_header(stored.head, max_bytes)
+        grid = Grid(header.shape_xyz[::-1], header.affine)
+        stem = _stem(path.name)
+        refuse_adc(path.name, header.free_text, path.with_name(stem + ".json"))
+        b_values = read_bvalues(path.with_name(stem + ".bval"), header.volumes)
+        index = choose_volume(b_values, header.volumes, rule)
+        size = header.volume_bytes
+        start = header.data_offset
+        content, extra = stored.values(start + index * size, size, start + header.volumes * size)
+        values = _usable(np.frombuffer(content, header.dtype).reshape(grid.shape))
+        sha256 = stored.sha256()
     b_value = b_values[index] if b_values is not None else None
     notes, warnings = _remarks(header, index, b_values, extra)
     provenance = Provenance(
         format=f"nifti-{header.version}",
         path=str(path),
-        sha256=stored.sha256(),
+        sha256=sha256,
         volume_index=index if header.volumes > 1 else None,
         b_values=b_values,
         notes=notes,
@@ -196,6 +198,6 @@ def _stem(name: str) -> str:
     return name
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """A file name that any terminal and log can take."""
     return "".join(letter if letter.isprintable() else "?" for letter in name)

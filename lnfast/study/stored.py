@@ -1,7 +1,9 @@
-"""The bytes of a study file, plain or gzip, handed out without a copy.
+"""The bytes of a study file, plain or gzip, each read once, straight into the one buffer that the voxels stay in.
 
-A plain file is mapped and used where it lies. A gzip stream is decompressed straight into the one buffer that the
-voxels are then read from, and is always read to its end: only there stands the checksum.
+A plain file is read and not mapped: a mapped one that is written again while its study waits for the network would be
+measured with voxels that its hash does not name, and one that is cut would take the process down (SIGBUS). Reading
+costs what the hash costs anyway, a pass over the bytes. A gzip stream is always read to its end: only there stands the
+checksum.
 """
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
-import mmap
 import os
 import stat
 import threading
+from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol
 
 from lnfast.errors import StudyError
@@ -25,13 +29,18 @@ _CHUNK = 1 << 20
 
 
 class Stored(Protocol):
-    """The content of a file after decompression."""
+    """The content of a file after decompression; a context manager."""
 
     head: bytes
     """The first `HEADER_BYTES`, or all where there are fewer."""
 
+    def __enter__(self) -> Stored: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
     def sha256(self) -> str:
-        """Hex digest of the file as it lies on the disk."""
+        """Hex digest of the file as it lies on the disk; after `values`."""
 
     def values(self, start: int, size: int, end: int) -> tuple[memoryview, int]:
         """Bytes ``[start, start + size)``, and how many bytes follow ``end``.
@@ -55,19 +64,22 @@ def open_stored(path: Path, max_bytes: int) -> Stored:
                 "not-a-file",
                 f"is {what}, wanted one .nii or .nii.gz file; convert a folder of DICOM files with dcm2niix",
             )
-        with open(path, "rb", buffering=0) as file:  # a buffered file would be joined from two copies
+        with ExitStack() as stack:
+            # A buffered file would be joined from two copies.
+            file = stack.enter_context(open(path, "rb", buffering=0))
             size = os.fstat(file.fileno()).st_size
             if size == 0:
                 raise StudyError("truncated", "is empty, wanted a .nii or .nii.gz file; copy it again")
             if size > max_bytes:
                 raise StudyError("too-large", f"has {size} bytes, wanted at most {max_bytes}; give one smaller study")
-            if file.read(2) == b"\x1f\x8b":
-                file.seek(0)
+            head = file.read(HEADER_BYTES)
+            file.seek(0)
+            if head[:2] == b"\x1f\x8b":
                 return _GzipStored(file.read(), max_bytes)
-            return _MappedStored(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            return _PlainStored(file, head, size, stack.pop_all())
     except OSError as error:
         raise _refusal_of(error) from error
-    except ValueError as error:  # a NUL inside the path, or a file emptied between fstat and mmap
+    except ValueError as error:  # a NUL inside the path
         raise StudyError("not-found", "cannot be opened under this name; check the path") from error
 
 
@@ -78,19 +90,53 @@ def _refusal_of(error: OSError) -> StudyError:
     return StudyError("unreadable", f"cannot be read ({reason}); check its permissions and the disk")
 
 
-class _MappedStored:
-    def __init__(self, content: mmap.mmap) -> None:
-        self._content = memoryview(content)
-        self.head = bytes(self._content[:HEADER_BYTES])
+class _PlainStored:
+    def __init__(self, file: FileIO, head: bytes, size: int, closing: ExitStack) -> None:
+        self.head = head
+        self._file, self._size, self._closing = file, size, closing
+        self._digest = hashlib.sha256()
+
+    def __enter__(self) -> Stored:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.close()
 
     def sha256(self) -> str:
-        return hashlib.sha256(self._content).hexdigest()
+        return self._digest.hexdigest()
 
     def values(self, start: int, size: int, end: int) -> tuple[memoryview, int]:
-        have = len(self._content)
-        if have < end:
-            raise _truncated(have, end)
-        return self._content[start : start + size], have - end
+        if self._size < end:
+            raise _truncated(self._size, end)
+        try:
+            self._pass_over(start)
+            content = bytearray(size)
+            self._fill(memoryview(content))
+            self._pass_over(self._size - start - size)
+        except OSError as error:
+            raise _refusal_of(error) from error
+        except MemoryError as error:
+            raise _no_memory(size) from error
+        return memoryview(content).toreadonly(), self._size - end
+
+    def _pass_over(self, size: int) -> None:
+        scratch = memoryview(bytearray(min(size, _CHUNK)))
+        while size:
+            part = scratch[: min(size, _CHUNK)]
+            self._fill(part)
+            size -= len(part)
+
+    def _fill(self, target: memoryview) -> None:
+        """Read on until ``target`` is full."""
+        done = 0
+        while done < len(target):
+            got = self._file.readinto(target[done:])
+            if not got:
+                raise StudyError("truncated", "became shorter while it was read; wait until it is written, then run")
+            done += got
+        self._digest.update(target)
 
 
 class _GzipStored:
@@ -109,6 +155,14 @@ class _GzipStored:
         self._hashing = threading.Thread(target=self._digest.update, args=(packed,))
         self._hashing.start()
         self.head = self._read(HEADER_BYTES)
+
+    def __enter__(self) -> Stored:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
 
     def sha256(self) -> str:
         self._hashing.join()
@@ -148,7 +202,7 @@ class _GzipStored:
         except EOFError as error:
             raise _cut_stream() from error
         except MemoryError as error:
-            raise StudyError("too-large", f"needs {size} bytes of memory, which are not free here") from error
+            raise _no_memory(size) from error
         except self._errors as error:
             raise _damaged() from error
         return content
@@ -156,6 +210,10 @@ class _GzipStored:
 
 def _truncated(have: int, end: int) -> StudyError:
     return StudyError("truncated", f"holds {have} of the {end} bytes that its header promises; copy it again")
+
+
+def _no_memory(size: int) -> StudyError:
+    return StudyError("too-large", f"needs {size} bytes of memory, which are not free here")
 
 
 def _cut_stream() -> StudyError:
