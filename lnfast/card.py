@@ -6,6 +6,7 @@ intensities are normalised, at which probability a voxel is node, which b-values
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.errors import ModelError
+from lnfast.geometry import Grid
 
 CARD_SCHEMA = "lnfast.card/1"
 SHIPPED_MODELS = Path(__file__).parent / "models"
@@ -75,7 +77,7 @@ class ModelCard:
             return cls._from_dict(card)
         except KeyError as error:
             raise ModelError("bad-card", f"card.json lacks the entry {error}") from error
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise ModelError("bad-card", f"card.json cannot be used: {error}") from error
 
     @classmethod
@@ -107,6 +109,9 @@ class ModelCard:
             raise ValueError(f"orientation is {made.orientation!r}, wanted one letter of each of R/L, A/P, S/I")
         if not made.b_targets:
             raise ValueError("b_targets is empty")
+        for entry in ("name", "version", "trained_on", "input_name", "output_name"):
+            if not getattr(made, entry).strip():
+                raise ValueError(f"{entry} is empty")
         return made
 
 
@@ -155,18 +160,17 @@ class Model:
         """
         from io import BytesIO
 
+        content = self._proven("probe.npz")
         try:
-            with np.load(BytesIO(self._proven("probe.npz")), allow_pickle=False) as stored:
-                probe = Probe(stored["array"], stored["affine"].astype(np.float64), stored["mask"])
-        except (KeyError, ValueError, OSError) as error:
-            raise ModelError("model-damaged", f"probe.npz of model {self.card.name} cannot be read: {error}") from error
-        if probe.mask.shape != probe.array.shape or not probe.mask.any():
-            raise ModelError("model-damaged", f"probe.npz of model {self.card.name} proves nothing: its mask is blank")
-        return probe
+            with np.load(BytesIO(content), allow_pickle=False) as stored:
+                return _probe(stored["array"], stored["affine"], stored["mask"])
+        except Exception as error:  # a file of any other kind, cut anywhere: its hash is right, so it was made wrong
+            raise ModelError("model-damaged", f"probe.npz of model {self.card.name} cannot be used: {error}") from error
 
     def _proven(self, name: str) -> bytes:
+        path = self.folder / name
         try:
-            content = (self.folder / name).read_bytes()
+            content = _ordinary(path).read_bytes()
         except OSError as error:
             raise ModelError("model-incomplete", f"model {self.card.name} lacks {name}: {error.strerror}") from error
         if hashlib.sha256(content).hexdigest() != self.card.sha256[name]:
@@ -181,18 +185,20 @@ class Model:
 def load_model(model: str | Path) -> Model:
     """Find a model by shipped name or by folder and read its card.
 
+    Args:
+        model: a shipped name, which no folder of that name hides, or the path of a model folder.
+
     Raises:
         ModelError: ``unknown-model``, ``model-incomplete`` or ``bad-card``.
     """
-    folder = Path(model)
+    shipped = isinstance(model, str) and model in shipped_models()
+    folder = SHIPPED_MODELS / model if shipped else Path(model)
     if not folder.is_dir():
-        folder = SHIPPED_MODELS / str(model)
-        if str(model) not in shipped_models():
-            known = ", ".join(shipped_models()) or "none"
-            raise ModelError("unknown-model", f"got model {str(model)!r}, wanted a model folder or one of: {known}")
+        known = ", ".join(shipped_models()) or "none"
+        raise ModelError("unknown-model", f"got model {str(model)!r}, wanted a model folder or one of: {known}")
     path = folder / "card.json"
     try:
-        if path.stat().st_size > _CARD_BYTES_AT_MOST:
+        if _ordinary(path).stat().st_size > _CARD_BYTES_AT_MOST:
             raise ModelError("bad-card", f"{path.name} is larger than {_CARD_BYTES_AT_MOST} bytes")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -205,6 +211,33 @@ def load_model(model: str | Path) -> Model:
 def shipped_models() -> tuple[str, ...]:
     """Names of the models inside the package, sorted."""
     return tuple(sorted(path.parent.name for path in SHIPPED_MODELS.glob("*/card.json")))
+
+
+def _ordinary(path: Path) -> Path:
+    """The path; a pipe of that name would never end.
+
+    Raises:
+        OSError: there is no ordinary file.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not an ordinary file")
+    return path
+
+
+def _probe(array: NDArray[Any], affine: NDArray[Any], mask: NDArray[Any]) -> Probe:
+    """The probe, if it proves anything.
+
+    Raises:
+        ValueError, StudyError: what is wrong with it.
+    """
+    if array.dtype.kind not in "iu" or mask.dtype != np.uint8 or affine.dtype.kind != "f":
+        raise ValueError(f"got types {array.dtype}, {affine.dtype} and {mask.dtype}, wanted integers, floats and uint8")
+    Grid(array.shape, affine)
+    if mask.shape != array.shape or not mask.any():
+        raise ValueError("it proves nothing: its mask is blank or of another shape")
+    if array.min() == array.max():
+        raise ValueError("it proves nothing: all voxels are equal")
+    return Probe(array, affine.astype(np.float64), mask)
 
 
 def _three(values: Any) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lnfast.backends import Backend
 from lnfast.card import Model
-from lnfast.errors import EngineError
+from lnfast.errors import EngineError, ModelError, StudyError
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules, measure_nodes, n_stage_by_rule
 from lnfast.postprocess import segment
@@ -44,10 +44,14 @@ def prove(backend: Backend, model: Model) -> SelfTest:
 
     Raises:
         EngineError: ``self-test-failed`` with what differed, ``non-finite-logits``, ``inference-failed``.
+        ModelError: ``model-damaged`` when the probe is none.
     """
     probe = model.probe
     grid = Grid(probe.array.shape, probe.affine)
-    write_input(Volume(probe.array, grid), model.card, backend.input[0, 0])
+    try:
+        write_input(Volume(probe.array, grid), model.card, backend.input[0, 0])
+    except StudyError as error:
+        raise ModelError("model-damaged", f"the probe of model {model.card.name} cannot be run: {error}") from error
     backend.infer()
     found = segment(backend.output[0, 0], grid, model.card)
     engine = f"{backend.info.name} {backend.info.precision} on {backend.info.device}"

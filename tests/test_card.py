@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -33,17 +34,26 @@ def card_entries() -> dict[str, Any]:
             "field_of_view_mm": {"in_plane": [150, 420], "through_plane": [50, 210]},
         },
         "output": {"name": "logits", "threshold": 0.25},
-        "rules": {"connectivity": 26, "suspicious_mm": 8.0},
+        "rules": {"connectivity": 26},
         "files": {"model.onnx": {"sha256": "0" * 64}, "probe.npz": {"sha256": "0" * 64}},
     }
 
 
-def write_folder(folder: Path, *, mask: np.ndarray | None = None, network: bytes = b"network") -> Path:
+VOXELS = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+
+
+def npz(**parts: np.ndarray) -> bytes:
+    """A probe with some of its parts replaced."""
     buffer = BytesIO()
-    mask = np.ones((2, 3, 4), np.uint8) if mask is None else mask
-    np.savez(buffer, array=np.zeros((2, 3, 4), np.int16), affine=np.eye(4), mask=mask)
+    np.savez(buffer, **{"array": VOXELS, "affine": np.eye(4), "mask": np.ones((2, 3, 4), np.uint8)} | parts)
+    return buffer.getvalue()
+
+
+def write_folder(folder: Path, *, mask: np.ndarray | None = None, network: bytes = b"network") -> Path:
+    folder.mkdir(exist_ok=True)
+    probe = npz() if mask is None else npz(mask=mask)
     entries = card_entries()
-    for name, content in (("model.onnx", network), ("probe.npz", buffer.getvalue())):
+    for name, content in (("model.onnx", network), ("probe.npz", probe)):
         (folder / name).write_bytes(content)
         entries["files"][name]["sha256"] = hashlib.sha256(content).hexdigest()
     (folder / "card.json").write_text(json.dumps(entries))
@@ -132,6 +142,63 @@ def test_a_pickled_probe_is_never_loaded(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as refusal:
         _ = model.probe
     assert refusal.value.code == "model-damaged"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no zip", b"PK\x03\x04cut", npz()[:300], npz(array=VOXELS * 1.5), npz(array=VOXELS * 0)]
+    + [npz(affine=np.eye(3)), npz(affine=np.zeros((4, 4))), npz(affine=np.full((4, 4), np.nan))]
+    + [npz(array=VOXELS[None], mask=np.ones((1, 2, 3, 4), np.uint8)), npz(mask=np.ones((2, 3, 4), np.float32))],
+)
+def test_a_probe_of_any_other_kind_is_the_model_s_fault(tmp_path: Path, content: bytes) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "probe.npz").write_bytes(content)
+    card = json.loads((tmp_path / "card.json").read_text())
+    card["files"]["probe.npz"]["sha256"] = hashlib.sha256(content).hexdigest()
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match=r"probe\.npz") as refusal:
+        _ = load_model(tmp_path).probe
+    assert (refusal.value.code, refusal.value.exit_code) == ("model-damaged", 4)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"schema": 1e999}', "[]", "3"])
+def test_a_card_of_any_other_kind_is_the_model_s_fault(text: str) -> None:
+    with pytest.raises(ModelError, match="bad-card"):
+        ModelCard.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [(("input", "shape_zyx"), [float("inf"), 2, 2]), (("name",), " "), (("input", "name"), "")],
+)
+def test_a_card_with_an_impossible_entry_is_refused(entry: tuple[str, ...], value: object) -> None:
+    entries = card_entries()
+    *path, last = entry
+    place = entries
+    for key in path:
+        place = place[key]
+    place[last] = value
+    with pytest.raises(ModelError, match="bad-card"):
+        ModelCard.from_json(json.dumps(entries))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+@pytest.mark.parametrize("name", ["card.json", "model.onnx"])
+def test_a_pipe_in_a_model_folder_does_not_hold_it_up(tmp_path: Path, name: str) -> None:
+    (write_folder(tmp_path) / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ModelError, match="model-incomplete"):
+        _ = load_model(tmp_path).onnx_bytes
+
+
+def test_a_folder_that_happens_to_have_a_shipped_name_does_not_hide_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "pelvic-ln-edge")
+    monkeypatch.chdir(tmp_path)
+    assert load_model("pelvic-ln-edge").card.name == "pelvic-ln-edge"
+    assert load_model("pelvic-ln-edge").folder.is_absolute()
+    assert load_model("./pelvic-ln-edge").onnx_bytes == load_model(Path("pelvic-ln-edge")).onnx_bytes == b"network"
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "../models/pelvic-ln-edge/../nothing", ""])

@@ -45,7 +45,7 @@ def card_dict(
             "field_of_view_mm": {"in_plane": [150, 420], "through_plane": [50, 210]},
         },
         "output": {"name": "logits", "threshold": threshold},
-        "rules": {"connectivity": 26, "suspicious_mm": 8.0},
+        "rules": {"connectivity": 26},
         "files": files or {"model.onnx": unknown, "probe.npz": unknown},
         "training": training or {},
     }

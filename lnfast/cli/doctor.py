@@ -64,13 +64,13 @@ def _cpu_flags() -> list[str] | None:
 
 
 def _models() -> list[dict[str, Any]]:
-    from lnfast.card import load_model, shipped_models
+    from lnfast.card import SHIPPED_MODELS, load_model, shipped_models
 
     found = []
     for name in shipped_models():
         row: dict[str, Any] = {"name": name, "version": None, "trained_on": None, "sha256": None, "problem": None}
         try:
-            model = load_model(name)
+            model = load_model(SHIPPED_MODELS / name)
             row |= {"version": model.card.version, "trained_on": model.card.trained_on, "sha256": model.sha256}
             _ = model.onnx_bytes, model.probe  # reading proves the hashes
         except LnfastError as error:
