@@ -9,16 +9,17 @@ network's input and output, belong to the runtime and are written once and read 
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -85,19 +86,41 @@ class Result:
             The study folder.
 
         Raises:
+            UsageError: ``output-exists`` when something else of that name is there, such as another study's report.
             OSError: what the disk said; nothing is left behind.
         """
-        name = name or self.study.name
+        folder = self._written(Path(out), name or self.study.name).folder
+        assert folder is not None
+        return folder
+
+    def _written(self, out: Path, name: str) -> Result:
+        """The same result with the report as it was written, and where."""
         report = replace(self.report, study=replace(self.report.study, name=name))
-        return write_study_folder(report, self.labels, Path(out), name)
+        folder, report = write_study_folder(report, self.labels, out, name)
+        return replace(self, report=report, folder=folder)
 
 
 @dataclass(frozen=True)
 class StudyFailure:
-    """A study that `Engine.run_many` could not serve, in its place among the results."""
+    """A study that `Engine.run_many` could not serve, in its place among the results.
+
+    Attributes:
+        source: the path as it was given, or "array".
+        error: why: the study is refused (`StudyError`), the network's answer to it is (`EngineError`), or the place for
+            its report is taken (`UsageError`).
+    """
 
     source: str
-    error: StudyError
+    error: LnfastError
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """What the reading thread hands over: a study, or why there is none."""
+
+    source: str
+    study: Study | StudyError
+    read_ms: float
 
 
 class Engine:
@@ -136,7 +159,11 @@ class Engine:
         self._lock = threading.Lock()
         options = candidates(backend, device, precision)
         self._backend: Backend | None
+        self.choice: str | None
         self._backend, self.self_test, self.choice = _first_proven(self.model, options, threads)
+        if "auto" not in (backend, device, precision):
+            self.choice = None
+        _engines.add(self)
 
     def __enter__(self) -> Engine:
         return self
@@ -197,23 +224,23 @@ class Engine:
         """Run studies in order, reading the next ones while the network works on this one.
 
         Args:
-            studies: as `run` takes them.
+            studies: as `run` takes them; taken one by one from a thread of their own, so that one that is still to come
+                holds up none before it. Leaving early waits for the study that is being read.
             out: where results are written, each while the network works on the next; a result is yielded once its
-                folder is complete. Studies of one name get folders of their own, as `distinct_names` says.
+                folder is complete. Then all studies are looked at first, because those of one name get folders of their
+                own, as `distinct_names` says.
 
         Yields:
-            A result, or a `StudyFailure` in the place of a refused study. Errors of the engine and of the disk end the
-            iteration.
+            A result, or a `StudyFailure` in its place. What is wrong with the disk or the call ends the iteration.
         """
         if out is None:
-            yield from self._answers(studies)
+            yield from self._answers(iter(studies))
             return
         studies = list(studies)
-        names = distinct_names(study if isinstance(study, (str, Path)) else "array" for study in studies)
+        answers = self._answers(iter(studies))
         with ThreadPoolExecutor(1, thread_name_prefix="lnfast-write") as writer:
             before: Future[Result | StudyFailure] | None = None
-            answers = self._answers(studies)
-            for name in names:
+            for name in distinct_names(map(_source, studies)):
                 failure: Exception | None = None
                 try:
                     answer = next(answers)
@@ -227,29 +254,34 @@ class Engine:
             if before is not None:
                 yield before.result()
 
-    def _answers(self, studies: Iterable[StudyInput]) -> Iterator[Result | StudyFailure]:
-        waiting = iter(studies)
-        pending: deque[tuple[StudyInput, Future[tuple[Study, float]]]] = deque()
+    def _answers(self, studies: Iterator[StudyInput]) -> Iterator[Result | StudyFailure]:
         with ThreadPoolExecutor(1, thread_name_prefix="lnfast-read") as reader:
+            pending = deque(reader.submit(self._read_next, studies) for _ in range(READ_AHEAD))
             try:
-                for study in islice(waiting, READ_AHEAD):
-                    pending.append((study, reader.submit(self._timed_read, study)))
-                while pending:
-                    study, future = pending.popleft()
-                    for upcoming in islice(waiting, 1):
-                        pending.append((upcoming, reader.submit(self._timed_read, upcoming)))
-                    try:
-                        yield self._analyse(*future.result())
-                    except StudyError as error:
-                        yield StudyFailure(str(study) if isinstance(study, (str, Path)) else "array", error)
+                while (read := pending.popleft().result()) is not None:
+                    pending.append(reader.submit(self._read_next, studies))
+                    yield self._answer(read)
             finally:
-                for _, future in pending:
+                for future in pending:
                     future.cancel()
 
-    def _timed_read(self, study: StudyInput) -> tuple[Study, float]:
-        started = perf_counter()
-        read = self.read(study)
-        return read, (perf_counter() - started) * 1e3
+    def _read_next(self, studies: Iterator[StudyInput]) -> _Read | None:
+        for study in studies:
+            started = perf_counter()
+            try:
+                read: Study | StudyError = self.read(study)
+            except StudyError as error:
+                read = error
+            return _Read(_source(study), read, (perf_counter() - started) * 1e3)
+        return None
+
+    def _answer(self, read: _Read) -> Result | StudyFailure:
+        if isinstance(read.study, StudyError):
+            return StudyFailure(read.source, read.study)
+        try:
+            return self._analyse(read.study, read.read_ms)
+        except (StudyError, EngineError) as error:
+            return StudyFailure(read.source, error)
 
     def _analyse(self, study: Study, read_ms: float) -> Result:
         with self._lock:
@@ -290,33 +322,73 @@ class Engine:
 
 
 def distinct_names(paths: Iterable[str | Path]) -> list[str]:
-    """A folder name for each study: its own, with its folder's before it where two would be the same, then a number.
+    """A folder name for each study: its own, with as many of its folders before it as tell it from others, or a number.
 
     Names are compared as the folders that they become, on file systems that know no case as well: two studies never
     share a folder.
     """
     files = [Path(path) for path in paths]
-    names = [folder_name(study_name(path)) for path in files]
-    keys = Counter(name.casefold() for name in names)
+    # From the nearest outward; a bare file name has none.
+    parents = [() if file.parent == Path() else Path(os.path.abspath(file)).parent.parts[:0:-1] for file in files]
+    depths = [0] * len(files)
+
+    def name(index: int) -> str:
+        before = parents[index][: depths[index]]
+        return folder_name("_".join((*reversed(before), study_name(files[index]))))
+
+    while deeper := _to_deepen([name(index).casefold() for index in range(len(files))], parents, depths):
+        for index in deeper:
+            depths[index] += 1
     taken: set[str] = set()
-    for index, (path, name) in enumerate(zip(files, names, strict=True)):
-        if keys[name.casefold()] > 1:
-            parent = "" if path.parent == Path() else Path(os.path.abspath(path)).parent.name
-            name = folder_name(f"{parent}_{name}" if parent else name)
-        free = name
-        number = 2
+    names = []
+    for index in range(len(files)):
+        free, number = name(index), 2
         while free.casefold() in taken:
-            free = f"{name}_{number}"
-            number += 1
+            free, number = folder_name(name(index), number), number + 1
         taken.add(free.casefold())
-        names[index] = free
+        names.append(free)
     return names
+
+
+def _to_deepen(keys: list[str], parents: Sequence[tuple[str, ...]], depths: list[int]) -> list[int]:
+    """Which of the names that are alike get one more folder: the least deep, once anyway, then where it leads apart."""
+    alike: dict[str, list[int]] = {}
+    for index, key in enumerate(keys):
+        alike.setdefault(key, []).append(index)
+    found: list[int] = []
+    for group in alike.values():
+        apart = len({parents[index][depths[index] :] for index in group}) > 1
+        can = [index for index in group if depths[index] < len(parents[index])]
+        if len(group) > 1 and can and (apart or not any(depths[index] for index in group)):
+            least = min(depths[index] for index in can)
+            found += [index for index in can if depths[index] == least]
+    return found
+
+
+def _source(study: StudyInput) -> str:
+    return str(study) if isinstance(study, (str, Path)) else "array"
 
 
 def _write(answer: Result | StudyFailure, out: Path, name: str) -> Result | StudyFailure:
     if isinstance(answer, StudyFailure):
         return answer
-    return replace(answer, folder=answer.write(out, name=name))
+    try:
+        return answer._written(out, name)
+    except UsageError as error:
+        return StudyFailure(answer.study.provenance.path or "array", error)
+
+
+_engines: WeakSet[Engine] = WeakSet()
+
+
+def _unlock_all() -> None:
+    for engine in tuple(_engines):
+        engine._lock = threading.Lock()
+
+
+if sys.platform != "win32":
+    # Whoever held a lock is not there in a fork; the backends refuse to run there by themselves.
+    os.register_at_fork(after_in_child=_unlock_all)
 
 
 def _first_proven(model: Model, options: tuple[Candidate, ...], threads: int) -> tuple[Backend, SelfTest, str]:
@@ -338,6 +410,6 @@ def _first_proven(model: Model, options: tuple[Candidate, ...], threads: int) ->
             continue
         reasons = [option.reason, *(f"passed over: {error.message}" for error in refused)]
         return backend, proof, "; ".join(reasons)
-    if len(refused) == 1:
+    if len(refused) == 1 or all(isinstance(error, BackendError) for error in refused):
         raise refused[0]
     raise EngineError("self-test-failed", "; ".join(error.message for error in refused))

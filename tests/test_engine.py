@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import shutil
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +18,13 @@ import pytest
 import lnfast
 from lnfast.backends import BackendInfo, Candidate
 from lnfast.card import Model, load_model
+from lnfast.cohort import add_case
 from lnfast.engine import Engine, Result, StudyFailure, distinct_names
 from lnfast.errors import BackendError, EngineError, ModelError, StudyError, UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import Rules
 from lnfast.phantom import Phantom, make_phantom
+from lnfast.report import folder_name
 from lnfast.selftest import prove
 
 
@@ -85,12 +90,35 @@ def test_a_mirrored_file_has_the_same_nodes_in_the_patient(engine: Engine, phant
         assert (node.axial_short_mm, node.axial_long_mm) == pytest.approx((twin.axial_short_mm, twin.axial_long_mm))
 
 
-def test_nothing_is_copied_on_the_way_to_the_network(engine: Engine) -> None:
+def test_nothing_is_copied_between_the_file_and_the_runtime(
+    engine: Engine, phantom: Phantom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernels read the very bytes of the study and the network's output, and write the network's input."""
     backend = engine._backend
     assert backend is not None
-    first = backend.input.ctypes.data, backend.output.ctypes.data
-    engine.run(make_phantom(12, "achieva", "n0").volume)
-    assert (backend.input.ctypes.data, backend.output.ctypes.data) == first
+    seen: dict[str, np.ndarray] = {}
+
+    def watched(module: Any, name: str, *kept: str) -> None:
+        honest = getattr(module, name)
+
+        def kernel(*arrays: Any, **options: Any) -> Any:
+            seen.update(zip(kept, arrays, strict=False))
+            return honest(*arrays, **options)
+
+        monkeypatch.setattr(module, name, kernel)
+
+    watched(lnfast.preprocess, "resample_normalize", "voxels", "input")
+    watched(lnfast.postprocess, "threshold_resample", "logits")
+    path = add_case(tmp_path, phantom).image
+    with gzip.open(path) as packed:
+        (tmp_path / "plain.nii").write_bytes(packed.read())
+    for study in (engine.read(tmp_path / "plain.nii"), engine.read(path), engine.read(phantom.volume)):
+        seen.clear()
+        engine._analyse(study, 0.0)
+        stored = study.volume.array
+        assert np.shares_memory(seen["voxels"], stored) and seen["voxels"].nbytes == stored.nbytes
+        assert seen["input"].ctypes.data == backend.input.ctypes.data
+        assert seen["logits"].ctypes.data == backend.output.ctypes.data
 
 
 def test_the_same_study_gives_the_same_answer_from_eight_threads(
@@ -163,16 +191,91 @@ def test_what_was_finished_before_the_engine_failed_is_handed_over(
     def failing(self: Engine, *arguments: Any) -> Result:
         calls.append(arguments)
         if len(calls) == 2:
-            raise EngineError("non-finite-logits", "made up")
+            raise RuntimeError("made up")
         return honest(self, *arguments)
 
     monkeypatch.setattr(Engine, "_analyse", failing)
     answers = engine.run_many([phantom.volume] * 3, out=tmp_path)
     first = next(answers)
     assert isinstance(first, Result) and first.folder == tmp_path / "array" and first.folder.is_dir()
-    with pytest.raises(EngineError, match="made up"):
+    with pytest.raises(RuntimeError, match="made up"):
         next(answers)
     assert [path.name for path in tmp_path.iterdir()] == ["array"]
+
+
+def test_an_answer_that_cannot_be_trusted_stops_only_its_own_study(
+    engine: Engine, phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, calls = Engine._analyse, []
+
+    def failing(self: Engine, *arguments: Any) -> Result:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise EngineError("non-finite-logits", "made up")
+        return honest(self, *arguments)
+
+    monkeypatch.setattr(Engine, "_analyse", failing)
+    first, second = engine.run_many([phantom.volume] * 2)
+    assert isinstance(first, StudyFailure) and first.error.exit_code == 4
+    assert isinstance(second, Result)
+
+
+def test_a_place_that_is_taken_stops_only_its_own_study(engine: Engine, phantom: Phantom, tmp_path: Path) -> None:
+    (tmp_path / "array").mkdir()
+    (tmp_path / "array" / "thesis.txt").write_text("mine")
+    first, second = engine.run_many([phantom.volume] * 2, out=tmp_path)
+    assert isinstance(first, StudyFailure) and (first.error.code, first.error.exit_code) == ("output-exists", 2)
+    assert isinstance(second, Result) and second.folder == tmp_path / "array_2"
+
+
+def test_a_study_that_is_still_to_come_holds_up_none_before_it(engine: Engine, phantom: Phantom) -> None:
+    arrived = threading.Event()
+
+    def feed() -> Iterator[Volume]:
+        yield phantom.volume
+        assert arrived.wait(60), "the first answer never came"
+        yield phantom.volume
+
+    answers = engine.run_many(feed())
+    assert isinstance(next(answers), Result)
+    arrived.set()
+    assert isinstance(next(answers), Result)
+    assert list(answers) == []
+
+
+def test_one_patient_s_report_never_takes_the_place_of_another_s(
+    engine: Engine, phantom: Phantom, result: Result, tmp_path: Path
+) -> None:
+    first = add_case(tmp_path / "a", phantom).image
+    other = add_case(tmp_path / "b", make_phantom(12, "achieva", "n0")).image.rename(tmp_path / "b" / first.name)
+    folder = engine.run(first).write(tmp_path / "out")
+    kept = (folder / "report.json").read_bytes()
+    with pytest.raises(UsageError, match="another study"):
+        engine.run(other).write(tmp_path / "out")
+    assert (folder / "report.json").read_bytes() == kept
+    assert engine.run(first).write(tmp_path / "out") == folder
+    result.write(tmp_path / "out")
+    with pytest.raises(UsageError, match="cannot be told"):  # an array has no hash to know it by
+        result.write(tmp_path / "out")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_of_a_working_engine_does_not_hang(engine: Engine) -> None:
+    """The lock that a thread holds at the fork is held by nobody in the child."""
+    with engine._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            engine.close()
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_with_everything_named_there_is_nothing_to_explain() -> None:
+    with Engine(backend="onnxruntime", device="cpu", precision="fp32") as named:
+        assert named.choice is None
 
 
 def test_a_result_is_written_whole(result: Result, tmp_path: Path) -> None:
@@ -288,8 +391,18 @@ def test_studies_of_one_name_are_told_apart() -> None:
     assert distinct_names(["a/x.nii.gz", "b/x.nii"]) == ["a_x", "b_x"]
     assert distinct_names(["a/x.nii.gz", "a/x.nii", "c/z.nii"]) == ["a_x", "a_x_2", "z"]
     assert distinct_names(["a/x_y.nii", "b/x:y.nii", "c/X_Y.nii"]) == ["a_x_y", "b_x_y", "c_X_Y"]
-    assert distinct_names(["a/x.nii", "b/x.nii", "c/a_x.nii"]) == ["a_x", "b_x", "a_x_2"]
+    assert distinct_names(["a/x.nii", "b/x.nii", "c/a_x.nii"]) == ["a_x", "b_x", "c_a_x"]
     assert distinct_names(["x.nii", "a/../b/x.nii", "x.nii.gz"]) == ["x", "b_x", "x_2"]
+    bids = ["sub-01/dwi/dwi.nii.gz", "sub-02/dwi/dwi.nii.gz", "sub-02/dwi/dwi.nii"]
+    assert distinct_names(bids) == ["sub-01_dwi_dwi", "sub-02_dwi_dwi", "sub-02_dwi_dwi_2"]
+    assert distinct_names(bids[::-1]) == ["sub-02_dwi_dwi", "sub-02_dwi_dwi_2", "sub-01_dwi_dwi"]
+
+
+@pytest.mark.parametrize("long", ["x" * 220, "\u6f22" * 80])
+def test_long_names_are_told_apart_as_the_folders_that_they_become(long: str) -> None:
+    names = distinct_names([f"a/{long}{end}.nii" for end in "ABCDEFGHIJKL"] + ["array", "array"])
+    assert len({folder_name(name).casefold() for name in names}) == len(names) == 14
+    assert all(folder_name(name) == name and len(name.encode()) <= 200 for name in names)
 
 
 def test_the_package_offers_what_it_promises() -> None:

@@ -239,7 +239,7 @@ def test_what_the_reader_noticed_is_said_once() -> None:
 def test_the_folder_holds_the_report_and_the_labels(tmp_path: Path) -> None:
     labels = two_nodes()
     report = report_of(labels)
-    made = write_study_folder(report, labels, tmp_path / "deep" / "out", "0000")
+    made, _ = write_study_folder(report, labels, tmp_path / "deep" / "out", "0000")
     assert made == tmp_path / "deep" / "out" / "0000"
     assert {path.name for path in made.iterdir()} == FILES
     said = json.loads((made / "report.json").read_text(encoding="utf-8"))
@@ -257,7 +257,7 @@ def test_the_labels_are_read_by_others_as_they_were(tmp_path: Path, turn_deg: tu
     turned = Volume(labels.array, Grid(labels.grid.shape, affine_of((1.5, 1.25, 6.0), *turn_deg)))
     report = report_of(turned)
     for stored in list(stored_in_all_ways(turned))[::5]:
-        made = write_study_folder(report, stored, tmp_path, "a")
+        made, _ = write_study_folder(report, stored, tmp_path, "a")
         image = nibabel.load(made / "labels.nii.gz")
         assert image.get_data_dtype() == np.uint16
         assert np.array_equal(np.asanyarray(image.dataobj).T, stored.array)
@@ -272,8 +272,8 @@ def test_the_same_labels_are_the_same_bytes_of_any_type_and_strides(tmp_path: Pa
     report = report_of(labels)
     wide = np.zeros((12, 20, 44), np.int32)[:, :, ::2]
     wide[:] = labels.array
-    one = (write_study_folder(report, labels, tmp_path, "a") / "labels.nii.gz").read_bytes()
-    other = write_study_folder(report, Volume(wide, labels.grid), tmp_path, "b") / "labels.nii.gz"
+    one = (write_study_folder(report, labels, tmp_path, "a")[0] / "labels.nii.gz").read_bytes()
+    other = write_study_folder(report, Volume(wide, labels.grid), tmp_path, "b")[0] / "labels.nii.gz"
     assert one == other.read_bytes()
 
 
@@ -304,7 +304,7 @@ def test_labels_that_do_not_fit_the_file_are_refused(tmp_path: Path) -> None:
 def test_a_study_s_name_is_a_harmless_folder_name(name: str, safe: str, tmp_path: Path) -> None:
     assert folder_name(name) == safe
     labels = two_nodes()
-    assert write_study_folder(report_of(labels), labels, tmp_path, name).parent == tmp_path
+    assert write_study_folder(report_of(labels), labels, tmp_path, name)[0].parent == tmp_path
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -314,7 +314,7 @@ def test_a_study_folder_is_replaced(tmp_path: Path, can_exchange: bool, monkeypa
         monkeypatch.setattr(folder, "_exchange", lambda one, other: False)
     labels = two_nodes()
     empty = Volume(np.zeros_like(labels.array), labels.grid)
-    made = write_study_folder(report_of(labels), labels, tmp_path, "a")
+    made, _ = write_study_folder(report_of(labels), labels, tmp_path, "a")
     (made / "report.html").write_text("of the last run")
     write_study_folder(report_of(empty), empty, tmp_path, "a")
     assert {path.name for path in made.iterdir()} == FILES
@@ -435,7 +435,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_study_folder_or_none(tmp_path: Path
             assert summary_of(study)["nodes"] in (1, 2)
         assert {path.name for path in tmp_path.iterdir()} <= {"a"} | {path.name for path in tmp_path.glob(".a.*.tmp")}
     labels = two_nodes()
-    assert summary_of(write_study_folder(report_of(labels), labels, tmp_path, "a"))["nodes"] == 2
+    assert summary_of(write_study_folder(report_of(labels), labels, tmp_path, "a")[0])["nodes"] == 2
 
 
 def test_a_reader_never_misses_a_report_that_is_replaced(tmp_path: Path) -> None:

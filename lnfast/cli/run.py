@@ -67,38 +67,38 @@ def run(
         raise UsageError("bad-output", f"got -o {out}, which is a file; wanted a folder")
     with Watcher(len(studies), "loading the engine") as watcher, Engine(**engine, rules=rules) as loaded:
         info = loaded.info
-        watcher.log(f"{info.name} {info.version}, {info.precision} on {info.device} ({loaded.choice})")
+        why = f" ({loaded.choice})" if loaded.choice else ""
+        watcher.log(f"{info.name} {info.version}, {info.precision} on {info.device}{why}")
         return _serve(loaded, studies, out, as_json, watcher)
 
 
 def _serve(engine: Engine, studies: tuple[Path, ...], out: Path, as_json: bool, watcher: Watcher) -> int:
     """Run, write and print each study; the worst exit code seen."""
     from lnfast.engine import StudyFailure, distinct_names
+    from lnfast.study import shown
 
     worst = 0
     names = distinct_names(studies)
     watcher.working_on(names[0])
     outcomes = engine.run_many(studies, out=out)
     for index, (path, name, outcome) in enumerate(zip(studies, names, outcomes, strict=True), start=1):
+        where = shown(str(path))
         if isinstance(outcome, StudyFailure):
             worst = max(worst, outcome.error.exit_code)
             # The reader names the file; in a batch it takes the path to know which one.
-            watcher.log(f"{outcome.error.code}: {path}: {outcome.error.message.removeprefix(f'{path.name}: ')}")
+            message = outcome.error.message.removeprefix(f"{shown(path.name)}: ")
+            watcher.log(f"{outcome.error.code}: {where}: {message}")
             if as_json:
-                failure = {"code": outcome.error.code, "message": outcome.error.message}
+                failure = {"code": outcome.error.code, "message": message}
                 watcher.result(json.dumps({"study": str(path), "error": failure}))
         else:
             for notice in outcome.warnings:
-                watcher.log(f"{notice.code}: {path}: {notice.message}")
+                watcher.log(f"{notice.code}: {where}: {notice.message}")
             assert outcome.folder is not None
-            watcher.result(_filed(outcome.folder) if as_json else _line(name, outcome.report, outcome.folder))
+            report = outcome.report
+            watcher.result(json.dumps(report.to_dict()) if as_json else _line(name, report, outcome.folder))
         watcher.done_with_one(names[index] if index < len(names) else "")
     return worst
-
-
-def _filed(folder: Path) -> str:
-    """The report that was filed, on one line."""
-    return json.dumps(json.loads((folder / "report.json").read_text(encoding="utf-8")))
 
 
 def _line(name: str, report: Report, folder: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import secrets
@@ -29,8 +30,8 @@ _NAME_BYTES_AT_MOST = 200  # of 255, so that the temporary name fits too
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 
 
-def write_study_folder(report: Report, labels: Volume, out_dir: Path, name: str) -> Path:
-    """Write ``out_dir/<name>/`` with labels.nii.gz, report.txt and report.json, replacing a study folder of that name.
+def write_study_folder(report: Report, labels: Volume, out_dir: Path, name: str) -> tuple[Path, Report]:
+    """Write ``out_dir/<name>/`` with labels.nii.gz, report.txt and report.json, replacing an older report of the study.
 
     ``timings_ms.write`` of report.json ends when the other two files are on the disk: report.json is written last, so
     its own flush and the rename (about 3 ms of 7 on an ext4 disk) cannot stand in it.
@@ -42,20 +43,22 @@ def write_study_folder(report: Report, labels: Volume, out_dir: Path, name: str)
         name: of the study; see `folder_name`.
 
     Returns:
-        The study folder.
+        The study folder, and the report as it was written.
 
     Raises:
-        UsageError: ``output-exists`` when something of that name is there that lnfast did not write.
-        OSError: what the disk said. Nothing is left behind, and what was there before is still there.
+        UsageError: ``output-exists`` when something of that name is there that lnfast did not write, or that it wrote
+            of another study: a patient's report never takes the place of another's.
+        OSError: what the disk said, with the file's name. Nothing is left behind, and what was there before is still
+            there.
     """
     started = time.perf_counter()
     target = Path(out_dir) / folder_name(name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(target.parent)
-    _check_replaceable(target)
     work = _temporary(target)
-    work.mkdir()
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(target.parent)
+        _check_replaceable(target, report.study.sha256)
+        work.mkdir()
         (work / "labels.nii.gz").write_bytes(nifti_bytes(labels))
         (work / "report.txt").write_text(report.text(), encoding="ascii", newline="\n")
         _flush(work / "labels.nii.gz", work / "report.txt")
@@ -64,19 +67,25 @@ def write_study_folder(report: Report, labels: Volume, out_dir: Path, name: str)
         _flush(work / "report.json", work)
         _put_in_place(work, target)
         _flush(target.parent)
+    except OSError as error:
+        if error.filename is None:  # a full disk names no file
+            error.filename = str(target)
+        raise
     finally:
         _discard(work)
-    return target
+    return target, written
 
 
-def folder_name(name: str) -> str:
+def folder_name(name: str, number: int | None = None) -> str:
     """A study's name as one harmless file name: no separators, no leading dot, printable, at most 200 bytes.
 
-    Two names may become one (``a/b`` and ``a_b``): telling studies apart is for the caller.
+    Two names may become one (``a/b`` and ``a_b``): telling studies apart is for the caller, who may have a ``number``
+    put behind the name.
     """
     kept = "".join("_" if letter in '/\\:*?"<>|' or not letter.isprintable() else letter for letter in name)
-    kept = kept.encode()[:_NAME_BYTES_AT_MOST].decode(errors="ignore")
-    return kept.lstrip(". ").rstrip(". ") or "study"
+    behind = "" if number is None else f"_{number}"
+    kept = kept.lstrip(". ").encode()[: _NAME_BYTES_AT_MOST - len(behind)].decode(errors="ignore")
+    return (kept.rstrip(". ") or "study") + behind
 
 
 def _temporary(target: Path) -> Path:
@@ -99,7 +108,7 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _check_replaceable(target: Path) -> None:
+def _check_replaceable(target: Path, sha256: str | None) -> None:
     if not os.path.lexists(target):
         return
     if target.is_symlink() or not target.is_dir():
@@ -110,6 +119,22 @@ def _check_replaceable(target: Path) -> None:
             "output-exists",
             f"{target} holds {strange[0]!r}, which lnfast did not write; move it or give another -o",
         )
+    if any(target.iterdir()) and (sha256 is None or _study_of(target) != sha256):
+        raise UsageError(
+            "output-exists",
+            f"{target} is the report of another study of that name, or of one that cannot be told from this; move it, "
+            "or give another -o or name",
+        )
+
+
+def _study_of(folder: Path) -> str | None:
+    """The hash of the study that a folder reports on; None where it does not say."""
+    try:
+        report = json.loads((folder / "report.json").read_bytes())
+        found = report["study"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def _put_in_place(work: Path, target: Path) -> None:
