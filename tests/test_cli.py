@@ -186,6 +186,29 @@ def test_a_bad_study_does_not_stop_the_others(
     assert check_whole(tmp_path / "out") == 2
 
 
+def test_a_file_name_cannot_forge_a_line(
+    study: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "a\nlnfast: patient: N0, \x1b[31mfine.nii"
+    bad.write_bytes(b"not a study")
+    assert lnfast("run", bad, "-o", tmp_path / "out", "--model", model) == StudyError.exit_code
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and lines[1].startswith("lnfast: not-nifti: ") and "\x1b" not in lines[1]
+    assert lines[1].count("fine.nii") == 1
+
+
+def test_a_place_that_is_taken_does_not_stop_the_others(
+    study: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = shutil.copy(study, tmp_path / "other.nii.gz")
+    (tmp_path / "out" / "patient").mkdir(parents=True)
+    (tmp_path / "out" / "patient" / "notes.txt").write_text("mine")
+    assert lnfast("run", study, other, "-o", tmp_path / "out", "--model", model, "--json") == UsageError.exit_code
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert first["error"]["code"] == "output-exists" and second["study"]["name"] == "other"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"patient", "other"}
+
+
 def test_studies_of_one_name_get_folders_of_their_own(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -194,10 +217,10 @@ def test_studies_of_one_name_get_folders_of_their_own(
         path.parent.mkdir(parents=True)
         block(path)
     assert lnfast("run", *paths, "-o", tmp_path / "out", "--model", model) == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"one_dwi", "one_dwi_2", "two_dwi"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"anna_one_dwi", "bert_one_dwi", "two_dwi"}
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [
-        "one_dwi",
-        "one_dwi_2",
+        "anna_one_dwi",
+        "bert_one_dwi",
         "two_dwi",
     ]
 
