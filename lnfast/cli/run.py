@@ -57,7 +57,8 @@ def run(
     """Find, outline and measure the lymph nodes of each STUDY (.nii or .nii.gz).
 
     Writes OUT/<study name>/ with report.json, report.txt and labels.nii.gz, and prints a line a study. A
-    study that is refused does not stop the others.
+    study that is refused does not stop the others. The report of another study of the same name is kept:
+    that is a refusal too.
     """
     from lnfast.engine import Engine
     from lnfast.measure import Rules
