@@ -101,6 +101,23 @@ def test_whole_study_is_what_the_runtime_sees(case: Case, card: ModelCard) -> No
     np.testing.assert_array_equal(data.whole(case, card)[0][0, 0].numpy(), wanted)
 
 
+@pytest.mark.parametrize(("node", "bright"), [(1.0, 0.0), (0.0, 1.0)])
+def test_patches_lie_about_nodes_or_bright_things(
+    case: Case, card: ModelCard, monkeypatch: pytest.MonkeyPatch, node: float, bright: float
+) -> None:
+    monkeypatch.setattr(data, "AROUND_NODE", node)
+    monkeypatch.setattr(data, "AROUND_BRIGHT", bright)
+    start, stop = (0, 0, 0), case.labels.shape
+    full = data._network_grid(case, card, start, stop, None)
+    wanted = full[0, 1] > 0 if node else full[0, 0] > data.BRIGHT
+    assert 0 < float(wanted.float().mean()) < 0.1
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        low = (data._centre(case, full, start, stop, rng, PATCH) - np.array(PATCH) / 2).round().astype(int)
+        box = tuple(slice(a, a + n) for a, n in zip(low, PATCH, strict=True))
+        assert wanted[box].shape == PATCH and wanted[box].any()
+
+
 def test_two_runs_of_one_seed_are_equal_and_the_loss_falls(case: Case, card: ModelCard) -> None:
     losses: list[list[float]] = [[], []]
     runs = [fit_of(case, card, 20) for _ in losses]

@@ -14,7 +14,7 @@ def card_dict(
     *,
     name: str = "unnamed",
     version: str = "0",
-    trained_on: str = "",
+    trained_on: str = "nothing yet",
     threshold: float = 0.5,
     files: dict[str, dict[str, Any]] | None = None,
     training: dict[str, Any] | None = None,
