@@ -17,7 +17,7 @@ pytest.importorskip("safetensors")
 from lnfast.card import ModelCard  # noqa: E402
 from lnfast.errors import ModelError, UsageError  # noqa: E402
 from training import card as cards  # noqa: E402
-from training import cohort, data, export  # noqa: E402
+from training import cohort, data, export, mine  # noqa: E402
 from training.cohort import Case  # noqa: E402
 from training.fit import Fit, FitConfig, load_tensors, save_tensors  # noqa: E402
 from training.unet import UNet, fuse, parameters  # noqa: E402
@@ -99,6 +99,27 @@ def test_whole_study_is_what_the_runtime_sees(case: Case, card: ModelCard) -> No
     wanted = np.empty(card.shape_zyx, np.float32)
     write_input(case.volume, card, wanted)
     np.testing.assert_array_equal(data.whole(case, card)[0][0, 0].numpy(), wanted)
+
+
+def test_a_mimic_is_what_is_called_node_and_touches_none(
+    case: Case, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = (case.labels == 1).astype(np.uint8)
+    called[-3:-1, 4:6, 5:8] = 1
+    assert not case.labels[-4:, 3:7, 4:9].any()
+    monkeypatch.setattr(mine, "predict", lambda *_: np.zeros(card.shape_zyx, np.float32))
+    monkeypatch.setattr(mine, "segment", lambda *_: called)
+    found = mine.mimics_of(UNet(2), case, card, 0.5)
+    depth = case.labels.shape[0]
+    np.testing.assert_allclose(found.mimics, [[depth - 2.5, 4.5, 6.0]])
+    monkeypatch.setattr(data, "AROUND_NODE", 0.0)
+    monkeypatch.setattr(data, "AROUND_BRIGHT", 1.0)
+    monkeypatch.setattr(data, "FALLEN_FOR", 1.0)
+    full = data._network_grid(case, card, (0, 0, 0), case.labels.shape, None)
+    place = (found.mimics[0] + 0.5) * card.shape_zyx / case.labels.shape
+    for seed in range(20):
+        centre = data._centre(found, full, (0, 0, 0), case.labels.shape, np.random.default_rng(seed), PATCH)
+        assert (np.abs(centre - place) <= np.array(PATCH) / 2).all()
 
 
 @pytest.mark.parametrize(("node", "bright"), [(1.0, 0.0), (0.0, 1.0)])
@@ -225,7 +246,10 @@ def test_a_second_run_begins_where_another_ended_and_says_so(tmp_path: Path, mon
     honest = Fit.begin_with
     monkeypatch.setattr(Fit, "begin_with", lambda fit, tensors: (begun.append(tensors), honest(fit, tensors)))
 
-    session.Session(second, folder, seeds, validation, start=first).fit(config)
+    session.Session(second, folder, seeds, validation, start=first, mine=1).fit(config)
+
+    with np.load(second / "mimics.npz") as mined:
+        assert list(mined) == ["1003"] and mined["1003"].shape[1] == 3
 
     ended, meta = load_tensors(first / "snapshot.safetensors")
     assert all(torch.equal(begun[0][name], value) for name, value in ended.items())

@@ -39,10 +39,14 @@ def make_cohort(folder: Path, seeds: range) -> None:
 @click.option("--seeds", callback=_seeds, default="1000-1191", show_default=True)
 @click.option("--validation", callback=_seeds, default="9000-9011", show_default=True)
 @click.option("--start", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Run to go on from.")
+@click.option(
+    "--mine", type=int, default=96, show_default=True, help="With --start: cases searched for its false nodes."
+)
 @click.option("--minutes", type=float, help="Wall clock; or give --steps.")
 @click.option("--steps", type=int)
 @click.option("--snapshot-minutes", type=float, default=8.0, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--learning-rate", type=float, default=2e-3, show_default=True, help="The highest; less with --start.")
 @click.option("--width", type=int, default=8, show_default=True, help="First width of the U-Net; 32 is the paper's.")
 @click.option("--bf16/--fp32", default=True, show_default=True, help="FP32 is slower and repeats to the bit.")
 def fit(
@@ -51,18 +55,20 @@ def fit(
     seeds: range,
     validation: range,
     start: Path | None,
+    mine: int,
     minutes: float | None,
     steps: int | None,
     snapshot_minutes: float,
     seed: int,
+    learning_rate: float,
     width: int,
     bf16: bool,
 ) -> None:
     from training.fit import FitConfig
     from training.session import Session
 
-    config = FitConfig(seed=seed, width=width, minutes=minutes, steps=steps, bf16=bf16)
-    Session(run, cohort, seeds, validation, snapshot_minutes, start=start).fit(config)
+    config = FitConfig(seed=seed, width=width, learning_rate=learning_rate, minutes=minutes, steps=steps, bf16=bf16)
+    Session(run, cohort, seeds, validation, snapshot_minutes, start=start, mine=mine).fit(config)
 
 
 @main.command(help="Write a model folder from RUN's snapshot; fails unless ONNX Runtime agrees with torch.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ class Case:
         labels: ``(z, y, x)`` uint16, 0 background, else the node.
         centres: ``(nodes, 3)`` float32, mean voxel index ``(z, y, x)`` of each node.
         voxels: ``(nodes,)`` int64, voxels of each node.
+        mimics: ``(n, 3)`` float32, where an earlier network saw nodes that are none; see `training.mine`.
     """
 
     seed: int
@@ -44,6 +45,7 @@ class Case:
     labels: NDArray[np.uint16]
     centres: NDArray[np.float32]
     voxels: NDArray[np.int64]
+    mimics: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 3), np.float32))
 
 
 def protocol_of(seed: int) -> Protocol:

@@ -26,8 +26,9 @@ SMALLEST_FIELD_MM = (50.0, 150.0, 150.0)
 SMALLEST_SHARE = (0.3, 0.42, 0.42)
 CROPPED = 0.3
 # What a patch lies about: a node in half of them, something bright (gut, bladder, prostate, nerves: what a network
-# takes for nodes) in a third, anything in the rest.
-AROUND_NODE, AROUND_BRIGHT = 1 / 2, 1 / 3
+# takes for nodes) in a third, anything in the rest. Half of the bright things are mimics that an earlier network fell
+# for, where that is known.
+AROUND_NODE, AROUND_BRIGHT, FALLEN_FOR = 1 / 2, 1 / 3, 1 / 2
 BRIGHT = 2.0  # standard deviations above the mean, as the network sees the study
 
 
@@ -78,22 +79,47 @@ def _centre(
     kind = rng.random()
     target = None
     if kind < AROUND_NODE:
-        # Phantoms are stored as the card orients them, so native axes are the network's.
-        inside = ((case.centres >= start) & (case.centres < stop)).all(axis=1)
-        if inside.any():
-            # Suspicious nodes are one in ten; they are what counts.
-            weight = np.sqrt(case.voxels[inside])
-            node = case.centres[inside][rng.choice(len(weight), p=weight / weight.sum())]
-            target = (node + 0.5 - start) * size / (np.array(stop) - start)
+        # Suspicious nodes are one in ten; they are what counts.
+        target = _one_inside(case.centres, np.sqrt(case.voxels), start, stop, rng)
     elif kind < AROUND_NODE + AROUND_BRIGHT:
-        step = np.array((2, 4, 4))  # every voxel would cost more than the patch itself
-        bright = np.argwhere(full[0, 0, :: step[0], :: step[1], :: step[2]].numpy() > BRIGHT)
-        if len(bright):
-            target = bright[rng.integers(len(bright))] * step + 0.5
+        if len(case.mimics) and rng.random() < FALLEN_FOR:
+            target = _one_inside(case.mimics, np.ones(len(case.mimics)), start, stop, rng)
+        if target is None:
+            target = _one_bright(full[0, 0].numpy(), start, stop, rng)
     if target is None:
         return rng.uniform(half, size - half)
+    # Phantoms are stored as the card orients them, so native axes are the network's.
+    target = (target + 0.5 - start) * size / (np.array(stop) - start)
     # Anywhere in the patch, so that the network sees nodes near borders as well.
     return np.clip(target + rng.uniform(-0.75, 0.75, 3) * half, half, size - half)
+
+
+def _one_inside(
+    places: Floats,
+    weights: NDArray[np.float64],
+    start: tuple[int, ...],
+    stop: tuple[int, ...],
+    rng: np.random.Generator,
+) -> NDArray[np.float64] | None:
+    """One of the native places that lie between ``start`` and ``stop``, the more likely the greater its weight."""
+    inside = ((places >= start) & (places < stop)).all(axis=1)
+    if not inside.any():
+        return None
+    share = weights[inside] / weights[inside].sum()
+    return places[inside][rng.choice(len(share), p=share)].astype(np.float64)
+
+
+def _one_bright(
+    image: Floats, start: tuple[int, ...], stop: tuple[int, ...], rng: np.random.Generator
+) -> NDArray[np.float64] | None:
+    """A bright voxel of the network's input, as a native place."""
+    step = np.array((2, 4, 4))  # every voxel would cost more than the patch itself
+    bright = np.argwhere(image[:: step[0], :: step[1], :: step[2]] > BRIGHT)
+    if not len(bright):
+        return None
+    voxel = bright[rng.integers(len(bright))] * step
+    place: NDArray[np.float64] = (voxel + 0.5) * (np.array(stop) - start) / np.array(image.shape) + start - 0.5
+    return place
 
 
 def _crop(case: Case, rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 RUN/last.safetensors       where to go on from
 RUN/snapshot.safetensors   averaged weights with statistics of whole studies: what `export` takes
+RUN/mimics.npz             what the run that this one goes on from took for nodes
 RUN/log.jsonl              a line every so many steps: loss; a line a snapshot: validation
 """
 
@@ -21,6 +22,7 @@ from lnfast.errors import UsageError
 from training import card as cards
 from training.cohort import Case, load
 from training.fit import Fit, FitConfig, load_tensors, save_tensors
+from training.mine import mine
 from training.validate import recalibrate, validate
 
 LOG_EVERY, LOOK_EVERY = 20, 40
@@ -39,6 +41,7 @@ class Session:
         snapshot_minutes: between two snapshots.
         threshold: probability at which validation cuts.
         start: run whose snapshot this one goes on from, with a schedule of its own; None starts from random weights.
+        mine: of how many cases the mimics that the start's network falls for are trained on more often.
     """
 
     run: Path
@@ -48,6 +51,7 @@ class Session:
     snapshot_minutes: float = 8.0
     threshold: float = 0.5
     start: Path | None = None
+    mine: int = 0
 
     def fit(self, config: FitConfig) -> None:
         """Train to the end of the budget, going on from ``last`` where there is one.
@@ -72,6 +76,9 @@ class Session:
             tensors, meta = load_tensors(self.start / "snapshot.safetensors")
             before = {key: meta.get(key, value) for key, value in before.items()} | {"rounds": meta.get("rounds", 1)}
             fit.begin_with(tensors)
+            found = self.run / "mimics.npz"
+            present[:] = mine(found, fit.average.eval(), present, card, studies=self.mine, threshold=self.threshold)
+            cases |= {case.seed: case for case in present}
         if (self.run / "last.safetensors").exists():
             fit.resume(self.run)
         losses: list[float] = []
