@@ -14,8 +14,9 @@ from lnfast.measure import n_stage
 from lnfast.phantom import SCANNERS, make_phantom
 
 SEEDS = range(20)  # training refuses the seeds below 100
-# What the shipped model reaches, so that a change cannot lose it unseen. The goal is 0.8: see its MODEL_CARD.md.
-PRECISION_AT_LEAST = 0.25
+# The shipped model reaches 0.62 (23 of 37), and 0.55 may not be lost unseen. The goal is 0.8, which it reaches on the
+# validation phantoms only (0.84): of these twenty patients fourteen have no suspicious node at all.
+PRECISION_AT_LEAST = 0.55
 
 
 @pytest.fixture(scope="module")

@@ -212,10 +212,10 @@ def test_a_folder_is_written_only_when_the_runtimes_agree(tmp_path: Path, monkey
     model = UNet(2)
     found = score(_empty_case(), np.zeros((4, 4, 4), np.uint8)).summary()
     meta = {"config": {"width": 2, "batch": 2, "seed": 0, "patch_zyx": PATCH}, "step": 0, "minutes": 0, "cases": 1}
-    meta |= {"seeds": [1000, 1001], "torch": torch.__version__, "validation": found}
-    save_tensors(tmp_path / "snapshot.safetensors", model.state_dict(), meta)
     # Untrained logits lie about the last bias, so its probability is a threshold that cuts them.
-    config, out = export.ExportConfig("tiny", "0", threshold=0.01), tmp_path / "model"
+    meta |= {"seeds": [1000, 1001], "torch": torch.__version__, "validation": found, "threshold": 0.01}
+    save_tensors(tmp_path / "snapshot.safetensors", model.state_dict(), meta)
+    config, out = export.ExportConfig("tiny", "0"), tmp_path / "model"
     honest = export.run_onnx
     with monkeypatch.context() as patch:
         patch.setattr(export, "run_onnx", lambda path, image: honest(path, image) + 0.5)
@@ -254,8 +254,13 @@ def test_a_second_run_begins_where_another_ended_and_says_so(tmp_path: Path, mon
     ended, meta = load_tensors(first / "snapshot.safetensors")
     assert all(torch.equal(begun[0][name], value) for name, value in ended.items())
     assert (meta["step"], meta["rounds"]) == (2, 1)
-    _, meta = load_tensors(second / "snapshot.safetensors")
-    assert (meta["step"], meta["rounds"]) == (4, 2)
+    tensors, meta = load_tensors(second / "snapshot.safetensors")
+    assert (meta["step"], meta["rounds"], meta["cases"], meta["threshold"]) == (4, 2, 1, 0.5)
+    monkeypatch.setattr(session.cards, "draft", lambda: small)
+    found = session.validate_again(second, folder, validation, 0.02)
+    again, said = load_tensors(second / "snapshot.safetensors")
+    assert (said["threshold"], said["validation"]) == (0.02, found) and said["step"] == 4
+    assert all(torch.equal(again[name], value) for name, value in tensors.items())
 
 
 def _empty_case() -> Case:

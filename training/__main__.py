@@ -71,16 +71,28 @@ def fit(
     Session(run, cohort, seeds, validation, snapshot_minutes, start=start, mine=mine).fit(config)
 
 
+@main.command(help="Validate RUN's snapshot at a threshold, which `export` then takes.")
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--cohort", type=click.Path(file_okay=False, path_type=Path), required=True)
+@click.option("--validation", callback=_seeds, default="9000-9011", show_default=True)
+@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True)
+def validate(run: Path, cohort: Path, validation: range, threshold: float) -> None:
+    import json
+
+    from training.session import validate_again
+
+    click.echo(json.dumps(validate_again(run, cohort, validation, threshold)))
+
+
 @main.command(help="Write a model folder from RUN's snapshot; fails unless ONNX Runtime agrees with torch.")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
 @click.option("--name", default="pelvic-ln-edge", show_default=True)
 @click.option("--version", default="0.1.0", show_default=True)
-@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True)
-def export(run: Path, out: Path, name: str, version: str, threshold: float) -> None:
+def export(run: Path, out: Path, name: str, version: str) -> None:
     from training.export import ExportConfig, export_folder
 
-    export_folder(run, out, ExportConfig(name, version, threshold))
+    export_folder(run, out, ExportConfig(name, version))
 
 
 if __name__ == "__main__":

@@ -51,16 +51,16 @@ class ExportConfig:
 
     Attributes:
         name, version: of the model.
-        threshold: probability above which a voxel is node.
     """
 
     name: str
     version: str
-    threshold: float = 0.5
 
 
 def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
     """Write the model folder of a run's snapshot, complete or not at all; an older folder is replaced.
+
+    The threshold is the one that the snapshot was validated at.
 
     Raises:
         ModelError: ``runtimes-disagree`` when ONNX Runtime does not compute what torch computes, ``blank`` when the
@@ -74,7 +74,7 @@ def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         write_onnx(fuse(model), folder / "model.onnx")
-        mask = _prove(model, folder, config.threshold)
+        mask = _prove(model, folder, meta["threshold"])
         _write_texts(folder, config, trained, mask)
         load_model(folder).probe  # noqa: B018  # the runtime's own reader has the last word
         folder.chmod(0o755)
@@ -184,7 +184,7 @@ def _write_texts(folder: Path, config: ExportConfig, trained: dict[str, Any], ma
         name=config.name,
         version=config.version,
         trained_on=f"digital phantom ({trained['cases']} cases), no patient data",
-        threshold=config.threshold,
+        threshold=trained["threshold"],
         files={n: {"sha256": hashlib.sha256(c).hexdigest(), "bytes": len(c)} for n, c in contents.items()},
         training=trained,
     )

@@ -23,6 +23,7 @@ from training import card as cards
 from training.cohort import Case, load
 from training.fit import Fit, FitConfig, load_tensors, save_tensors
 from training.mine import mine
+from training.unet import UNet
 from training.validate import recalibrate, validate
 
 LOG_EVERY, LOOK_EVERY = 20, 40
@@ -71,7 +72,7 @@ class Session:
             )
         present = list(cases.values())
         fit = Fit(config, present, card)
-        before = {"step": 0, "minutes": 0.0, "rounds": 0}
+        before: dict[str, Any] = {"step": 0, "minutes": 0.0, "rounds": 0, "seeds": [0, 0]}
         if self.start is not None:
             tensors, meta = load_tensors(self.start / "snapshot.safetensors")
             before = {key: meta.get(key, value) for key, value in before.items()} | {"rounds": meta.get("rounds", 1)}
@@ -108,16 +109,18 @@ class Session:
         recalibrate(model, fit.cases, fit.card, RECALIBRATION_VOLUMES, fit.config.seed)
         found = validate(model, held, fit.card, self.threshold).summary()
         fit.elapsed_s += time.perf_counter() - start
+        # Of the cases that were there, which may be fewer than were asked for.
+        seeds = {case.seed for case in fit.cases} | set(range(*before["seeds"]))
         meta = {
             "config": asdict(fit.config),
             "step": before["step"] + fit.step,
             "minutes": round(before["minutes"] + fit.elapsed_s / 60, 1),
             "rounds": before["rounds"] + 1,
-            "cases": len(fit.cases),
-            # Of the cases that were there, which may be fewer than were asked for.
-            "seeds": [min(case.seed for case in fit.cases), max(case.seed for case in fit.cases) + 1],
+            "cases": len(seeds),
+            "seeds": [min(seeds), max(seeds) + 1],
             "torch": torch.__version__,
             "validation": found,
+            "threshold": self.threshold,
         }
         save_tensors(self.run / "snapshot.safetensors", model.state_dict(), meta)
         self._log({"step": fit.step, "minutes": fit.elapsed_s / 60, "validation": found})
@@ -132,3 +135,20 @@ class Session:
         with (self.run / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(text + "\n")
         print(text, file=sys.stderr, flush=True)
+
+
+def validate_again(run: Path, cohort: Path, seeds: range, threshold: float) -> dict[str, Any]:
+    """Validate a run's snapshot at another threshold or on other cases; the snapshot says that from now on.
+
+    Raises:
+        UsageError: ``no-cases``, ``reserved-seed``.
+    """
+    tensors, meta = load_tensors(run / "snapshot.safetensors")
+    model = UNet(meta["config"]["width"]).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    model.load_state_dict(tensors)
+    cases = [case for seed in seeds if (case := load(cohort, seed)) is not None]
+    if not cases:
+        raise UsageError("no-cases", f"{cohort} has none of the cases {seeds[0]}-{seeds[-1]}; run `cohort` first")
+    found = validate(model.eval(), cases, cards.draft(), threshold).summary()
+    save_tensors(run / "snapshot.safetensors", tensors, meta | {"validation": found, "threshold": threshold})
+    return found
