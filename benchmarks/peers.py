@@ -95,7 +95,8 @@ class TorchPipeline:
 
     def _preprocess(self, data_xyz: NDArray[np.float32]) -> Tensor:
         low, high = np.percentile(data_xyz, self._card.clip_percentiles)
-        scaled = (np.clip(data_xyz, low, high) - data_xyz.mean(dtype=np.float64)) / data_xyz.std(dtype=np.float64)
+        clipped = np.clip(data_xyz, low, high)
+        scaled = (clipped - clipped.mean(dtype=np.float64)) / clipped.std(dtype=np.float64)
         volume = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 1, 0), dtype=np.float32))
         return interpolate(volume[None, None], size=self._card.shape_zyx, mode="trilinear", align_corners=False)
 
