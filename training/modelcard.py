@@ -39,8 +39,10 @@ This is a small budget: a longer run, a wider network and, above all, patients' 
 {notes}
 ## Known failures
 
-- Real studies look different from the phantom. On two public prostate studies (no node truth) it marks structures that
-  are bright and small on DWI whether or not they are nodes: vessels, nerves, susceptibility lines, folds of bowel.
+- Real studies look different from the phantom. On two public prostate studies (no node truth) it marks 24 and 30 small
+  bright structures, whether or not they are nodes. In the first it calls a bright spot inside the prostate suspicious
+  and leaves most of the very bright inguinal nodes unmarked.
+- In noisy studies it marks dozens of specks, too small to be suspicious.
 - A node's outline follows the phantom's definition of its edge (half of the voxel), not a radiologist's.
 - Sizes near the 8 mm limit depend on slices of 3-8 mm; the report marks nodes where the slice limits the measure.
 - Fields of view outside {in_plane} mm in plane or {through_plane} mm through it were not seen in training.
