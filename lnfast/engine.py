@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,9 +31,9 @@ from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules, measure_nodes
 from lnfast.postprocess import segment
 from lnfast.preprocess import write_input
-from lnfast.report import EngineFacts, Report, folder_name, make_report, write_study_folder
+from lnfast.report import EngineFacts, Report, distinct_names, make_report, write_study_folder
 from lnfast.selftest import SelfTest, prove
-from lnfast.study import Study, read_study, study_from_array, study_name
+from lnfast.study import Study, read_study, study_from_array
 
 # Studies read ahead of the network by run_many: one is read while one is inferred. More would hold more memory and
 # gain nothing, since reading is faster than the network.
@@ -228,7 +228,7 @@ class Engine:
                 holds up none before it. Leaving early waits for the study that is being read.
             out: where results are written, each while the network works on the next; a result is yielded once its
                 folder is complete. Then all studies are looked at first, because those of one name get folders of their
-                own, as `distinct_names` says.
+                own, as `lnfast.report.distinct_names` says.
 
         Yields:
             A result, or a `StudyFailure` in its place. What is wrong with the disk or the call ends the iteration.
@@ -319,50 +319,6 @@ class Engine:
         if self._backend is None:
             raise UsageError("engine-closed", "this engine was closed; make a new one")
         return self._backend
-
-
-def distinct_names(paths: Iterable[str | Path]) -> list[str]:
-    """A folder name for each study: its own, with as many of its folders before it as tell it from others, or a number.
-
-    Names are compared as the folders that they become, on file systems that know no case as well: two studies never
-    share a folder.
-    """
-    files = [Path(path) for path in paths]
-    # From the nearest outward; a bare file name has none.
-    parents = [() if file.parent == Path() else Path(os.path.abspath(file)).parent.parts[:0:-1] for file in files]
-    depths = [0] * len(files)
-
-    def name(index: int) -> str:
-        before = parents[index][: depths[index]]
-        return folder_name("_".join((*reversed(before), study_name(files[index]))))
-
-    while deeper := _to_deepen([name(index).casefold() for index in range(len(files))], parents, depths):
-        for index in deeper:
-            depths[index] += 1
-    taken: set[str] = set()
-    names = []
-    for index in range(len(files)):
-        free, number = name(index), 2
-        while free.casefold() in taken:
-            free, number = folder_name(name(index), number), number + 1
-        taken.add(free.casefold())
-        names.append(free)
-    return names
-
-
-def _to_deepen(keys: list[str], parents: Sequence[tuple[str, ...]], depths: list[int]) -> list[int]:
-    """Which of the names that are alike get one more folder: the least deep, once anyway, then where it leads apart."""
-    alike: dict[str, list[int]] = {}
-    for index, key in enumerate(keys):
-        alike.setdefault(key, []).append(index)
-    found: list[int] = []
-    for group in alike.values():
-        apart = len({parents[index][depths[index] :] for index in group}) > 1
-        can = [index for index in group if depths[index] < len(parents[index])]
-        if len(group) > 1 and can and (apart or not any(depths[index] for index in group)):
-            least = min(depths[index] for index in can)
-            found += [index for index in can if depths[index] == least]
-    return found
 
 
 def _source(study: StudyInput) -> str:

@@ -19,12 +19,12 @@ import lnfast
 from lnfast.backends import BackendInfo, Candidate
 from lnfast.card import Model, load_model
 from lnfast.cohort import add_case
-from lnfast.engine import Engine, Result, StudyFailure, distinct_names
+from lnfast.engine import Engine, Result, StudyFailure
 from lnfast.errors import BackendError, EngineError, ModelError, StudyError, UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import Rules
 from lnfast.phantom import Phantom, make_phantom
-from lnfast.report import folder_name
+from lnfast.report import distinct_names, folder_name
 from lnfast.selftest import prove
 
 

@@ -75,7 +75,8 @@ def run(
 
 def _serve(engine: Engine, studies: tuple[Path, ...], out: Path, as_json: bool, watcher: Watcher) -> int:
     """Run, write and print each study; the worst exit code seen."""
-    from lnfast.engine import StudyFailure, distinct_names
+    from lnfast.engine import StudyFailure
+    from lnfast.report import distinct_names
     from lnfast.study import shown
 
     worst = 0
