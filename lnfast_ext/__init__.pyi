@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "Components",
     "intensity_statistics",
     "label_components",
     "measure_components",
@@ -13,22 +14,32 @@ __all__ = [
     "threshold_resample",
 ]
 
+class Components:
+    def __init__(self, mask: NDArray[Any], *, connectivity: Literal[6, 18, 26] = 26) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+    @property
+    def count(self) -> int: ...
+    def label(self, out: NDArray[Any] | None = None) -> NDArray[Any]: ...
+
 def intensity_statistics(
     volume: NDArray[Any],
     percentiles: Sequence[float] | NDArray[np.float64] = (0.5, 99.5),
     *,
     clipped: bool = False,
+    threads: int = 0,
 ) -> tuple[float, float, float, float, NDArray[np.float64]]: ...
 def label_components(
     mask: NDArray[Any], out: NDArray[Any] | None = None, *, connectivity: Literal[6, 18, 26] = 26
 ) -> tuple[NDArray[Any], int]: ...
 def measure_components(
-    labels: NDArray[Any],
+    labels: NDArray[Any] | Components,
     count: int,
     affine: ArrayLike,
     *,
     intensity: NDArray[Any] | None = None,
     logits: NDArray[Any] | None = None,
+    threads: int = 0,
 ) -> NDArray[np.void]: ...
 def min_volume_box(points_mm: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
 def resample_normalize(

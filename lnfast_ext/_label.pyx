@@ -7,9 +7,79 @@ import numpy as np
 from lnfast_ext import _check
 from lnfast_ext._view cimport View3, integer_t
 
+ctypedef fused label_t:
+    unsigned short
+    unsigned int
+
 cdef extern from "label.hpp" namespace "lnfast" nogil:
-    int _label "lnfast::label_components"[T, Label](
-        const View3[T]& mask, const View3[Label]& out, int connectivity, bint out_is_zero) except +
+    Found _find "lnfast::find_components"[T](const View3[T]& mask, int connectivity) except +
+    void _write "lnfast::write_labels"[Label](const Found& found, const View3[Label]& out, bint out_is_zero) except +
+
+
+cdef class Components:
+    """The connected components of a mask as runs of voxels, without a volume of labels.
+
+    For whoever wants only the nodes: measure_components takes it in place of labels.
+
+    Args:
+        mask: (z, y, x) bool or integers, any strides; what is not 0 is foreground. Read once, not kept.
+        connectivity: 6 (faces), 18 (and edges) or 26 (and corners).
+
+    Attributes:
+        shape: of the mask.
+        count: number of components. They are numbered 1 to count in the raster order of their first voxels, exactly as
+            scipy.ndimage.label.
+
+    Raises:
+        TypeError: wrong type of array.
+        ValueError: wrong shape or another connectivity.
+    """
+
+    def __init__(self, mask, *, connectivity=26):
+        _check.volume("mask", mask, ("bool", *_check.INTEGERS), empty=True)
+        if connectivity not in (6, 18, 26):
+            raise ValueError(f"connectivity: got {connectivity}, wanted 6, 18 or 26")
+        self.shape = mask.shape
+        if mask.size != 0:
+            self._find(mask.view(np.uint8) if mask.dtype == np.bool_ else mask, connectivity)
+
+    def _find(self, const integer_t[:, :, :] mask, int connectivity):
+        cdef View3[integer_t] view
+        view.look_at(&mask[0, 0, 0], mask.shape, mask.strides)
+        with nogil:
+            self.found = _find(view, connectivity)
+
+    @property
+    def count(self):
+        return self.found.count()
+
+    def label(self, out=None):
+        """Write the labels into out and return it.
+
+        Args:
+            out: int32, uint32 or uint16 of the mask's shape, any strides; None allocates int32. May be the mask.
+
+        Raises:
+            TypeError: wrong type of array.
+            ValueError: wrong shape, an output that can not be written, or more components than uint16 can number; out
+                is untouched then.
+        """
+        fresh = out is None
+        if fresh:
+            out = np.zeros(self.shape, dtype=np.int32)
+        _check.volume("out", out, ("int32", "uint32", "uint16"), empty=True)
+        _check.writable("out", out, contiguous=False)
+        if out.shape != self.shape:
+            raise ValueError(f"out: got shape {out.shape}, wanted the mask's {self.shape}")
+        if out.size != 0:
+            self._write(out if out.dtype == np.uint16 else out.view(np.uint32), fresh)
+        return out
+
+    def _write(self, label_t[:, :, :] out, bint out_is_zero):
+        cdef View3[label_t] view
+        view.look_at(&out[0, 0, 0], out.shape, out.strides)
+        with nogil:
+            _write(self.found, view, out_is_zero)
 
 
 def label_components(mask, out=None, *, connectivity=26):
@@ -19,35 +89,14 @@ def label_components(mask, out=None, *, connectivity=26):
 
     Args:
         mask: (z, y, x) bool or integers, any strides; what is not 0 is foreground.
-        out: int32 or uint32 of the mask's shape, any strides, written and returned; None allocates int32. May be mask.
+        out: int32, uint32 or uint16 of the mask's shape, any strides, written and returned; None allocates int32. May
+            be mask.
         connectivity: 6 (faces), 18 (and edges) or 26 (and corners).
 
     Raises:
         TypeError: wrong type of array.
-        ValueError: wrong shape, an output that can not be written, or another connectivity.
+        ValueError: wrong shape, an output that can not be written, another connectivity, or more components than
+            uint16 can number; out is untouched then.
     """
-    _check.volume("mask", mask, ("bool", *_check.INTEGERS), empty=True)
-    if connectivity not in (6, 18, 26):
-        raise ValueError(f"connectivity: got {connectivity}, wanted 6, 18 or 26")
-    fresh = out is None
-    if fresh:
-        out = np.zeros(mask.shape, dtype=np.int32)
-    _check.volume("out", out, ("int32", "uint32"), empty=True)
-    _check.writable("out", out, contiguous=False)
-    if out.shape != mask.shape:
-        raise ValueError(f"out: got shape {out.shape}, wanted the mask's {mask.shape}")
-    if mask.size == 0:
-        return out, 0
-    source = mask.view(np.uint8) if mask.dtype == np.bool_ else mask
-    return out, _into(source, out.view(np.int32), connectivity, fresh)
-
-
-def _into(const integer_t[:, :, :] mask, int[:, :, :] out, int connectivity, bint out_is_zero):
-    cdef View3[integer_t] source
-    source.look_at(&mask[0, 0, 0], mask.shape, mask.strides)
-    cdef View3[int] target
-    target.look_at(&out[0, 0, 0], out.shape, out.strides)
-    cdef int count
-    with nogil:
-        count = _label(source, target, connectivity, out_is_zero)
-    return count
+    found = Components(mask, connectivity=connectivity)
+    return found.label(out), found.count

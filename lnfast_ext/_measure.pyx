@@ -2,18 +2,22 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """Border of src/runs.hpp and src/measure.hpp."""
 
+import math
+
 import numpy as np
 
 from lnfast_ext import _check
+from lnfast_ext._label cimport Components, Found
 from lnfast_ext._view cimport View3, integer_t, logit_t, voxel_t
 
 cdef extern from "measure.hpp" namespace "lnfast" nogil:
     cdef cppclass Runs:
         Runs()
-        void read[T](const View3[T]& labels, Py_ssize_t count) except +
+    Runs _read "lnfast::read_runs"[T](const View3[T]& labels, Py_ssize_t count) except +
+    Runs _runs_of "lnfast::runs_of"(const Found& found) except +
     cdef cppclass Node:
         double mean_intensity, mean_probability
-    void _nodes "lnfast::measure_nodes"(const Runs& runs, const double* affine, Node* out) except +
+    void _nodes "lnfast::measure_nodes"(const Runs& runs, const double* affine, Node* out, int threads) except +
     void _intensity "lnfast::mean_intensity"[T](
         const Runs& runs, const View3[T]& image, double* out, size_t record) except +
     void _probability "lnfast::mean_probability"[T](
@@ -47,7 +51,7 @@ cdef class _Reader:
 
     cdef Runs runs
     cdef Node* nodes
-    cdef object out
+    cdef readonly object out
 
     def __init__(self, Py_ssize_t count):
         cdef unsigned char[::1] memory
@@ -56,14 +60,20 @@ cdef class _Reader:
         memory = self.out.view(np.uint8)
         self.nodes = <Node*> &memory[0]
 
-    def measure(self, const integer_t[:, :, :] labels, const double[:, ::1] affine):
+    def read(self, const integer_t[:, :, :] labels):
         cdef View3[integer_t] view
         view.look_at(&labels[0, 0, 0], labels.shape, labels.strides)
         cdef Py_ssize_t count = len(self.out)
         with nogil:
-            self.runs.read(view, count)
-            _nodes(self.runs, &affine[0, 0], self.nodes)
-        return self.out
+            self.runs = _read(view, count)
+
+    def take(self, Components components):
+        with nogil:
+            self.runs = _runs_of(components.found)
+
+    def measure(self, const double[:, ::1] affine, int threads):
+        with nogil:
+            _nodes(self.runs, &affine[0, 0], self.nodes, threads)
 
     def intensity(self, const voxel_t[:, :, :] image):
         cdef View3[voxel_t] view
@@ -78,21 +88,22 @@ cdef class _Reader:
             _probability(self.runs, view, &self.nodes.mean_probability, sizeof(Node))
 
 
-def measure_components(labels, count, affine, *, intensity=None, logits=None):
+def measure_components(labels, count, affine, *, intensity=None, logits=None, threads=0):
     """Measure every node of a label image.
 
     The box is the exact minimum-volume box (see min_volume_box) of all voxel corners, the hull being found in integer
     arithmetic on the voxel lattice. The axial rule takes, over all slices of axis 0, the longest distance between pixel
     corners, and the extent of that slice at right angles to it; diameters equal to 1e-9 yield the smallest extent.
     slice_limited: a shortest edge of the box lies within 30 degrees of the slice normal and is no longer than two
-    slice spacings.
+    slice spacings. Nothing depends on threads.
 
     Args:
-        labels: (z, y, x) integers 0 to count; axis 0 counts slices.
+        labels: (z, y, x) integers 0 to count; axis 0 counts slices. Or the Components of a mask.
         count: number of labels; each must have a voxel.
         affine: (4, 4), voxel-centre index (x, y, z, 1) of this array -> RAS+ mm.
         intensity: (z, y, x) of the same shape, any voxel type; or None.
         logits: (z, y, x) float32 or float16 on any grid with the same outer edges; or None.
+        threads: 0 for one for each core.
 
     Returns:
         One record for each label, in order: label, voxels, slices, volume_mm3, centroid_ras_mm (3), box_mm (3,
@@ -105,10 +116,14 @@ def measure_components(labels, count, affine, *, intensity=None, logits=None):
         ValueError: wrong shape, a label without voxels or outside 0 to count, a singular or non-finite affine, or
             non-finite intensities or logits within a node.
     """
-    _check.volume("labels", labels, _check.INTEGERS, empty=True)
+    found = isinstance(labels, Components)
+    if not found:
+        _check.volume("labels", labels, _check.INTEGERS, empty=True)
     affine = _check.affine(affine)
-    if not 0 <= count <= labels.size:
-        raise ValueError(f"count: got {count}, wanted 0 to the number of voxels, {labels.size}")
+    workers = _check.threads(threads)
+    if not 0 <= count <= math.prod(labels.shape) or (found and count != labels.count):
+        wanted = labels.count if found else f"0 to the number of voxels, {labels.size}"
+        raise ValueError(f"count: got {count}, wanted {wanted}")
     if intensity is not None:
         _check.volume("intensity", intensity, _check.VOXELS, empty=True)
         if intensity.shape != labels.shape:
@@ -116,13 +131,17 @@ def measure_components(labels, count, affine, *, intensity=None, logits=None):
     if logits is not None:
         _check.volume("logits", logits, ("float32", "float16"))
     if count == 0:
-        if labels.any():
+        if not found and labels.any():
             raise ValueError("count: got 0, but labels holds nonzero voxels")
         return np.zeros(0, dtype=NODE)
     reader = _Reader(count)
-    nodes = reader.measure(labels, affine)
+    if found:
+        reader.take(labels)
+    else:
+        reader.read(labels)
+    reader.measure(affine, workers)
     if intensity is not None:
         reader.intensity(intensity)
     if logits is not None:
         reader.probability(logits if logits.dtype == np.float32 else logits.view(np.uint16))
-    return nodes
+    return reader.out

@@ -1,6 +1,6 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Border of src/resample.hpp."""
+"""Border of src/resample.hpp and src/threshold.hpp."""
 
 import numpy as np
 
@@ -14,8 +14,12 @@ cdef extern from "resample.hpp" namespace "lnfast" nogil:
         double lo, hi, shift, scale
     void _normalize "lnfast::resample_normalize"[T, Out](
         const View3[T]& volume, const View3[Out]& out, const Window& window, int threads) except +
-    bint _finite "lnfast::all_finite"[T](const View3[T]& volume, int threads) except +
-    Py_ssize_t _threshold "lnfast::threshold_resample"[T](
+
+cdef extern from "threshold.hpp" namespace "lnfast" nogil:
+    cdef cppclass Thresholded:
+        bint finite
+        Py_ssize_t ones
+    Thresholded _threshold "lnfast::threshold_resample"[T](
         const View3[T]& logits, const View3[uchar]& out, double level, int threads) except +
 
 
@@ -87,14 +91,11 @@ def threshold_resample(logits, out, level, *, threads=0):
 def _threshold_any(const logit_t[:, :, :] logits, unsigned char[:, :, :] out, double level, int threads):
     cdef View3[logit_t] source
     cdef View3[uchar] target
-    cdef bint finite
-    cdef Py_ssize_t ones = 0
+    cdef Thresholded done
     source.look_at(&logits[0, 0, 0], logits.shape, logits.strides)
     target.look_at(&out[0, 0, 0], out.shape, out.strides)
     with nogil:
-        finite = _finite(source, threads)
-        if finite and out.shape[0] * out.shape[1] * out.shape[2] != 0:
-            ones = _threshold(source, target, level, threads)
-    if not finite:
+        done = _threshold(source, target, level, threads)
+    if not done.finite:
         raise ValueError("logits: holds non-finite values (NaN or infinity)")
-    return ones
+    return done.ones

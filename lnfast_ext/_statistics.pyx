@@ -16,10 +16,10 @@ cdef extern from "statistics.hpp" namespace "lnfast" nogil:
         double* out
         bint clipped
     Moments _statistics "lnfast::intensity_statistics"[T](
-        const View3[T]& volume, const Percentiles& wanted) except +
+        const View3[T]& volume, const Percentiles& wanted, int threads) except +
 
 
-def intensity_statistics(volume, percentiles=(0.5, 99.5), *, clipped=False):
+def intensity_statistics(volume, percentiles=(0.5, 99.5), *, clipped=False, threads=0):
     """Return (min, max, mean, std, percentiles) of all voxels as float64: numpy's numbers on the exact same data.
 
     std is that of the population; percentiles are linear between ranks, as numpy.percentile's default.
@@ -29,6 +29,7 @@ def intensity_statistics(volume, percentiles=(0.5, 99.5), *, clipped=False):
         percentiles: numbers from 0 to 100, any order.
         clipped: mean and std are those of the voxels clipped to the lowest and the highest of the percentiles, so that
             a few stray voxels cannot move them.
+        threads: 0 for one for each core; the result does not depend on it.
 
     Raises:
         TypeError: wrong type of array.
@@ -38,10 +39,10 @@ def intensity_statistics(volume, percentiles=(0.5, 99.5), *, clipped=False):
     percents = np.array(percentiles, dtype=np.float64, ndmin=1)
     if percents.ndim != 1 or not ((percents >= 0) & (percents <= 100)).all():
         raise ValueError(f"percentiles: got {percentiles}, wanted a sequence of numbers from 0 to 100")
-    return _of(volume, percents, clipped)
+    return _of(volume, percents, clipped, _check.threads(threads))
 
 
-def _of(const voxel_t[:, :, :] volume, percents, bint clipped):
+def _of(const voxel_t[:, :, :] volume, percents, bint clipped, int threads):
     result = np.empty(percents.size)
     cdef const double[::1] wanted = percents
     cdef double[::1] out = result
@@ -51,5 +52,5 @@ def _of(const voxel_t[:, :, :] volume, percents, bint clipped):
     view.look_at(&volume[0, 0, 0], volume.shape, volume.strides)
     cdef Moments moments
     with nogil:
-        moments = _statistics(view, asked)
+        moments = _statistics(view, asked, threads)
     return moments.min, moments.max, moments.mean, moments.std, result

@@ -10,10 +10,14 @@
 //       a2----n2--b2                has a kink: the interval is split there, and V is smooth on each part.
 //
 // Every interval is (1) discarded because a lower bound proves that it holds nothing as small as the best box so far,
-// or (2) split at a change of touching vertices, or (3) with the same touching vertices at both ends, searched for all
-// stationary points of that lower bound: where the bound is no real box (another vertex touches in between), the
-// interval is split again. (1) compares with the best volume times (1 + 1e-9), so equal boxes are found as well.
-// Boxes flush with a whole face are tried first: they are good bounds, and they are the ends of every sweep.
+// or (2) split at a change of touching vertices, or (3) with the same touching vertices at both ends, looked at: its
+// ends and all stationary points of that lower bound. Where the bound is no real box (another vertex touches in
+// between), the interval is split again. (1) compares with the best volume times (1 + 1e-9), so equal boxes are found
+// as well.
+//
+// What makes it fast is a good box to begin with (a few of those flush with a whole face, chosen by a lower bound:
+// depth times area of the shadow) and a tight first bound: it knows which vertices touch in the middle of the interval.
+// With E edges E^2 pairs are looked at, a few vector instructions each; about E^1.5 of them can be at right angles.
 #pragma once
 
 #include <algorithm>
@@ -25,26 +29,25 @@
 #include "piece.hpp"
 #include "polytope.hpp"
 #include "rectangle.hpp"
+#include "vectorized.hpp"
 
 namespace lnfast {
 
 class BoxSearch {
 public:
-    explicit BoxSearch(const Polytope& polytope) : hull_(polytope), normals_(polytope.normals) {
-        for (std::size_t face = 0; face < hull_.normals.size(); ++face) flush_face(normals_[face]);
-        for (const auto& edge : hull_.edges) add_arcs(edge);
-        std::vector<double> from(normals_.size()), to(normals_.size());
+    explicit BoxSearch(const Polytope& polytope)
+        : hull_(polytope), normals_(polytope.normals), faces_(static_cast<int>(polytope.normals.size())) {
+        for (const int vertex : hull_.links) neighbours_.push_back(hull_.vertices[vertex]);
+        signposts_.place(hull_.vertices.size(), [&](Vec3 direction, int vertex) { return climb(direction, vertex); });
+        const std::vector<double> areas = hull_.areas();
+        flush_faces(areas);
+        if (found_.best() <= hull_.volume(areas) * (1 + 1e-12)) return;  // no box is smaller than what it holds
+        for (const auto& edge : hull_.edges) add_arcs(edge, areas);
+        Middles middles(arcs_, normals_);
+        std::vector<int> near;
         for (std::size_t i = 0; i < arcs_.size(); ++i) {
-            for (std::size_t k = 0; k < normals_.size(); ++k) {
-                from[k] = dot(normals_[arcs_[i].from], normals_[k]);
-                to[k] = dot(normals_[arcs_[i].to], normals_[k]);
-            }
-            for (std::size_t j = i; j < arcs_.size(); ++j) {
-                // n1.n2 is bilinear on the two arcs: it has a zero only if its corner values differ in sign.
-                const double a = from[arcs_[j].from], b = from[arcs_[j].to], c = to[arcs_[j].from], d = to[arcs_[j].to];
-                if ((a > 0 && b > 0 && c > 0 && d > 0) || (a < 0 && b < 0 && c < 0 && d < 0)) continue;
-                pair(arcs_[i], arcs_[j], {a, c}, {b, d});
-            }
+            middles.at_right_angles(i, near);
+            for (const int j : near) pair(arcs_[i], arcs_[j]);
         }
     }
 
@@ -53,47 +56,121 @@ public:
 
 private:
     struct Arc {
-        int from, to;          // normals, less than 1.6 rad apart
+        int from, to;          // normals, no more than `longest_arc` apart
         Vec3 direction;        // of the edge, unit
         int vertex, opposite;  // an end of the edge; the vertex farthest behind the middle of the arc
-        int ahead, behind;     // farthest along the edge's direction and against it
     };
     struct Touch {  // vertices that support -n1, -n2, +n3, -n3
         std::array<int, 4> at;
-        bool operator==(const Touch& other) const { return at == other.at; }
     };
     struct Sweep {  // one pair of edges, one sign of Q
         const Arc *one, *two;
         Ends n, q;
     };
+    static constexpr double longest_arc = 1.5;  // rad
+    static constexpr int first_faces = 6;
 
+    // The middles of all arcs as arrays, for a quick look at which arcs can hold directions at right angles: those
+    // whose middles are no farther from a right angle than both half arcs together.
+    class Middles {
+    public:
+        Middles(const std::vector<Arc>& arcs, const std::vector<Vec3>& normals)
+            : count_(arcs.size()), x_(count_), y_(count_), z_(count_), sin_(count_), cos_(count_), gap_(count_) {
+            for (std::size_t k = 0; k < count_; ++k) {
+                const Vec3 a = normals[arcs[k].from], b = normals[arcs[k].to], middle = unit(a + b);
+                x_[k] = middle.x, y_[k] = middle.y, z_[k] = middle.z;
+                sin_[k] = 0.5 * norm(b - a);
+                cos_[k] = 0.5 * norm(a + b);
+            }
+        }
+
+        void at_right_angles(std::size_t i, std::vector<int>& found) {
+            vectorized([&](auto) {
+                for (std::size_t k = i; k < count_; ++k) {
+                    const double cosine = x_[i] * x_[k] + y_[i] * y_[k] + z_[i] * z_[k];
+                    gap_[k] = std::fabs(cosine) - (sin_[i] * cos_[k] + cos_[i] * sin_[k]);
+                }
+            });
+            found.clear();
+            for (std::size_t k = i; k < count_; ++k)
+                if (gap_[k] <= 1e-12) found.push_back(static_cast<int>(k));
+        }
+
+    private:
+        std::size_t count_;
+        std::vector<double> x_, y_, z_, sin_, cos_, gap_;
+    };
+
+    // From a vertex always to the highest of its neighbours: what cannot be bettered there is the highest of all.
+    // Where a climb begins: the highest vertex for the middle of each cell of a cube around the origin.
+    //
+    //        +--+--+
+    //        |  |  |   a direction belongs to the face that its largest component points at, and to the cell
+    //        +--+--+   that the other two, divided by it, fall into
+    //        |  |  |
+    //        +--+--+
+    class Signposts {
+    public:
+        template <class Climb>
+        void place(std::size_t vertices, const Climb& climb) {
+            side_ = std::clamp(static_cast<int>(std::sqrt(static_cast<double>(vertices)) / 2), 2, 32);
+            vertex_.assign(static_cast<std::size_t>(6 * side_ * side_), 0);
+            int last = 0;
+            for (std::size_t cell = 0; cell < vertex_.size(); ++cell) vertex_[cell] = last = climb(middle(static_cast<int>(cell)), last);
+        }
+
+        int near(Vec3 direction) const {
+            const double x = std::fabs(direction.x), y = std::fabs(direction.y), z = std::fabs(direction.z);
+            if (x >= y && x >= z) return at(0, direction.x, direction.y, direction.z);
+            if (y >= z) return at(2, direction.y, direction.z, direction.x);
+            return at(4, direction.z, direction.x, direction.y);
+        }
+
+    private:
+        int at(int face, double largest, double a, double b) const {
+            if (largest == 0) return 0;
+            const double scale = 0.5 * side_ / std::fabs(largest);
+            const int row = std::min(static_cast<int>(a * scale + 0.5 * side_), side_ - 1);
+            const int column = std::min(static_cast<int>(b * scale + 0.5 * side_), side_ - 1);
+            return vertex_[static_cast<std::size_t>(((face + (largest < 0)) * side_ + row) * side_ + column)];
+        }
+
+        Vec3 middle(int cell) const {
+            const int face = cell / (side_ * side_);
+            const double a = (2 * (cell / side_ % side_) + 1.0) / side_ - 1, b = (2 * (cell % side_) + 1.0) / side_ - 1;
+            const double sign = face % 2 == 0 ? 1.0 : -1.0;
+            if (face < 2) return {sign, a, b};
+            return face < 4 ? Vec3{b, sign, a} : Vec3{a, b, sign};
+        }
+
+        int side_ = 1;
+        std::vector<int> vertex_;
+    };
+
+    // From a vertex always to the highest of its neighbours: what cannot be bettered there is the highest of all.
     int climb(Vec3 direction, int vertex) const {
         double best = dot(hull_.vertices[vertex], direction);
-        for (bool better = true; better;) {
-            better = false;
-            for (int k = hull_.link_starts[vertex]; k < hull_.link_starts[vertex + 1]; ++k) {
-                const double height = dot(hull_.vertices[hull_.links[k]], direction);
-                if (height > best) {
-                    best = height;
-                    vertex = hull_.links[k];
-                    better = true;
-                    break;
-                }
+        for (int from = -1; from != vertex;) {
+            from = vertex;
+            for (int k = hull_.link_starts[from]; k < hull_.link_starts[from + 1]; ++k) {
+                const double height = dot(neighbours_[k], direction);
+                vertex = height > best ? hull_.links[k] : vertex;
+                best = std::max(height, best);
             }
         }
         return vertex;
     }
 
-    // An arc of more than 1.6 rad (a sharp edge) is cut up, so that a straight line between its ends stays far from 0.
-    void add_arcs(const Polytope::Edge& edge) {
-        Arc arc{edge.left, edge.left, unit(hull_.vertices[edge.to] - hull_.vertices[edge.from]), edge.from, 0, 0, 0};
-        arc.ahead = climb(arc.direction, 0);
-        arc.behind = climb(-1.0 * arc.direction, 0);
+    int climb(Vec3 direction) const { return climb(direction, signposts_.near(direction)); }
+
+    // A longer arc (a sharp edge) is cut up, so that a straight line between its ends stays far from 0.
+    void add_arcs(const Polytope::Edge& edge, const std::vector<double>& areas) {
+        Arc arc{edge.left, edge.left, unit(hull_.vertices[edge.to] - hull_.vertices[edge.from]), edge.from, edge.from};
         const Vec3 a = hull_.normals[edge.left], b = hull_.normals[edge.right];
         const double angle = std::atan2(norm(cross(a, b)), dot(a, b));
         Vec3 side = cross(arc.direction, a);
         if (dot(side, b) < 0) side = -1.0 * side;
-        const int parts = static_cast<int>(std::ceil(angle / 1.6));
+        const int parts = static_cast<int>(std::ceil(angle / longest_arc));
         for (int part = 1; part <= std::max(parts, 1); ++part) {
             arc.from = arc.to;
             arc.to = edge.right;
@@ -101,9 +178,42 @@ private:
                 arc.to = static_cast<int>(normals_.size());
                 normals_.push_back(std::cos(angle * part / parts) * a + std::sin(angle * part / parts) * side);
             }
-            arc.opposite = climb(-1.0 * (normals_[arc.from] + normals_[arc.to]), arc.behind);
-            arcs_.push_back(arc);
+            arc.opposite = climb(-1.0 * (normals_[arc.from] + normals_[arc.to]));
+            if (!too_large(arc, areas)) arcs_.push_back(arc);
         }
+    }
+
+    // V is at least width times area of the shadow. Along N = (1-u) from + u to both are at least linear functions of u
+    // (the width between fixed vertices, the shadow of the faces that look to the same side as in the middle), so V
+    // |N|^2 is at least a quadratic, and its Bernstein coefficients say whether any box here can be small enough.
+    bool too_large(const Arc& arc, const std::vector<double>& areas) const {
+        const Vec3 &n0 = normals_[arc.from], &n1 = normals_[arc.to], middle = n0 + n1;
+        const Vec3 width = hull_.vertices[arc.vertex] - hull_.vertices[arc.opposite];
+        Vec3 shadow;
+        for (int face = 0; face < faces_; ++face)
+            shadow = shadow + (0.5 * std::copysign(areas[face], dot(middle, normals_[face]))) * normals_[face];
+        const double w0 = dot(n0, width), w1 = dot(n1, width), s0 = dot(n0, shadow), s1 = dot(n1, shadow);
+        const double limit = found_.limit();
+        return w0 * s0 > limit && w1 * s1 > limit && 0.5 * (w0 * s1 + w1 * s0) > limit * dot(n0, n1);
+    }
+
+    // A box flush with a face is at least as large as the face's depth times the area of the shadow along its normal.
+    // The few faces where that is least give the first boxes; those of all others are ends of sweeps.
+    void flush_faces(const std::vector<double>& areas) {
+        std::vector<std::pair<double, int>> promise;
+        promise.reserve(areas.size());
+        for (int face = 0; face < faces_; ++face) {
+            const Vec3 normal = normals_[face];
+            double shadow = 0;
+            for (int other = 0; other < faces_; ++other)
+                shadow += 0.5 * areas[other] * std::fabs(dot(normal, normals_[other]));
+            Range depth{dot(hull_.vertices[0], normal), dot(hull_.vertices[0], normal)};
+            for (const Vec3& vertex : hull_.vertices) depth.widen(dot(vertex, normal));
+            promise.push_back({depth.size() * shadow, face});
+        }
+        const auto few = promise.begin() + std::min(first_faces, faces_);
+        std::partial_sort(promise.begin(), few, promise.end());
+        for (auto at = promise.begin(); at != few && found_.wants(at->first); ++at) flush_face(normals_[at->second]);
     }
 
     // Boxes with a whole face on a face of the hull: the rectangles around the shadow along its normal.
@@ -113,8 +223,7 @@ private:
         Range depth{dot(hull_.vertices[0], normal), dot(hull_.vertices[0], normal)};
         for (const Vec3& vertex : hull_.vertices) {
             shadow_.push_back({dot(vertex, right), dot(vertex, up)});
-            depth.low = std::min(depth.low, dot(vertex, normal));
-            depth.high = std::max(depth.high, dot(vertex, normal));
+            depth.widen(dot(vertex, normal));
         }
         flush_rectangles(convex_hull(shadow_), [&](Vec2 along, double length, double width) {
             if (!found_.wants(depth.size() * length * width)) return;
@@ -123,8 +232,15 @@ private:
         });
     }
 
-    // left and right: n1.(from of arc two) and n1.(to of arc two) at both ends of arc one; linear in between.
-    void pair(const Arc& one, const Arc& two, Range left, Range right) {
+    // n1.n2 is bilinear on the two arcs. Where n1.(from of arc two) and n1.(to of arc two), linear on arc one, differ in
+    // sign, arc two holds a direction at right angles to n1.
+    void pair(const Arc& one, const Arc& two) {
+        const Vec3 &n0 = normals_[one.from], &n1 = normals_[one.to];
+        const Range left{dot(n0, normals_[two.from]), dot(n1, normals_[two.from])};
+        const Range right{dot(n0, normals_[two.to]), dot(n1, normals_[two.to])};
+        if ((left.low > 0 && left.high > 0 && right.low > 0 && right.high > 0) ||
+            (left.low < 0 && left.high < 0 && right.low < 0 && right.high < 0))
+            return;
         double cuts[4] = {0, 1, 1, 1};
         int count = 1;
         for (const Range& line : {left, right})
@@ -149,17 +265,13 @@ private:
         // For edges at right angles n2 is e1's direction all along, and the general form would pass through 0 / 0.
         const bool square = std::fabs(dot(one.direction, two.direction)) < 1e-12;
         const auto second = [&](Vec3 n) { return square ? one.direction : cross(n, two.direction); };
-        const double sign = dot(second(whole.at(0.5 * (begin + end))), inside) < 0 ? -1.0 : 1.0;
+        const Vec3 n_middle = s.n.at(0.5), q_middle = second(n_middle);
+        const double sign = dot(q_middle, inside) < 0 ? -1.0 : 1.0;
         s.q = {sign * second(s.n.from), sign * second(s.n.to)};
-        Touch guess{{one.opposite, two.opposite, two.ahead, two.behind}};
-        const Vec3 third = cross(s.n.from, s.q.from) + cross(s.n.to, s.q.to);
-        if (dot(third, two.direction) < 0) std::swap(guess.at[2], guess.at[3]);
-        if (quotient(s, s.n, s.q, guess).above(found_.limit())) return;
-        const Touch from = touch(s.n.from, s.q.from, guess);
-        const Touch to = touch(s.n.to, s.q.to, from);
-        offer(s.n.from, s.q.from);
-        offer(s.n.to, s.q.to);
-        refine(s, s.n, s.q, from, to, 0);
+        const Vec3 m_middle = cross(n_middle, sign * q_middle);
+        const Touch middle{{one.opposite, two.opposite, climb(m_middle), climb(-1.0 * m_middle)}};
+        if (discarded(s, s.n, s.q, middle)) return;
+        refine(s, s.n, s.q, touch(s.n.from, s.q.from, middle), touch(s.n.to, s.q.to, middle), 0);
     }
 
     Touch touch(Vec3 n, Vec3 q, const Touch& near) const {
@@ -178,20 +290,38 @@ private:
         const double length = norm(q);
         if (!(length > 1e-9)) return;  // n1 along e2: another pair, or a flush face, has this box
         const Vec3 first = unit(n), second = unit((1 / length) * q - dot((1 / length) * q, first) * first);
-        const Box box = fit_box(hull_.vertices, {first, second, cross(first, second)});
-        found_.offer(box);
+        const std::array<Vec3, 3> axes{first, second, cross(first, second)};
+        if (!found_.knows(axes)) found_.offer(fit_box(hull_.vertices, axes));
+    }
+
+    // Does the bound with these touching vertices prove that nothing better is in the interval? Most intervals have an
+    // end with the best box of all, one flush with a face. Once that has been offered it is enough that the bound is no
+    // lower than the best there, and above it beside it.
+    bool discarded(const Sweep& s, const Ends& n, const Ends& q, const Touch& touching) {
+        const Quotient bound = quotient(s, n, q, touching);
+        if (bound.above(found_.limit())) return true;
+        if (!bound.above_inside(found_.best())) return false;
+        offer_ends(n, q, bound);
+        return true;
+    }
+
+    void offer_ends(const Ends& n, const Ends& q, const Quotient& bound) {
+        if (found_.wants(bound.at_from())) offer(n.from, q.from);
+        if (found_.wants(bound.at_to())) offer(n.to, q.to);
     }
 
     // Split [n.from, n.to] until the touching vertices agree at both ends.
     void refine(const Sweep& s, const Ends& n, const Ends& q, Touch from, Touch to, int depth) {
-        if (quotient(s, n, q, from).above(found_.limit()) || quotient(s, n, q, to).above(found_.limit())) return;
+        if (discarded(s, n, q, from) || discarded(s, n, q, to)) return;
         double cut = 0.5;
-        const bool smooth = settle(n, q, from, to, cut);
-        if (smooth) return stationary(s, n, q, from, depth);
-        if (depth > 60 || norm(n.to - n.from) < 1e-13) return;
+        if (settle(n, q, from, to, cut)) return stationary(s, n, q, from, depth);
+        if (depth > 60 || norm(n.to - n.from) < 1e-13) {
+            offer(n.from, q.from);
+            offer(n.to, q.to);
+            return;
+        }
         const Vec3 n_cut = n.at(cut), q_cut = q.at(cut);
         const Touch middle = touch(n_cut, q_cut, from);
-        offer(n_cut, q_cut);
         refine(s, {n.from, n_cut}, {q.from, q_cut}, from, middle, depth + 1);
         refine(s, {n_cut, n.to}, {q_cut, q.to}, middle, to, depth + 1);
     }
@@ -241,10 +371,10 @@ private:
         return std::min(std::max(0.5 * (below + above), 1e-9), 1 - 1e-9);
     }
 
-    // All local minima of the lower bound inside an interval at whose ends it is the real volume (and was looked at).
+    // All local minima of an interval at whose ends the same vertices touch.
     void stationary(const Sweep& s, const Ends& n, const Ends& q, const Touch& t, int depth) {
         const Quotient value = quotient(s, n, q, t);
-        if (value.above(found_.limit())) return;
+        offer_ends(n, q, value);
         const Sextic slope = value.slope();
         const int changes = sign_changes(slope);
         if (changes == 0) return;
@@ -252,11 +382,11 @@ private:
             const double u = single_root(slope);
             return verify(s, n, q, t, u, depth);
         }
-        const Vec3 n_cut = n.at(0.5), q_cut = q.at(0.5);
-        offer(n_cut, q_cut);
         if (depth > 60 || norm(n.to - n.from) < 1e-9) return;
-        stationary(s, {n.from, n_cut}, {q.from, q_cut}, t, depth + 1);
-        stationary(s, {n_cut, n.to}, {q_cut, q.to}, t, depth + 1);
+        const Vec3 n_cut = n.at(0.5), q_cut = q.at(0.5);
+        const Ends n_half[2] = {{n.from, n_cut}, {n_cut, n.to}}, q_half[2] = {{q.from, q_cut}, {q_cut, q.to}};
+        for (int half = 0; half < 2; ++half)
+            if (!discarded(s, n_half[half], q_half[half], t)) stationary(s, n_half[half], q_half[half], t, depth + 1);
     }
 
     // At u the bound is stationary. If t touches there, it is the volume of a real box. If another vertex sticks out,
@@ -278,7 +408,10 @@ private:
 
     const Polytope& hull_;
     std::vector<Vec3> normals_;  // of the faces, then of the cuts in long arcs
+    int faces_;
     std::vector<Arc> arcs_;
+    std::vector<Vec3> neighbours_;  // hull_.links as they stand
+    Signposts signposts_;
     std::vector<Vec2> shadow_;
     Candidates found_;
 };

@@ -63,6 +63,20 @@ public:
     // Worth a closer look: smaller than, or equal to, the best so far.
     bool wants(double volume) const { return volume <= limit_; }
     double limit() const { return limit_; }
+    double best() const { return best_; }
+
+    // Is a box with these directions (unit, in any order) among the best?
+    bool knows(const std::array<Vec3, 3>& directions) const {
+        const auto among = [&](const Box& box) {
+            return std::all_of(directions.begin(), directions.end(), [&](Vec3 direction) {
+                return std::any_of(box.axes.begin(), box.axes.end(), [&](Vec3 axis) {
+                    const Vec3 gap = direction - std::copysign(1.0, dot(axis, direction)) * axis;
+                    return dot(gap, gap) < 1e-22;
+                });
+            });
+        };
+        return std::any_of(boxes_.begin(), boxes_.end(), among);
+    }
 
     void offer(const Box& box) {
         if (!wants(box.volume)) return;

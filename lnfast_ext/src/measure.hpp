@@ -16,8 +16,10 @@
 #include <vector>
 
 #include "box.hpp"
+#include "label.hpp"
 #include "rectangle.hpp"
 #include "runs.hpp"
+#include "threads.hpp"
 
 namespace lnfast {
 
@@ -215,14 +217,16 @@ private:
     Vec3 origin_;
 };
 
+inline Runs runs_of(const Components& found) { return found.runs(); }
+
 // affine: 16 numbers, rows of the 4x4 matrix index (x, y, z, 1) -> RAS mm. out: one Node for each label.
-inline void measure_nodes(const Runs& runs, const double* affine, Node* out) {
+inline void measure_nodes(const Runs& runs, const double* affine, Node* out, int threads) {
     const auto column = [&](int k) { return Vec3{affine[k], affine[4 + k], affine[8 + k]}; };
     const Frame frame{{column(0), column(1), column(2)}, column(3)};
-    for (std::ptrdiff_t label = 1; label <= runs.labels(); ++label) {
-        out[label - 1].label = static_cast<std::int32_t>(label);
-        NodeMeter(runs.begin(label), runs.end(label), frame).measure(out[label - 1]);
-    }
+    parallel_for(runs.labels(), threads, [&](std::ptrdiff_t node) {
+        out[node].label = static_cast<std::int32_t>(node + 1);
+        NodeMeter(runs.begin(node + 1), runs.end(node + 1), frame).measure(out[node]);
+    });
 }
 
 }  // namespace lnfast

@@ -55,9 +55,20 @@ struct Quotient {
         bottom = {n0 * q0, n0 * q1 + n1 * q0, n0 * q2 + n1 * q1 + n2 * q0, n1 * q2 + n2 * q1, n2 * q2};
     }
 
+    double at_from() const { return top[0] / bottom[0]; }
+    double at_to() const { return top[4] / bottom[4]; }
+
     bool above(double bound) const {
         bool all = true;
         for (int k = 0; k < 5; ++k) all = all && top[k] - bound * bottom[k] >= 0;
+        return all;
+    }
+
+    // The same where boxes as small as the bound, but for rounding, may stand at the ends.
+    bool above_inside(double bound) const {
+        bool all = true;
+        for (int k = 0; k < 5; ++k)
+            all = all && top[k] >= bound * (k % 4 == 0 ? 1 - 1e-12 : 1 + 1e-3) * bottom[k];
         return all;
     }
 

@@ -28,6 +28,30 @@ struct Polytope {
     std::vector<int> link_starts, links;  // vertices next to vertex v: links[link_starts[v] .. link_starts[v + 1])
 
     bool solid() const { return !edges.empty(); }
+
+    // Of each face: a fan of triangles from one of its vertices to each of its edges.
+    std::vector<double> areas() const {
+        std::vector<double> area(normals.size(), 0.0);
+        std::vector<int> hub(normals.size(), -1);
+        for (const Edge& edge : edges)
+            for (const int face : {edge.left, edge.right}) {
+                if (hub[face] < 0) hub[face] = edge.from;
+                const Vec3 centre = vertices[hub[face]];
+                area[face] += 0.5 * norm(cross(vertices[edge.from] - centre, vertices[edge.to] - centre));
+            }
+        return area;
+    }
+
+    // Pyramids from a vertex to each face.
+    double volume(const std::vector<double>& areas) const {
+        std::vector<double> height(normals.size(), 0.0);
+        for (const Edge& edge : edges)
+            for (const int face : {edge.left, edge.right})
+                height[face] = dot(normals[face], vertices[edge.from] - vertices[0]);
+        double sum = 0;
+        for (std::size_t face = 0; face < normals.size(); ++face) sum += areas[face] * height[face] / 3;
+        return sum;
+    }
 };
 
 inline Vec3 to_vec(const LatticePoint& p) {

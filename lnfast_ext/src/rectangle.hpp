@@ -42,15 +42,15 @@ inline std::vector<Vec2> convex_hull(std::vector<Vec2> points) {
 struct Range {
     double low, high;
     double size() const { return high - low; }
+    void widen(double at) {
+        low = std::min(low, at);
+        high = std::max(high, at);
+    }
 };
 
 inline Range extent(const std::vector<Vec2>& points, Vec2 direction) {
     Range range{dot(points.front(), direction), dot(points.front(), direction)};
-    for (const Vec2 point : points) {
-        const double at = dot(point, direction);
-        range.low = std::min(range.low, at);
-        range.high = std::max(range.high, at);
-    }
+    for (const Vec2 point : points) range.widen(dot(point, direction));
     return range;
 }
 

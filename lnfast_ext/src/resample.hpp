@@ -1,7 +1,4 @@
-// Trilinear resampling between two grids whose outer edges coincide (half-pixel centres).
-//
-//     source  |  0  |  1  |  2  |        target voxel o has its centre at source index (o + 1/2) * in / out - 1/2;
-//     target  | 0 | 1 | 2 | 3 | 4 |      beyond the first and last source centre the edge value holds
+// A volume into the network's input: clip, shift and scale each voxel, then trilinear resampling (axis.hpp).
 //
 // Separable, in one pass, without a full intermediate volume. A task is a band of target rows; it walks through z with
 //
@@ -11,188 +8,229 @@
 //                                              v
 //                                            target row
 //
-// Every target voxel goes through the same operations in the same order (x, y, z; first + weight * (second - first)),
-// whatever the bands, threads or strides.
+// so the input is read once (but for one row where two bands meet) and the output is written once.
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <vector>
 
+#include "axis.hpp"
 #include "half.hpp"
 #include "threads.hpp"
+#include "vectorized.hpp"
 #include "view.hpp"
 
 namespace lnfast {
-
-template <class Real>
-struct Axis {
-    std::vector<std::ptrdiff_t> first, second;  // source neighbours of each target index
-    std::vector<Real> weight;                   // of the second
-
-    Axis(std::ptrdiff_t in, std::ptrdiff_t out) : first(out), second(out), weight(out) {
-        for (std::ptrdiff_t o = 0; o < out; ++o) {
-            const double centre = (o + 0.5) * static_cast<double>(in) / static_cast<double>(out) - 0.5;
-            const double clamped = std::min(std::max(centre, 0.0), static_cast<double>(in - 1));
-            first[o] = static_cast<std::ptrdiff_t>(clamped);
-            second[o] = std::min(first[o] + 1, in - 1);
-            weight[o] = static_cast<Real>(clamped - static_cast<double>(first[o]));
-        }
-    }
-};
-
-template <class Real>
-struct Axes {
-    Axis<Real> z, y, x;
-    std::ptrdiff_t in_width, depth, height, width;
-
-    Axes(const std::ptrdiff_t* in, const std::ptrdiff_t* out)
-        : z(in[0], out[0]), y(in[1], out[1]), x(in[2], out[2]),
-          in_width(in[2]), depth(out[0]), height(out[1]), width(out[2]) {}
-};
-
-template <class Real>
-void blend(const Real* first, const Real* second, Real weight, Real* out, std::ptrdiff_t count) {
-    for (std::ptrdiff_t k = 0; k < count; ++k) out[k] = first[k] + weight * (second[k] - first[k]);
-}
-
-// One band of target rows. load(z, y, row) delivers a source row, emit(z, y, row) takes a finished target row.
-template <class Real, class Load, class Emit>
-class Band {
-public:
-    Band(const Axes<Real>& axes, std::ptrdiff_t begin, std::ptrdiff_t end, const Load& load, const Emit& emit)
-        : axes_(axes), begin_(begin), end_(end), load_(load), emit_(emit), source_(axes.in_width), result_(axes.width) {
-        for (int slot = 0; slot < 2; ++slot) {
-            wide_[slot].resize(axes.width);
-            plane_[slot].resize((end - begin) * axes.width);
-        }
-    }
-
-    void run() {
-        for (std::ptrdiff_t z = 0; z < axes_.depth; ++z) {
-            const Real* first = plane(axes_.z.first[z]);
-            const Real* second = plane(axes_.z.second[z]);
-            for (std::ptrdiff_t y = begin_; y < end_; ++y) {
-                const std::ptrdiff_t offset = (y - begin_) * axes_.width;
-                blend(first + offset, second + offset, axes_.z.weight[z], result_.data(), axes_.width);
-                emit_(z, y, result_.data());
-            }
-        }
-    }
-
-private:
-    // Neighbouring slices (and rows) differ in parity, so index & 1 never throws out the one that is still needed.
-    const Real* plane(std::ptrdiff_t z) {
-        const int slot = static_cast<int>(z & 1);
-        if (plane_z_[slot] == z) return plane_[slot].data();
-        wide_y_[0] = wide_y_[1] = -1;
-        for (std::ptrdiff_t y = begin_; y < end_; ++y) {
-            const Real* first = wide(z, axes_.y.first[y]);
-            const Real* second = wide(z, axes_.y.second[y]);
-            blend(first, second, axes_.y.weight[y], &plane_[slot][(y - begin_) * axes_.width], axes_.width);
-        }
-        plane_z_[slot] = z;
-        return plane_[slot].data();
-    }
-
-    const Real* wide(std::ptrdiff_t z, std::ptrdiff_t y) {
-        const int slot = static_cast<int>(y & 1);
-        if (wide_y_[slot] == y) return wide_[slot].data();
-        load_(z, y, source_.data());
-        for (std::ptrdiff_t x = 0; x < axes_.width; ++x) {
-            const Real value = source_[axes_.x.first[x]];
-            wide_[slot][x] = value + axes_.x.weight[x] * (source_[axes_.x.second[x]] - value);
-        }
-        wide_y_[slot] = y;
-        return wide_[slot].data();
-    }
-
-    const Axes<Real>& axes_;
-    std::ptrdiff_t begin_, end_;
-    const Load& load_;
-    const Emit& emit_;
-    std::vector<Real> source_, result_, wide_[2], plane_[2];
-    std::ptrdiff_t wide_y_[2] = {-1, -1}, plane_z_[2] = {-1, -1};
-};
-
-template <class Real, class Load, class Emit>
-void interpolate(const Axes<Real>& axes, int threads, const Load& load, const Emit& emit) {
-    constexpr std::ptrdiff_t rows = 32;  // two planes of 32 x 256 float32 are 64 KB: they stay in the cache
-    parallel_for((axes.height + rows - 1) / rows, threads, [&](std::ptrdiff_t task) {
-        const std::ptrdiff_t begin = task * rows;
-        Band<Real, Load, Emit>(axes, begin, std::min(begin + rows, axes.height), load, emit).run();
-    });
-}
 
 struct Window {
     double lo, hi, shift, scale;
 };
 
-inline void store(float* out, float value) { *out = value; }
-inline void store(Half* out, float value) { *out = to_half(value); }
+// (clip(v, lo, hi) - shift) * scale of one row; in double, since an int32 with a large shift would lose its digits in
+// float32. NaN stays NaN.
+template <class T>
+void load_row(const View3<T>& volume, std::ptrdiff_t z, std::ptrdiff_t y, const Window& window, float* __restrict row) {
+    const double lo = window.lo, hi = window.hi, shift = window.shift, scale = window.scale;
+    volume.read_row(z, y, row, [=](T voxel) {
+        double value = static_cast<double>(voxel);
+        value = value < lo ? lo : value;
+        value = value > hi ? hi : value;
+        return static_cast<float>((value - shift) * scale);
+    });
+}
 
-// (clip(v, lo, hi) - shift) * scale for each source voxel, in double (an int32 with a large shift would lose its
-// digits in float32), then trilinear in float32. NaN stays NaN.
+#if LNFAST_X86
+
+// Sixteen target voxels at a time, for as long as their neighbours lie within 32 source voxels: these are two
+// registers, and a permutation picks. `source` is padded by 32.
+LNFAST_AVX512 inline void interpolate_row_avx512(const Axis<float>& x, const float* source, float* out) {
+    std::ptrdiff_t o = 0;
+    for (; o + 16 <= x.out; o += 16) {
+        const std::int32_t base = x.first[o];
+        if (x.first[o + 15] - base > 30) break;
+        const __m512i near = _mm512_loadu_si512(&x.first[o]), far = _mm512_loadu_si512(&x.second[o]);
+        const __m512i start = _mm512_set1_epi32(base);
+        const __m512 low = _mm512_loadu_ps(source + base), high = _mm512_loadu_ps(source + base + 16);
+        const __m512 first = _mm512_permutex2var_ps(low, _mm512_sub_epi32(near, start), high);
+        const __m512 second = _mm512_permutex2var_ps(low, _mm512_sub_epi32(far, start), high);
+        const __m512 step = _mm512_mul_ps(_mm512_loadu_ps(&x.weight[o]), _mm512_sub_ps(second, first));
+        _mm512_storeu_ps(out + o, _mm512_add_ps(first, step));
+    }
+    interpolate_row(x, source, out, o, x.out);
+}
+
+// Eight at a time, as long as they lie within eight.
+LNFAST_AVX2 inline void interpolate_row_avx2(const Axis<float>& x, const float* source, float* out) {
+    std::ptrdiff_t o = 0;
+    for (; o + 8 <= x.out; o += 8) {
+        const std::int32_t base = x.first[o];
+        if (x.first[o + 7] - base > 7) break;
+        const __m256i near = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(&x.first[o]));
+        const __m256i pick = _mm256_sub_epi32(near, _mm256_set1_epi32(base));
+        // At the far edge first + 1 is beyond the row: the weight is 0 there, and the padding repeats the last voxel.
+        const __m256 first = _mm256_permutevar8x32_ps(_mm256_loadu_ps(source + base), pick);
+        const __m256 second = _mm256_permutevar8x32_ps(_mm256_loadu_ps(source + base + 1), pick);
+        const __m256 step = _mm256_mul_ps(_mm256_loadu_ps(&x.weight[o]), _mm256_sub_ps(second, first));
+        _mm256_storeu_ps(out + o, _mm256_add_ps(first, step));
+    }
+    interpolate_row(x, source, out, o, x.out);
+}
+
+#endif
+
+#if LNFAST_X86
+
+// blend() past the caches: an input of many megabytes would only throw out what is still needed, and a store that
+// fills a whole line this way spares the memory a read. `out` is aligned to 64 bytes.
+LNFAST_AVX512 inline void blend_past_avx512(const float* first, const float* second, float weight, float* out,
+                                            std::ptrdiff_t count) {
+    const __m512 part = _mm512_set1_ps(weight);
+    std::ptrdiff_t k = 0;
+    for (; k + 16 <= count; k += 16) {
+        const __m512 a = _mm512_loadu_ps(first + k), b = _mm512_loadu_ps(second + k);
+        _mm512_stream_ps(out + k, _mm512_add_ps(a, _mm512_mul_ps(part, _mm512_sub_ps(b, a))));
+    }
+    blend(first + k, second + k, weight, out + k, count - k);
+}
+
+LNFAST_AVX2 inline void blend_past_avx2(const float* first, const float* second, float weight, float* out,
+                                        std::ptrdiff_t count) {
+    const __m256 part = _mm256_set1_ps(weight);
+    std::ptrdiff_t k = 0;
+    for (; k + 8 <= count; k += 8) {
+        const __m256 a = _mm256_loadu_ps(first + k), b = _mm256_loadu_ps(second + k);
+        _mm256_stream_ps(out + k, _mm256_add_ps(a, _mm256_mul_ps(part, _mm256_sub_ps(b, a))));
+    }
+    blend(first + k, second + k, weight, out + k, count - k);
+}
+
+#endif
+
+template <class Tag>
+void blend_past(Tag, const float* first, const float* second, float weight, float* out, std::ptrdiff_t count) {
+#if LNFAST_X86
+    const auto beyond_line = static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(out) % 64 / sizeof(float));
+    const std::ptrdiff_t head = std::min(count, (16 - beyond_line) % 16);
+    blend(first, second, weight, out, head);
+    first += head, second += head, out += head, count -= head;
+    if constexpr (Tag::value == Isa::avx512) return blend_past_avx512(first, second, weight, out, count);
+    if constexpr (Tag::value == Isa::avx2) return blend_past_avx2(first, second, weight, out, count);
+#endif
+    blend(first, second, weight, out, count);
+}
+
+// Stores past the caches are in order with later ones of this thread only after this.
+inline void settle_stores() {
+#if LNFAST_X86
+    _mm_sfence();
+#endif
+}
+
+template <class Tag>
+void interpolate_row(Tag, const Axis<float>& x, const float* source, float* out) {
+#if LNFAST_X86
+    if constexpr (Tag::value == Isa::avx512) return interpolate_row_avx512(x, source, out);
+    if constexpr (Tag::value == Isa::avx2) return interpolate_row_avx2(x, source, out);
+#endif
+    interpolate_row(x, source, out, 0, x.out);
+}
+
+// One band of target rows.
+template <class Load, class Out>
+class Band {
+public:
+    Band(const Axes<float>& axes, std::ptrdiff_t begin, std::ptrdiff_t end, const Load& load, const View3<Out>& out)
+        : axes_(axes), begin_(begin), end_(end), load_(load), out_(out),
+          source_(static_cast<std::size_t>(axes.x.in + padding)), result_(static_cast<std::size_t>(axes.x.out)) {
+        for (int slot = 0; slot < 2; ++slot) {
+            wide_[slot].resize(static_cast<std::size_t>(axes.x.out));
+            plane_[slot].resize(static_cast<std::size_t>((end - begin) * axes.x.out));
+        }
+    }
+
+    template <class Tag>
+    void run(Tag isa) {
+        for (std::ptrdiff_t z = 0; z < axes_.z.out; ++z) {
+            const float* first = plane(isa, axes_.z.first[z]);
+            const float* second = plane(isa, axes_.z.second[z]);
+            for (std::ptrdiff_t y = begin_; y < end_; ++y) {
+                const std::ptrdiff_t offset = (y - begin_) * axes_.x.out;
+                store(isa, first + offset, second + offset, axes_.z.weight[z], reinterpret_cast<Out*>(out_.row(z, y)));
+            }
+        }
+        settle_stores();
+    }
+
+private:
+    static constexpr std::ptrdiff_t padding = 32;
+
+    template <class Tag>
+    void store(Tag isa, const float* first, const float* second, float weight, float* out) {
+        if (large_) blend_past(isa, first, second, weight, out, axes_.x.out);
+        else blend(first, second, weight, out, axes_.x.out);
+    }
+
+    template <class Tag>
+    void store(Tag, const float* first, const float* second, float weight, Half* __restrict out) {
+        float* __restrict row = result_.data();
+        blend(first, second, weight, row, axes_.x.out);
+        for (std::ptrdiff_t x = 0; x < axes_.x.out; ++x) out[x] = to_half(row[x]);
+    }
+
+    // Neighbouring slices (and rows) differ in parity, so index & 1 never throws out the one that is still needed.
+    template <class Tag>
+    const float* plane(Tag isa, std::int32_t z) {
+        const int slot = z & 1;
+        if (plane_z_[slot] == z) return plane_[slot].data();
+        wide_y_[0] = wide_y_[1] = -1;
+        for (std::ptrdiff_t y = begin_; y < end_; ++y) {
+            const float* first = wide(isa, z, axes_.y.first[y]);
+            const float* second = wide(isa, z, axes_.y.second[y]);
+            blend(first, second, axes_.y.weight[y], &plane_[slot][(y - begin_) * axes_.x.out], axes_.x.out);
+        }
+        plane_z_[slot] = z;
+        return plane_[slot].data();
+    }
+
+    template <class Tag>
+    const float* wide(Tag isa, std::int32_t z, std::int32_t y) {
+        const int slot = y & 1;
+        if (wide_y_[slot] == y) return wide_[slot].data();
+        load_(z, y, source_.data());
+        std::fill(source_.end() - padding, source_.end(), source_[static_cast<std::size_t>(axes_.x.in - 1)]);
+        interpolate_row(isa, axes_.x, source_.data(), wide_[slot].data());
+        wide_y_[slot] = y;
+        return wide_[slot].data();
+    }
+
+    const Axes<float>& axes_;
+    std::ptrdiff_t begin_, end_;
+    const Load& load_;
+    const View3<Out>& out_;
+    const bool large_ = axes_.z.out * axes_.y.out * axes_.x.out > (std::ptrdiff_t{1} << 20);  // beyond a core's caches
+    std::vector<float> source_, result_, wide_[2], plane_[2];
+    std::int32_t wide_y_[2] = {-1, -1}, plane_z_[2] = {-1, -1};
+};
+
+// out: C-contiguous.
 template <class T, class Out>
 void resample_normalize(const View3<T>& volume, const View3<Out>& out, const Window& window, int threads) {
+    constexpr std::ptrdiff_t rows = 16;  // two planes of 16 x 256 float32 are 32 KB: they stay in the nearest cache
     const Axes<float> axes(volume.size, out.size);
-    const auto load = [&](std::ptrdiff_t z, std::ptrdiff_t y, float* row) {
-        char* source = volume.row(z, y);
-        for (std::ptrdiff_t x = 0; x < volume.size[2]; ++x) {
-            double value = static_cast<double>(volume.at(source, x));
-            value = value < window.lo ? window.lo : value;
-            value = value > window.hi ? window.hi : value;
-            row[x] = static_cast<float>((value - window.shift) * window.scale);
-        }
+    // Not inlined into the band: one band serves all types of voxels.
+    using Load = std::function<void(std::ptrdiff_t, std::ptrdiff_t, float*)>;
+    const Load load = [&](std::ptrdiff_t z, std::ptrdiff_t y, float* row) {
+        vectorized([&](auto) { load_row(volume, z, y, window, row); });
     };
-    const auto emit = [&](std::ptrdiff_t z, std::ptrdiff_t y, const float* row) {
-        Out* target = reinterpret_cast<Out*>(out.row(z, y));
-        for (std::ptrdiff_t x = 0; x < out.size[2]; ++x) store(target + x, row[x]);
-    };
-    interpolate(axes, threads, load, emit);
-}
-
-inline double as_double(float value) { return value; }
-inline double as_double(Half value) { return to_float(value); }
-
-template <class T>
-bool all_finite(const View3<T>& volume, int threads) {
-    std::atomic<bool> finite{true};
-    parallel_for(volume.size[0], threads, [&](std::ptrdiff_t z) {
-        bool good = true;
-        for (std::ptrdiff_t y = 0; y < volume.size[1]; ++y) {
-            char* row = volume.row(z, y);
-            for (std::ptrdiff_t x = 0; x < volume.size[2]; ++x) good &= std::isfinite(as_double(volume.at(row, x)));
-        }
-        if (!good) finite = false;
+    parallel_for((axes.y.out + rows - 1) / rows, threads, [&](std::ptrdiff_t task) {
+        const std::ptrdiff_t begin = task * rows, end = std::min(begin + rows, axes.y.out);
+        Band<Load, Out> band(axes, begin, end, load, out);
+        vectorized([&](auto isa) { band.run(isa); });
     });
-    return finite;
-}
-
-// 1 where the interpolated logit is greater than level, else 0 (so equal is 0); returns the count of ones. In double:
-// the difference of two float32 cannot overflow there, and a constant field comes out as exactly itself.
-template <class T>
-std::ptrdiff_t threshold_resample(const View3<T>& logits, const View3<unsigned char>& out, double level, int threads) {
-    const Axes<double> axes(logits.size, out.size);
-    std::atomic<std::ptrdiff_t> ones{0};
-    const auto load = [&](std::ptrdiff_t z, std::ptrdiff_t y, double* row) {
-        char* source = logits.row(z, y);
-        for (std::ptrdiff_t x = 0; x < logits.size[2]; ++x) row[x] = as_double(logits.at(source, x));
-    };
-    const auto emit = [&](std::ptrdiff_t z, std::ptrdiff_t y, const double* row) {
-        char* target = out.row(z, y);
-        std::ptrdiff_t count = 0;
-        for (std::ptrdiff_t x = 0; x < out.size[2]; ++x) {
-            const unsigned char one = row[x] > level;
-            out.at(target, x) = one;
-            count += one;
-        }
-        if (count != 0) ones += count;
-    };
-    interpolate(axes, threads, load, emit);
-    return ones;
 }
 
 }  // namespace lnfast

@@ -5,17 +5,29 @@
 //
 //     sorted   v0    v1    v2    v3    v4
 //     rank     0     1     2  ^  3     4       q = 62.5: halfway between v2 and v3
+//
+// Every voxel has a key, an unsigned integer in the order of the voxels. One pass finds the least and the greatest key,
+// a second counts keys in 65536 bins between them:
+//
+//     key - least   |  bin, up to 16 bits  |  rest, `shift` bits  |
+//
+// Without a rest (8 and 16 bit voxels, and others of a small range) the bins say everything. Otherwise they say in which
+// bin a rank lies, and a third pass collects the few voxels of these bins and sorts them.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <stdexcept>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "threads.hpp"
+#include "vectorized.hpp"
 #include "view.hpp"
 
 namespace lnfast {
@@ -44,18 +56,8 @@ private:
 
 struct Clip {
     double low, high;
+    double operator()(double value) const { return std::min(std::max(value, low), high); }
 };
-
-// each(f) calls f(value, how often) for all n values.
-template <class Each>
-Spread spread(std::ptrdiff_t n, Clip range, const Each& each) {
-    const auto clip = [range](double value) { return std::min(std::max(value, range.low), range.high); };
-    Sum sum, squares;
-    each([&](double value, double times) { sum.add(times * clip(value)); });
-    const double mean = sum.get() / static_cast<double>(n);
-    each([&](double value, double times) { squares.add(times * (clip(value) - mean) * (clip(value) - mean)); });
-    return {mean, std::sqrt(squares.get() / static_cast<double>(n))};
-}
 
 // numpy's own order of operations, so that the last bit agrees.
 inline double between(double low, double high, double part) {
@@ -95,76 +97,205 @@ struct Percentiles {
     }
 };
 
-// 8 and 16 bit integers: 256 or 65536 counters say everything.
+// An integer of the voxel's size (32 bits at least) that is less where the voxel is less; and back.
 template <class T>
-Moments statistics_by_histogram(const View3<T>& volume, const Percentiles& wanted) {
-    constexpr int lowest = std::numeric_limits<T>::min();
-    std::vector<std::int64_t> histogram(static_cast<std::size_t>(std::numeric_limits<T>::max() - lowest + 1), 0);
-    for (std::ptrdiff_t z = 0; z < volume.size[0]; ++z)
-        for (std::ptrdiff_t y = 0; y < volume.size[1]; ++y) {
-            char* row = volume.row(z, y);
-            for (std::ptrdiff_t x = 0; x < volume.size[2]; ++x)
-                ++histogram[static_cast<int>(volume.at(row, x)) - lowest];
-        }
-    const int bins = static_cast<int>(histogram.size());
-    int first = 0, last = bins - 1;
-    while (histogram[first] == 0) ++first;
-    while (histogram[last] == 0) --last;
-    std::int64_t n = 0;
-    for (int bin = first; bin <= last; ++bin) n += histogram[bin];
-    int bin = first;
-    std::int64_t seen = histogram[first];
-    wanted.read(n, [&](std::ptrdiff_t rank) {
-        // The neighbour above one percentile may lie beyond the rank of the next: step back when asked to.
-        while (rank < seen - histogram[bin]) seen -= histogram[bin--];
-        while (rank >= seen) seen += histogram[++bin];
-        return static_cast<double>(bin + lowest);
-    });
-    const Spread found = spread(n, wanted.clip_range(), [&](const auto& use) {
-        for (int at = first; at <= last; ++at) use(at + lowest, static_cast<double>(histogram[at]));
-    });
-    return {static_cast<double>(first + lowest), static_cast<double>(last + lowest), found.mean, found.std};
+using KeyOf = std::conditional_t<sizeof(T) == 8, std::uint64_t, std::uint32_t>;
+
+template <class T>
+KeyOf<T> to_key(T value) {
+    using Key = KeyOf<T>;
+    constexpr Key sign = Key{1} << (8 * sizeof(Key) - 1);
+    if constexpr (std::is_floating_point_v<T>) {
+        Key bits;
+        std::memcpy(&bits, &value, sizeof bits);
+        return (bits & sign) != 0 ? ~bits : bits | sign;
+    } else if constexpr (std::is_signed_v<T>) {
+        return static_cast<Key>(value) ^ sign;
+    } else {
+        return value;
+    }
 }
 
 template <class T>
-Moments statistics_by_selection(const View3<T>& volume, const Percentiles& wanted) {
-    std::vector<T> values;
-    values.reserve(static_cast<std::size_t>(volume.size[0] * volume.size[1] * volume.size[2]));
-    for (std::ptrdiff_t z = 0; z < volume.size[0]; ++z)
-        for (std::ptrdiff_t y = 0; y < volume.size[1]; ++y) {
-            char* row = volume.row(z, y);
-            for (std::ptrdiff_t x = 0; x < volume.size[2]; ++x) {
-                const T value = volume.at(row, x);
-                if constexpr (std::is_floating_point_v<T>)
-                    if (!std::isfinite(value))
-                        throw std::invalid_argument("volume: holds non-finite values (NaN or infinity)");
-                values.push_back(value);
+double from_key(KeyOf<T> key) {
+    using Key = KeyOf<T>;
+    constexpr Key sign = Key{1} << (8 * sizeof(Key) - 1);
+    if constexpr (std::is_floating_point_v<T>) {
+        const Key bits = (key & sign) != 0 ? key ^ sign : ~key;
+        T value;
+        std::memcpy(&value, &bits, sizeof value);
+        return static_cast<double>(value);
+    } else if constexpr (std::is_signed_v<T>) {
+        return static_cast<double>(static_cast<std::make_signed_t<Key>>(key ^ sign));
+    } else {
+        return static_cast<double>(key);
+    }
+}
+
+template <class T>
+class Survey {
+public:
+    Survey(const View3<T>& volume, const Percentiles& wanted, int threads)
+        : volume_(volume), wanted_(wanted), rows_(volume.size[0] * volume.size[1]), n_(rows_ * volume.size[2]),
+          shares_(std::min<std::ptrdiff_t>(rows_, thread_count(threads))) {}
+
+    Moments moments() {
+        find_ends();
+        count_bins();
+        if (shift_ == 0) wanted_.read(n_, [&](std::ptrdiff_t rank) { return value_of_bin(bin_of_rank(rank)); });
+        else read_from_voxels();
+        const Clip clip = wanted_.clip_range();
+        const Spread found = shift_ == 0 ? spread_of_bins(clip) : spread_of_voxels(clip);
+        return {from_key<T>(least_), from_key<T>(greatest_), found.mean, found.std};
+    }
+
+private:
+    using Key = KeyOf<T>;
+    using Counts = std::vector<std::int64_t>;
+
+    // use(share, row, keys, width) for every row. Each share of the rows is one thread's.
+    template <class Use>
+    void each_row(const Use& use) const {
+        const std::ptrdiff_t height = volume_.size[1], width = volume_.size[2];
+        parallel_for(shares_, static_cast<int>(shares_), [&](std::ptrdiff_t share) {
+            std::vector<Key> keys(static_cast<std::size_t>(width));
+            vectorized([&](auto) {
+                for (std::ptrdiff_t row = share * rows_ / shares_; row < (share + 1) * rows_ / shares_; ++row) {
+                    volume_.read_row(row / height, row % height, keys.data(), [](T value) { return to_key(value); });
+                    use(share, row, static_cast<const Key*>(keys.data()), width);
+                }
+            });
+        });
+    }
+
+    void find_ends() {
+        std::vector<Key> least(shares_, std::numeric_limits<Key>::max()), greatest(shares_, 0);
+        each_row([&](std::ptrdiff_t share, std::ptrdiff_t, const Key* keys, std::ptrdiff_t width) {
+            Key low = least[share], high = greatest[share];
+            for (std::ptrdiff_t x = 0; x < width; ++x) {
+                low = std::min(low, keys[x]);
+                high = std::max(high, keys[x]);
             }
+            least[share] = low;
+            greatest[share] = high;
+        });
+        least_ = *std::min_element(least.begin(), least.end());
+        greatest_ = *std::max_element(greatest.begin(), greatest.end());
+        if constexpr (std::is_floating_point_v<T>) {  // NaN and infinity lie outside, on either side
+            constexpr T largest = std::numeric_limits<T>::max();
+            if (least_ < to_key(-largest) || greatest_ > to_key(largest))
+                throw std::invalid_argument("volume: holds non-finite values (NaN or infinity)");
         }
-    const std::ptrdiff_t n = static_cast<std::ptrdiff_t>(values.size());
-    const auto ends = std::minmax_element(values.begin(), values.end());
-    const double low = static_cast<double>(*ends.first), high = static_cast<double>(*ends.second);
-    // Everything before `settled` is in its final place, so each selection works on what is left.
-    std::ptrdiff_t settled = 0;
-    wanted.read(n, [&](std::ptrdiff_t rank) {
-        if (rank >= settled) {
-            std::nth_element(values.begin() + settled, values.begin() + rank, values.end());
-            settled = rank + 1;
+        while (((greatest_ - least_) >> shift_) > 65535) ++shift_;
+    }
+
+    // Neighbours are often alike, and a counter that was just written is slow to read: they use two sets in turn.
+    void count_bins() {
+        const std::size_t bins = static_cast<std::size_t>((greatest_ - least_) >> shift_) + 1;
+        std::vector<Counts> counts(static_cast<std::size_t>(shares_), Counts(2 * bins, 0));
+        each_row([&](std::ptrdiff_t share, std::ptrdiff_t, const Key* keys, std::ptrdiff_t width) {
+            std::int64_t *even = counts[share].data(), *odd = even + bins;
+            std::ptrdiff_t x = 0;
+            for (; x + 2 <= width; x += 2) {
+                ++even[(keys[x] - least_) >> shift_];
+                ++odd[(keys[x + 1] - least_) >> shift_];
+            }
+            if (x < width) ++even[(keys[x] - least_) >> shift_];
+        });
+        up_to_.assign(bins, 0);
+        std::int64_t seen = 0;
+        for (std::size_t bin = 0; bin < bins; ++bin) {
+            for (const Counts& share : counts) seen += share[bin] + share[bins + bin];
+            up_to_[bin] = seen;
         }
-        return static_cast<double>(values[rank]);
-    });
-    const Spread found = spread(n, wanted.clip_range(), [&](const auto& use) {
-        for (const T value : values) use(static_cast<double>(value), 1.0);
-    });
-    return {low, high, found.mean, found.std};
-}
+    }
+
+    std::size_t bin_of_rank(std::ptrdiff_t rank) const {
+        return static_cast<std::size_t>(std::upper_bound(up_to_.begin(), up_to_.end(), rank) - up_to_.begin());
+    }
+    std::int64_t before(std::size_t bin) const { return bin == 0 ? 0 : up_to_[bin - 1]; }
+    std::int64_t count(std::size_t bin) const { return up_to_[bin] - before(bin); }
+    double value_of_bin(std::size_t bin) const { return from_key<T>(least_ + static_cast<Key>(bin)); }
+
+    void read_from_voxels() {
+        std::vector<char> needed(up_to_.size(), 0);
+        wanted_.read(n_, [&](std::ptrdiff_t rank) {
+            needed[bin_of_rank(rank)] = 1;
+            return 0.0;
+        });
+        std::vector<Key> few = collect(needed);
+        std::vector<std::int64_t> skipped(up_to_.size(), 0);  // voxels of bins that are not needed, before each bin
+        for (std::size_t bin = 1; bin < skipped.size(); ++bin)
+            skipped[bin] = skipped[bin - 1] + (needed[bin - 1] ? 0 : count(bin - 1));
+        // Everything before `settled` is in its final place, so each selection works on what is left.
+        std::ptrdiff_t settled = 0;
+        wanted_.read(n_, [&](std::ptrdiff_t rank) {
+            const std::ptrdiff_t place = rank - skipped[bin_of_rank(rank)];
+            if (place >= settled) {
+                std::nth_element(few.begin() + settled, few.begin() + place, few.end());
+                settled = place + 1;
+            }
+            return from_key<T>(few[static_cast<std::size_t>(place)]);
+        });
+    }
+
+    std::vector<Key> collect(const std::vector<char>& needed) const {
+        std::vector<std::vector<Key>> found(static_cast<std::size_t>(shares_));
+        each_row([&](std::ptrdiff_t share, std::ptrdiff_t, const Key* keys, std::ptrdiff_t width) {
+            for (std::ptrdiff_t x = 0; x < width; ++x)
+                if (needed[(keys[x] - least_) >> shift_]) found[share].push_back(keys[x]);
+        });
+        for (std::size_t share = 1; share < found.size(); ++share)
+            found[0].insert(found[0].end(), found[share].begin(), found[share].end());
+        return std::move(found[0]);
+    }
+
+    Spread spread_of_bins(const Clip& clip) const {
+        return spread([&](const auto& part) {
+            Sum sum;
+            for (std::size_t bin = 0; bin < up_to_.size(); ++bin)
+                sum.add(static_cast<double>(count(bin)) * part(clip(value_of_bin(bin))));
+            return sum.get();
+        });
+    }
+
+    // Plain sums within a row, eight side by side, and Neumaier's over rows: the threads do not change the result.
+    Spread spread_of_voxels(const Clip& clip) const {
+        std::vector<double> of_row(static_cast<std::size_t>(rows_));
+        return spread([&](const auto& part) {
+            each_row([&](std::ptrdiff_t, std::ptrdiff_t row, const Key* keys, std::ptrdiff_t width) {
+                double lane[8] = {0, 0, 0, 0, 0, 0, 0, 0}, rest = 0;
+                std::ptrdiff_t x = 0;
+                for (; x + 8 <= width; x += 8)
+                    for (int k = 0; k < 8; ++k) lane[k] += part(clip(from_key<T>(keys[x + k])));
+                for (; x < width; ++x) rest += part(clip(from_key<T>(keys[x])));
+                for (int k = 0; k < 8; ++k) rest += lane[k];
+                of_row[row] = rest;
+            });
+            Sum sum;
+            for (const double row : of_row) sum.add(row);
+            return sum.get();
+        });
+    }
+
+    // sum_of(part) is the sum of part(value) over all clipped voxels.
+    template <class SumOf>
+    Spread spread(const SumOf& sum_of) const {
+        const double n = static_cast<double>(n_), mean = sum_of([](double value) { return value; }) / n;
+        return {mean, std::sqrt(sum_of([mean](double value) { return (value - mean) * (value - mean); }) / n)};
+    }
+
+    const View3<T>& volume_;
+    const Percentiles& wanted_;
+    const std::ptrdiff_t rows_, n_, shares_;
+    Key least_ = 0, greatest_ = 0;
+    int shift_ = 0;
+    std::vector<std::int64_t> up_to_;  // voxels in this bin and those before
+};
 
 template <class T>
-Moments intensity_statistics(const View3<T>& volume, const Percentiles& wanted) {
-    if constexpr (std::is_integral_v<T> && sizeof(T) <= 2)
-        return statistics_by_histogram(volume, wanted);
-    else
-        return statistics_by_selection(volume, wanted);
+Moments intensity_statistics(const View3<T>& volume, const Percentiles& wanted, int threads) {
+    return Survey<T>(volume, wanted, threads).moments();
 }
 
 }  // namespace lnfast

@@ -12,12 +12,16 @@
 
 namespace lnfast {
 
+// 0 means one thread for each core.
+inline int thread_count(int threads) {
+    return threads > 0 ? threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
 // Call work(task) for every task in [0, tasks). Tasks are handed out one by one, so which thread runs which task is
 // open: work must depend on the task alone. The first exception is thrown again here after all threads have ended.
 template <class Work>
 void parallel_for(std::ptrdiff_t tasks, int threads, const Work& work) {
-    if (threads <= 0) threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-    const std::ptrdiff_t helpers = std::min<std::ptrdiff_t>(threads, tasks) - 1;
+    const std::ptrdiff_t helpers = std::min<std::ptrdiff_t>(thread_count(threads), tasks) - 1;
     std::atomic<std::ptrdiff_t> next{0};
     std::exception_ptr failure;
     std::mutex failure_lock;

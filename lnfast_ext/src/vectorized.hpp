@@ -1,0 +1,73 @@
+// One piece of code, compiled for several instruction sets; the best that the processor has is taken at run time.
+//
+//     vectorized([&](auto isa) { for (...) out[k] = a[k] + b[k]; });
+//
+// The body is inlined into one function for each set, where the compiler turns its loops into that set's vectors. So a
+// wheel runs on any x86-64 and is fast on a new one; on ARM NEON is part of the baseline. Products and sums are never
+// fused (-ffp-contract=off), so every set gives the same bits. Where the compiler does not see a loop as a vector
+// operation the body may call a function for its set: if constexpr (isa == Isa::avx512) ...
+#pragma once
+
+#include <type_traits>
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define LNFAST_X86 1
+#include <immintrin.h>
+#define LNFAST_AVX2 __attribute__((target("avx2,f16c,bmi,bmi2,lzcnt,popcnt")))
+#define LNFAST_AVX512 \
+    __attribute__((target("avx2,f16c,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512cd")))
+#else
+#define LNFAST_X86 0
+#endif
+
+namespace lnfast {
+
+enum class Isa { baseline, avx2, avx512 };
+
+template <Isa isa>
+using IsaTag = std::integral_constant<Isa, isa>;
+
+#if LNFAST_X86
+
+inline Isa detect_isa() {
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    if (!avx2) return Isa::baseline;
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                        __builtin_cpu_supports("avx512cd");
+    return avx512 ? Isa::avx512 : Isa::avx2;
+}
+
+template <class Body>
+LNFAST_AVX512 __attribute__((flatten, noinline)) void run_avx512(const Body& body) {
+    body(IsaTag<Isa::avx512>{});
+}
+
+template <class Body>
+LNFAST_AVX2 __attribute__((flatten, noinline)) void run_avx2(const Body& body) {
+    body(IsaTag<Isa::avx2>{});
+}
+
+#else
+
+inline Isa detect_isa() { return Isa::baseline; }
+
+#endif
+
+// The set in use. Tests lower it; it never rises above what the processor has.
+inline Isa& isa_in_use() {
+    static Isa found = detect_isa();
+    return found;
+}
+
+template <class Body>
+void vectorized(const Body& body) {
+#if LNFAST_X86
+    if (isa_in_use() == Isa::avx512) return run_avx512(body);
+    if (isa_in_use() == Isa::avx2) return run_avx2(body);
+#endif
+    body(IsaTag<Isa::baseline>{});
+}
+
+}  // namespace lnfast
