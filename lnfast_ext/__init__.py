@@ -5,6 +5,7 @@ Arrays are (z, y, x); affines map voxel-centre indices (x, y, z, 1) to RAS+ mill
 """
 
 from lnfast_ext._box import min_volume_box
+from lnfast_ext._cpu import instruction_set
 from lnfast_ext._label import Components, label_components
 from lnfast_ext._measure import measure_components
 from lnfast_ext._resample import resample_normalize, threshold_resample
@@ -12,6 +13,7 @@ from lnfast_ext._statistics import intensity_statistics
 
 __all__ = [
     "Components",
+    "instruction_set",
     "intensity_statistics",
     "label_components",
     "measure_components",

@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "Components",
+    "instruction_set",
     "intensity_statistics",
     "label_components",
     "measure_components",
@@ -22,6 +23,7 @@ class Components:
     def count(self) -> int: ...
     def label(self, out: NDArray[Any] | None = None) -> NDArray[Any]: ...
 
+def instruction_set() -> str: ...
 def intensity_statistics(
     volume: NDArray[Any],
     percentiles: Sequence[float] | NDArray[np.float64] = (0.5, 99.5),

@@ -113,10 +113,11 @@ private:
     public:
         template <class Climb>
         void place(std::size_t vertices, const Climb& climb) {
-            side_ = std::clamp(static_cast<int>(std::sqrt(static_cast<double>(vertices)) / 2), 2, 32);
+            side_ = std::clamp(static_cast<int>(std::sqrt(static_cast<double>(vertices)) / 2), 4, 64);
             vertex_.assign(static_cast<std::size_t>(6 * side_ * side_), 0);
             int last = 0;
-            for (std::size_t cell = 0; cell < vertex_.size(); ++cell) vertex_[cell] = last = climb(middle(static_cast<int>(cell)), last);
+            for (std::size_t cell = 0; cell < vertex_.size(); ++cell)
+                vertex_[cell] = last = climb(middle(static_cast<int>(cell)), last);
         }
 
         int near(Vec3 direction) const {
@@ -269,9 +270,13 @@ private:
         const double sign = dot(q_middle, inside) < 0 ? -1.0 : 1.0;
         s.q = {sign * second(s.n.from), sign * second(s.n.to)};
         const Vec3 m_middle = cross(n_middle, sign * q_middle);
-        const Touch middle{{one.opposite, two.opposite, climb(m_middle), climb(-1.0 * m_middle)}};
-        if (discarded(s, s.n, s.q, middle)) return;
-        refine(s, s.n, s.q, touch(s.n.from, s.q.from, middle), touch(s.n.to, s.q.to, middle), 0);
+        // The third direction's vertices are guessed first: any vertices make a valid bound, most often a good one.
+        Touch near{{one.opposite, two.opposite, signposts_.near(m_middle), signposts_.near(-1.0 * m_middle)}};
+        if (discarded(s, s.n, s.q, near)) return;
+        near.at[2] = climb(m_middle, near.at[2]);
+        near.at[3] = climb(-1.0 * m_middle, near.at[3]);
+        if (discarded(s, s.n, s.q, near)) return;
+        refine(s, s.n, s.q, touch(s.n.from, s.q.from, near), touch(s.n.to, s.q.to, near), 0);
     }
 
     Touch touch(Vec3 n, Vec3 q, const Touch& near) const {

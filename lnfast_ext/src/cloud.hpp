@@ -109,7 +109,7 @@ private:
         lattice.erase(std::unique(lattice.begin(), lattice.end()), lattice.end());
         const Mat3 to_mm{((high[0] - low[0]) / steps) * axes_[0], ((high[1] - low[1]) / steps) * axes_[1],
                          ((high[2] - low[2]) / steps) * axes_[2]};
-        return make_polytope<Int128>(lattice, to_mm);
+        return make_polytope<Int128>(lattice, to_mm, 16);
     }
 
     const std::vector<Vec3>& points_;

@@ -9,11 +9,16 @@
 // Exact signs make the textbook algorithm right without tolerances: a point on a facet's plane does not see it, a new
 // triangle can not be degenerate, and triangles of one plane are known to be so.
 //
+// With a slack, points that stick out by no more than about so many lattice steps are left out: a rounded cloud of points
+// on one plane would otherwise be a face with a hundred bumps. What is left is the exact hull of the points that are
+// kept. Whether a point is kept needs no exact arithmetic then, only an error far below the slack.
+//
 // Wide must hold 6 * (2 * range)^3 for coordinates within [0, range]: int64 up to 2^19, int128 up to 2^40.
 #pragma once
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -62,7 +67,8 @@ public:
     };
 
     // Points must be distinct. solid() is false when they all lie in one plane; then there are no facets.
-    explicit Hull(const std::vector<LatticePoint>& points) : points_(points), facet_at_(points.size(), -1) {
+    explicit Hull(const std::vector<LatticePoint>& points, double slack = 0)
+        : points_(points), slack_(slack), facet_at_(points.size(), -1) {
         solid_ = start();
         while (solid_ && !pending_.empty()) {
             const int facet = pending_.back();
@@ -117,11 +123,22 @@ private:
         return static_cast<int>(facets_.size()) - 1;
     }
 
+    // How far a point is above a facet, in any unit of that facet; positive only for points that must be kept.
+    double rise(const Facet& facet, int point) const {
+        const Plane<Wide>& plane = facet.plane;
+        const LatticePoint &p = points_[point], &o = plane.origin;
+        if (slack_ == 0) return static_cast<double>(plane.height(p));
+        const double x = static_cast<double>(plane.x), y = static_cast<double>(plane.y), z = static_cast<double>(plane.z);
+        const double height = x * static_cast<double>(p.x - o.x) + y * static_cast<double>(p.y - o.y) +
+                              z * static_cast<double>(p.z - o.z);
+        return height - slack_ * std::sqrt(x * x + y * y + z * z);
+    }
+
     // Give each point to the first facet from `begin` on that sees it; a point that none sees is inside for good.
     void share_out(const std::vector<int>& orphans, std::size_t begin) {
         for (const int point : orphans)
             for (std::size_t facet = begin; facet < facets_.size(); ++facet)
-                if (facets_[facet].plane.height(points_[point]) > 0) {
+                if (rise(facets_[facet], point) > 0) {
                     facets_[facet].outside.push_back(point);
                     break;
                 }
@@ -130,9 +147,12 @@ private:
     }
 
     void raise(int seed) {
-        int apex = facets_[seed].outside.front();
-        for (const int point : facets_[seed].outside)
-            if (facets_[seed].plane.height(points_[point]) > facets_[seed].plane.height(points_[apex])) apex = point;
+        int apex = -1;
+        double highest = 0;
+        for (const int point : facets_[seed].outside) {
+            const double height = rise(facets_[seed], point);
+            if (height > highest) highest = height, apex = point;
+        }
         std::vector<int> visible{seed}, orphans;
         facets_[seed].alive = false;
         const std::size_t first_new = facets_.size();
@@ -172,6 +192,7 @@ private:
     }
 
     std::vector<LatticePoint> points_;
+    double slack_;
     std::vector<Facet> facets_;
     std::vector<int> pending_, facet_at_;
     bool solid_ = false;

@@ -30,17 +30,24 @@ struct Window {
     double lo, hi, shift, scale;
 };
 
-// (clip(v, lo, hi) - shift) * scale of one row; in double, since an int32 with a large shift would lose its digits in
-// float32. NaN stays NaN.
+// Delivers the source row (z, y) into a buffer: (clip(v, lo, hi) - shift) * scale of each voxel. In double, since an int32
+// with a large shift would lose its digits in float32. NaN stays NaN. A function that is called, not inlined: one band
+// serves all types of voxels.
+using LoadRow = std::function<void(std::ptrdiff_t, std::ptrdiff_t, float*)>;
+
 template <class T>
-void load_row(const View3<T>& volume, std::ptrdiff_t z, std::ptrdiff_t y, const Window& window, float* __restrict row) {
-    const double lo = window.lo, hi = window.hi, shift = window.shift, scale = window.scale;
-    volume.read_row(z, y, row, [=](T voxel) {
-        double value = static_cast<double>(voxel);
-        value = value < lo ? lo : value;
-        value = value > hi ? hi : value;
-        return static_cast<float>((value - shift) * scale);
-    });
+LoadRow row_loader(const View3<T>& volume, const Window& window) {
+    return [=](std::ptrdiff_t z, std::ptrdiff_t y, float* row) {
+        const double lo = window.lo, hi = window.hi, shift = window.shift, scale = window.scale;
+        vectorized([&](auto) {
+            volume.read_row(z, y, row, [=](T voxel) {
+                double value = static_cast<double>(voxel);
+                value = value < lo ? lo : value;
+                value = value > hi ? hi : value;
+                return static_cast<float>((value - shift) * scale);
+            });
+        });
+    };
 }
 
 #if LNFAST_X86
@@ -140,10 +147,10 @@ void interpolate_row(Tag, const Axis<float>& x, const float* source, float* out)
 }
 
 // One band of target rows.
-template <class Load, class Out>
+template <class Out>
 class Band {
 public:
-    Band(const Axes<float>& axes, std::ptrdiff_t begin, std::ptrdiff_t end, const Load& load, const View3<Out>& out)
+    Band(const Axes<float>& axes, std::ptrdiff_t begin, std::ptrdiff_t end, const LoadRow& load, const View3<Out>& out)
         : axes_(axes), begin_(begin), end_(end), load_(load), out_(out),
           source_(static_cast<std::size_t>(axes.x.in + padding)), result_(static_cast<std::size_t>(axes.x.out)) {
         for (int slot = 0; slot < 2; ++slot) {
@@ -209,28 +216,27 @@ private:
 
     const Axes<float>& axes_;
     std::ptrdiff_t begin_, end_;
-    const Load& load_;
+    const LoadRow& load_;
     const View3<Out>& out_;
     const bool large_ = axes_.z.out * axes_.y.out * axes_.x.out > (std::ptrdiff_t{1} << 20);  // beyond a core's caches
     std::vector<float> source_, result_, wide_[2], plane_[2];
     std::int32_t wide_y_[2] = {-1, -1}, plane_z_[2] = {-1, -1};
 };
 
+template <class Out>
+void resample_rows(const Axes<float>& axes, const LoadRow& load, const View3<Out>& out, int threads) {
+    constexpr std::ptrdiff_t rows = 16;  // two planes of 16 x 256 float32 are 32 KB: they stay in the nearest cache
+    parallel_for((axes.y.out + rows - 1) / rows, threads, [&](std::ptrdiff_t task) {
+        const std::ptrdiff_t begin = task * rows, end = std::min(begin + rows, axes.y.out);
+        Band<Out> band(axes, begin, end, load, out);
+        vectorized([&](auto isa) { band.run(isa); });
+    });
+}
+
 // out: C-contiguous.
 template <class T, class Out>
 void resample_normalize(const View3<T>& volume, const View3<Out>& out, const Window& window, int threads) {
-    constexpr std::ptrdiff_t rows = 16;  // two planes of 16 x 256 float32 are 32 KB: they stay in the nearest cache
-    const Axes<float> axes(volume.size, out.size);
-    // Not inlined into the band: one band serves all types of voxels.
-    using Load = std::function<void(std::ptrdiff_t, std::ptrdiff_t, float*)>;
-    const Load load = [&](std::ptrdiff_t z, std::ptrdiff_t y, float* row) {
-        vectorized([&](auto) { load_row(volume, z, y, window, row); });
-    };
-    parallel_for((axes.y.out + rows - 1) / rows, threads, [&](std::ptrdiff_t task) {
-        const std::ptrdiff_t begin = task * rows, end = std::min(begin + rows, axes.y.out);
-        Band<Load, Out> band(axes, begin, end, load, out);
-        vectorized([&](auto isa) { band.run(isa); });
-    });
+    resample_rows(Axes<float>(volume.size, out.size), row_loader(volume, window), out, threads);
 }
 
 }  // namespace lnfast

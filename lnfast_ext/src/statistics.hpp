@@ -20,6 +20,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <stdexcept>
 #include <type_traits>
@@ -97,47 +98,59 @@ struct Percentiles {
     }
 };
 
-// An integer of the voxel's size (32 bits at least) that is less where the voxel is less; and back.
-template <class T>
-using KeyOf = std::conditional_t<sizeof(T) == 8, std::uint64_t, std::uint32_t>;
+enum class Kind { natural, whole, real };  // unsigned, signed, floating
 
-template <class T>
-KeyOf<T> to_key(T value) {
-    using Key = KeyOf<T>;
-    constexpr Key sign = Key{1} << (8 * sizeof(Key) - 1);
-    if constexpr (std::is_floating_point_v<T>) {
-        Key bits;
-        std::memcpy(&bits, &value, sizeof bits);
-        return (bits & sign) != 0 ? ~bits : bits | sign;
-    } else if constexpr (std::is_signed_v<T>) {
-        return static_cast<Key>(value) ^ sign;
-    } else {
-        return value;
+// A type of voxels as keys: unsigned integers of the voxel's size, 32 bits at least, that are less where the voxel is
+// less. Narrow integers use the 32 bits of wider ones.
+template <class Key_, Kind kind>
+struct Coding {
+    using Key = Key_;
+    static constexpr Key sign = Key{1} << (8 * sizeof(Key) - 1);
+
+    template <class T>
+    static Key encode(T value) {
+        if constexpr (kind == Kind::natural) return value;
+        if constexpr (kind == Kind::whole) return static_cast<Key>(value) ^ sign;
+        if constexpr (kind == Kind::real) {
+            Key bits;
+            std::memcpy(&bits, &value, sizeof bits);
+            return (bits & sign) != 0 ? ~bits : bits | sign;
+        }
     }
-}
 
-template <class T>
-double from_key(KeyOf<T> key) {
-    using Key = KeyOf<T>;
-    constexpr Key sign = Key{1} << (8 * sizeof(Key) - 1);
-    if constexpr (std::is_floating_point_v<T>) {
-        const Key bits = (key & sign) != 0 ? key ^ sign : ~key;
-        T value;
-        std::memcpy(&value, &bits, sizeof value);
-        return static_cast<double>(value);
-    } else if constexpr (std::is_signed_v<T>) {
-        return static_cast<double>(static_cast<std::make_signed_t<Key>>(key ^ sign));
-    } else {
-        return static_cast<double>(key);
+    static double decode(Key key) {
+        if constexpr (kind == Kind::natural) return static_cast<double>(key);
+        if constexpr (kind == Kind::whole) return static_cast<double>(static_cast<std::make_signed_t<Key>>(key ^ sign));
+        if constexpr (kind == Kind::real) {
+            const Key bits = (key & sign) != 0 ? key ^ sign : ~key;
+            std::conditional_t<sizeof(Key) == 8, double, float> value;
+            std::memcpy(&value, &bits, sizeof value);
+            return static_cast<double>(value);
+        }
     }
-}
+
+    // Infinity and NaN lie outside the keys of finite numbers, on either side.
+    static bool finite(Key least, Key greatest) {
+        if constexpr (kind != Kind::real) return true;
+        using Real = std::conditional_t<sizeof(Key) == 8, double, float>;
+        constexpr Real largest = std::numeric_limits<Real>::max();
+        return least >= encode(-largest) && greatest <= encode(largest);
+    }
+};
 
 template <class T>
+using CodingOf = Coding<std::conditional_t<sizeof(T) == 8, std::uint64_t, std::uint32_t>,
+                        std::is_floating_point_v<T> ? Kind::real : std::is_signed_v<T> ? Kind::whole : Kind::natural>;
+
+template <class Code>
 class Survey {
 public:
-    Survey(const View3<T>& volume, const Percentiles& wanted, int threads)
-        : volume_(volume), wanted_(wanted), rows_(volume.size[0] * volume.size[1]), n_(rows_ * volume.size[2]),
-          shares_(std::min<std::ptrdiff_t>(rows_, thread_count(threads))) {}
+    using Key = typename Code::Key;
+    using LoadRow = std::function<void(std::ptrdiff_t, Key*)>;  // the keys of a row
+
+    Survey(std::ptrdiff_t rows, std::ptrdiff_t width, const LoadRow& load, const Percentiles& wanted, int threads)
+        : load_(load), wanted_(wanted), rows_(rows), width_(width), n_(rows * width),
+          shares_(std::min<std::ptrdiff_t>(rows, thread_count(threads))) {}
 
     Moments moments() {
         find_ends();
@@ -146,23 +159,21 @@ public:
         else read_from_voxels();
         const Clip clip = wanted_.clip_range();
         const Spread found = shift_ == 0 ? spread_of_bins(clip) : spread_of_voxels(clip);
-        return {from_key<T>(least_), from_key<T>(greatest_), found.mean, found.std};
+        return {Code::decode(least_), Code::decode(greatest_), found.mean, found.std};
     }
 
 private:
-    using Key = KeyOf<T>;
     using Counts = std::vector<std::int64_t>;
 
     // use(share, row, keys, width) for every row. Each share of the rows is one thread's.
     template <class Use>
     void each_row(const Use& use) const {
-        const std::ptrdiff_t height = volume_.size[1], width = volume_.size[2];
         parallel_for(shares_, static_cast<int>(shares_), [&](std::ptrdiff_t share) {
-            std::vector<Key> keys(static_cast<std::size_t>(width));
+            std::vector<Key> keys(static_cast<std::size_t>(width_));
             vectorized([&](auto) {
                 for (std::ptrdiff_t row = share * rows_ / shares_; row < (share + 1) * rows_ / shares_; ++row) {
-                    volume_.read_row(row / height, row % height, keys.data(), [](T value) { return to_key(value); });
-                    use(share, row, static_cast<const Key*>(keys.data()), width);
+                    load_(row, keys.data());
+                    use(share, row, static_cast<const Key*>(keys.data()), width_);
                 }
             });
         });
@@ -181,11 +192,8 @@ private:
         });
         least_ = *std::min_element(least.begin(), least.end());
         greatest_ = *std::max_element(greatest.begin(), greatest.end());
-        if constexpr (std::is_floating_point_v<T>) {  // NaN and infinity lie outside, on either side
-            constexpr T largest = std::numeric_limits<T>::max();
-            if (least_ < to_key(-largest) || greatest_ > to_key(largest))
-                throw std::invalid_argument("volume: holds non-finite values (NaN or infinity)");
-        }
+        if (!Code::finite(least_, greatest_))
+            throw std::invalid_argument("volume: holds non-finite values (NaN or infinity)");
         while (((greatest_ - least_) >> shift_) > 65535) ++shift_;
     }
 
@@ -215,7 +223,7 @@ private:
     }
     std::int64_t before(std::size_t bin) const { return bin == 0 ? 0 : up_to_[bin - 1]; }
     std::int64_t count(std::size_t bin) const { return up_to_[bin] - before(bin); }
-    double value_of_bin(std::size_t bin) const { return from_key<T>(least_ + static_cast<Key>(bin)); }
+    double value_of_bin(std::size_t bin) const { return Code::decode(least_ + static_cast<Key>(bin)); }
 
     void read_from_voxels() {
         std::vector<char> needed(up_to_.size(), 0);
@@ -235,7 +243,7 @@ private:
                 std::nth_element(few.begin() + settled, few.begin() + place, few.end());
                 settled = place + 1;
             }
-            return from_key<T>(few[static_cast<std::size_t>(place)]);
+            return Code::decode(few[static_cast<std::size_t>(place)]);
         });
     }
 
@@ -267,8 +275,8 @@ private:
                 double lane[8] = {0, 0, 0, 0, 0, 0, 0, 0}, rest = 0;
                 std::ptrdiff_t x = 0;
                 for (; x + 8 <= width; x += 8)
-                    for (int k = 0; k < 8; ++k) lane[k] += part(clip(from_key<T>(keys[x + k])));
-                for (; x < width; ++x) rest += part(clip(from_key<T>(keys[x])));
+                    for (int k = 0; k < 8; ++k) lane[k] += part(clip(Code::decode(keys[x + k])));
+                for (; x < width; ++x) rest += part(clip(Code::decode(keys[x])));
                 for (int k = 0; k < 8; ++k) rest += lane[k];
                 of_row[row] = rest;
             });
@@ -285,9 +293,9 @@ private:
         return {mean, std::sqrt(sum_of([mean](double value) { return (value - mean) * (value - mean); }) / n)};
     }
 
-    const View3<T>& volume_;
+    const LoadRow& load_;
     const Percentiles& wanted_;
-    const std::ptrdiff_t rows_, n_, shares_;
+    const std::ptrdiff_t rows_, width_, n_, shares_;
     Key least_ = 0, greatest_ = 0;
     int shift_ = 0;
     std::vector<std::int64_t> up_to_;  // voxels in this bin and those before
@@ -295,7 +303,14 @@ private:
 
 template <class T>
 Moments intensity_statistics(const View3<T>& volume, const Percentiles& wanted, int threads) {
-    return Survey<T>(volume, wanted, threads).moments();
+    using Code = CodingOf<T>;
+    const std::ptrdiff_t height = volume.size[1];
+    const typename Survey<Code>::LoadRow load = [&](std::ptrdiff_t row, typename Code::Key* keys) {
+        vectorized([&](auto) {
+            volume.read_row(row / height, row % height, keys, [](T value) { return Code::encode(value); });
+        });
+    };
+    return Survey<Code>(volume.size[0] * height, volume.size[2], load, wanted, threads).moments();
 }
 
 }  // namespace lnfast

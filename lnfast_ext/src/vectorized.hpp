@@ -8,6 +8,9 @@
 // operation the body may call a function for its set: if constexpr (isa == Isa::avx512) ...
 #pragma once
 
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <type_traits>
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -29,7 +32,7 @@ using IsaTag = std::integral_constant<Isa, isa>;
 
 #if LNFAST_X86
 
-inline Isa detect_isa() {
+inline Isa best_isa() {
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
     if (!avx2) return Isa::baseline;
@@ -51,13 +54,23 @@ LNFAST_AVX2 __attribute__((flatten, noinline)) void run_avx2(const Body& body) {
 
 #else
 
-inline Isa detect_isa() { return Isa::baseline; }
+inline Isa best_isa() { return Isa::baseline; }
 
 #endif
 
-// The set in use. Tests lower it; it never rises above what the processor has.
-inline Isa& isa_in_use() {
-    static Isa found = detect_isa();
+inline const char* name_of(Isa isa) {
+    return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "baseline";
+}
+
+// The best that the processor has, and no better than the environment variable LNFAST_ISA names: for comparing sets.
+inline Isa isa_in_use() {
+    static const Isa found = [] {
+        const Isa best = best_isa();
+        const char* wanted = std::getenv("LNFAST_ISA");
+        for (const Isa lower : {Isa::baseline, Isa::avx2})
+            if (wanted != nullptr && std::strcmp(wanted, name_of(lower)) == 0) return std::min(lower, best);
+        return best;
+    }();
     return found;
 }
 
