@@ -295,7 +295,13 @@ class Engine:
             found = segment(logits, study.volume.grid, card, threads=self._threads)
             marks.append(perf_counter())
             nodes = measure_nodes(
-                found.labels, found.count, self.rules, orientation=card.orientation, intensity=study, logits=logits
+                found.labels,
+                found.count,
+                self.rules,
+                orientation=card.orientation,
+                intensity=study,
+                logits=logits,
+                threads=self._threads,
             )
             marks.append(perf_counter())
         stages = ("preprocess", "infer", "postprocess", "measure")

@@ -154,6 +154,7 @@ def measure_nodes(
     orientation: str = "LPS",
     intensity: ScaledVolume | None = None,
     logits: NDArray[Any] | None = None,
+    threads: int = 0,
 ) -> tuple[LymphNode, ...]:
     """Measure every node.
 
@@ -165,6 +166,7 @@ def measure_nodes(
             or nearly so.
         intensity: the study on the same grid, for the mean intensity.
         logits: ``(z, y, x)`` of the network in that orientation, for the mean probability.
+        threads: 0 takes one per core.
 
     Returns:
         In the order of their labels.
@@ -178,7 +180,7 @@ def measure_nodes(
     view = labels.oriented(orientation)
     values = None if intensity is None else intensity.volume.oriented(orientation).array
     affine = without_header_noise(view.grid.affine)
-    rows = measure_components(view.array, count, affine, intensity=values, logits=logits)
+    rows = measure_components(view.array, count, affine, intensity=values, logits=logits, threads=threads)
     nodes = []
     for row in rows:
         mean = None if intensity is None else intensity.slope * float(row["mean_intensity"]) + intensity.inter

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lnfast.card import ModelCard
 from lnfast.errors import EngineError
 from lnfast.geometry import Grid, Volume
-from lnfast_ext import label_components, threshold_resample
+from lnfast_ext import Components, threshold_resample
 
 NODES_AT_MOST = 65535  # labels are written as uint16
 
@@ -58,7 +58,9 @@ def segment(logits: NDArray[Any], grid: Grid, card: ModelCard, *, threads: int =
             "non-finite-logits",
             "the network answered with NaN or infinity, so there is no result; try another precision or backend",
         ) from error
-    labels, count = label_components(mask.array)
-    if count > NODES_AT_MOST:
-        raise EngineError("too-many-nodes", f"got {count} separate nodes, wanted at most {NODES_AT_MOST}: not a pelvis")
-    return Segmentation(Volume(labels.astype(np.uint16), grid), count)
+    found = Components(mask.array)
+    if found.count > NODES_AT_MOST:
+        raise EngineError(
+            "too-many-nodes", f"got {found.count} separate nodes, wanted at most {NODES_AT_MOST}: not a pelvis"
+        )
+    return Segmentation(Volume(found.label(np.empty(grid.shape, np.uint16)), grid), found.count)

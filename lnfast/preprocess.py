@@ -29,7 +29,7 @@ class Normalization:
     scale: float
 
 
-def normalization(volume: Volume, card: ModelCard) -> Normalization:
+def normalization(volume: Volume, card: ModelCard, *, threads: int = 0) -> Normalization:
     """Measure the intensities of a study: percentiles to clip at, then mean and deviation of the clipped voxels.
 
     Of the clipped ones, because a single stray voxel of 1e6 would make the deviation of all so large that the network
@@ -41,7 +41,9 @@ def normalization(volume: Volume, card: ModelCard) -> Normalization:
         StudyError: ``non-finite`` for NaN or infinity, ``constant`` where there is nothing to see.
     """
     try:
-        low, high, mean, std, (lo, hi) = intensity_statistics(volume.array, card.clip_percentiles, clipped=True)
+        low, high, mean, std, (lo, hi) = intensity_statistics(
+            volume.array, card.clip_percentiles, clipped=True, threads=threads
+        )
     except ValueError as error:
         if "non-finite" not in str(error):
             raise
@@ -65,7 +67,7 @@ def write_input(volume: Volume, card: ModelCard, out: NDArray[Any], *, threads: 
     """
     view = volume.oriented(card.orientation)
     _check_slices(view)
-    norm = normalization(volume, card)
+    norm = normalization(volume, card, threads=threads)
     resample_normalize(
         view.array,
         out,

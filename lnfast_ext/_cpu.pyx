@@ -12,7 +12,7 @@ cdef extern from "vectorized.hpp" namespace "lnfast" nogil:
 def instruction_set():
     """Return the instructions that the kernels use here: "avx512", "avx2" or "baseline" (SSE2 on x86-64, NEON on ARM).
 
-    The best that the processor has; the environment variable LNFAST_ISA, read at import, names a lower one. Every set
-    gives the same bits.
+    The best that the processor has; the environment variable LNFAST_ISA, read when a kernel first runs, names a lower
+    one. Every set gives the same bits.
     """
     return name_of(isa_in_use()).decode("ascii")

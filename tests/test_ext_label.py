@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lnfast_ext import label_components
+from lnfast_ext import Components, label_components
 
 Connectivity = Literal[6, 18, 26]
 CONNECTIVITIES: tuple[Connectivity, ...] = (6, 18, 26)
@@ -128,7 +128,7 @@ def test_types_and_layouts(dtype: str) -> None:
 def test_out_is_written_and_returned() -> None:
     mask = np.random.default_rng(0).random((6, 7, 8)) < 0.3
     wanted, n = scipy_label(mask, 26)
-    for dtype in (np.int32, np.uint32):
+    for dtype in (np.int32, np.uint32, np.uint16):
         for out in oracles.layouts(np.full(mask.shape, 77, dtype)):
             out.flags.writeable = True
             labels, count = label_components(mask, out)
@@ -144,11 +144,46 @@ def test_out_may_be_the_mask() -> None:
     np.testing.assert_array_equal(mask, wanted)
 
 
+def test_uint16_holds_65535_labels_and_is_left_alone_beyond() -> None:
+    mask = np.zeros((2, 512, 512), np.uint8)
+    mask[0, ::2, ::2] = 1
+    out = np.full(mask.shape, 7, np.uint16)
+    with pytest.raises(ValueError, match="out: can not hold 65536 labels"):
+        label_components(mask, out)
+    assert (out == 7).all()
+    mask[0, 0, 0] = 0
+    labels, count = label_components(mask, out)
+    assert count == labels.max() == 65535
+    np.testing.assert_array_equal(labels, scipy_label(mask, 26)[0])
+
+
+def test_rows_of_any_length_and_number() -> None:
+    for shape in ((1, 1, 1_000_003), (1_000_003, 1, 1), (1, 1_000_003, 1), (3, 70_000, 5)):
+        mask = np.random.default_rng(0).random(shape) < 0.3
+        labels, count = label_components(mask)
+        wanted, n = scipy_label(mask, 26)
+        assert count == n
+        np.testing.assert_array_equal(labels, wanted)
+
+
+def test_components_do_not_hold_on_to_the_mask() -> None:
+    mask = (np.random.default_rng(0).random((6, 7, 80)) < 0.3).astype(np.uint8)
+    wanted, n = scipy_label(mask, 26)
+    components = Components(mask)
+    mask[:] = 1
+    assert components.count == n
+    assert components.shape == mask.shape
+    for _ in range(2):
+        labels = components.label()
+        assert labels.dtype == np.int32
+        np.testing.assert_array_equal(labels, wanted)
+
+
 @pytest.mark.parametrize("shape", [(0, 3, 3), (3, 0, 3), (3, 3, 0), (0, 0, 0)])
 def test_empty(shape: tuple[int, ...]) -> None:
     labels, count = label_components(np.zeros(shape, np.uint8))
     assert labels.shape == shape
-    assert count == 0
+    assert count == Components(np.zeros(shape, bool)).count == 0
 
 
 def test_eight_threads_on_one_mask() -> None:
@@ -173,6 +208,7 @@ MASK = np.zeros((2, 2, 2), np.uint8)
         (MASK[0], None, 26, ValueError, "mask"),
         (MASK, None, 8, ValueError, "connectivity"),
         (MASK, MASK, 26, TypeError, "out"),
+        (MASK, MASK.astype(np.int64), 26, TypeError, "out"),
         (MASK, np.zeros((2, 2, 3), np.int32), 26, ValueError, "out"),
         (MASK, np.broadcast_to(np.int32(0), (2, 2, 2)), 26, ValueError, "out"),
     ],

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
 
-from lnfast_ext import label_components, measure_components, min_volume_box
+from lnfast_ext import Components, label_components, measure_components, min_volume_box
 
 AFFINES = [
     np.diag([1.0, 1.0, 1.0, 1.0]),
@@ -225,6 +225,35 @@ def test_a_large_node() -> None:
     oracles.assert_box(points, box, at_most=oracles.box_volume(points, rotations=1000, descents=3))
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_longest_axis_that_is_allowed_is_still_exact(axis: int) -> None:
+    """The hull's integers are largest here: a skewed body of 524286 voxels along one axis, and one too many."""
+    shape = [4, 4, 4]
+    shape[axis] = 524_286
+    labels = np.zeros(shape, np.uint8)
+    line = np.moveaxis(labels, axis, 0)
+    line[:, 1, 1] = line[0, 3, 0] = line[-1, 0, 3] = line[300_000, 3, 3] = 1
+    (node,) = measure_components(labels, 1, np.eye(4))
+    points = np.array([[0, 3, 0], [0, 1, 1], [524_285, 0, 3], [524_285, 1, 1], [300_000, 3, 3]])
+    corners = (points[:, None, :] + np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)])).reshape(
+        -1, 3
+    )
+    order = [axis, *(k for k in range(3) if k != axis)]  # of the columns of corners, as axes of labels
+    xyz = (corners - 0.5)[:, [order.index(2), order.index(1), order.index(0)]]
+    box = node["box_centre_ras_mm"], node["box_axes_ras"], node["box_mm"]
+    oracles.assert_box(xyz, box, at_most=float(min_volume_box(xyz)[2].prod()))
+    with pytest.raises(ValueError, match="524286"):
+        measure_components(np.ones([n + (n > 4) for n in shape], np.uint8), 1, np.eye(4))
+
+
+def test_threads_do_not_change_a_bit() -> None:
+    labels, count = label_components(np.random.default_rng(3).random((8, 40, 40)) < 0.05)
+    assert count > 100
+    wanted = measure_components(labels, count, AFFINES[2], threads=1).tobytes()
+    for threads in (0, 2, 3, 64):
+        assert measure_components(labels, count, AFFINES[2], threads=threads).tobytes() == wanted
+
+
 def test_eight_threads_on_the_same_labels() -> None:
     labels, count = label_components(np.random.default_rng(1).random((8, 30, 30)) < 0.1)
     labels.flags.writeable = False
@@ -251,6 +280,9 @@ SKEWED = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
         (ONE, 0, np.eye(4), {}, ValueError, "count"),
         (ONE, -1, np.eye(4), {}, ValueError, "count"),
         (ONE, 9, np.eye(4), {}, ValueError, "count"),
+        (Components(ONE), 2, np.eye(4), {}, ValueError, "count: got 2, wanted 1"),
+        (Components(ONE), 0, np.eye(4), {}, ValueError, "count"),
+        (ONE, 1, np.eye(4), {"threads": -1}, ValueError, "threads"),
         (ONE, 1, np.eye(3), {}, ValueError, "affine"),
         (ONE, 1, SINGULAR, {}, ValueError, "affine"),
         (ONE, 1, SKEWED, {}, ValueError, "affine"),
