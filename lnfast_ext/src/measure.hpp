@@ -223,7 +223,7 @@ inline Runs runs_of(const Components& found) { return found.runs(); }
 inline void measure_nodes(const Runs& runs, const double* affine, Node* out, int threads) {
     const auto column = [&](int k) { return Vec3{affine[k], affine[4 + k], affine[8 + k]}; };
     const Frame frame{{column(0), column(1), column(2)}, column(3)};
-    parallel_for(runs.labels(), threads, [&](std::ptrdiff_t node) {
+    Team(threads, runs.labels()).each(runs.labels(), [&](std::ptrdiff_t node, int) {
         out[node].label = static_cast<std::int32_t>(node + 1);
         NodeMeter(runs.begin(node + 1), runs.end(node + 1), frame).measure(out[node]);
     });

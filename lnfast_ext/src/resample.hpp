@@ -226,7 +226,8 @@ private:
 template <class Out>
 void resample_rows(const Axes<float>& axes, const LoadRow& load, const View3<Out>& out, int threads) {
     constexpr std::ptrdiff_t rows = 16;  // two planes of 16 x 256 float32 are 32 KB: they stay in the nearest cache
-    parallel_for((axes.y.out + rows - 1) / rows, threads, [&](std::ptrdiff_t task) {
+    const std::ptrdiff_t bands = (axes.y.out + rows - 1) / rows;
+    Team(threads, bands).each(bands, [&](std::ptrdiff_t task, int) {
         const std::ptrdiff_t begin = task * rows, end = std::min(begin + rows, axes.y.out);
         Band<Out> band(axes, begin, end, load, out);
         vectorized([&](auto isa) { band.run(isa); });

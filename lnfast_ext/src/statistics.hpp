@@ -150,7 +150,8 @@ public:
 
     Survey(std::ptrdiff_t rows, std::ptrdiff_t width, const LoadRow& load, const Percentiles& wanted, int threads)
         : load_(load), wanted_(wanted), rows_(rows), width_(width), n_(rows * width),
-          shares_(std::min<std::ptrdiff_t>(rows, thread_count(threads))) {}
+          chunk_(std::max<std::ptrdiff_t>(32768 / width, 1)), chunks_((rows + chunk_ - 1) / chunk_),
+          team_(threads, chunks_), workers_(static_cast<std::size_t>(team_.size())) {}
 
     Moments moments() {
         find_ends();
@@ -165,30 +166,30 @@ public:
 private:
     using Counts = std::vector<std::int64_t>;
 
-    // use(share, row, keys, width) for every row. Each share of the rows is one thread's.
+    // use(worker, row, keys) for every row; a worker is one thread's.
     template <class Use>
-    void each_row(const Use& use) const {
-        parallel_for(shares_, static_cast<int>(shares_), [&](std::ptrdiff_t share) {
+    void each_row(const Use& use) {
+        team_.each(chunks_, [&](std::ptrdiff_t chunk, int worker) {
             std::vector<Key> keys(static_cast<std::size_t>(width_));
             vectorized([&](auto) {
-                for (std::ptrdiff_t row = share * rows_ / shares_; row < (share + 1) * rows_ / shares_; ++row) {
+                for (std::ptrdiff_t row = chunk * chunk_; row < std::min((chunk + 1) * chunk_, rows_); ++row) {
                     load_(row, keys.data());
-                    use(share, row, static_cast<const Key*>(keys.data()), width_);
+                    use(worker, row, static_cast<const Key*>(keys.data()));
                 }
             });
         });
     }
 
     void find_ends() {
-        std::vector<Key> least(shares_, std::numeric_limits<Key>::max()), greatest(shares_, 0);
-        each_row([&](std::ptrdiff_t share, std::ptrdiff_t, const Key* keys, std::ptrdiff_t width) {
-            Key low = least[share], high = greatest[share];
-            for (std::ptrdiff_t x = 0; x < width; ++x) {
+        std::vector<Key> least(workers_, std::numeric_limits<Key>::max()), greatest(workers_, 0);
+        each_row([&](int worker, std::ptrdiff_t, const Key* keys) {
+            Key low = least[worker], high = greatest[worker];
+            for (std::ptrdiff_t x = 0; x < width_; ++x) {
                 low = std::min(low, keys[x]);
                 high = std::max(high, keys[x]);
             }
-            least[share] = low;
-            greatest[share] = high;
+            least[worker] = low;
+            greatest[worker] = high;
         });
         least_ = *std::min_element(least.begin(), least.end());
         greatest_ = *std::max_element(greatest.begin(), greatest.end());
@@ -200,20 +201,20 @@ private:
     // Neighbours are often alike, and a counter that was just written is slow to read: they use two sets in turn.
     void count_bins() {
         const std::size_t bins = static_cast<std::size_t>((greatest_ - least_) >> shift_) + 1;
-        std::vector<Counts> counts(static_cast<std::size_t>(shares_), Counts(2 * bins, 0));
-        each_row([&](std::ptrdiff_t share, std::ptrdiff_t, const Key* keys, std::ptrdiff_t width) {
-            std::int64_t *even = counts[share].data(), *odd = even + bins;
+        std::vector<Counts> counts(workers_, Counts(2 * bins, 0));
+        each_row([&](int worker, std::ptrdiff_t, const Key* keys) {
+            std::int64_t *even = counts[worker].data(), *odd = even + bins;
             std::ptrdiff_t x = 0;
-            for (; x + 2 <= width; x += 2) {
+            for (; x + 2 <= width_; x += 2) {
                 ++even[(keys[x] - least_) >> shift_];
                 ++odd[(keys[x + 1] - least_) >> shift_];
             }
-            if (x < width) ++even[(keys[x] - least_) >> shift_];
+            if (x < width_) ++even[(keys[x] - least_) >> shift_];
         });
         up_to_.assign(bins, 0);
         std::int64_t seen = 0;
         for (std::size_t bin = 0; bin < bins; ++bin) {
-            for (const Counts& share : counts) seen += share[bin] + share[bins + bin];
+            for (const Counts& own : counts) seen += own[bin] + own[bins + bin];
             up_to_[bin] = seen;
         }
     }
@@ -247,14 +248,14 @@ private:
         });
     }
 
-    std::vector<Key> collect(const std::vector<char>& needed) const {
-        std::vector<std::vector<Key>> found(static_cast<std::size_t>(shares_));
-        each_row([&](std::ptrdiff_t share, std::ptrdiff_t, const Key* keys, std::ptrdiff_t width) {
-            for (std::ptrdiff_t x = 0; x < width; ++x)
-                if (needed[(keys[x] - least_) >> shift_]) found[share].push_back(keys[x]);
+    std::vector<Key> collect(const std::vector<char>& needed) {
+        std::vector<std::vector<Key>> found(workers_);
+        each_row([&](int worker, std::ptrdiff_t, const Key* keys) {
+            for (std::ptrdiff_t x = 0; x < width_; ++x)
+                if (needed[(keys[x] - least_) >> shift_]) found[worker].push_back(keys[x]);
         });
-        for (std::size_t share = 1; share < found.size(); ++share)
-            found[0].insert(found[0].end(), found[share].begin(), found[share].end());
+        for (std::size_t worker = 1; worker < workers_; ++worker)
+            found[0].insert(found[0].end(), found[worker].begin(), found[worker].end());
         return std::move(found[0]);
     }
 
@@ -268,15 +269,15 @@ private:
     }
 
     // Plain sums within a row, eight side by side, and Neumaier's over rows: the threads do not change the result.
-    Spread spread_of_voxels(const Clip& clip) const {
+    Spread spread_of_voxels(const Clip& clip) {
         std::vector<double> of_row(static_cast<std::size_t>(rows_));
         return spread([&](const auto& part) {
-            each_row([&](std::ptrdiff_t, std::ptrdiff_t row, const Key* keys, std::ptrdiff_t width) {
+            each_row([&](int, std::ptrdiff_t row, const Key* keys) {
                 double lane[8] = {0, 0, 0, 0, 0, 0, 0, 0}, rest = 0;
                 std::ptrdiff_t x = 0;
-                for (; x + 8 <= width; x += 8)
+                for (; x + 8 <= width_; x += 8)
                     for (int k = 0; k < 8; ++k) lane[k] += part(clip(Code::decode(keys[x + k])));
-                for (; x < width; ++x) rest += part(clip(Code::decode(keys[x])));
+                for (; x < width_; ++x) rest += part(clip(Code::decode(keys[x])));
                 for (int k = 0; k < 8; ++k) rest += lane[k];
                 of_row[row] = rest;
             });
@@ -295,7 +296,9 @@ private:
 
     const LoadRow& load_;
     const Percentiles& wanted_;
-    const std::ptrdiff_t rows_, width_, n_, shares_;
+    const std::ptrdiff_t rows_, width_, n_, chunk_, chunks_;
+    Team team_;
+    const std::size_t workers_;
     Key least_ = 0, greatest_ = 0;
     int shift_ = 0;
     std::vector<std::int64_t> up_to_;  // voxels in this bin and those before

@@ -47,11 +47,11 @@ inline std::ptrdiff_t piece_size(std::ptrdiff_t width) {
 class Peaks {
 public:
     template <class T>
-    Peaks(const View3<T>& logits, float level, int threads)
+    Peaks(const View3<T>& logits, float level, Team& team)
         : height_(logits.size[1]), size_(piece_size(logits.size[2])),
           pieces_(static_cast<std::size_t>(logits.size[0] * logits.size[1]), 0) {
         std::atomic<std::uint32_t> largest{0};
-        parallel_for(logits.size[0], threads, [&](std::ptrdiff_t z) {
+        team.each(logits.size[0], [&](std::ptrdiff_t z, int) {
             std::uint32_t seen = 0;
             vectorized([&](auto isa) { seen = read_slice(isa, logits, z, level); });
             for (std::uint32_t old = largest; old < seen && !largest.compare_exchange_weak(old, seen);) {}
@@ -254,14 +254,16 @@ Thresholded threshold_resample(const View3<T>& logits, const View3<unsigned char
         return std::nextafter(static_cast<float>(std::min(least, 3e38)), -std::numeric_limits<float>::infinity());
     };
     constexpr double usual = 1e6;
-    Peaks peaks(logits, below(usual), threads);
+    constexpr std::ptrdiff_t rows = 16;
+    const std::ptrdiff_t bands = (out.size[1] + rows - 1) / rows;
+    Team team(threads, std::max(logits.size[0], bands));
+    Peaks peaks(logits, below(usual), team);
     if (!peaks.finite()) return {false, 0};
     if (out.size[0] * out.size[1] * out.size[2] == 0) return {true, 0};
-    if (peaks.largest() > usual) peaks = Peaks(logits, below(peaks.largest()), threads);
+    if (peaks.largest() > usual) peaks = Peaks(logits, below(peaks.largest()), team);
     const Axes<double> axes(logits.size, out.size);
-    constexpr std::ptrdiff_t rows = 16;
     std::atomic<std::ptrdiff_t> ones{0};
-    parallel_for((axes.y.out + rows - 1) / rows, threads, [&](std::ptrdiff_t task) {
+    team.each(bands, [&](std::ptrdiff_t task, int) {
         const std::ptrdiff_t begin = task * rows, end = std::min(begin + rows, axes.y.out);
         ThresholdBand<T> band(axes, peaks, begin, end, logits, out, level);
         vectorized([&](auto) { ones += band.run(); });
