@@ -15,12 +15,17 @@ def min_volume_box(points_mm):
 
     Source: O'Rourke, "Finding minimal enclosing boxes", 1985: two adjacent faces of some smallest box each hold an edge
     of the convex hull. All pairs of hull edges are searched, each over the whole interval on which both can be flush.
-    An interval is left only when a lower bound (Bernstein coefficients of a quartic) shows that it holds no smaller
-    box, or after every stationary point and every change of touching vertices on it has been looked at. So no rotation
-    gives a volume smaller than this one by more than a fraction of 1e-9; what is left is rounding, which in practice
-    is 1e-12. The hull is exact on a lattice of 2^40 steps along each of the set's own axes; the returned extents and
-    centre are measured on the points themselves. Of several smallest boxes (to 1e-9) the one with the shortest short
-    edge, then the shortest middle edge, is returned, so that extents do not depend on the frame.
+    An edge, or an interval, is left only when a lower bound shows that it holds no smaller box (width times area of the
+    shadow for an edge; the Bernstein coefficients of a quartic for an interval, whichever vertices touch), or after
+    every stationary point and every change of touching vertices on it has been looked at. Nothing is conjectured. So no
+    rotation gives a volume smaller than this one by more than a fraction of 1e-9; what is left is rounding, which in
+    practice is 1e-11. The hull is exact on a lattice of 2^40 steps along each of the set's own axes, but for points that
+    stick out of it by less than some 16 steps; the returned extents and centre are measured on all points as they are.
+    Of several smallest boxes (to 1e-9) the one with the shortest short edge, then the shortest middle edge, is returned,
+    so that extents do not depend on the frame.
+
+    With E hull edges the work is E^2 vector operations and about E^1.5 bounds: 0.1 ms for E = 50, some ms for E = 700,
+    half a second for E = 12000.
 
     Flat, collinear and single-point sets (to 64 ulp of the largest coordinate) are ordinary: their missing extents are
     exactly 0, and a flat set gets its least rectangle.

@@ -25,20 +25,20 @@
 #include <cmath>
 #include <vector>
 
+#include "arcs.hpp"
 #include "candidates.hpp"
 #include "piece.hpp"
 #include "polytope.hpp"
 #include "rectangle.hpp"
-#include "vectorized.hpp"
+#include "support.hpp"
 
 namespace lnfast {
 
 class BoxSearch {
 public:
     explicit BoxSearch(const Polytope& polytope)
-        : hull_(polytope), normals_(polytope.normals), faces_(static_cast<int>(polytope.normals.size())) {
-        for (const int vertex : hull_.links) neighbours_.push_back(hull_.vertices[vertex]);
-        signposts_.place(hull_.vertices.size(), [&](Vec3 direction, int vertex) { return climb(direction, vertex); });
+        : hull_(polytope), support_(polytope), normals_(polytope.normals),
+          faces_(static_cast<int>(polytope.normals.size())) {
         const std::vector<double> areas = hull_.areas();
         flush_faces(areas);
         if (found_.best() <= hull_.volume(areas) * (1 + 1e-12)) return;  // no box is smaller than what it holds
@@ -55,11 +55,6 @@ public:
     std::vector<Box> boxes() const { return found_.choose(); }
 
 private:
-    struct Arc {
-        int from, to;          // normals, no more than `longest_arc` apart
-        Vec3 direction;        // of the edge, unit
-        int vertex, opposite;  // an end of the edge; the vertex farthest behind the middle of the arc
-    };
     struct Touch {  // vertices that support -n1, -n2, +n3, -n3
         std::array<int, 4> at;
     };
@@ -67,104 +62,10 @@ private:
         const Arc *one, *two;
         Ends n, q;
     };
-    static constexpr double longest_arc = 1.5;  // rad
-    static constexpr int first_faces = 6;
+    static constexpr double longest_arc = 0.7;  // rad: short arcs are bounded more tightly, many take longer
+    static constexpr int first_faces = 4;
 
-    // The middles of all arcs as arrays, for a quick look at which arcs can hold directions at right angles: those
-    // whose middles are no farther from a right angle than both half arcs together.
-    class Middles {
-    public:
-        Middles(const std::vector<Arc>& arcs, const std::vector<Vec3>& normals)
-            : count_(arcs.size()), x_(count_), y_(count_), z_(count_), sin_(count_), cos_(count_), gap_(count_) {
-            for (std::size_t k = 0; k < count_; ++k) {
-                const Vec3 a = normals[arcs[k].from], b = normals[arcs[k].to], middle = unit(a + b);
-                x_[k] = middle.x, y_[k] = middle.y, z_[k] = middle.z;
-                sin_[k] = 0.5 * norm(b - a);
-                cos_[k] = 0.5 * norm(a + b);
-            }
-        }
-
-        void at_right_angles(std::size_t i, std::vector<int>& found) {
-            vectorized([&](auto) {
-                for (std::size_t k = i; k < count_; ++k) {
-                    const double cosine = x_[i] * x_[k] + y_[i] * y_[k] + z_[i] * z_[k];
-                    gap_[k] = std::fabs(cosine) - (sin_[i] * cos_[k] + cos_[i] * sin_[k]);
-                }
-            });
-            found.clear();
-            for (std::size_t k = i; k < count_; ++k)
-                if (gap_[k] <= 1e-12) found.push_back(static_cast<int>(k));
-        }
-
-    private:
-        std::size_t count_;
-        std::vector<double> x_, y_, z_, sin_, cos_, gap_;
-    };
-
-    // From a vertex always to the highest of its neighbours: what cannot be bettered there is the highest of all.
-    // Where a climb begins: the highest vertex for the middle of each cell of a cube around the origin.
-    //
-    //        +--+--+
-    //        |  |  |   a direction belongs to the face that its largest component points at, and to the cell
-    //        +--+--+   that the other two, divided by it, fall into
-    //        |  |  |
-    //        +--+--+
-    class Signposts {
-    public:
-        template <class Climb>
-        void place(std::size_t vertices, const Climb& climb) {
-            side_ = std::clamp(static_cast<int>(std::sqrt(static_cast<double>(vertices)) / 2), 4, 64);
-            vertex_.assign(static_cast<std::size_t>(6 * side_ * side_), 0);
-            int last = 0;
-            for (std::size_t cell = 0; cell < vertex_.size(); ++cell)
-                vertex_[cell] = last = climb(middle(static_cast<int>(cell)), last);
-        }
-
-        int near(Vec3 direction) const {
-            const double x = std::fabs(direction.x), y = std::fabs(direction.y), z = std::fabs(direction.z);
-            if (x >= y && x >= z) return at(0, direction.x, direction.y, direction.z);
-            if (y >= z) return at(2, direction.y, direction.z, direction.x);
-            return at(4, direction.z, direction.x, direction.y);
-        }
-
-    private:
-        int at(int face, double largest, double a, double b) const {
-            if (largest == 0) return 0;
-            const double scale = 0.5 * side_ / std::fabs(largest);
-            const int row = std::min(static_cast<int>(a * scale + 0.5 * side_), side_ - 1);
-            const int column = std::min(static_cast<int>(b * scale + 0.5 * side_), side_ - 1);
-            return vertex_[static_cast<std::size_t>(((face + (largest < 0)) * side_ + row) * side_ + column)];
-        }
-
-        Vec3 middle(int cell) const {
-            const int face = cell / (side_ * side_);
-            const double a = (2 * (cell / side_ % side_) + 1.0) / side_ - 1, b = (2 * (cell % side_) + 1.0) / side_ - 1;
-            const double sign = face % 2 == 0 ? 1.0 : -1.0;
-            if (face < 2) return {sign, a, b};
-            return face < 4 ? Vec3{b, sign, a} : Vec3{a, b, sign};
-        }
-
-        int side_ = 1;
-        std::vector<int> vertex_;
-    };
-
-    // From a vertex always to the highest of its neighbours: what cannot be bettered there is the highest of all.
-    int climb(Vec3 direction, int vertex) const {
-        double best = dot(hull_.vertices[vertex], direction);
-        for (int from = -1; from != vertex;) {
-            from = vertex;
-            for (int k = hull_.link_starts[from]; k < hull_.link_starts[from + 1]; ++k) {
-                const double height = dot(neighbours_[k], direction);
-                vertex = height > best ? hull_.links[k] : vertex;
-                best = std::max(height, best);
-            }
-        }
-        return vertex;
-    }
-
-    int climb(Vec3 direction) const { return climb(direction, signposts_.near(direction)); }
-
-    // A longer arc (a sharp edge) is cut up, so that a straight line between its ends stays far from 0.
+    // A longer arc (a sharp edge) is cut up, so that a straight line between its ends stays close to it.
     void add_arcs(const Polytope::Edge& edge, const std::vector<double>& areas) {
         Arc arc{edge.left, edge.left, unit(hull_.vertices[edge.to] - hull_.vertices[edge.from]), edge.from, edge.from};
         const Vec3 a = hull_.normals[edge.left], b = hull_.normals[edge.right];
@@ -179,7 +80,7 @@ private:
                 arc.to = static_cast<int>(normals_.size());
                 normals_.push_back(std::cos(angle * part / parts) * a + std::sin(angle * part / parts) * side);
             }
-            arc.opposite = climb(-1.0 * (normals_[arc.from] + normals_[arc.to]));
+            arc.opposite = support_.farthest(-1.0 * (normals_[arc.from] + normals_[arc.to]));
             if (!too_large(arc, areas)) arcs_.push_back(arc);
         }
     }
@@ -271,18 +172,18 @@ private:
         s.q = {sign * second(s.n.from), sign * second(s.n.to)};
         const Vec3 m_middle = cross(n_middle, sign * q_middle);
         // The third direction's vertices are guessed first: any vertices make a valid bound, most often a good one.
-        Touch near{{one.opposite, two.opposite, signposts_.near(m_middle), signposts_.near(-1.0 * m_middle)}};
+        Touch near{{one.opposite, two.opposite, support_.near(m_middle), support_.near(-1.0 * m_middle)}};
         if (discarded(s, s.n, s.q, near)) return;
-        near.at[2] = climb(m_middle, near.at[2]);
-        near.at[3] = climb(-1.0 * m_middle, near.at[3]);
+        near.at[2] = support_.farthest(m_middle, near.at[2]);
+        near.at[3] = support_.farthest(-1.0 * m_middle, near.at[3]);
         if (discarded(s, s.n, s.q, near)) return;
         refine(s, s.n, s.q, touch(s.n.from, s.q.from, near), touch(s.n.to, s.q.to, near), 0);
     }
 
     Touch touch(Vec3 n, Vec3 q, const Touch& near) const {
         const Vec3 m = cross(n, q);
-        return {{climb(-1.0 * n, near.at[0]), climb(-1.0 * q, near.at[1]),
-                 climb(m, near.at[2]), climb(-1.0 * m, near.at[3])}};
+        return {{support_.farthest(-1.0 * n, near.at[0]), support_.farthest(-1.0 * q, near.at[1]),
+                 support_.farthest(m, near.at[2]), support_.farthest(-1.0 * m, near.at[3])}};
     }
 
     Quotient quotient(const Sweep& s, const Ends& n, const Ends& q, const Touch& t) const {
@@ -412,11 +313,10 @@ private:
     }
 
     const Polytope& hull_;
+    const Support support_;
     std::vector<Vec3> normals_;  // of the faces, then of the cuts in long arcs
     int faces_;
     std::vector<Arc> arcs_;
-    std::vector<Vec3> neighbours_;  // hull_.links as they stand
-    Signposts signposts_;
     std::vector<Vec2> shadow_;
     Candidates found_;
 };
