@@ -66,7 +66,7 @@ cdef class Components:
         """
         fresh = out is None
         if fresh:
-            out = np.zeros(self.shape, dtype=np.int32)
+            out = _check.zeros(self.shape, np.int32)
         _check.volume("out", out, ("int32", "uint32", "uint16"), empty=True)
         _check.writable("out", out, contiguous=False)
         if out.shape != self.shape:

@@ -29,6 +29,7 @@ from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, St
 from lnfast.evaluate import compare, node_map
 from lnfast.measure import Rules, measure_nodes
 from lnfast.study import read_study
+from lnfast_ext import instruction_set
 
 SHAPE_ZYX = (12, 24, 24)  # of study and network alike, so that nothing is interpolated
 STUDY_FILES = {"report.json", "report.txt", "labels.nii.gz"}
@@ -460,6 +461,7 @@ def test_doctor_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert lnfast("doctor", "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["lnfast"] == __version__
+    assert said["kernels"] == instruction_set()
     assert {row["name"] for row in said["backends"]} == {"openvino", "onnxruntime", "tensorrt"}
     (model,) = (row for row in said["models"] if row["name"] == "pelvic-ln-edge")
     assert model["problem"] is None

@@ -34,6 +34,8 @@ PROMISED = {
         "Volume",
     ],
     "lnfast_ext": [
+        "Components",
+        "instruction_set",
         "intensity_statistics",
         "label_components",
         "measure_components",

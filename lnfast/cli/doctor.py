@@ -39,6 +39,7 @@ def examine() -> dict[str, Any]:
     from dataclasses import asdict
 
     from lnfast.backends import backend_status
+    from lnfast_ext import instruction_set
 
     return {
         "lnfast": __version__,
@@ -46,6 +47,7 @@ def examine() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "cpu_flags": _cpu_flags(),
+        "kernels": instruction_set(),
         "backends": [asdict(status) for status in backend_status()],
         "models": _models(),
         "auto": _auto(),

@@ -46,7 +46,7 @@ def show_findings(findings: dict[str, Any]) -> None:
     told = "not told by this system" if flags is None else " ".join(flags) or "none of those that speed a network up"
     console.print(
         f"lnfast {findings['lnfast']}, Python {findings['python']}, {findings['platform']}, "
-        f"{findings['cores']} cores ({told})",
+        f"{findings['cores']} cores ({told}); kernels: {findings['kernels']}",
         markup=False,
     )
     rows = table(console, "backend", "version", "devices", "precisions", "state")

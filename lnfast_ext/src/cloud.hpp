@@ -105,8 +105,6 @@ private:
         std::vector<LatticePoint> lattice;
         lattice.reserve(points_.size());
         for (const Vec3& p : points_) lattice.push_back({step(p, 0), step(p, 1), step(p, 2)});
-        std::sort(lattice.begin(), lattice.end());
-        lattice.erase(std::unique(lattice.begin(), lattice.end()), lattice.end());
         const Mat3 to_mm{((high[0] - low[0]) / steps) * axes_[0], ((high[1] - low[1]) / steps) * axes_[1],
                          ((high[2] - low[2]) / steps) * axes_[2]};
         return make_polytope<Int128>(lattice, to_mm, 16);

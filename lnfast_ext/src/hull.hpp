@@ -62,11 +62,12 @@ public:
         std::array<int, 3> corner;    // counter-clockwise seen from outside
         std::array<int, 3> neighbour; // across corner[i] -> corner[i + 1]
         Plane<Wide> plane;
+        double x = 0, y = 0, z = 0, slack = 0;  // the plane's normal rounded, and the slack in its unit
         std::vector<int> outside;     // points that this facet must still lose
         bool alive = true;
     };
 
-    // Points must be distinct. solid() is false when they all lie in one plane; then there are no facets.
+    // solid() is false when all points lie in one plane; then there are no facets.
     explicit Hull(const std::vector<LatticePoint>& points, double slack = 0)
         : points_(points), slack_(slack), facet_at_(points.size(), -1) {
         solid_ = start();
@@ -119,19 +120,20 @@ private:
         facet.corner = corner;
         facet.neighbour = neighbour;
         facet.plane = Plane<Wide>(points_[corner[0]], points_[corner[1]], points_[corner[2]]);
+        facet.x = static_cast<double>(facet.plane.x);
+        facet.y = static_cast<double>(facet.plane.y);
+        facet.z = static_cast<double>(facet.plane.z);
+        facet.slack = slack_ * std::sqrt(facet.x * facet.x + facet.y * facet.y + facet.z * facet.z);
         facets_.push_back(std::move(facet));
         return static_cast<int>(facets_.size()) - 1;
     }
 
     // How far a point is above a facet, in any unit of that facet; positive only for points that must be kept.
     double rise(const Facet& facet, int point) const {
-        const Plane<Wide>& plane = facet.plane;
-        const LatticePoint &p = points_[point], &o = plane.origin;
-        if (slack_ == 0) return static_cast<double>(plane.height(p));
-        const double x = static_cast<double>(plane.x), y = static_cast<double>(plane.y), z = static_cast<double>(plane.z);
-        const double height = x * static_cast<double>(p.x - o.x) + y * static_cast<double>(p.y - o.y) +
-                              z * static_cast<double>(p.z - o.z);
-        return height - slack_ * std::sqrt(x * x + y * y + z * z);
+        const LatticePoint &p = points_[point], &o = facet.plane.origin;
+        if (slack_ == 0) return static_cast<double>(facet.plane.height(p));
+        return facet.x * static_cast<double>(p.x - o.x) + facet.y * static_cast<double>(p.y - o.y) +
+               facet.z * static_cast<double>(p.z - o.z) - facet.slack;
     }
 
     // Give each point to the first facet from `begin` on that sees it; a point that none sees is inside for good.

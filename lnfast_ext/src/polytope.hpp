@@ -99,8 +99,8 @@ inline void link_vertices(Polytope& polytope) {
     }
 }
 
-// Two faces of a convex body share at most one straight edge: its ends are the extremes along it. Points must be
-// distinct; the result is not solid() when they lie in one plane. vertices are to_mm * lattice, without a shift.
+// Two faces of a convex body share at most one straight edge: its ends are the extremes along it. The result is not
+// solid() when the points lie in one plane. vertices are to_mm * lattice, without a shift.
 template <class Wide>
 Polytope make_polytope(const std::vector<LatticePoint>& points, const Mat3& to_mm, double slack = 0) {
     const Hull<Wide> hull(points, slack);
