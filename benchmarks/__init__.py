@@ -2,6 +2,7 @@
 
     network    one inference: every backend and precision here, against PyTorch with the same weights
     pipeline   file on disk to report on disk, per stage, against the pipeline that a researcher writes
+    kernels    each compiled kernel, and all of them, against the libraries that are used for the same work
 
     onnx_torch   model.onnx as a torch module       agreement    are two answers the same?
     peers        the researcher's pipeline          timing       interleaved runs, percentiles

@@ -15,20 +15,23 @@ import click
 from benchmarks.agreement import WrongAnswerError
 from lnfast.errors import BackendError, LnfastError
 
-GROUPS = ("network", "pipeline")
+GROUPS = ("network", "pipeline", "kernels")
+# These start from one reference inference.
+REFERENCED = ("network", "pipeline")
 REPEATS, QUICK_REPEATS = 7, 2
+KERNEL_REPEATS, QUICK_KERNEL_REPEATS = 30, 3
 
 
 @click.command()
 @click.argument("groups", nargs=-1, type=click.Choice(GROUPS), metavar="[GROUP]...")
 @click.option("--quick", is_flag=True, help="One study, fewest runs: for checking answers, not for numbers.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Also write rows here.")
-@click.option("--repeat", type=click.IntRange(min=1), help=f"Runs that count: {REPEATS}, quick {QUICK_REPEATS}.")
+@click.option("--repeat", type=click.IntRange(min=1), help=f"Runs that count: {REPEATS}, of kernels {KERNEL_REPEATS}.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of the first phantom.")
 @click.option("--threads", type=click.IntRange(min=1), help="For everyone alike; one per core.")
 @click.option("--model", default="pelvic-ln-edge", show_default=True, help="Shipped name or model folder.")
 def main(groups: tuple[str, ...], quick: bool, json_path: Path | None, **options: Any) -> None:
-    """Compare lnfast with named peers, with the same weights, studies and threads: network, pipeline (both).
+    """Compare lnfast with named peers, with the same weights, studies and threads: network, pipeline, kernels (all).
 
     Answers are compared before anything is timed; a wrong one makes the exit code 1.
     """
@@ -58,6 +61,7 @@ def settle(
         model=load_model(model),
         threads=threads or _load("environment").usable_cores(),
         repeats=repeat or (QUICK_REPEATS if quick else REPEATS),
+        kernel_repeats=repeat or (QUICK_KERNEL_REPEATS if quick else KERNEL_REPEATS),
         warmups=0 if quick else 1,
         seed=settings.DEFAULT_SEED if seed is None else seed,
         quick=quick,
@@ -71,8 +75,12 @@ def run(groups: tuple[str, ...], settings: Any, json_path: Path | None) -> int:
     environment = _load("environment").describe(settings.threads)
     if environment["busy"]:
         _log(f"this machine is busy (load {environment['load_average'][0]}): no number here is final")
-    reference = _load("reference").prepare(settings)
-    found = [row for group in dict.fromkeys(groups) for row in _load(group).run(settings, reference)]
+    # Everybody's packages are asked for before anybody takes minutes.
+    modules = {group: _load(group) for group in groups}
+    reference = _load("reference").prepare(settings) if modules.keys() & REFERENCED else None
+    found = []
+    for group, module in modules.items():
+        found += module.run(settings, reference) if group in REFERENCED else module.run(settings)
     if json_path is not None:
         rows.write_json(json_path, {**environment, **settings.to_dict()}, found)
     rows.print_rows(environment, found)

@@ -10,7 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("lnfast", "numpy", "nibabel", "isal", "openvino", "onnxruntime", "onnx", "torch", "scipy", "trimesh")
+from lnfast_ext import instruction_set
+
+PACKAGES = (
+    *("lnfast", "numpy", "nibabel", "isal", "openvino", "onnxruntime", "onnx", "torch"),
+    *("scipy", "trimesh", "connected-components-3d"),
+)
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
 # Runnable tasks a core above which timings say more of the neighbours than of the code.
 BUSY_LOAD = 0.3
@@ -27,6 +32,7 @@ def describe(threads: int) -> dict[str, Any]:
         **_processor(),
         "cores": usable_cores(),
         "threads": threads,
+        "kernels": instruction_set(),
         "memory_gib": _memory_gib(),
         "governor": _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         "load_average": None if load is None else [round(value, 2) for value in load],

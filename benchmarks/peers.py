@@ -33,14 +33,16 @@ from lnfast.card import ModelCard
 
 SUSPICIOUS_MM = 8.0 + 1e-6
 
+Edges = tuple[float, float, float]  # of a box in mm, ascending
+
 
 @dataclass(frozen=True)
 class PeerNode:
-    """One node; ``box_mm`` ascending, None where trimesh could not make a box."""
+    """One node; ``box_mm`` is None where trimesh could not make a box."""
 
     id: int
     volume_mm3: float
-    box_mm: tuple[float, float, float] | None
+    box_mm: Edges | None
 
     @property
     def suspicious(self) -> bool:
@@ -120,21 +122,31 @@ def measure(labels: NDArray[Any], count: int, affine: NDArray[np.float64]) -> tu
     nodes = []
     for index, box in enumerate(ndimage.find_objects(labels, count), start=1):
         node = labels[box] == index
-        corners_xyz = (np.argwhere(_corners(node)) + [part.start - 0.5 for part in box])[:, ::-1]
-        edges = _box_edges(corners_xyz @ affine[:3, :3].T + affine[:3, 3])
+        edges = box_edges(corners_mm(node, box, affine))
         nodes.append(PeerNode(index, float(node.sum() * voxel_mm3), edges))
     return tuple(nodes)
 
 
-def _corners(node: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Lattice points, one more than voxels along each axis, that are a corner of a voxel of the node."""
+def corners_mm(
+    node: NDArray[np.bool_], box: tuple[slice, slice, slice], affine: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The corners of a node's voxels, each once, ``(n, 3)``.
+
+    Args:
+        node: the part of the mask that ``box`` (z, y, x) cuts out.
+        affine: (4, 4), index ``(x, y, z, 1)`` of the whole mask to mm.
+    """
+    # Lattice points, one more than voxels along each axis.
     lattice = np.zeros([size + 1 for size in node.shape], bool)
     for z, y, x in product((slice(None, -1), slice(1, None)), repeat=3):
         lattice[z, y, x] |= node
-    return lattice
+    corners_xyz = (np.argwhere(lattice) + [part.start - 0.5 for part in box])[:, ::-1]
+    points: NDArray[np.float64] = corners_xyz @ affine[:3, :3].T + affine[:3, 3]
+    return points
 
 
-def _box_edges(points_mm: NDArray[np.float64]) -> tuple[float, float, float] | None:
+def box_edges(points_mm: NDArray[np.float64]) -> Edges | None:
+    """The edges of trimesh's box; None where it cannot make one."""
     try:
         _, extents = trimesh.bounds.oriented_bounds(points_mm)
     except (QhullError, ValueError):

@@ -15,7 +15,9 @@ from benchmarks.agreement import ALIKE
 from benchmarks.timing import Summary, summarize
 
 SCHEMA = "lnfast.benchmarks/1"
-_SHOWN = ("lnfast", "openvino", "onnxruntime", "torch")
+_SHOWN = ("lnfast", "openvino", "onnxruntime", "torch", "numpy", "scipy", "connected-components-3d", "trimesh")
+_NONE = "-"
+_WORDS = ("study", "stage", "peer", "answer")
 _STYLE = {"same": "", "close": "", "different": "yellow", "wrong": "bold red"}
 
 
@@ -31,7 +33,10 @@ class Row:
         subject_ms, peer_ms: medians.
         ratio: ``peer_ms / subject_ms``: above one the subject is faster. None unless both answered alike.
         agreement: how their answers compare; ``agreement["verdict"]`` as in `benchmarks.agreement`.
-        n: runs of each.
+        n: runs of each; a run on several inputs counts for each of them.
+        floor_ms: median of one plain read or write of the same bytes in the same rounds; None where that says nothing.
+        of_floor: ``subject_ms / floor_ms``.
+        target: the ratio that is wanted; None where none was set.
     """
 
     bench: str
@@ -48,6 +53,9 @@ class Row:
     peer_p5_ms: float
     peer_p95_ms: float
     n: int
+    floor_ms: float | None = None
+    of_floor: float | None = None
+    target: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,13 +69,22 @@ class Pair:
     peer: str
 
 
-def make_row(pair: Pair, subject_ms: list[float], peer_ms: list[float], agreement: dict[str, Any]) -> Row:
-    """Summarize two series of runs.
+def make_row(
+    pair: Pair,
+    subject_ms: list[float],
+    peer_ms: list[float],
+    agreement: dict[str, Any],
+    *,
+    floor_ms: list[float] | None = None,
+    target: float | None = None,
+) -> Row:
+    """Summarize two series of runs, and a third of what nobody can do without.
 
     Raises:
         ValueError: an empty series.
     """
     ours, theirs = summarize(subject_ms), summarize(peer_ms)
+    floor = None if floor_ms is None else summarize(floor_ms).median
     return Row(
         **asdict(pair),
         subject_ms=ours.median,
@@ -79,6 +96,9 @@ def make_row(pair: Pair, subject_ms: list[float], peer_ms: list[float], agreemen
         peer_p5_ms=theirs.p5,
         peer_p95_ms=theirs.p95,
         n=min(ours.n, theirs.n),
+        floor_ms=floor,
+        of_floor=None if floor is None else ours.median / floor,
+        target=target,
     )
 
 
@@ -101,35 +121,39 @@ def print_rows(environment: dict[str, Any], rows: list[Row]) -> None:
     load = environment["load_average"]
     busy = f", load {load[0]}: BUSY, no number here is final" if environment["busy"] else ""
     flags = " ".join(environment["cpu_flags"])
-    out.print(f"{environment['cpu']} ({flags}), {environment['threads']} threads{busy}\n{packages}\n", highlight=False)
+    used = f"{environment['threads']} threads, kernels {environment['kernels']}{busy}"
+    out.print(f"{environment['cpu']} ({flags}), {used}\n{packages}\n", highlight=False)
     for bench, subject in dict.fromkeys((row.bench, row.subject) for row in rows):
+        chosen = [row for row in rows if (row.bench, row.subject) == (bench, subject)]
+        cells = [_cells(row) for row in chosen]
         table = Table(title=f"{bench}: {subject}", title_justify="left", box=SIMPLE_HEAD)
-        for heading in ("study", "stage", "peer"):
-            table.add_column(heading)
-        for heading in ("subject ms (p5-p95)", "peer ms (p5-p95)", "ratio", "Dice", "runs"):
-            table.add_column(heading, justify="right")
-        table.add_column("answer")
-        for row in rows:
-            if (row.bench, row.subject) == (bench, subject):
-                table.add_row(*_cells(row), style=_STYLE[row.agreement["verdict"]])
+        shown = [heading for heading in cells[0] if any(cell[heading] != _NONE for cell in cells)]
+        for heading in shown:
+            table.add_column(heading, justify="left" if heading in _WORDS else "right")
+        for row, cell in zip(chosen, cells, strict=True):
+            table.add_row(*(cell[heading] for heading in shown), style=_STYLE[row.agreement["verdict"]])
         out.print(table)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row) -> dict[str, str]:
+    """What is printed, by heading; a column in which nobody has anything is left out."""
     ours = Summary(row.n, row.subject_ms, row.subject_p5_ms, row.subject_p95_ms)
     theirs = Summary(row.n, row.peer_ms, row.peer_p5_ms, row.peer_p95_ms)
-    ratio = "-" if row.ratio is None else f"{row.ratio:.2f}x"
-    return (
-        row.study,
-        row.stage,
-        row.peer,
-        _range(ours),
-        _range(theirs),
-        ratio,
-        f"{row.agreement['dice']:.4f}",
-        str(row.n),
-        _answer(row.agreement),
-    )
+    dice = row.agreement.get("dice")
+    return {
+        "study": row.study,
+        "stage": row.stage,
+        "peer": row.peer,
+        "subject ms (p5-p95)": _range(ours),
+        "peer ms (p5-p95)": _range(theirs),
+        "ratio": _NONE if row.ratio is None else f"{row.ratio:.2f}x",
+        "target": _NONE if row.target is None else f"{row.target:g}x",
+        "floor ms": _NONE if row.floor_ms is None else _ms(row.floor_ms),
+        "of floor": _NONE if row.of_floor is None else f"{row.of_floor:.1f}x",
+        "Dice": _NONE if dice is None else f"{dice:.4f}",
+        "runs": str(row.n),
+        "answer": _answer(row.agreement),
+    }
 
 
 def _answer(agreement: dict[str, Any]) -> str:
@@ -151,10 +175,12 @@ def _range(summary: Summary) -> str:
 
 def _ms(value: float) -> str:
     """Three digits that mean something."""
+    if value < 0.1:
+        return f"{value:.4f}"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _console() -> Console:
     """As wide as the terminal; a file or a pipe gets lines that are not folded."""
     plain = Console()
-    return plain if plain.is_terminal else Console(width=160)
+    return plain if plain.is_terminal else Console(width=240)

@@ -22,6 +22,7 @@ class Settings:
         model: whose network is run by everyone.
         threads: given to everyone, at least 1.
         repeats: rounds that count.
+        kernel_repeats: the same for what takes milliseconds.
         warmups: rounds before them, beside the run in which the answers are compared.
         seed: of the first phantom; the others follow.
         quick: one study instead of one for each scanner.
@@ -31,6 +32,7 @@ class Settings:
     model: Model
     threads: int
     repeats: int
+    kernel_repeats: int
     warmups: int
     seed: int
     quick: bool
@@ -42,6 +44,7 @@ class Settings:
         return {
             "model": {"name": card.name, "version": card.version, "sha256": self.model.sha256},
             "repeats": self.repeats,
+            "kernel_repeats": self.kernel_repeats,
             "warmups": self.warmups,
             "seed": self.seed,
             "quick": self.quick,

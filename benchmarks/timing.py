@@ -43,6 +43,7 @@ def interleave(
     *,
     repeats: int,
     warmups: int,
+    settle_s: float = SETTLE_S,
     log: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Samples]:
     """Run everyone in turn, A B A B: a machine that slows down midway slows all of them.
@@ -51,13 +52,14 @@ def interleave(
         contenders: name -> one run, which returns its own times.
         repeats: rounds that count, at least 1.
         warmups: rounds before them that do not.
+        settle_s: pause before each run.
         log: told of each round.
     """
     kept: dict[str, Samples] = {name: {} for name in contenders}
     for turn in range(-warmups, repeats):
         log("warm-up" if turn < 0 else f"round {turn + 1} of {repeats}")
         for name, run in contenders.items():
-            sleep(SETTLE_S)
+            sleep(settle_s)
             times = run()
             if turn >= 0:
                 for stage, milliseconds in times.items():

@@ -17,10 +17,11 @@ onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 torch = pytest.importorskip("torch")
 pytest.importorskip("trimesh")
+pytest.importorskip("cc3d")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from benchmarks import pipeline  # noqa: E402
+from benchmarks import kernels, pipeline  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.agreement import Answer, WrongAnswerError, compare, dice, worst  # noqa: E402
 from benchmarks.environment import describe  # noqa: E402
@@ -34,7 +35,7 @@ from lnfast.card import load_model, shipped_models  # noqa: E402
 from lnfast.phantom import make_phantom  # noqa: E402
 
 ROW_KEYS = {"bench", "study", "stage", "subject", "peer", "subject_ms", "peer_ms", "ratio", "agreement"}
-ROW_KEYS |= {"subject_p5_ms", "subject_p95_ms", "peer_p5_ms", "peer_p95_ms", "n"}
+ROW_KEYS |= {"subject_p5_ms", "subject_p95_ms", "peer_p5_ms", "peer_p95_ms", "n", "floor_ms", "of_floor", "target"}
 PAIR = Pair("pipeline", "all", "total", "ours", "theirs")
 
 
@@ -143,7 +144,7 @@ def test_runs_alternate_and_warmups_do_not_count() -> None:
 
         return run
 
-    samples = interleave({"a": contender("a"), "b": contender("b")}, repeats=2, warmups=1)
+    samples = interleave({"a": contender("a"), "b": contender("b")}, repeats=2, warmups=1, settle_s=0.0)
     assert order == ["a", "b"] * 3
     assert samples == {"a": {"total": [3.0, 5.0]}, "b": {"total": [4.0, 6.0]}}
     assert pool([samples["a"], samples["b"]]) == {"total": [3.0, 5.0, 4.0, 6.0]}
@@ -264,11 +265,24 @@ def test_rows_are_printed_and_kept(tmp_path: Path, labels: np.ndarray, capsys: p
     row = make_row(PAIR, [10.0, 12.0, 11.0], [110.0, 99.0, 121.0], agreement)
     assert (row.subject_ms, row.peer_ms, row.ratio, row.n) == (11.0, 110.0, 10.0, 3)
     print_rows(describe(2), [row])
-    assert "10.00x" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "10.00x" in printed
+    assert "floor" not in printed and "target" not in printed
     write_json(tmp_path / "rows.json", {"cpu": "any"}, [row])
     kept = json.loads((tmp_path / "rows.json").read_text())
     assert kept["environment"] == {"cpu": "any"}
     assert set(kept["rows"][0]) == ROW_KEYS
+
+
+def test_floor_and_target_stand_beside_the_ratio(capsys: pytest.CaptureFixture[str]) -> None:
+    row = make_row(PAIR, [3.0, 4.0, 3.5], [7.0], {"verdict": "same"}, floor_ms=[0.5, 2.0, 0.01], target=8.0)
+    assert (row.ratio, row.floor_ms, row.of_floor, row.target) == (2.0, 0.5, 7.0, 8.0)
+    print_rows(describe(2), [row, make_row(PAIR, [2.0], [0.04], {"verdict": "wrong"})])
+    printed = capsys.readouterr().out
+    assert "Dice" not in printed
+    cells = [line.split() for line in printed.splitlines() if line.strip().startswith(PAIR.study)]
+    assert [row[7:11] for row in cells] == [["2.00x", "8x", "0.50", "7.0x"], ["-", "-", "-", "-"]]
+    assert "0.0400" in printed
 
 
 def test_the_environment_can_be_kept_and_names_nobody() -> None:
@@ -330,14 +344,19 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bright_model(tmp_path_factory.mktemp("models") / "bright")
 
 
-def test_every_group_runs_and_keeps_its_rows(model_folder: Path, tmp_path: Path) -> None:
+def test_every_group_runs_and_keeps_its_rows(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = tmp_path / "bench.json"
+    of_kernels = make_row(replace(PAIR, bench="kernels"), [1.0, 1.0], [2.0, 2.0], {"verdict": "same", "dice": 1.0})
+    monkeypatch.setattr(kernels, "run", lambda settings: [of_kernels])  # tests/test_benchmark_kernels.py runs it
     done = CliRunner().invoke(main, ["--quick", "--json", str(kept), "--model", str(model_folder), "--threads", "1"])
     assert done.exit_code == 0, done.output
     document = json.loads(kept.read_text())
     assert document["environment"]["model"]["name"] == "bright"
     assert str(model_folder) not in kept.read_text()
     rows = [Row(**row) for row in document["rows"]]
+    assert rows[-1] == of_kernels
     stages = {row.stage for row in rows if row.bench == "pipeline"}
     assert stages == set(pipeline.STAGES)
     assert {row.peer for row in rows if row.bench == "network"} <= {

@@ -1,0 +1,27 @@
+"""The compiled kernels against the libraries that are used for the same work.
+
+    data       seeded inputs                judges     is the answer right?
+    subjects   the kernels                  contest    one task on one input: judge, time, rows
+    peers      the libraries                tasks      which kernel meets whom on what
+
+No network runs, so no backend is needed.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.kernels.data import make_inputs
+from benchmarks.kernels.tasks import contests
+from benchmarks.rows import Row
+from benchmarks.settings import Settings
+
+
+def run(settings: Settings) -> list[Row]:
+    """Rows of all contests.
+
+    Raises:
+        WrongAnswerError: an input on which agreement proves nothing.
+    """
+    torch.set_num_threads(settings.threads)
+    return [row for contest in contests(settings, make_inputs(settings)) for row in contest.rows(settings)]

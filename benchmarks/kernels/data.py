@@ -1,0 +1,153 @@
+"""Seeded inputs of the group ``kernels``: a digital patient with 27 nodes, the paper's average, on the scanner's grid
+and on the network's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from benchmarks.kernels.peers import normalize, resize
+from benchmarks.settings import Settings
+from lnfast.geometry import Grid
+from lnfast.phantom import SCANNERS, Phantom, make_phantom
+from lnfast.phantom.shapes import Box, Ellipsoid, index_box
+
+NODES = 27
+# The paper's network and the scanner whose study is resampled to it and back.
+NETWORK_ZYX = (64, 256, 256)
+SCANNER = "ingenia"
+PERCENTILES = (0.5, 99.5)
+THRESHOLD, LEVEL = 0.5, 0.0  # of a probability and of its logit
+BIG_NODE_VOXELS = 20_000
+# Logits as a trained network leaves them: -6 and some noise where there is nothing, growing by one a millimetre (along
+# a node's shortest axis) to the middle of a node. Along its longest, at most 2.2 times as long, -6 is 13.2 mm away.
+NOTHING, NOISE, LARGEST = -6.0, 0.3, 8.0
+REACH_MM = 14.0
+
+Mask = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Intensities and nodes.
+
+    Attributes:
+        image: ``(z, y, x)``; int16 as the scanner stores it, float32 on the network's grid.
+        mask: of the same shape, 1 in the first `NODES` nodes.
+        grid: of both.
+    """
+
+    image: NDArray[Any]
+    mask: Mask
+    grid: Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What the contests take.
+
+    Attributes:
+        natives: by scanner; `SCANNER` is always among them.
+        network: what belongs to `SCANNER`'s study on the network's grid; the nodes are those of ``logits > 0``.
+        logits: float32 on the same grid, about every node of that study.
+        big_node: uint8 on the same grid, one node of about `BIG_NODE_VOXELS`.
+        content: the voxels of `SCANNER`'s study as they lie in its file.
+    """
+
+    natives: Mapping[str, Scan]
+    network: Scan
+    logits: NDArray[np.float32]
+    big_node: Mask
+    content: bytes
+
+    @property
+    def native(self) -> Scan:
+        """The study that belongs to the logits."""
+        return self.natives[SCANNER]
+
+
+def make_inputs(settings: Settings) -> Inputs:
+    """The first patients, counted from the seed, who have nodes enough; the quick run makes `SCANNER`'s alone."""
+    rng = np.random.default_rng(settings.seed)
+    for seed in count(settings.seed):
+        phantom = make_phantom(seed, SCANNER, "n1")
+        grid = network_grid(phantom.volume.grid)
+        logits = logits_around([node.shape for node in phantom.nodes], grid, rng)
+        labels, found = ndimage.label(logits > 0, np.ones((3, 3, 3)))
+        # Neighbours may meet on this grid.
+        if min(found, len(phantom.nodes)) >= NODES:
+            break
+    natives = {SCANNER: _native(phantom)}
+    for scanner in () if settings.quick else sorted(SCANNERS.keys() - {SCANNER}):
+        natives[scanner] = _native(_phantom_with_nodes(settings.seed, scanner))
+    network = Scan(resize(normalize(phantom.volume.array, PERCENTILES), NETWORK_ZYX), _first_nodes(labels), grid)
+    return Inputs(natives, network, logits, _big_node(grid, rng), phantom.volume.array.tobytes())
+
+
+def with_noise(mask: Mask, share: float, rng: np.random.Generator) -> Mask:
+    """The mask with that share of all voxels set besides, each on its own."""
+    return mask | (rng.random(mask.shape, np.float32) < share).view(np.uint8)
+
+
+def network_grid(native: Grid, shape: tuple[int, int, int] = NETWORK_ZYX) -> Grid:
+    """The grid of that shape with the same outer edges."""
+    ratio_xyz = np.array(native.shape[::-1]) / np.array(shape[::-1])
+    step = np.diag((*ratio_xyz, 1.0))
+    step[:3, 3] = (ratio_xyz - 1) / 2
+    return Grid(shape, native.affine @ step)
+
+
+def logits_around(bodies: list[Ellipsoid], grid: Grid, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Logits of a network that finds these bodies, in RAS mm, and nothing else; ``(z, y, x)`` float32."""
+    logits = rng.standard_normal(grid.shape, np.float32) * np.float32(NOISE) + np.float32(NOTHING)
+    for body in bodies:
+        box = _box_around(body, grid, REACH_MM)
+        np.maximum(logits[box], np.minimum(-body.distance(_centres_mm(grid, box)), LARGEST), out=logits[box])
+    return logits
+
+
+def _phantom_with_nodes(first_seed: int, scanner: str) -> Phantom:
+    phantoms = (make_phantom(seed, scanner, "n1") for seed in count(first_seed))
+    return next(phantom for phantom in phantoms if len(phantom.nodes) >= NODES)
+
+
+def _native(phantom: Phantom) -> Scan:
+    return Scan(phantom.volume.array, _first_nodes(phantom.labels), phantom.volume.grid)
+
+
+def _first_nodes(labels: NDArray[Any]) -> Mask:
+    return ((labels > 0) & (labels <= NODES)).astype(np.uint8)
+
+
+def _big_node(grid: Grid, rng: np.random.Generator) -> Mask:
+    """An ellipsoid of 1 : 1.2 : 1.5 in the middle of the grid, turned at random."""
+    ratios = np.array((1.0, 1.2, 1.5))
+    shortest_mm = (BIG_NODE_VOXELS * grid.voxel_mm3 / (4 / 3 * np.pi * ratios.prod())) ** (1 / 3)
+    turned, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+    middle = grid.to_ras_mm((np.array(grid.shape[::-1]) - 1) / 2)
+    body = Ellipsoid(middle, shortest_mm * ratios, turned)
+    box = _box_around(body, grid, 0.0)
+    node = np.zeros(grid.shape, np.uint8)
+    node[box] = body.distance(_centres_mm(grid, box)) <= 0
+    return node
+
+
+def _box_around(body: Ellipsoid, grid: Grid, reach_mm: float) -> Box:
+    low, high = body.bounds()
+    box = index_box(low - reach_mm, high + reach_mm, grid.affine, grid.shape)
+    assert box is not None, "a body of these lies inside the field"
+    return box
+
+
+def _centres_mm(grid: Grid, box: Box) -> NDArray[np.float32]:
+    """Voxel centres in RAS mm, ``(3, z, y, x)``."""
+    z, y, x = np.meshgrid(*(np.arange(part.start, part.stop) for part in box), indexing="ij")
+    centres: NDArray[np.float32] = np.moveaxis(grid.to_ras_mm(np.stack((x, y, z), axis=-1)), -1, 0).astype(np.float32)
+    return centres

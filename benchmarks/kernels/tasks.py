@@ -1,0 +1,145 @@
+"""Which kernel meets whom on what, and how much faster it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.kernels import judges, peers, subjects
+from benchmarks.kernels.contest import Contest, Side, Task, read
+from benchmarks.kernels.data import NETWORK_ZYX, NODES, PERCENTILES, SCANNER, THRESHOLD, Inputs, Mask, Scan, with_noise
+from benchmarks.peers import box_edges
+from benchmarks.settings import Settings
+
+DENSE_ZYX = (256, 512, 512)
+NOISE = (0.001, 0.01)
+
+
+def contests(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
+    """All of them, each made when it is its turn."""
+    for contests_of in (_label, _measure, _box, _network_input, _native_mask, _study):
+        yield from contests_of(settings, inputs)
+
+
+def _label(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
+    others: dict[str, Side] = {"cc3d": peers.label}
+    if not settings.quick:
+        others["scipy.ndimage"] = peers.label_scipy
+    # Pages without a node keep the zeros that they come with, so a sparse mask need only be read.
+    sparse = Task("label", subjects.label(), others, judges.same_components, read, {})
+    for name, scan in _scans(inputs):
+        task = replace(sparse, targets={"cc3d": 10.0}) if scan is inputs.network else sparse
+        yield Contest(task, name, [scan.mask], settings.threads)
+    rng = np.random.default_rng(settings.seed)
+    dense = {f"{NETWORK}, {share:.1%} noise": with_noise(inputs.network.mask, share, rng) for share in NOISE}
+    if not settings.quick:
+        dense[f"{_sizes(DENSE_ZYX)}, all ones"] = np.ones(DENSE_ZYX, np.uint8)
+    for name, mask in dense.items():
+        written = partial(np.copyto, np.zeros(mask.shape, np.int32))
+        yield Contest(replace(sparse, floor=written), name, [mask], settings.threads)
+
+
+def _measure(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
+    def floor(scan: Scan) -> None:
+        read(scan.mask)
+
+    def peer(scan: Scan) -> judges.PeerMeasured:
+        return peers.label_and_measure(scan.mask, scan.grid.affine)
+
+    name = "cc3d + trimesh"
+    task = Task("label + measure", subjects.measure(), {name: peer}, judges.same_measures, floor, {name: 10.0})
+    for study, scan in _scans(inputs):
+        yield Contest(task, study, [scan], settings.threads)
+
+
+def _box(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
+    task = Task("box", subjects.box(), {"trimesh": box_edges}, judges.box_no_larger, read, {"trimesh": 2.0})
+    for mask in (inputs.network.mask, inputs.big_node):
+        labels, count = peers.label(mask)
+        name = f"each of {count} nodes" if count > 1 else f"one node of {np.count_nonzero(mask)} voxels"
+        yield Contest(task, name, peers.corners_of_nodes(labels, inputs.network.grid.affine), settings.threads)
+
+
+def _network_input(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
+    volume = inputs.native.image
+    written = np.zeros(NETWORK_ZYX, np.float32)
+
+    def floor(image: NDArray[np.int16]) -> None:
+        read(image)
+        written.fill(0)
+
+    def peer(image: NDArray[np.int16]) -> NDArray[np.float32]:
+        return peers.resize(peers.normalize(image, PERCENTILES), NETWORK_ZYX)
+
+    name, study = "numpy + torch", f"{_sizes(volume.shape)} to {NETWORK}"
+    ours = subjects.network_input()
+    whole = Task("statistics + resample", ours, {name: peer}, judges.same_values, floor, {name: 8.0})
+    yield Contest(whole, study, [volume], settings.threads)
+
+    low, high = np.percentile(volume, PERCENTILES)
+    clipped = np.clip(volume, low, high)
+    window = {"lo": low, "hi": high, "shift": clipped.mean(), "scale": 1 / clipped.std()}
+    scaled = peers.normalize(volume, PERCENTILES)
+
+    def peer_of_scaled(_image: NDArray[np.int16]) -> NDArray[np.float32]:
+        return peers.resize(scaled, NETWORK_ZYX)
+
+    ours = subjects.resample(**window)
+    part = Task("resample", ours, {"torch": peer_of_scaled}, judges.same_values, floor, {})
+    yield Contest(part, study, [volume], settings.threads)
+
+
+def _native_mask(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
+    shape = inputs.native.image.shape
+    written = np.zeros(shape, np.uint8)
+
+    def floor(logits: NDArray[np.float32]) -> None:
+        read(logits)
+        written.fill(0)
+
+    def peer(logits: NDArray[np.float32]) -> Mask:
+        return peers.above(peers.native_probability(logits, shape), THRESHOLD)
+
+    ours, study = subjects.native_mask(shape), f"{NETWORK} to {_sizes(shape)}"
+    task = Task("threshold + resample", ours, {"torch": peer}, judges.same_masks, floor, {"torch": 8.0})
+    yield Contest(task, study, [inputs.logits], settings.threads)
+
+
+def _study(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
+    shape = inputs.native.image.shape
+    written_x, written_mask = np.zeros(NETWORK_ZYX, np.float32), np.zeros(shape, np.uint8)
+
+    def floor(given: Inputs) -> None:
+        read(np.frombuffer(given.content, np.int16), given.logits)
+        written_x.fill(0)
+        written_mask.fill(0)
+
+    def peer(given: Inputs) -> tuple[NDArray[np.float32], judges.PeerMeasured]:
+        volume = np.frombuffer(given.content, np.int16).reshape(shape)
+        x = peers.resize(peers.normalize(volume, PERCENTILES), NETWORK_ZYX)
+        probability = peers.native_probability(given.logits, shape)
+        labelled = peers.label(peers.above(probability, THRESHOLD))
+        return x, (labelled, peers.measure(labelled[0], given.native.grid.affine, volume, probability))
+
+    name = "numpy + torch + cc3d + trimesh"
+    task = Task("all", subjects.study(shape), {name: peer}, judges.same_study, floor, {name: 20.0})
+    yield Contest(task, f"{SCANNER} {_sizes(shape)}", [inputs], settings.threads)
+
+
+def _scans(inputs: Inputs) -> list[tuple[str, Scan]]:
+    """Everything with `NODES` nodes, by name: the network's grid and each scanner's."""
+    natives = [
+        (f"{scanner} {_sizes(scan.mask.shape)}, {NODES} nodes", scan) for scanner, scan in inputs.natives.items()
+    ]
+    return [(f"{NETWORK}, {NODES} nodes", inputs.network), *natives]
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+NETWORK = _sizes(NETWORK_ZYX)
