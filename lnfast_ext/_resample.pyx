@@ -93,7 +93,8 @@ def _threshold_any(const logit_t[:, :, :] logits, unsigned char[:, :, :] out, do
     cdef View3[uchar] target
     cdef Thresholded done
     source.look_at(&logits[0, 0, 0], logits.shape, logits.strides)
-    target.look_at(&out[0, 0, 0], out.shape, out.strides)
+    cdef bint empty = out.shape[0] == 0 or out.shape[1] == 0 or out.shape[2] == 0
+    target.look_at(NULL if empty else &out[0, 0, 0], out.shape, out.strides)
     with nogil:
         done = _threshold(source, target, level, threads)
     if not done.finite:

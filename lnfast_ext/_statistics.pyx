@@ -47,7 +47,9 @@ def _of(const voxel_t[:, :, :] volume, percents, bint clipped, int threads):
     cdef const double[::1] wanted = percents
     cdef double[::1] out = result
     cdef Percentiles asked
-    asked.percents, asked.count, asked.out, asked.clipped = &wanted[0], wanted.shape[0], &out[0], clipped
+    asked.count, asked.clipped = wanted.shape[0], clipped
+    asked.percents = &wanted[0] if asked.count else NULL
+    asked.out = &out[0] if asked.count else NULL
     cdef View3[voxel_t] view
     view.look_at(&volume[0, 0, 0], volume.shape, volume.strides)
     cdef Moments moments

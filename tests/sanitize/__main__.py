@@ -1,0 +1,119 @@
+"""The kernels' tests on kernels that check every step: ``python tests/sanitize [arguments of pytest]``.
+
+AddressSanitizer, UndefinedBehaviorSanitizer, the assertions of libstdc++ and Cython's own checks are compiled in, in a
+temporary folder. Before the tests run, each check must catch a mistake made for it, so that none is off unnoticed.
+Leaks are not looked for: Python itself leaves much behind. Needs GCC; $CXX says which one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import build.env
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+# What each mistake of mistakes.pyx is caught by, in the words of the one who catches it.
+CAUGHT = {
+    "heap(4)": "heap-buffer-overflow",
+    "overflow(1)": "signed integer overflow",
+    "cast(1)": "outside the range of representable values",
+    "vector(4)": "__n < this->size()",
+    "reserve(4)": "container-overflow",
+    "index(b'four', 4)": "IndexError",
+    "index(b'four', -1)": "IndexError",
+}
+# wraparound stays off: a negative index is then an error, and not the last element.
+CHECKS_OFF = re.compile(r"\b((?:boundscheck|initializedcheck)[=(])False\b")
+# The folder of the build comes first on sys.path; whatever else is installed, its kernels are the ones under test.
+TESTS = """
+import sys
+import lnfast_ext, pytest
+assert lnfast_ext.__file__.startswith(sys.argv[1]), f"not the sanitized kernels: {lnfast_ext.__file__}"
+sys.exit(pytest.main(sys.argv[2:]))
+"""
+
+
+def runtime() -> str:
+    """LD_PRELOAD: Python was not linked with AddressSanitizer, and libstdc++ must be there for it to see exceptions."""
+    compiler = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++")
+    found = []
+    for name in ("libasan.so", "libubsan.so", "libstdc++.so"):
+        try:
+            printed = subprocess.run([*compiler, f"-print-file-name={name}"], capture_output=True, text=True).stdout
+        except OSError:
+            printed = ""
+        path = Path(printed.strip())
+        if not path.is_absolute():
+            raise SystemExit(f"{compiler[0]} has no {name}: the sanitizers need GCC on Linux, $CXX says which")
+        found.append(str(path.resolve()))
+    return " ".join(found)
+
+
+def compile_into(folder: Path) -> None:
+    """Compile the kernels and the mistakes into ``folder``, with what pyproject.toml wants for a build and no more."""
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    compiled = shutil.ignore_patterns("_*.cpp", "*.so", "__pycache__")
+    shutil.copytree(ROOT / "lnfast_ext", folder / "lnfast_ext", ignore=compiled)
+    shutil.copy(HERE / "mistakes.pyx", folder)
+    for path in folder.rglob("*.pyx"):  # in the text: a directive in a file stands above one that is handed to Cython
+        path.write_text(CHECKS_OFF.sub(r"\1True", path.read_text(encoding="utf-8")), encoding="utf-8")
+    sys.stderr.write("compiling the kernels with checks\n")
+    with build.env.DefaultIsolatedEnv() as tools:
+        tools.install(build.ProjectBuilder(folder).build_system_requires)
+        command: list[str | Path] = [tools.python_executable, HERE / "checked_build.py"]
+        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise SystemExit(done.stdout)
+
+
+def prove(folder: Path, environment: dict[str, str]) -> None:
+    """Make each mistake in a process of its own."""
+    for mistake, words in CAUGHT.items():
+        command = [sys.executable, "-c", f"import mistakes; mistakes.{mistake}"]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        if done.returncode == 0 or words not in done.stderr:
+            raise SystemExit(f"mistakes.{mistake} was not caught; wanted '{words}', got\n{done.stderr}")
+    sys.stderr.write(f"{len(CAUGHT)} of {len(CAUGHT)} mistakes were caught\n")
+
+
+def main() -> int:
+    preload = runtime()
+    with TemporaryDirectory(prefix="lnfast-sanitize-") as name:
+        folder = Path(name).resolve()
+        compile_into(folder)
+        # abort_on_error: on that signal pytest shows the lines of Python as well.
+        environment = os.environ | {
+            "LD_PRELOAD": preload,
+            "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:abort_on_error=1",
+            "UBSAN_OPTIONS": "print_stacktrace=1:abort_on_error=1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": name,
+        }
+        prove(folder, environment)
+        tests = sorted((ROOT / "tests").glob("test_ext_*.py"))
+        # Output at the file level is not captured: a sanitizer writes there just before the process ends.
+        options: list[str | Path] = [
+            "--rootdir",
+            ROOT,
+            "-c",
+            ROOT / "pyproject.toml",
+            "-p",
+            "no:cacheprovider",
+            "--capture=sys",
+        ]
+        command: list[str | Path] = [sys.executable, "-c", TESTS, folder, *options, *tests, *sys.argv[1:]]
+        return subprocess.run(command, cwd=folder, env=environment).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

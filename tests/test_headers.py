@@ -1,0 +1,104 @@
+"""The headers of lnfast_ext are C++17 that needs nobody: alone, without a warning, in a program without Python."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lnfast_ext import label_components, measure_components
+
+TESTS = Path(__file__).resolve().parent
+SOURCES = TESTS.parent / "lnfast_ext" / "src"
+HEADERS = sorted(path.name for path in SOURCES.glob("*.hpp"))
+STRICT = ["-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{SOURCES}"]
+SANITIZERS = ["-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+LEAK = "int main() { return *new int[9](); }"
+
+OWN = shlex.split(os.environ.get("CXX", "c++"))
+OTHERS = [[name] for name in ("clang++",) if shutil.which(name) and [name] != OWN]
+each_compiler = pytest.mark.parametrize("compiler", [OWN, *OTHERS], ids=" ".join)
+
+
+def run(command: list[str], text: str = "") -> str:
+    """What a program that ends well prints; a compiler reads ``text``."""
+    done = subprocess.run(command, input=text, capture_output=True, text=True)
+    assert done.returncode == 0, f"{shlex.join(command)}\n{text}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def include(headers: list[str]) -> str:
+    return "".join(f'#include "{header}"\n' for header in headers)
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_header_includes_the_standard_library_and_its_neighbours_only(header: str) -> None:
+    """No Python.h, no numpy; of what is not standard only the intrinsics, which the compiler brings."""
+    for line in (SOURCES / header).read_text(encoding="utf-8").splitlines():
+        if re.match(r"\s*#\s*include\b", line):
+            name = re.fullmatch(r'\s*#\s*include (?:<[a-z_]+>|<immintrin\.h>|"(\w+\.hpp)")', line)
+            assert name and name[1] in (None, *HEADERS), line
+
+
+@each_compiler
+def test_every_header_compiles_alone_without_a_warning(compiler: list[str]) -> None:
+    command = [*compiler, *STRICT, "-fsyntax-only", "-x", "c++", "-"]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in pool.map(run, [command] * len(HEADERS), [include([header]) for header in HEADERS]):
+            pass
+
+
+@each_compiler
+def test_every_header_may_be_in_two_files_of_one_program(compiler: list[str], tmp_path: Path) -> None:
+    one, two = str(tmp_path / "one.o"), str(tmp_path / "two.o")
+    run([*compiler, *STRICT, "-fPIC", "-c", "-o", one, "-x", "c++", "-"], include(HEADERS))
+    shutil.copy(one, two)
+    run([*compiler, "-shared", "-pthread", "-o", str(tmp_path / "both.so"), one, two])
+
+
+@pytest.fixture(scope="module")
+def nodes() -> list[list[float]]:
+    """What vendor/nodes.cpp prints, from the installed kernels: label, voxels, box."""
+    z, y, x = np.indices((6, 24, 32))
+    u, v, w = (x - 10) + (y - 9), (y - 9) - (x - 10), 5 * (z - 2)
+    bar = (z == 4) & (y == 20) & (x >= 26) & (x < 29)
+    labels, count = label_components((u * u + 9 * v * v + 4 * w * w <= 200) | bar)
+    affine = np.array([[-1.25, 0, 0, 40], [0, -1.25, 0, 25], [0, 0, 6, -90], [0, 0, 0, 1]])
+    measured = measure_components(labels, count, affine)
+    return [[node["label"], node["voxels"], *node["box_mm"]] for node in measured]
+
+
+def assert_prints(program: list[str], nodes: list[list[float]]) -> None:
+    printed = [[float(number) for number in line.split()] for line in run(program).splitlines()]
+    np.testing.assert_allclose(printed, nodes, rtol=1e-12)
+
+
+@each_compiler
+def test_a_program_without_python_gives_the_same_numbers(
+    compiler: list[str], nodes: list[list[float]], tmp_path: Path
+) -> None:
+    program = str(tmp_path / "nodes")
+    run([*compiler, *STRICT, "-O1", "-o", program, str(TESTS / "vendor" / "nodes.cpp")])
+    assert_prints([program], nodes)
+
+
+@each_compiler
+def test_that_program_keeps_to_its_memory_and_leaks_none(
+    compiler: list[str], nodes: list[list[float]], tmp_path: Path
+) -> None:
+    leaks, program = str(tmp_path / "leaks"), str(tmp_path / "nodes")
+    command = [*compiler, *SANITIZERS, "-o", leaks, "-x", "c++", "-"]
+    if subprocess.run(command, input=LEAK, stderr=subprocess.DEVNULL, text=True).returncode != 0:
+        if os.environ.get("CI"):
+            pytest.fail(f"{shlex.join(compiler)} has no sanitizers: CI must not skip this test")
+        pytest.skip(f"{shlex.join(compiler)} has no sanitizers")
+    assert "detected memory leaks" in subprocess.run([leaks], capture_output=True, text=True).stderr
+    run([*compiler, *STRICT, *SANITIZERS, "-O1", "-o", program, str(TESTS / "vendor" / "nodes.cpp")])
+    assert_prints([program], nodes)
