@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import mmap
 from typing import Any
 
 import numpy as np
@@ -45,19 +43,6 @@ def writable(name: str, array: NDArray[Any], *, contiguous: bool) -> NDArray[Any
     if contiguous and not array.flags.c_contiguous:
         raise ValueError(f"{name}: is not C-contiguous")
     return array
-
-
-def zeros(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
-    """Return an array of zeros, a large one on pages of its own.
-
-    numpy.zeros gets memory that was used before, and clears all of it; fresh pages are zero, and where nothing is
-    written they are never touched.
-    """
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size < 1 << 20 or not hasattr(mmap, "MAP_ANONYMOUS"):
-        return np.zeros(shape, dtype)
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return np.frombuffer(pages, dtype).reshape(shape)
 
 
 def threads(count: int) -> int:

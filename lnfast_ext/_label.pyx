@@ -5,7 +5,13 @@
 import numpy as np
 
 from lnfast_ext import _check
-from lnfast_ext._view cimport View3, integer_t
+from lnfast_ext._view cimport View3
+
+ctypedef fused mask_t:
+    unsigned char
+    unsigned short
+    unsigned int
+    unsigned long long
 
 ctypedef fused label_t:
     unsigned short
@@ -41,10 +47,10 @@ cdef class Components:
             raise ValueError(f"connectivity: got {connectivity}, wanted 6, 18 or 26")
         self.shape = mask.shape
         if mask.size != 0:
-            self._find(mask.view(np.uint8) if mask.dtype == np.bool_ else mask, connectivity)
+            self._find(mask.view(f"u{mask.dtype.itemsize}"), connectivity)
 
-    def _find(self, const integer_t[:, :, :] mask, int connectivity):
-        cdef View3[integer_t] view
+    def _find(self, const mask_t[:, :, :] mask, int connectivity):
+        cdef View3[mask_t] view
         view.look_at(&mask[0, 0, 0], mask.shape, mask.strides)
         with nogil:
             self.found = _find(view, connectivity)
@@ -66,7 +72,7 @@ cdef class Components:
         """
         fresh = out is None
         if fresh:
-            out = _check.zeros(self.shape, np.int32)
+            out = np.zeros(self.shape, dtype=np.int32)
         _check.volume("out", out, ("int32", "uint32", "uint16"), empty=True)
         _check.writable("out", out, contiguous=False)
         if out.shape != self.shape:

@@ -3,8 +3,10 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
+#include "bits.hpp"
 #include "vec.hpp"
 #include "vectorized.hpp"
 
@@ -21,7 +23,8 @@ struct Arc {
 class Middles {
 public:
     Middles(const std::vector<Arc>& arcs, const std::vector<Vec3>& normals)
-        : count_(arcs.size()), x_(count_), y_(count_), z_(count_), sin_(count_), cos_(count_), gap_(count_) {
+        : count_(arcs.size()), x_(count_), y_(count_), z_(count_), sin_(count_), cos_(count_),
+          near_((count_ + 63) / 64 * 64, 0) {
         for (std::size_t k = 0; k < count_; ++k) {
             const Vec3 a = normals[arcs[k].from], b = normals[arcs[k].to], middle = unit(a + b);
             x_[k] = middle.x, y_[k] = middle.y, z_[k] = middle.z;
@@ -30,21 +33,31 @@ public:
         }
     }
 
+    // Arcs from number i on.
     void at_right_angles(std::size_t i, std::vector<int>& found) {
-        vectorized([&](auto) {
-            for (std::size_t k = i; k < count_; ++k) {
-                const double cosine = x_[i] * x_[k] + y_[i] * y_[k] + z_[i] * z_[k];
-                gap_[k] = std::fabs(cosine) - (sin_[i] * cos_[k] + cos_[i] * sin_[k]);
+        found.clear();
+        vectorized([&](auto isa) {
+            const std::size_t start = i - i % 64;
+            const double *__restrict x = x_.data(), *__restrict y = y_.data(), *__restrict z = z_.data();
+            const double *__restrict sin = sin_.data(), *__restrict cos = cos_.data();
+            const double ix = x[i], iy = y[i], iz = z[i], isin = sin[i], icos = cos[i];
+            std::uint8_t* __restrict near = near_.data();
+            for (std::size_t k = start; k < count_; ++k) {
+                const double cosine = ix * x[k] + iy * y[k] + iz * z[k];
+                near[k] = std::fabs(cosine) - (isin * cos[k] + icos * sin[k]) <= 1e-12;
+            }
+            for (std::size_t block = start; block < count_; block += 64) {
+                std::uint64_t word = nonzero(isa, &near_[block]);
+                if (block == start) word &= ~std::uint64_t{0} << i % 64;
+                for (; word != 0; word &= word - 1) found.push_back(static_cast<int>(block) + first_one(word));
             }
         });
-        found.clear();
-        for (std::size_t k = i; k < count_; ++k)
-            if (gap_[k] <= 1e-12) found.push_back(static_cast<int>(k));
     }
 
 private:
     std::size_t count_;
-    std::vector<double> x_, y_, z_, sin_, cos_, gap_;
+    std::vector<double> x_, y_, z_, sin_, cos_;
+    std::vector<std::uint8_t> near_;
 };
 
 }  // namespace lnfast

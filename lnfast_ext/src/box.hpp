@@ -28,8 +28,10 @@
 #include "arcs.hpp"
 #include "candidates.hpp"
 #include "piece.hpp"
+#include "points.hpp"
 #include "polytope.hpp"
 #include "rectangle.hpp"
+#include "shadow.hpp"
 #include "support.hpp"
 
 namespace lnfast {
@@ -37,12 +39,12 @@ namespace lnfast {
 class BoxSearch {
 public:
     explicit BoxSearch(const Polytope& polytope)
-        : hull_(polytope), support_(polytope), normals_(polytope.normals),
+        : hull_(polytope), points_(polytope.vertices), support_(polytope), shadow_(polytope.normals, polytope.areas()),
+          normals_(polytope.normals),
           faces_(static_cast<int>(polytope.normals.size())) {
-        const std::vector<double> areas = hull_.areas();
-        flush_faces(areas);
-        if (found_.best() <= hull_.volume(areas) * (1 + 1e-12)) return;  // no box is smaller than what it holds
-        for (const auto& edge : hull_.edges) add_arcs(edge, areas);
+        flush_faces();
+        if (found_.best() <= hull_.volume() * (1 + 1e-12)) return;  // no box is smaller than what it holds
+        for (const auto& edge : hull_.edges) add_arcs(edge);
         Middles middles(arcs_, normals_);
         std::vector<int> near;
         for (std::size_t i = 0; i < arcs_.size(); ++i) {
@@ -66,7 +68,7 @@ private:
     static constexpr int first_faces = 4;
 
     // A longer arc (a sharp edge) is cut up, so that a straight line between its ends stays close to it.
-    void add_arcs(const Polytope::Edge& edge, const std::vector<double>& areas) {
+    void add_arcs(const Polytope::Edge& edge) {
         Arc arc{edge.left, edge.left, unit(hull_.vertices[edge.to] - hull_.vertices[edge.from]), edge.from, edge.from};
         const Vec3 a = hull_.normals[edge.left], b = hull_.normals[edge.right];
         const double angle = std::atan2(norm(cross(a, b)), dot(a, b));
@@ -81,19 +83,16 @@ private:
                 normals_.push_back(std::cos(angle * part / parts) * a + std::sin(angle * part / parts) * side);
             }
             arc.opposite = support_.farthest(-1.0 * (normals_[arc.from] + normals_[arc.to]));
-            if (!too_large(arc, areas)) arcs_.push_back(arc);
+            if (!too_large(arc)) arcs_.push_back(arc);
         }
     }
 
     // V is at least width times area of the shadow. Along N = (1-u) from + u to both are at least linear functions of u
     // (the width between fixed vertices, the shadow of the faces that look to the same side as in the middle), so V
     // |N|^2 is at least a quadratic, and its Bernstein coefficients say whether any box here can be small enough.
-    bool too_large(const Arc& arc, const std::vector<double>& areas) const {
-        const Vec3 &n0 = normals_[arc.from], &n1 = normals_[arc.to], middle = n0 + n1;
-        const Vec3 width = hull_.vertices[arc.vertex] - hull_.vertices[arc.opposite];
-        Vec3 shadow;
-        for (int face = 0; face < faces_; ++face)
-            shadow = shadow + (0.5 * std::copysign(areas[face], dot(middle, normals_[face]))) * normals_[face];
+    bool too_large(const Arc& arc) const {
+        const Vec3 &n0 = normals_[arc.from], &n1 = normals_[arc.to];
+        const Vec3 width = hull_.vertices[arc.vertex] - hull_.vertices[arc.opposite], shadow = shadow_.gradient(n0 + n1);
         const double w0 = dot(n0, width), w1 = dot(n1, width), s0 = dot(n0, shadow), s1 = dot(n1, shadow);
         const double limit = found_.limit();
         return w0 * s0 > limit && w1 * s1 > limit && 0.5 * (w0 * s1 + w1 * s0) > limit * dot(n0, n1);
@@ -101,18 +100,11 @@ private:
 
     // A box flush with a face is at least as large as the face's depth times the area of the shadow along its normal.
     // The few faces where that is least give the first boxes; those of all others are ends of sweeps.
-    void flush_faces(const std::vector<double>& areas) {
+    void flush_faces() {
         std::vector<std::pair<double, int>> promise;
-        promise.reserve(areas.size());
-        for (int face = 0; face < faces_; ++face) {
-            const Vec3 normal = normals_[face];
-            double shadow = 0;
-            for (int other = 0; other < faces_; ++other)
-                shadow += 0.5 * areas[other] * std::fabs(dot(normal, normals_[other]));
-            Range depth{dot(hull_.vertices[0], normal), dot(hull_.vertices[0], normal)};
-            for (const Vec3& vertex : hull_.vertices) depth.widen(dot(vertex, normal));
-            promise.push_back({depth.size() * shadow, face});
-        }
+        promise.reserve(static_cast<std::size_t>(faces_));
+        for (int face = 0; face < faces_; ++face)
+            promise.push_back({points_.extent(normals_[face]).size() * shadow_.area(normals_[face]), face});
         const auto few = promise.begin() + std::min(first_faces, faces_);
         std::partial_sort(promise.begin(), few, promise.end());
         for (auto at = promise.begin(); at != few && found_.wants(at->first); ++at) flush_face(normals_[at->second]);
@@ -121,16 +113,14 @@ private:
     // Boxes with a whole face on a face of the hull: the rectangles around the shadow along its normal.
     void flush_face(Vec3 normal) {
         const Vec3 right = any_perpendicular(normal), up = cross(normal, right);
-        shadow_.clear();
-        Range depth{dot(hull_.vertices[0], normal), dot(hull_.vertices[0], normal)};
-        for (const Vec3& vertex : hull_.vertices) {
-            shadow_.push_back({dot(vertex, right), dot(vertex, up)});
-            depth.widen(dot(vertex, normal));
-        }
-        flush_rectangles(convex_hull(shadow_), [&](Vec2 along, double length, double width) {
-            if (!found_.wants(depth.size() * length * width)) return;
+        std::vector<Vec2> outline;
+        outline.reserve(hull_.vertices.size());
+        for (const Vec3& vertex : hull_.vertices) outline.push_back({dot(vertex, right), dot(vertex, up)});
+        const double depth = points_.extent(normal).size();
+        flush_rectangles(convex_hull(std::move(outline)), [&](Vec2 along, double length, double width) {
+            if (!found_.wants(depth * length * width)) return;
             const Vec3 axis = along.x * right + along.y * up;
-            found_.offer(fit_box(hull_.vertices, {normal, axis, cross(normal, axis)}));
+            found_.offer(points_.box({normal, axis, cross(normal, axis)}));
         });
     }
 
@@ -197,7 +187,7 @@ private:
         if (!(length > 1e-9)) return;  // n1 along e2: another pair, or a flush face, has this box
         const Vec3 first = unit(n), second = unit((1 / length) * q - dot((1 / length) * q, first) * first);
         const std::array<Vec3, 3> axes{first, second, cross(first, second)};
-        if (!found_.knows(axes)) found_.offer(fit_box(hull_.vertices, axes));
+        if (!found_.knows(axes)) found_.offer(points_.box(axes));
     }
 
     // Does the bound with these touching vertices prove that nothing better is in the interval? Most intervals have an
@@ -313,11 +303,12 @@ private:
     }
 
     const Polytope& hull_;
+    const PointSet points_;
     const Support support_;
+    const Shadow shadow_;
     std::vector<Vec3> normals_;  // of the faces, then of the cuts in long arcs
     int faces_;
     std::vector<Arc> arcs_;
-    std::vector<Vec2> shadow_;
     Candidates found_;
 };
 

@@ -24,40 +24,6 @@ struct Box {
 constexpr double same_volume = 1e-9;
 constexpr double same_length = 1e-8;
 
-// The component of largest size (the first of several, with a margin for rounding) is positive.
-inline Vec3 positive(Vec3 a) {
-    const double part[3] = {a.x, a.y, a.z};
-    const double largest = std::max({std::fabs(a.x), std::fabs(a.y), std::fabs(a.z)});
-    for (const double value : part)
-        if (std::fabs(value) > largest - 1e-9) return Vec3{} + (value < 0 ? -1.0 : 1.0) * a;  // 0 + -0 is 0
-    return a;
-}
-
-// The tightest box with these directions (unit, at right angles) around the points.
-inline Box fit_box(const std::vector<Vec3>& points, const std::array<Vec3, 3>& directions) {
-    std::array<double, 3> low, high, size;
-    for (int k = 0; k < 3; ++k) {
-        low[k] = high[k] = dot(points.front(), directions[k]);
-        for (const Vec3& point : points) {
-            const double at = dot(point, directions[k]);
-            low[k] = std::min(low[k], at);
-            high[k] = std::max(high[k], at);
-        }
-        size[k] = high[k] - low[k];
-    }
-    std::array<int, 3> order{0, 1, 2};
-    std::sort(order.begin(), order.end(), [&](int a, int b) { return size[a] != size[b] ? size[a] < size[b] : a < b; });
-    Box box;
-    for (int k = 0; k < 3; ++k) {
-        box.extents[k] = size[order[k]];
-        box.axes[k] = positive(directions[order[k]]);
-        box.centre = box.centre + 0.5 * (low[k] + high[k]) * directions[k];
-    }
-    if (dot(cross(box.axes[0], box.axes[1]), box.axes[2]) < 0) box.axes[2] = Vec3{} - box.axes[2];
-    box.volume = size[0] * size[1] * size[2];
-    return box;
-}
-
 class Candidates {
 public:
     // Worth a closer look: smaller than, or equal to, the best so far.

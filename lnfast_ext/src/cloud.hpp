@@ -67,7 +67,7 @@ private:
         std::vector<Vec3> near;
         near.reserve(points_.size());
         for (const Vec3& p : points_) near.push_back(p - origin_);
-        Box box = fit_box(near, axes);
+        Box box = PointSet(near).box(axes);
         for (int k = 0; k < 3 - rank; ++k) box.extents[k] = 0;
         box.centre = box.centre + origin_;
         return box;

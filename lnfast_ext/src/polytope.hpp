@@ -43,13 +43,14 @@ struct Polytope {
     }
 
     // Pyramids from a vertex to each face.
-    double volume(const std::vector<double>& areas) const {
+    double volume() const {
+        const std::vector<double> area = areas();
         std::vector<double> height(normals.size(), 0.0);
         for (const Edge& edge : edges)
             for (const int face : {edge.left, edge.right})
                 height[face] = dot(normals[face], vertices[edge.from] - vertices[0]);
         double sum = 0;
-        for (std::size_t face = 0; face < normals.size(); ++face) sum += areas[face] * height[face] / 3;
+        for (std::size_t face = 0; face < normals.size(); ++face) sum += area[face] * height[face] / 3;
         return sum;
     }
 };

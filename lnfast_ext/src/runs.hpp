@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "threshold.hpp"
-#include "vectorized.hpp"
 #include "view.hpp"
 
 namespace lnfast {
@@ -84,21 +83,19 @@ template <class T>
 Runs read_runs(const View3<T>& labels, std::ptrdiff_t count) {
     RunSorter sorter(labels.size, count);
     const std::ptrdiff_t width = labels.size[2];
-    vectorized([&](auto) {
-        for (std::ptrdiff_t z = 0; z < labels.size[0]; ++z)
-            for (std::ptrdiff_t y = 0; y < labels.size[1]; ++y) {
-                char* row = labels.row(z, y);
-                for (std::ptrdiff_t x = skip_zeros(labels, row, 0); x < width; x = skip_zeros(labels, row, x)) {
-                    const std::ptrdiff_t begin = x;
-                    const T value = labels.at(row, x);
-                    if (value < 0 || static_cast<std::uint64_t>(value) > static_cast<std::uint64_t>(count))
-                        throw std::invalid_argument("labels holds " + std::to_string(value) +
-                                                    ", wanted 0 to count = " + std::to_string(count));
-                    while (x < width && labels.at(row, x) == value) ++x;
-                    sorter.add(z, y, begin, x, static_cast<std::int64_t>(value));
-                }
+    for (std::ptrdiff_t z = 0; z < labels.size[0]; ++z)
+        for (std::ptrdiff_t y = 0; y < labels.size[1]; ++y) {
+            char* row = labels.row(z, y);
+            for (std::ptrdiff_t x = skip_zeros(labels, row, 0); x < width; x = skip_zeros(labels, row, x)) {
+                const std::ptrdiff_t begin = x;
+                const T value = labels.at(row, x);
+                if (value < 0 || static_cast<std::uint64_t>(value) > static_cast<std::uint64_t>(count))
+                    throw std::invalid_argument("labels holds " + std::to_string(value) +
+                                                ", wanted 0 to count = " + std::to_string(count));
+                while (x < width && labels.at(row, x) == value) ++x;
+                sorter.add(z, y, begin, x, static_cast<std::int64_t>(value));
             }
-    });
+        }
     return sorter.sorted();
 }
 

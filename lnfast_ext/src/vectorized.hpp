@@ -9,9 +9,11 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <type_traits>
+#include <vector>
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define LNFAST_X86 1
@@ -24,6 +26,14 @@
 #endif
 
 namespace lnfast {
+
+// Eight doubles side by side, whatever the registers: sums and extrema that run in them are the same in every set.
+constexpr std::size_t lanes = 8;
+typedef double Lanes __attribute__((vector_size(lanes * sizeof(double)), aligned(sizeof(double)), may_alias));
+
+inline const Lanes* lanes_of(const std::vector<double>& values) {
+    return reinterpret_cast<const Lanes*>(values.data());
+}
 
 enum class Isa { baseline, avx2, avx512 };
 

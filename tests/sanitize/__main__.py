@@ -100,18 +100,10 @@ def main() -> int:
             "PYTHONPATH": name,
         }
         prove(folder, environment)
-        tests = sorted((ROOT / "tests").glob("test_ext_*.py"))
+        tests = sorted(map(str, (ROOT / "tests").glob("test_ext_*.py")))
         # Output at the file level is not captured: a sanitizer writes there just before the process ends.
-        options: list[str | Path] = [
-            "--rootdir",
-            ROOT,
-            "-c",
-            ROOT / "pyproject.toml",
-            "-p",
-            "no:cacheprovider",
-            "--capture=sys",
-        ]
-        command: list[str | Path] = [sys.executable, "-c", TESTS, folder, *options, *tests, *sys.argv[1:]]
+        options = [f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-c", TESTS, str(folder), *options, "--capture=sys", *tests, *sys.argv[1:]]
         return subprocess.run(command, cwd=folder, env=environment).returncode
 
 
