@@ -23,6 +23,10 @@ FLOOR = "floor"
 Side = Callable[[Any], Any]  # an input to an answer
 
 
+def _as_it_is(answer: Any) -> Any:
+    return answer
+
+
 @dataclass(frozen=True)
 class Subject:
     """One of ours.
@@ -30,10 +34,12 @@ class Subject:
     Attributes:
         make: a number of threads to a side that has buffers of its own.
         threaded: does the number make a difference?
+        show: an answer as the judges take it; what this costs is not the side's.
     """
 
     make: Callable[[int], Side]
     threaded: bool
+    show: Side = _as_it_is
 
 
 @dataclass(frozen=True)
@@ -77,14 +83,17 @@ class Contest:
     def __init__(self, task: Task, study: str, items: Sequence[Any], threads: int) -> None:
         self._task, self._study, self._items = task, study, items
         self._sides: dict[str, Side] = {}
+        self._shown: dict[str, Side] = {}
         self._matches: list[_Match] = []
         for name, subject in task.subjects.items():
             self._sides[name] = subject.make(threads)
+            self._shown[name] = subject.show
             for peer in task.peers:
                 self._matches.append(_Match(name, peer, task.judge, task.targets.get(peer)))
             if subject.threaded and threads > 1:
                 alone = f"{name}, 1 thread"
                 self._sides[alone] = subject.make(1)
+                self._shown[alone] = subject.show
                 self._matches.append(_Match(name, alone, same_bits, None))
         self._sides |= task.peers
 
@@ -117,7 +126,7 @@ class Contest:
         """For each match the item that agrees least."""
         by_item = []
         for item in self._items:
-            answers = {name: side(item) for name, side in self._sides.items()}
+            answers = {name: self._shown.get(name, _as_it_is)(side(item)) for name, side in self._sides.items()}
             by_item.append([m.judge(item, answers[m.subject], answers[m.peer]) for m in self._matches])
         return [least_alike(of_match) for of_match in zip(*by_item, strict=True)]
 

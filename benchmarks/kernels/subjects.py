@@ -13,15 +13,20 @@ import lnfast_ext
 from benchmarks.kernels.contest import Side, Subject
 from benchmarks.kernels.data import LEVEL, NETWORK_ZYX, PERCENTILES, Inputs, Mask, Scan
 from benchmarks.kernels.judges import Measured
+from benchmarks.kernels.peers import Labelled
 
-Nodes = Callable[..., Measured]  # mask, affine, and by name what measure_components takes
+Nodes = Callable[..., Any]  # mask, affine, and by name what measure_components takes
 
 NAME = "lnfast_ext"
+COMPONENTS = "lnfast_ext Components"  # nodes without a volume of labels
 
 
 def label() -> dict[str, Subject]:
-    """Mask to labels and count."""
-    return {NAME: Subject(lambda threads: lnfast_ext.label_components, threaded=False)}
+    """Mask to labels and count, or to components."""
+    return {
+        NAME: Subject(lambda threads: lnfast_ext.label_components, threaded=False),
+        COMPONENTS: Subject(lambda threads: _find, threaded=False, show=_labelled),
+    }
 
 
 def measure() -> dict[str, Subject]:
@@ -33,7 +38,7 @@ def measure() -> dict[str, Subject]:
 
         return run
 
-    return {name: Subject(partial(make, nodes), threaded=True) for name, nodes in WAYS.items()}
+    return {name: Subject(partial(make, nodes), True, show) for name, (nodes, show) in WAYS.items()}
 
 
 def box() -> dict[str, Subject]:
@@ -80,7 +85,10 @@ def study(shape: tuple[int, int, int]) -> dict[str, Subject]:
 
         return run
 
-    return {name: Subject(partial(make, nodes), threaded=True) for name, nodes in WAYS.items()}
+    def shown(show: Side, answer: tuple[Any, Any]) -> tuple[Any, Any]:
+        return answer[0], show(answer[1])
+
+    return {name: Subject(partial(make, nodes), True, partial(shown, show)) for name, (nodes, show) in WAYS.items()}
 
 
 def _network_input(threads: int) -> Side:
@@ -104,16 +112,34 @@ def _native_mask(shape: tuple[int, int, int], threads: int) -> Side:
     return run
 
 
+def _find(mask: Mask) -> lnfast_ext.Components:
+    return lnfast_ext.Components(mask)
+
+
+def _labelled(components: lnfast_ext.Components) -> Labelled:
+    return components.label(), components.count
+
+
 def _by_labels(mask: Mask, affine: NDArray[np.float64], **options: Any) -> Measured:
     labels, count = lnfast_ext.label_components(mask)
     return (labels, count), lnfast_ext.measure_components(labels, count, affine, **options)
 
 
-def _by_components(mask: Mask, affine: NDArray[np.float64], **options: Any) -> Measured:
+def _by_components(mask: Mask, affine: NDArray[np.float64], **options: Any) -> tuple[Any, NDArray[np.void]]:
     components = lnfast_ext.Components(mask)
-    nodes = lnfast_ext.measure_components(components, components.count, affine, **options)
-    return (components.label(), components.count), nodes
+    return components, lnfast_ext.measure_components(components, components.count, affine, **options)
 
 
-# From a mask to measured nodes: the labels are read again, or the components are handed on.
-WAYS: dict[str, Nodes] = {NAME: _by_labels, f"{NAME} Components": _by_components}
+def _labelled_nodes(answer: tuple[Any, NDArray[np.void]]) -> Measured:
+    return _labelled(answer[0]), answer[1]
+
+
+def _as_they_are(answer: Measured) -> Measured:
+    return answer
+
+
+# From a mask to measured nodes: the labels are written and read again, or the components are handed on.
+WAYS: dict[str, tuple[Nodes, Side]] = {
+    NAME: (_by_labels, _as_they_are),
+    COMPONENTS: (_by_components, _labelled_nodes),
+}

@@ -14,7 +14,9 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 from tempfile import TemporaryDirectory
 
 import build.env
@@ -33,6 +35,7 @@ CAUGHT = {
 }
 # wraparound stays off: a negative index is then an error, and not the last element.
 CHECKS_OFF = re.compile(r"\b((?:boundscheck|initializedcheck)[=(])False\b")
+NO_TESTS = 5  # pytest's exit code when -k leaves nothing of a file
 # The folder of the build comes first on sys.path; whatever else is installed, its kernels are the ones under test.
 TESTS = """
 import sys
@@ -71,7 +74,7 @@ def compile_into(folder: Path) -> None:
     with build.env.DefaultIsolatedEnv() as tools:
         tools.install(build.ProjectBuilder(folder).build_system_requires)
         command: list[str | Path] = [tools.python_executable, HERE / "checked_build.py"]
-        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(command, cwd=folder, stdout=PIPE, stderr=STDOUT, text=True)
     if done.returncode != 0:
         raise SystemExit(done.stdout)
 
@@ -84,6 +87,24 @@ def prove(folder: Path, environment: dict[str, str]) -> None:
         if done.returncode == 0 or words not in done.stderr:
             raise SystemExit(f"mistakes.{mistake} was not caught; wanted '{words}', got\n{done.stderr}")
     sys.stderr.write(f"{len(CAUGHT)} of {len(CAUGHT)} mistakes were caught\n")
+
+
+def run_tests(folder: Path, environment: dict[str, str]) -> int:
+    """One pytest for each file, as many at a time as there are cores; return the first exit code that is a failure."""
+    # Output at the file level is not captured: a sanitizer writes there just before the process ends.
+    options = [f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-c", TESTS, str(folder), *options, "--capture=sys", *sys.argv[1:]]
+
+    def run(path: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, str(path)], cwd=folder, env=environment, stdout=PIPE, stderr=STDOUT, text=True)
+
+    codes = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in pool.map(run, sorted((ROOT / "tests").glob("test_ext_*.py"))):
+            sys.stdout.write(done.stdout)
+            sys.stdout.flush()
+            codes.append(done.returncode)
+    return next((code for code in codes if code not in (0, NO_TESTS)), min(codes))
 
 
 def main() -> int:
@@ -100,11 +121,7 @@ def main() -> int:
             "PYTHONPATH": name,
         }
         prove(folder, environment)
-        tests = sorted(map(str, (ROOT / "tests").glob("test_ext_*.py")))
-        # Output at the file level is not captured: a sanitizer writes there just before the process ends.
-        options = [f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}", "-p", "no:cacheprovider"]
-        command = [sys.executable, "-c", TESTS, str(folder), *options, "--capture=sys", *tests, *sys.argv[1:]]
-        return subprocess.run(command, cwd=folder, env=environment).returncode
+        return run_tests(folder, environment)
 
 
 if __name__ == "__main__":

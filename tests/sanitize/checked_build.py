@@ -25,7 +25,8 @@ def main() -> None:
     project.parse_config_files()
     kernels: list[Extension] = project.ext_modules
     mistakes = Extension("mistakes", ["mistakes.pyx"], extra_compile_args=list(kernels[0].extra_compile_args))
-    project.ext_modules = [*kernels, mistakes]
+    # By name the largest come last, and the last of all would compile beside an idle core.
+    project.ext_modules = [*reversed(kernels), mistakes]
     for extension in project.ext_modules:
         extension.extra_compile_args += COMPILE
         extension.extra_link_args += LINK
