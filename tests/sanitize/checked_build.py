@@ -12,6 +12,7 @@ COMPILE = [
     "-g1",
     "-fno-omit-frame-pointer",
     "-fsanitize=address,undefined,float-cast-overflow",
+    "-fno-sanitize=null,object-size,vptr",  # a seventh of the time to compile, for what AddressSanitizer sees too
     "-fno-sanitize-recover=all",
     "-fno-wrapv",  # many a Python was built with -fwrapv and hands it on: then no signed overflow is a mistake
     "-D_GLIBCXX_ASSERTIONS",
