@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <vector>
 
 #include "box.hpp"
@@ -223,9 +224,16 @@ inline Runs runs_of(const Components& found) { return found.runs(); }
 inline void measure_nodes(const Runs& runs, const double* affine, Node* out, int threads) {
     const auto column = [&](int k) { return Vec3{affine[k], affine[4 + k], affine[8 + k]}; };
     const Frame frame{{column(0), column(1), column(2)}, column(3)};
-    Team(threads, runs.labels()).each(runs.labels(), [&](std::ptrdiff_t node, int) {
-        out[node].label = static_cast<std::int32_t>(node + 1);
-        NodeMeter(runs.begin(node + 1), runs.end(node + 1), frame).measure(out[node]);
+    // Large nodes first: whoever takes the last one keeps nobody waiting.
+    std::vector<std::ptrdiff_t> order(static_cast<std::size_t>(runs.labels()));
+    std::iota(order.begin(), order.end(), 1);
+    std::stable_sort(order.begin(), order.end(), [&](std::ptrdiff_t a, std::ptrdiff_t b) {
+        return runs.end(a) - runs.begin(a) > runs.end(b) - runs.begin(b);
+    });
+    Team(threads, runs.labels()).each(runs.labels(), [&](std::ptrdiff_t task, int) {
+        const std::ptrdiff_t label = order[static_cast<std::size_t>(task)];
+        out[label - 1].label = static_cast<std::int32_t>(label);
+        NodeMeter(runs.begin(label), runs.end(label), frame).measure(out[label - 1]);
     });
 }
 
