@@ -1,5 +1,5 @@
-"""Everything else stands in pyproject.toml. Extensions are compiled several at a time, and Cython is not made for threads:
-it translates all of them first.
+"""Everything else stands in pyproject.toml. Extensions are compiled several at a time, and Cython is not made for
+threads: it translates all of them first.
 """
 
 from Cython.Build import cythonize

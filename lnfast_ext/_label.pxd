@@ -4,7 +4,6 @@ cdef extern from "label.hpp" namespace "lnfast" nogil:
     cdef cppclass Found "lnfast::Components":
         Found()
         int count()
-        size_t stretches()
 
 cdef class Components:
     cdef Found found

@@ -2,9 +2,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """Border of src/label.hpp."""
 
-import math
-import mmap
-
 import numpy as np
 
 from lnfast_ext import _check
@@ -75,7 +72,7 @@ cdef class Components:
         """
         fresh = out is None
         if fresh:
-            out = _zeros(self.shape, self.found.stretches())
+            out = np.zeros(self.shape, dtype=np.int32)
         _check.volume("out", out, ("int32", "uint32", "uint16"), empty=True)
         _check.writable("out", out, contiguous=False)
         if out.shape != self.shape:
@@ -89,19 +86,6 @@ cdef class Components:
         view.look_at(&out[0, 0, 0], out.shape, out.strides)
         with nogil:
             _write(self.found, view, out_is_zero)
-
-
-def _zeros(shape, stretches):
-    """Return int32 zeros into which so many stretches will be written.
-
-    numpy.zeros clears memory that was used before, all of it. Pages that are fresh from the system are zero and cost
-    only when they are touched, each some ten times as much: the better way while few of them are.
-    """
-    size = 4 * math.prod(shape)
-    if size < 4 * mmap.PAGESIZE * stretches or not hasattr(mmap, "MAP_ANONYMOUS") or size < 1 << 20:
-        return np.zeros(shape, dtype=np.int32)
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return np.frombuffer(pages, dtype=np.int32).reshape(shape)
 
 
 def label_components(mask, out=None, *, connectivity=26):

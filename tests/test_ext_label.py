@@ -166,6 +166,16 @@ def test_rows_of_any_length_and_number() -> None:
         np.testing.assert_array_equal(labels, wanted)
 
 
+@pytest.mark.parametrize("density", [0.0, 1e-4, 0.2])
+def test_large_volumes_with_little_and_much_in_them(density: float) -> None:
+    mask = np.random.default_rng(0).random((8, 256, 256)) < density
+    labels, count = label_components(mask)
+    wanted, n = scipy_label(mask, 26)
+    assert count == n
+    np.testing.assert_array_equal(labels, wanted)
+    assert labels.dtype == np.int32
+
+
 def test_components_do_not_hold_on_to_the_mask() -> None:
     mask = (np.random.default_rng(0).random((6, 7, 80)) < 0.3).astype(np.uint8)
     wanted, n = scipy_label(mask, 26)

@@ -41,7 +41,6 @@ public:
     }
 
     std::int32_t count() const { return count_; }
-    std::size_t stretches() const { return runs_.size(); }  // pieces of rows
 
     // Labels where there is foreground, 0 elsewhere. Nothing is written when a label is too large for the type.
     template <class Label>
