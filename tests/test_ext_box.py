@@ -39,7 +39,7 @@ def test_no_rotation_of_a_random_cloud_is_smaller(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_no_rotation_of_voxel_corners_is_smaller(seed: int) -> None:
     points = lattice_cloud(np.random.default_rng(seed))
-    oracles.assert_box(points, min_volume_box(points), at_most=oracles.box_volume(points, seed=seed, rotations=4000))
+    oracles.assert_box(points, min_volume_box(points), at_most=oracles.box_volume(points, seed=seed))
 
 
 @pytest.mark.parametrize("size", [1e-165, 1e-70, 1e-3, 1e90, 1e99])

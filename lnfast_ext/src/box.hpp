@@ -23,6 +23,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "arcs.hpp"
@@ -40,8 +41,7 @@ class BoxSearch {
 public:
     explicit BoxSearch(const Polytope& polytope)
         : hull_(polytope), points_(polytope.vertices), support_(polytope), shadow_(polytope.normals, polytope.areas()),
-          normals_(polytope.normals),
-          faces_(static_cast<int>(polytope.normals.size())) {
+          normals_(polytope.normals), faces_(static_cast<int>(polytope.normals.size())) {
         flush_faces();
         if (found_.best() <= hull_.volume() * (1 + 1e-12)) return;  // no box is smaller than what it holds
         for (const auto& edge : hull_.edges) add_arcs(edge);
