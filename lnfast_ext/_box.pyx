@@ -19,8 +19,9 @@ def min_volume_box(points_mm):
     shadow for an edge; the Bernstein coefficients of a quartic for an interval, whichever vertices touch), or after
     every stationary point and every change of touching vertices on it has been looked at. Nothing is conjectured. So no
     rotation gives a volume smaller than this one by more than a fraction of 1e-9; what is left is rounding, which in
-    practice is 1e-11. The hull is exact on a lattice of 2^40 steps along each of the set's own axes, but for points that
-    stick out of it by less than some 16 steps; the returned extents and centre are measured on all points as they are.
+    practice is 1e-11. The hull is exact on a lattice of 2^40 steps along each of the set's own axes; 16 steps, 1.5e-11 of
+    the set, count as rounding: points that stick out by less are left out, and facets that bend by less are one face.
+    The returned extents and centre are measured on all points as they are.
     Of several smallest boxes (to 1e-9) the one with the shortest short edge, then the shortest middle edge, is returned,
     so that extents do not depend on the frame.
 

@@ -44,7 +44,9 @@ public:
           normals_(polytope.normals), faces_(static_cast<int>(polytope.normals.size())) {
         flush_faces();
         if (found_.best() <= hull_.volume() * (1 + 1e-12)) return;  // no box is smaller than what it holds
-        for (const auto& edge : hull_.edges) add_arcs(edge);
+        // A box flush with a flat edge is, but for rounding, flush with a face, and so with the face's other edges.
+        for (const auto& edge : hull_.edges)
+            if (!edge.flat) add_arcs(edge);
         Middles middles(arcs_, normals_);
         std::vector<int> near;
         for (std::size_t i = 0; i < arcs_.size(); ++i) {

@@ -82,6 +82,17 @@ public:
     const std::vector<Facet>& facets() const { return facets_; }
     const std::vector<LatticePoint>& points() const { return points_; }
 
+    // Does each facet lie on the other's plane but for the slack? Without one coplanar facets are known exactly, and
+    // never asked about.
+    bool flat(const Facet& a, const Facet& b) const {
+        const auto on = [&](const Facet& facet, const Facet& other) {
+            return std::all_of(other.corner.begin(), other.corner.end(), [&](int corner) {
+                return std::fabs(height(facet, corner)) <= facet.slack;
+            });
+        };
+        return slack_ > 0 && on(a, b) && on(b, a);
+    }
+
 private:
     // A first tetrahedron: two extreme points, a third off their line, the farthest fourth off their plane.
     bool start() {
@@ -128,13 +139,16 @@ private:
         return static_cast<int>(facets_.size()) - 1;
     }
 
-    // How far a point is above a facet, in any unit of that facet; positive only for points that must be kept.
-    double rise(const Facet& facet, int point) const {
+    // How far a point is above a facet, in the unit of that facet's normal.
+    double height(const Facet& facet, int point) const {
         const LatticePoint &p = points_[point], &o = facet.plane.origin;
         if (slack_ == 0) return static_cast<double>(facet.plane.height(p));
         return facet.x * static_cast<double>(p.x - o.x) + facet.y * static_cast<double>(p.y - o.y) +
-               facet.z * static_cast<double>(p.z - o.z) - facet.slack;
+               facet.z * static_cast<double>(p.z - o.z);
     }
+
+    // Positive only for points that must be kept.
+    double rise(const Facet& facet, int point) const { return height(facet, point) - facet.slack; }
 
     // Give each point to the first facet from `begin` on that sees it; a point that none sees is inside for good.
     void share_out(const std::vector<int>& orphans, std::size_t begin) {

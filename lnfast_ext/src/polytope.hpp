@@ -22,6 +22,7 @@ struct Polytope {
     struct Edge {
         int from, to;      // vertices
         int left, right;   // faces
+        bool flat;         // between faces that are one but for rounding
     };
     std::vector<Vec3> vertices, normals;  // normals: one for each face, unit, outward
     std::vector<Edge> edges;
@@ -140,7 +141,8 @@ Polytope make_polytope(const std::vector<LatticePoint>& points, const Mat3& to_m
     };
     for (const auto& [faces, corners] : ends)
         polytope.edges.push_back({vertex_of(corners.first), vertex_of(corners.second),
-                                  normal_of(faces.first), normal_of(faces.second)});
+                                  normal_of(faces.first), normal_of(faces.second),
+                                  hull.flat(hull.facets()[faces.first], hull.facets()[faces.second])});
     link_vertices(polytope);
     return polytope;
 }
