@@ -3,6 +3,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from typing_extensions import disjoint_base
 
 __all__ = [
     "Components",
@@ -15,6 +16,7 @@ __all__ = [
     "threshold_resample",
 ]
 
+@disjoint_base
 class Components:
     def __init__(self, mask: NDArray[Any], *, connectivity: Literal[6, 18, 26] = 26) -> None: ...
     @property
