@@ -25,8 +25,8 @@ def min_volume_box(points_mm):
     Of several smallest boxes (to 1e-9) the one with the shortest short edge, then the shortest middle edge, is returned,
     so that extents do not depend on the frame.
 
-    With E hull edges the work is E^2 vector operations and about E^1.5 bounds: 0.1 ms for E = 50, some ms for E = 700,
-    half a second for E = 12000.
+    With E hull edges the work is E^2 vector operations and, for a rounded body, about E^1.5 bounds: 0.1 ms for E = 50,
+    some ms for E = 700, half a second for E = 12000. Prisms and cones with thousands of sides need E^2 bounds: seconds.
 
     Flat, collinear and single-point sets (to 64 ulp of the largest coordinate) are ordinary: their missing extents are
     exactly 0, and a flat set gets its least rectangle.

@@ -32,7 +32,7 @@ def resample_normalize(volume, out, *, lo, hi, shift, scale, threads=0):
 
     Args:
         volume: (z, y, x) of any integer or float type but float16, any strides, at least one voxel.
-        out: (z, y, x) float32 or float16, C-contiguous and writable; any shape.
+        out: (z, y, x) float32 or float16, C-contiguous and writable; any shape; shares no memory with volume.
         lo, hi: window in units of volume; infinities switch a side off.
         shift, scale: in units of volume and its inverse.
         threads: 0 for one for each core.
@@ -73,7 +73,7 @@ def threshold_resample(logits, out, level, *, threads=0):
 
     Args:
         logits: (z, y, x) float32 or float16, any strides, at least one voxel.
-        out: (z, y, x) uint8, any strides, writable; any shape.
+        out: (z, y, x) uint8, any strides, writable; any shape; shares no memory with logits.
         level: finite.
         threads: 0 for one for each core.
 

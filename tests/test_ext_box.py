@@ -146,6 +146,38 @@ def test_near_duplicates_and_needles() -> None:
         oracles.assert_box(points, min_volume_box(points), at_most=oracles.box_volume(points, rotations=2000))
 
 
+def test_vertices_that_are_double_but_for_rounding() -> None:
+    """Where two ellipses cross their points coincide, and after a turn nearly: long slivers lie on every true edge."""
+    circle = np.exp(1j * np.linspace(0, 2 * np.pi, 12, endpoint=False))
+    x, y, o = circle.real, circle.imag, 0 * circle.real
+    rings = np.concatenate([np.c_[x, y, o], np.c_[o, x, y], np.c_[y, o, x]])
+    for sides in ((1, 2, 3), (1, 1, 10), (1, 1, 1)):
+        least = min_volume_box(rings * sides)[2].prod()
+        for seed in range(40):
+            volume = min_volume_box(Rotation.random(rng=seed).apply(rings * sides))[2].prod()
+            np.testing.assert_allclose(volume, least, rtol=1e-9)
+
+
+@pytest.mark.parametrize("noise", [1e-13, 1e-12, 5e-12, 1e-11, 5e-11, 1e-10, 1e-9])
+def test_near_copies_of_a_tetrahedron_change_no_more_than_they_must(noise: float) -> None:
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        base = rng.normal(size=(4 + seed % 2, 3)) * (1, 3, 1)
+        copies = np.concatenate([base, base + noise * rng.normal(size=base.shape)])
+        least = np.ptp(copies @ min_volume_box(base)[1].T, axis=0).prod()
+        oracles.assert_box(copies, min_volume_box(copies), at_most=least)
+
+
+def test_thin_frusta_end() -> None:
+    circle = np.exp(1j * np.linspace(0, 2 * np.pi, 12, endpoint=False))
+    ring = np.c_[circle.real, circle.imag, 0 * circle.real]
+    for thin in (1e-3, 1e-4, 1e-5, 1e-6):
+        points = np.concatenate([ring, 0.27 * ring + (0, 0, 1)]) * (thin, thin, 1)
+        for seed in range(12):
+            turned = Rotation.random(rng=seed).apply(points)
+            oracles.assert_box(turned, min_volume_box(turned))
+
+
 def test_layouts_types_and_threads_give_the_same_answer() -> None:
     points = lattice_cloud(np.random.default_rng(4))
     wanted = min_volume_box(points)

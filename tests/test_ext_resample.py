@@ -198,6 +198,11 @@ def test_statistics_of_extreme_values(dtype: str) -> None:
     np.testing.assert_allclose([mean, std], [exact.mean(), exact.std()], rtol=1e-12)
 
 
+def test_statistics_beyond_float64_are_infinite_and_not_nan() -> None:
+    assert intensity_statistics(np.full((1, 1, 3), 1.7e308))[2] == np.inf
+    assert intensity_statistics(np.array([[[1e300, -1e300]]]))[3] == np.inf
+
+
 def test_statistics_in_threads_and_without_percentiles() -> None:
     volume = voxels((8, 20, 20), "float32")
     wanted = intensity_statistics(volume)

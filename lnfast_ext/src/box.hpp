@@ -163,6 +163,7 @@ private:
         const double sign = dot(q_middle, inside) < 0 ? -1.0 : 1.0;
         s.q = {sign * second(s.n.from), sign * second(s.n.to)};
         const Vec3 m_middle = cross(n_middle, sign * q_middle);
+        splits_ = 0;
         // The third direction's vertices are guessed first: any vertices make a valid bound, most often a good one.
         Touch near{{one.opposite, two.opposite, support_.near(m_middle), support_.near(-1.0 * m_middle)}};
         if (discarded(s, s.n, s.q, near)) return;
@@ -208,12 +209,16 @@ private:
         if (found_.wants(bound.at_to())) offer(n.to, q.to);
     }
 
+    // An interval is split a few times, some dozen where many vertices pass. Only rounding asks for more: needles, whose
+    // widths are differences of numbers a million times as large, would be split to the end of all digits.
+    bool spent(int depth) { return depth > 60 || ++splits_ > 500; }
+
     // Split [n.from, n.to] until the touching vertices agree at both ends.
     void refine(const Sweep& s, const Ends& n, const Ends& q, Touch from, Touch to, int depth) {
         if (discarded(s, n, q, from) || discarded(s, n, q, to)) return;
         double cut = 0.5;
         if (settle(n, q, from, to, cut)) return stationary(s, n, q, from, depth);
-        if (depth > 60 || norm(n.to - n.from) < 1e-13) {
+        if (spent(depth) || norm(n.to - n.from) < 1e-13) {
             offer(n.from, q.from);
             offer(n.to, q.to);
             return;
@@ -280,7 +285,7 @@ private:
             const double u = single_root(slope);
             return verify(s, n, q, t, u, depth);
         }
-        if (depth > 60 || norm(n.to - n.from) < 1e-9) return;
+        if (spent(depth) || norm(n.to - n.from) < 1e-9) return;
         const Vec3 n_cut = n.at(0.5), q_cut = q.at(0.5);
         const Ends n_half[2] = {{n.from, n_cut}, {n_cut, n.to}}, q_half[2] = {{q.from, q_cut}, {q_cut, q.to}};
         for (int half = 0; half < 2; ++half)
@@ -299,7 +304,7 @@ private:
             const Vec3 gap = hull_.vertices[real.at[k]] - hull_.vertices[t.at[k]];
             sticks_out = sticks_out || dot(gap, directions[k]) > 1e-12 * norm(gap) * norm(directions[k]);
         }
-        if (!sticks_out || depth > 60) return;
+        if (!sticks_out || spent(depth)) return;
         refine(s, {n.from, n_cut}, {q.from, q_cut}, t, real, depth + 1);
         refine(s, {n_cut, n.to}, {q_cut, q.to}, real, t, depth + 1);
     }
@@ -309,7 +314,7 @@ private:
     const Support support_;
     const Shadow shadow_;
     std::vector<Vec3> normals_;  // of the faces, then of the cuts in long arcs
-    int faces_;
+    int faces_, splits_ = 0;
     std::vector<Arc> arcs_;
     Candidates found_;
 };

@@ -82,25 +82,26 @@ public:
     const std::vector<Facet>& facets() const { return facets_; }
     const std::vector<LatticePoint>& points() const { return points_; }
 
-    // Does each facet lie on the other's plane but for the slack? Without one coplanar facets are known exactly, and
-    // never asked about.
+    // Are two facets one but for rounding? Their normals differ by no more than the lattice does: then every direction
+    // between them is as good as either. (That both lie on each other's planes would not do: slivers do at any angle.)
+    // Without a slack coplanar facets are known exactly, and never asked about.
     bool flat(const Facet& a, const Facet& b) const {
-        const auto on = [&](const Facet& facet, const Facet& other) {
-            return std::all_of(other.corner.begin(), other.corner.end(), [&](int corner) {
-                return std::fabs(height(facet, corner)) <= facet.slack;
-            });
-        };
-        return slack_ > 0 && on(a, b) && on(b, a);
+        const double x = a.y * b.z - a.z * b.y, y = a.z * b.x - a.x * b.z, z = a.x * b.y - a.y * b.x;
+        const double size = std::sqrt(a.x * a.x + a.y * a.y + a.z * a.z) * std::sqrt(b.x * b.x + b.y * b.y + b.z * b.z);
+        const double cosine = a.x * b.x + a.y * b.y + a.z * b.z;
+        return slack_ > 0 && cosine > 0 && std::sqrt(x * x + y * y + z * z) <= 5e-11 * size;
     }
 
 private:
-    // A first tetrahedron: two extreme points, a third off their line, the farthest fourth off their plane.
+    // A first tetrahedron: two extreme points, the third farthest off their line, the fourth farthest off their plane. It
+    // must be a fat one: above the facets of a sliver there is hardly anything, and with a slack nothing.
     bool start() {
         const int n = static_cast<int>(points_.size());
         if (n < 4) return false;
         const int a = static_cast<int>(std::min_element(points_.begin(), points_.end()) - points_.begin());
         const int b = static_cast<int>(std::max_element(points_.begin(), points_.end()) - points_.begin());
-        int c = 0;
+        int c = farthest_off_line(a, b);
+        if (Plane<Wide>(points_[a], points_[b], points_[c]).degenerate()) c = 0;  // so near that float64 cannot tell
         while (c < n && Plane<Wide>(points_[a], points_[b], points_[c]).degenerate()) ++c;
         if (c == n) return false;
         const Plane<Wide> base(points_[a], points_[b], points_[c]);
@@ -113,6 +114,17 @@ private:
         if (best == 0) return false;
         tetrahedron(a, b, c, d, best > 0);
         return true;
+    }
+
+    int farthest_off_line(int a, int b) const {
+        int farthest = a;
+        double most = 0;
+        for (int p = 0; p < static_cast<int>(points_.size()); ++p) {
+            const Plane<Wide> plane(points_[a], points_[b], points_[p]);
+            const double x = static_cast<double>(plane.x), y = static_cast<double>(plane.y), z = static_cast<double>(plane.z);
+            if (x * x + y * y + z * z > most) most = x * x + y * y + z * z, farthest = p;
+        }
+        return farthest;
     }
 
     void tetrahedron(int a, int b, int c, int d, bool above) {
@@ -150,16 +162,27 @@ private:
     // Positive only for points that must be kept.
     double rise(const Facet& facet, int point) const { return height(facet, point) - facet.slack; }
 
-    // Give each point to the first facet from `begin` on that sees it; a point that none sees is inside for good.
+    // The first facet from `begin` on that sees a point. A point that none of them sees is inside for good, but with a
+    // slack: one that is above some by less may be above an older facet by more.
+    std::size_t watcher(int point, std::size_t begin) const {
+        bool above = false;
+        for (std::size_t facet = begin; facet < facets_.size(); ++facet) {
+            if (rise(facets_[facet], point) > 0) return facet;
+            above = above || (slack_ > 0 && height(facets_[facet], point) > 0);
+        }
+        if (above)
+            for (std::size_t facet = 0; facet < begin; ++facet)
+                if (facets_[facet].alive && rise(facets_[facet], point) > 0) return facet;
+        return facets_.size();
+    }
+
     void share_out(const std::vector<int>& orphans, std::size_t begin) {
-        for (const int point : orphans)
-            for (std::size_t facet = begin; facet < facets_.size(); ++facet)
-                if (rise(facets_[facet], point) > 0) {
-                    facets_[facet].outside.push_back(point);
-                    break;
-                }
-        for (std::size_t facet = begin; facet < facets_.size(); ++facet)
-            if (!facets_[facet].outside.empty()) pending_.push_back(static_cast<int>(facet));
+        for (const int point : orphans) {
+            const std::size_t facet = watcher(point, begin);
+            if (facet == facets_.size()) continue;
+            if (facets_[facet].outside.empty()) pending_.push_back(static_cast<int>(facet));
+            facets_[facet].outside.push_back(point);
+        }
     }
 
     void raise(int seed) {

@@ -49,7 +49,7 @@ public:
         rest_ += std::fabs(total_) >= std::fabs(value) ? (total_ - next) + value : (value - next) + total_;
         total_ = next;
     }
-    double get() const { return total_ + rest_; }
+    double get() const { return std::isfinite(total_) ? total_ + rest_ : total_; }
 
 private:
     double total_ = 0, rest_ = 0;
