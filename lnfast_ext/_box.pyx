@@ -17,11 +17,14 @@ def min_volume_box(points_mm):
     of the convex hull. All pairs of hull edges are searched, each over the whole interval on which both can be flush.
     An edge, or an interval, is left only when a lower bound shows that it holds no smaller box (width times area of the
     shadow for an edge; the Bernstein coefficients of a quartic for an interval, whichever vertices touch), or after
-    every stationary point and every change of touching vertices on it has been looked at. Nothing is conjectured. So no
-    rotation gives a volume smaller than this one by more than a fraction of 1e-9; what is left is rounding, which in
-    practice is 1e-11. The hull is exact on a lattice of 2^40 steps along each of the set's own axes; 16 steps, 1.5e-11 of
-    the set, count as rounding: points that stick out by less are left out, and facets that bend by less are one face.
-    The returned extents and centre are measured on all points as they are.
+    every stationary point and every change of touching vertices on it has been looked at. So no rotation gives a volume
+    smaller than this one by more than a fraction of 1e-9; what is left is rounding, which in practice is 1e-11. One
+    limit: an interval that is still open after 500 splits is given up with the best box found on it. It is there for
+    needles, where rounding alone would ask for more splits without end.
+
+    The hull is exact on a lattice of 2^40 steps along each of the set's own axes. What is less than 16 steps (1.5e-11 of
+    the set) counts as rounding: points that stick out by less are left out; edges that bend by less than 5e-11 rad open
+    no interval. The returned extents and centre are measured on all points as they are.
     Of several smallest boxes (to 1e-9) the one with the shortest short edge, then the shortest middle edge, is returned,
     so that extents do not depend on the frame.
 
