@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -53,27 +54,46 @@ def write_study_folder(report: Report, labels: Volume, out_dir: Path, name: str)
     """
     started = time.perf_counter()
     target = Path(out_dir) / folder_name(name)
+    _check_replaceable(target, report.study.sha256)
+    with replacing(target, OWN_FILES) as work:
+        (work / "labels.nii.gz").write_bytes(nifti_bytes(labels))
+        (work / "report.txt").write_text(report.text(), encoding="ascii", newline="\n")
+        flush(work / "labels.nii.gz", work / "report.txt")
+        written = report.written_in((time.perf_counter() - started) * 1e3)
+        (work / "report.json").write_text(written.json(), encoding="ascii", newline="\n")
+        flush(work / "report.json", work)
+    return target, written
+
+
+@contextlib.contextmanager
+def replacing(target: Path, names: frozenset[str]) -> Iterator[Path]:
+    """A new folder under a temporary name, which takes the place of ``target`` when the block ends well.
+
+    Args:
+        target: the folder to be, or an older one, which is deleted then. Whether it may be is for the caller to check.
+        names: of the files that the folder may hold; nothing else is ever deleted.
+
+    Yields:
+        The empty folder to write into. To `flush` what is written there, and the folder, is for the caller.
+
+    Raises:
+        OSError: what the disk said, with a file's name. Nothing is left behind, and what was there before is still
+            there.
+    """
     work = _temporary(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(target.parent)
-        _check_replaceable(target, report.study.sha256)
+        _remove_stale(target.parent, names)
         work.mkdir()
-        (work / "labels.nii.gz").write_bytes(nifti_bytes(labels))
-        (work / "report.txt").write_text(report.text(), encoding="ascii", newline="\n")
-        _flush(work / "labels.nii.gz", work / "report.txt")
-        written = report.written_in((time.perf_counter() - started) * 1e3)
-        (work / "report.json").write_text(written.json(), encoding="ascii", newline="\n")
-        _flush(work / "report.json", work)
-        _put_in_place(work, target)
-        _flush(target.parent)
+        yield work
+        _put_in_place(work, target, names)
+        flush(target.parent)
     except OSError as error:
         if error.filename is None:  # a full disk names no file
             error.filename = str(target)
         raise
     finally:
-        _discard(work)
-    return target, written
+        _discard(work, names)
 
 
 def folder_name(name: str, number: int | None = None) -> str:
@@ -92,7 +112,7 @@ def _temporary(target: Path) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
 
 
-def _flush(*paths: Path) -> None:
+def flush(*paths: Path) -> None:
     """Have files and folders on the disk, all at once: a journal commits them together (5 ms, one by one 20 ms)."""
     with ThreadPoolExecutor(len(paths)) as pool:
         list(pool.map(_fsync, paths))
@@ -137,7 +157,7 @@ def _study_of(folder: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _put_in_place(work: Path, target: Path) -> None:
+def _put_in_place(work: Path, target: Path, names: frozenset[str]) -> None:
     """Give the finished folder its name. At every moment the name means a whole folder or nothing."""
     try:
         os.rename(work, target)
@@ -155,7 +175,7 @@ def _put_in_place(work: Path, target: Path) -> None:
     except OSError:
         os.rename(aside, target)
         raise
-    _discard(aside)
+    _discard(aside, names)
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -171,7 +191,7 @@ def _exchange(one: Path, other: Path) -> bool:
     return done == 0
 
 
-def _remove_stale(out_dir: Path) -> None:
+def _remove_stale(out_dir: Path, names: frozenset[str]) -> None:
     """Delete what died runs left under temporary names."""
     oldest = time.time() - STALE_S
     with os.scandir(out_dir) as entries:
@@ -179,12 +199,12 @@ def _remove_stale(out_dir: Path) -> None:
     for entry in left:
         with contextlib.suppress(OSError):
             if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < oldest:
-                _discard(Path(entry.path))
+                _discard(Path(entry.path), names)
 
 
-def _discard(folder: Path) -> None:
+def _discard(folder: Path, names: frozenset[str]) -> None:
     """Delete a temporary folder of ours: known files, then the folder if it is empty."""
     with contextlib.suppress(OSError):
-        for name in OWN_FILES:
+        for name in names:
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
