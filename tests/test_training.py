@@ -18,7 +18,7 @@ from lnfast.card import ModelCard  # noqa: E402
 from lnfast.errors import ModelError, UsageError  # noqa: E402
 from training import card as cards  # noqa: E402
 from training import cohort, data, export, mine  # noqa: E402
-from training.cohort import Case  # noqa: E402
+from training.case import Case, node_places  # noqa: E402
 from training.fit import Fit, FitConfig, load_tensors, save_tensors  # noqa: E402
 from training.unet import UNet, fuse, parameters  # noqa: E402
 from training.validate import recalibrate, score  # noqa: E402
@@ -249,7 +249,7 @@ def test_a_second_run_begins_where_another_ended_and_says_so(tmp_path: Path, mon
     session.Session(second, folder, seeds, validation, start=first, mine=1).fit(config)
 
     with np.load(second / "mimics.npz") as mined:
-        assert list(mined) == ["1003"] and mined["1003"].shape[1] == 3
+        assert list(mined) == ["01003"] and mined["01003"].shape[1] == 3
 
     ended, meta = load_tensors(first / "snapshot.safetensors")
     assert all(torch.equal(begun[0][name], value) for name, value in ended.items())
@@ -267,4 +267,4 @@ def _empty_case() -> Case:
     from lnfast.geometry import Grid, Volume
 
     labels = np.zeros((4, 4, 4), np.uint16)
-    return Case(1000, Volume(labels, Grid(labels.shape, np.eye(4))), labels, *cohort.node_places(labels))
+    return Case("01000", Volume(labels, Grid(labels.shape, np.eye(4))), labels, *node_places(labels))

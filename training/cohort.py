@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lnfast.errors import UsageError
 from lnfast.geometry import Grid, Volume
 from lnfast.phantom import SCANNERS, Phantom, Protocol, make_phantom
+from training.case import Case, node_places
 
 # Seeds 0-99 and from 100000 on belong to tests, probes and evaluation: a network that has seen one of them cannot be
 # judged by it. Only these two ranges may be learned from or tuned on.
@@ -25,27 +24,6 @@ SMALL_FIELDS = (
     Protocol("prostate-tall", (128, 84), (256.0, 168.0), 3.0, 19, 800.0, 70.0, 3500.0),
     Protocol("prostate-wide", (130, 160), (211.25, 260.0), 3.6, 20, 800.0, 65.0, 3300.0),
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """One phantom on its native grid.
-
-    Attributes:
-        seed: which phantom.
-        volume: int16, native grid.
-        labels: ``(z, y, x)`` uint16, 0 background, else the node.
-        centres: ``(nodes, 3)`` float32, mean voxel index ``(z, y, x)`` of each node.
-        voxels: ``(nodes,)`` int64, voxels of each node.
-        mimics: ``(n, 3)`` float32, where an earlier network saw nodes that are none; see `training.mine`.
-    """
-
-    seed: int
-    volume: Volume
-    labels: NDArray[np.uint16]
-    centres: NDArray[np.float32]
-    voxels: NDArray[np.int64]
-    mimics: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 3), np.float32))
 
 
 def protocol_of(seed: int) -> Protocol:
@@ -96,18 +74,7 @@ def load(folder: Path, seed: int) -> Case | None:
         return None
     with np.load(path, allow_pickle=False) as file:
         array, affine, labels = file["array"], file["affine"], file["labels"]
-    return Case(seed, Volume(array, Grid(array.shape, affine)), labels, *node_places(labels))
-
-
-def node_places(labels: NDArray[np.uint16]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Mean index ``(z, y, x)`` of each label's voxels, ``(nodes, 3)`` float32, and how many they are, ``(nodes,)``."""
-    where = np.nonzero(labels)
-    ids = labels[where]
-    counts = np.bincount(ids)
-    present = np.flatnonzero(counts)
-    sums = np.stack([np.bincount(ids, weights=axis) for axis in where], axis=1)
-    centres: NDArray[np.float32] = (sums[present] / counts[present, None]).astype(np.float32)
-    return centres, counts[present].astype(np.int64)
+    return Case(f"{seed:05d}", Volume(array, Grid(array.shape, affine)), labels, *node_places(labels))
 
 
 def _make(seed: int) -> Phantom:

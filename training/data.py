@@ -17,7 +17,7 @@ from lnfast.card import ModelCard
 from lnfast.geometry import Grid, Volume
 from lnfast.preprocess import write_input
 from lnfast_ext import resample_normalize
-from training.cohort import Case
+from training.case import Case
 
 Floats = NDArray[np.float32]
 PATCH_ZYX = (32, 96, 96)

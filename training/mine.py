@@ -11,7 +11,7 @@ import numpy as np
 
 from lnfast.card import ModelCard
 from lnfast_ext import label_components
-from training.cohort import Case, node_places
+from training.case import Case, node_places
 from training.unet import UNet
 from training.validate import predict, segment
 
@@ -39,10 +39,10 @@ def mine(
         threshold: probability at which a voxel is called node.
     """
     if not path.exists():
-        found = {str(case.seed): mimics_of(model, case, card, threshold).mimics for case in cases[:studies]}
+        found = {case.name: mimics_of(model, case, card, threshold).mimics for case in cases[:studies]}
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         with temporary.open("wb") as file:
             np.savez(file, **found)
         temporary.replace(path)
     with np.load(path, allow_pickle=False) as stored:
-        return [replace(case, mimics=stored[str(case.seed)]) if str(case.seed) in stored else case for case in cases]
+        return [replace(case, mimics=stored[case.name]) if case.name in stored else case for case in cases]

@@ -20,7 +20,8 @@ import torch
 
 from lnfast.errors import UsageError
 from training import card as cards
-from training.cohort import Case, load
+from training.case import Case
+from training.cohort import load
 from training.fit import Fit, FitConfig, load_tensors, save_tensors
 from training.mine import mine
 from training.unet import UNet
@@ -79,7 +80,7 @@ class Session:
             fit.begin_with(tensors)
             found = self.run / "mimics.npz"
             present[:] = mine(found, fit.average.eval(), present, card, studies=self.mine, threshold=self.threshold)
-            cases |= {case.seed: case for case in present}
+            cases |= {int(case.name): case for case in present}
         if (self.run / "last.safetensors").exists():
             fit.resume(self.run)
         losses: list[float] = []
@@ -110,7 +111,7 @@ class Session:
         found = validate(model, held, fit.card, self.threshold).summary()
         fit.elapsed_s += time.perf_counter() - start
         # Of the cases that were there, which may be fewer than were asked for.
-        seeds = {case.seed for case in fit.cases} | set(range(*before["seeds"]))
+        seeds = {int(case.name) for case in fit.cases} | set(range(*before["seeds"]))
         meta = {
             "config": asdict(fit.config),
             "step": before["step"] + fit.step,

@@ -15,7 +15,7 @@ from lnfast.card import ModelCard
 from lnfast.geometry import Grid, Volume
 from lnfast_ext import label_components, measure_components, threshold_resample
 from training import data
-from training.cohort import Case
+from training.case import Case
 from training.unet import UNet
 
 SUSPICIOUS_MM = 8.0
