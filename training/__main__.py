@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from lnfast.errors import LnfastError
+from training import commands_data
 
 
 def _seeds(context: click.Context, parameter: click.Parameter, value: str) -> range:
@@ -21,6 +22,9 @@ def _seeds(context: click.Context, parameter: click.Parameter, value: str) -> ra
 @click.group(help="Train the network on digital phantoms and export it as a model folder.")
 def main() -> None:
     pass
+
+
+commands_data.register(main)
 
 
 @main.command("cohort", help="Make the phantoms that FOLDER lacks.")
