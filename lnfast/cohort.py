@@ -3,7 +3,7 @@
     DIR/dataset.json                    what nnU-Net asks for; counts the cases that are there
     DIR/imagesTr/<case>_0000.nii.gz     the study, and its b-value as <case>_0000.bval
     DIR/labelsTr/<case>.nii.gz          node ids, not the class 1: ``labels > 0`` is what a semantic network learns
-    DIR/truth/<case>.json               each node as an ellipsoid in the patient, and as its mask measures
+    DIR/truth/<case>.json               each node as a body in the patient, and as its mask measures
 
 A case is named by scanner and seed, so several calls add to one folder. Files are replaced whole, the image last, so
 that an image always has its truth.
@@ -115,6 +115,10 @@ def _node(node: PhantomNode, mask: LymphNode) -> dict[str, Any]:
         "centre_ras_mm": node.centre_ras_mm.tolist(),
         "axes_ras": node.axes_ras.tolist(),
         "semi_axes_mm": node.semi_axes_mm.tolist(),
+        "lobes": [
+            {"centre_ras_mm": lobe.centre.tolist(), "axes_ras": lobe.axes.tolist(), "semi_axes_mm": lobe.semi.tolist()}
+            for lobe in node.body.lobes
+        ],
         "volume_mm3": node.volume_mm3,
         "mask": {
             "voxels": mask.voxels,

@@ -442,7 +442,9 @@ def test_a_phantom_and_its_truth_agree(tmp_path: Path) -> None:
         assert told["mask"]["volume_mm3"] == pytest.approx(node.volume_mm3, rel=1e-5)
         assert told["mask"]["box_mm"] == pytest.approx(list(node.box_mm), rel=1e-4)
         assert told["mask"]["suspicious"] == node.suspicious
-        assert told["volume_mm3"] == pytest.approx(4 / 3 * np.pi * np.prod(told["semi_axes_mm"]))
+        assert told["volume_mm3"] == pytest.approx(4 / 3 * np.pi * np.prod(told["semi_axes_mm"]), rel=0.35)
+        if len(told["lobes"]) == 1:
+            assert told["volume_mm3"] == pytest.approx(4 / 3 * np.pi * np.prod(told["semi_axes_mm"]))
         apart_mm = np.linalg.norm(np.subtract(told["centre_ras_mm"], node.centroid_ras_mm))
         assert apart_mm < study.volume.grid.spacing_zyx_mm[0], "within a slice of the analytic centre"
 

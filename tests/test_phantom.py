@@ -15,7 +15,7 @@ from lnfast.phantom import SCANNERS, Phantom, PhantomNode, Protocol, make_phanto
 from lnfast.phantom.canvas import Canvas, Frame
 from lnfast.phantom.physics import acquire
 from lnfast.phantom.protocol import sample_grid
-from lnfast.phantom.shapes import Column, Ellipsoid, Shape, Tube
+from lnfast.phantom.shapes import Column, Ellipsoid, Shape, Tube, Union
 
 PROSTATE = Protocol("prostate", (128, 84), (256.0, 168.0), 3.0, 19, 800.0, 63.0, 2700.0)
 EVERYWHERE = np.ones((3, 3, 3))
@@ -28,8 +28,12 @@ def phantoms() -> list[Phantom]:
 
 
 def inside(node: PhantomNode, ras_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-    along = (ras_mm - node.centre_ras_mm) @ node.axes_ras.T / node.semi_axes_mm
-    return np.asarray((along**2).sum(axis=-1) < 1)
+    """By each lobe's own equation, one by one."""
+    anywhere = np.zeros(ras_mm.shape[:-1], dtype=bool)
+    for lobe in node.body.lobes:
+        along = (ras_mm - lobe.centre) @ lobe.axes.T / lobe.semi
+        anywhere |= (along**2).sum(axis=-1) < 1
+    return anywhere
 
 
 def test_same_seed_same_bytes() -> None:
@@ -117,7 +121,6 @@ def test_big_nodes_have_their_analytic_volume(phantoms: list[Phantom]) -> None:
     for phantom in phantoms:
         counts = np.bincount(phantom.labels.ravel())
         for node in phantom.nodes:
-            assert node.volume_mm3 == pytest.approx(4 / 3 * np.pi * node.semi_axes_mm.prod())
             assert (np.diff(node.semi_axes_mm) >= 0).all()
             np.testing.assert_allclose(node.axes_ras @ node.axes_ras.T, np.eye(3), atol=1e-9)
             if node.volume_mm3 > 600:
@@ -178,7 +181,7 @@ def test_nodes_are_brighter_than_what_surrounds_them(phantoms: list[Phantom]) ->
 @pytest.mark.parametrize("averages", [1, 3])
 def test_noise_in_air_is_rician(averages: int) -> None:
     air = np.zeros((10, 100, 100), dtype=np.float32)
-    image = acquire(air, np.ones_like(air), 0.03, np.random.default_rng(0), averages).astype(float)
+    image = acquire(air, 0.03, np.random.default_rng(0), averages).astype(float)
     rayleigh = np.sqrt(np.pi / 2) / np.sqrt(2 - np.pi / 2)  # 1.913
     assert image.mean() / image.std() == pytest.approx(rayleigh * np.sqrt(averages), rel=0.03)
 
@@ -188,6 +191,7 @@ def test_noise_in_air_is_rician(averages: int) -> None:
     [
         Ellipsoid((1, 2, 3), (3, 6, 11), np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]),
         Tube([(-8, 0, 0), (3, 4, 2), (9, -3, 6)], (3, 2, 4)),
+        Union([Ellipsoid((1, 2, 3), (3, 6, 11)), Ellipsoid((3, -2, 6), (7, 4, 5)), Ellipsoid((2, 0, 9), (2, 2, 2))]),
         Column(np.array([(-30.0, 26, 32, 1), (0, 34, 38, 0), (30, 40, 48, -1)]), 0.4),
     ],
 )

@@ -90,6 +90,11 @@ def muscles(pen: Pen) -> None:
         pen.put((s * 105, -60, 30), (42, 3.5, 60), plane, turned(38 * s, 0), solid=False)
         pen.put((s * 110, 25, -45), (3, 30, 60), plane, turned(-30 * s, 0), solid=False)
     pen.put((0, -125, -45), (4, 34, 60), 0.0, solid=False)
+    rng = pen.rng
+    for _ in range(rng.integers(10, 40)):  # septa, fascia and fat between the bundles: muscle is never one grey
+        value = pen.draw("deep fat") if rng.random() < 0.7 else tone * rng.uniform(1.2, 2.2)
+        centre = rng.uniform((-150, -95, -90), (150, 75, 120))
+        pen.put(centre, rng.uniform((0.6, 8, 12), (2.2, 32, 60)), value, turned(*rng.uniform(-90, 90, 3)), solid=False)
 
 
 def bones(pen: Pen) -> None:
@@ -151,6 +156,15 @@ def blood(pen: Pen) -> None:
                 "slow vein" if rng.random() < 0.6 else "vessel",
                 solid=False,
             )
+        if rng.random() < 0.4:  # a stretch of vein whose blood stands still: oval in a slice, a tube across some
+            path, radius = vessels(s)[rng.integers(3)]
+            i = int(rng.integers(len(path) - 1))
+            ends = path[i] + np.sort(rng.random(2))[:, None] * (path[i + 1] - path[i]) + (-s * 7.0, -6.0, -2.0)
+            pen.tube(ends, radius * rng.uniform(0.5, 1.0), "slow vein", solid=False)
+        for _ in range(rng.integers(0, 8)):  # superficial veins and lymphatics in the fat of the groin
+            start = rng.uniform((40, 60, -80), (95, 85, 20)) * (s, 1, 1)
+            walk = np.cumsum(rng.normal(0, (6, 2, 10), (3, 3)), axis=0)
+            pen.tube(np.vstack((start, start + walk)), rng.uniform(0.5, 1.6), "slow vein", solid=False)
     pen.tube([(4, -2, 150), (3, 0, 122)], (10, 8), "vessel", solid=False)
     for _ in range(rng.integers(8, 26)):  # small vessels run through all pelvic fat, so that it is never empty
         start = rng.uniform((-55, -55, -45), (55, 50, 120))
@@ -163,7 +177,7 @@ def nerves(pen: Pen) -> None:
     """Sacral plexus and sciatic, femoral and obturator nerves, and the ganglia in the foramina."""
     rng = pen.rng
     for _, s in SIDES:
-        value = pen.draw("nerve")
+        value = pen.draw("nerve") * float(rng.lognormal(0.1, 0.4))
         sciatic = np.array(
             [
                 (s * 26, -46, 72),
@@ -178,7 +192,7 @@ def nerves(pen: Pen) -> None:
         sciatic += rng.normal(0, 2.5, sciatic.shape)
         strand = rng.normal(0, 1.0, 3) + (s * rng.uniform(0, 4), rng.uniform(-1, 1), 0)  # flat: two strands abreast
         for shift in (-strand / 2, strand / 2):
-            pen.tube(sciatic + shift, rng.uniform(1.5, 4.0), value)
+            pen.tube(sciatic + shift, rng.uniform(1.5, 4.5), value)
         pen.tube(sciatic[:4] + (-s * 8, 4, -8), rng.uniform(1.5, 3.0), value * rng.uniform(0.6, 1.1))
         pen.tube([(s * 30, -30, 130), (s * 36, -34, 95), (s * 34, -46, 66)], rng.uniform(1.5, 3.2), value)
         pen.tube(

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lnfast.geometry import Grid
-from lnfast.phantom.shapes import Box, Ellipsoid, Points, Shape, coverage, index_box, sub_offsets
+from lnfast.phantom.echo import EchoPlanar
+from lnfast.phantom.shapes import Box, Points, Shape, coverage, index_box, sub_offsets
 
 WOBBLE_MM = 2.5  # amplitude of each of the three waves that make one pelvis unlike the next
 
@@ -71,12 +72,22 @@ class Canvas:
         grid: of the scan.
         signal: (z, y, x) float32 noise-free magnitude.
         solid: (z, y, x) float32, how much of the voxel is an organ, bone or bowel, where no node can lie.
+        slide_mm: (z, 2) how far each slice has moved along x and y: the patient does not lie still.
+        density: (z, y, x) float32, how much tissue distortion has drawn into each voxel, 1 where there is none.
     """
 
-    def __init__(self, grid: Grid, frame: Frame) -> None:
+    def __init__(self, grid: Grid, frame: Frame, echo: EchoPlanar | None = None) -> None:
         self.grid = grid
         self.frame = frame
+        self.echo = echo or EchoPlanar()
         self.points = frame.atlas_points(grid)
+        self.slide_mm = self.echo.slides(grid)
+        step = grid.affine[:3, :2] / np.linalg.norm(grid.affine[:3, :2], axis=0)
+        # What is painted lies where the scanner shows it: distorted along the phase direction, slices apart.
+        self.slide_ras_mm = self.slide_mm @ step.T
+        self.points -= (self.slide_ras_mm / frame.scale).T[:, :, None, None].astype(np.float32)
+        self.density = self.echo.distort(self.points)
+        self.moved_mm = sum(abs(bump.height_mm) for bump in self.echo.bumps) + float(np.abs(self.slide_mm).max())
         self.signal = np.zeros(grid.shape, dtype=np.float32)
         self.solid = np.zeros(grid.shape, dtype=np.float32)
         spacing = np.array(grid.spacing_zyx_mm)
@@ -92,7 +103,7 @@ class Canvas:
     def fill(self, shape: Shape) -> tuple[Box, NDArray[np.float32]] | None:
         """The shape's box on the grid and how much of each voxel there it fills; None outside the field."""
         low, high = shape.bounds()
-        margin = 3 * WOBBLE_MM + 1.0
+        margin = 3 * WOBBLE_MM + 1.0 + self.moved_mm
         box = index_box(low - margin, high + margin, self._atlas, self.grid.shape)
         if box is None:
             return None
@@ -108,11 +119,22 @@ class Canvas:
         if solid:
             self.solid[box] = np.maximum(self.solid[box], part)
 
-    def part_of(self, node: Ellipsoid) -> tuple[Box, NDArray[np.float32]]:
-        """How much of each voxel an ellipsoid given in RAS mm fills (the label's own sub-grid, so both agree)."""
-        box = index_box(*node.bounds(), self.grid.affine, self.grid.shape)
+    def to_ras(self, atlas: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where the scanner shows an atlas point (3,), in patient mm, slices not moved."""
+        return self.frame.to_ras(self.echo.shown(atlas))
+
+    def reach_of(self, shape: Shape) -> Box | None:
+        """The box of voxels that a shape in RAS mm may touch, wherever its slices have moved."""
+        slack = np.abs(self.slide_ras_mm).max(axis=0)
+        low, high = shape.bounds()
+        return index_box(low - slack, high + slack, self.grid.affine, self.grid.shape)
+
+    def part_of(self, shape: Shape) -> tuple[Box, NDArray[np.float32]]:
+        """How much of each voxel a shape given in RAS mm fills (the label's own sub-grid, so both agree)."""
+        box = self.reach_of(shape)
         assert box is not None, "nodes are placed inside the field"
         z, y, x = (np.arange(s.start, s.stop) for s in box)
         index = np.stack(np.meshgrid(z, y, x, indexing="ij")[::-1], axis=-1)
-        points = np.moveaxis(self.grid.to_ras_mm(index), -1, 0).astype(np.float32)
-        return box, coverage(node, points, self.node_offsets, float(np.linalg.norm(self.grid.spacing_zyx_mm)) / 2)
+        ras = self.grid.to_ras_mm(index) - self.slide_ras_mm[box[0], None, None]
+        points = np.moveaxis(ras, -1, 0).astype(np.float32)
+        return box, coverage(shape, points, self.node_offsets, float(np.linalg.norm(self.grid.spacing_zyx_mm)) / 2)

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.phantom.anatomy import SIDES, vessels
+from lnfast.phantom.bodies import Body, sample_body
 from lnfast.phantom.canvas import Canvas
-from lnfast.phantom.shapes import Box, Ellipsoid, index_box
+from lnfast.phantom.shapes import Box
 from lnfast_ext import label_components, measure_components
 
 # The rule says 8 mm. No node measures between these two: at 8.01 mm the stage would be a coin toss for any reader.
@@ -26,24 +27,21 @@ class PhantomNode:
 
     Attributes:
         label: its value in `Phantom.labels`, 1..n.
-        centre_ras_mm: (3,) float64.
+        body: itself, in RAS mm, as it lies where nothing moves between two slices (`Canvas.slide_mm`).
+        centre_ras_mm: (3,) float64, of the body's minimum-volume box.
         axes_ras: (3, 3) float64, unit rows in the order of ``semi_axes_mm``.
-        semi_axes_mm: (3,) float64, ascending.
-        volume_mm3: of the ellipsoid, not of its voxels.
+        semi_axes_mm: (3,) float64, ascending: half the edges of that box. An ellipsoid's are its semi-axes.
+        volume_mm3: of the body, not of its voxels.
         station: such as "external iliac left".
     """
 
     label: int
+    body: Body
     centre_ras_mm: NDArray[np.float64]
     axes_ras: NDArray[np.float64]
     semi_axes_mm: NDArray[np.float64]
     volume_mm3: float
     station: str
-
-    @property
-    def shape(self) -> Ellipsoid:
-        """The body itself, in RAS mm."""
-        return Ellipsoid(self.centre_ras_mm, self.semi_axes_mm, self.axes_ras)
 
 
 class NodeField:
@@ -91,11 +89,11 @@ class NodeField:
         return labels, tuple(nodes)
 
     def _try(self, short_mm: float, *, large: bool) -> bool:
-        node = self._sample(short_mm)
-        reach = index_box(*node.shape.bounds(), self.grid.affine, self.grid.shape)
+        body, station = self._sample(short_mm)
+        reach = self.canvas.reach_of(body.shape)
         if reach is None or any(s.start == 0 or s.stop == n for s, n in zip(reach, self.grid.shape, strict=True)):
             return False  # at the rim of the field a node would be measured by its cut
-        box, part = self.canvas.part_of(node.shape)
+        box, part = self.canvas.part_of(body.shape)
         mask = part >= 0.5
         if mask.sum() < FEWEST_VOXELS or not _connected(mask) or not self._free(box, mask):
             return False
@@ -103,6 +101,7 @@ class NodeField:
         edge = float(measured["box_mm"][0][0])
         if (edge < CLEARLY_SUSPICIOUS_MM) if large else (edge > CLEARLY_BENIGN_MM):
             return False
+        node = PhantomNode(len(self.nodes) + 1, body, *body.box(), body.volume_mm3(), station)
         self.labels[box][mask] = node.label
         self.nodes.append(node)
         return True
@@ -119,25 +118,21 @@ class NodeField:
                 return False
         return bool(self.canvas.solid[box][mask].mean() < 0.1)
 
-    def _sample(self, short_mm: float) -> PhantomNode:
+    def _sample(self, short_mm: float) -> tuple[Body, str]:
+        """A body beside the vessels of a station, often touching them, and the station's name."""
         rng = self.rng
         side, s = SIDES[rng.integers(2)]
         station = str(rng.choice(list(STATIONS), p=list(STATIONS.values())))
         path, radius = _chain(station, s)
         i = int(rng.integers(len(path) - 1))
         along = path[i + 1] - path[i]
-        a = short_mm / 2
-        c = a * rng.uniform(1.2, 2.2 if short_mm < 8 else 1.7)
-        b = a + (c - a) * rng.uniform(0.0, 0.6)
         away = rng.standard_normal(3)
         away -= along * (away @ along) / (along @ along)
         away /= np.linalg.norm(away)
-        centre = path[i] + rng.random() * along + away * (radius + 0.8 * a + abs(rng.normal(0, 3.0)))
+        centre = path[i] + rng.random() * along + away * (radius + 0.4 * short_mm + abs(rng.normal(0, 3.0)))
         long = along / np.linalg.norm(along) + rng.normal(0, 0.35, 3)
         axes = _right_angled(long, away + rng.normal(0, 0.3, 3))
-        volume = 4 / 3 * np.pi * a * b * c
-        ras = self.canvas.frame.to_ras(centre)
-        return PhantomNode(len(self.nodes) + 1, ras, axes, np.array((a, b, c)), float(volume), f"{station} {side}")
+        return sample_body(rng, short_mm).placed(self.canvas.to_ras(centre), axes), f"{station} {side}"
 
 
 def _chain(station: str, s: float) -> tuple[NDArray[np.float64], float]:

@@ -43,10 +43,14 @@ def bladder(pen: Pen) -> None:
     semi = np.array([36.0, 30.0, 30.0]) * full * rng.uniform(0.88, 1.12, 3)
     centre = np.array([rng.normal(0, 4), 22.0, -8 + semi[2] + rng.normal(0, 3)])
     axes = turned(*rng.normal(0, 8, 3))
-    wall = pen.draw("bladder wall")
-    thick = rng.uniform(1.2, 3.5) / np.sqrt(full)
-    pen.put(centre, semi, wall, axes)
-    pen.put(centre + rng.normal(0, 0.5, 3), semi - thick, "urine", axes)
+    wall, urine = pen.draw("bladder wall"), pen.draw("urine")
+    thick = rng.uniform(1.2, 4.0) / np.sqrt(full)
+    # Not a ball: a second one, half inside the first, makes it square-shouldered or lopsided.
+    bulge = rng.normal(0, 0.22, 3) * semi
+    for shift, size in ((0 * bulge, semi), (bulge, semi * rng.uniform(0.75, 0.95))):
+        pen.put(centre + shift, size, wall, axes)
+    for shift, size in ((0 * bulge, semi), (bulge, semi * 0.8)):
+        pen.put(centre + shift + rng.normal(0, 0.7, 3), size - thick, urine, axes)
     if rng.random() < 0.25:  # a thickened patch or a tumour of the wall
         direction = rng.standard_normal(3)
         direction /= np.linalg.norm(direction)
@@ -84,6 +88,22 @@ def prostate(pen: Pen) -> None:
         for shift in (0.0, 6.0):
             pen.tube(path + (0, 0.3 * shift, shift), rng.uniform(3, 5.5, 3), bright * rng.uniform(0.7, 1.3))
         pen.tube(path[[0, 2]] + ((0, 2, 4), (0, 8, 10)), 2.0, bright * rng.uniform(0.4, 1.0))
+        for _ in range(rng.integers(2, 14)):  # the venous plexus: many short, thin, bright strands beside the gland
+            root = centre + np.array(
+                (s * semi[0] * 1.1, rng.uniform(-1, 0.6) * semi[1], rng.uniform(-0.6, 1.3) * semi[2])
+            )
+            walk = np.cumsum(rng.normal(0, (3, 4, 5), (2, 3)), axis=0)
+            pen.tube(np.vstack((root, root + walk)), rng.uniform(0.5, 1.7), "slow vein", solid=False)
+
+
+def rectal_content(rng: np.random.Generator) -> str:
+    """What the rectum holds: a tissue, or "collapsed"."""
+    return str(rng.choice(("air", "air", "stool", "stool", "bowel fluid", "collapsed")))
+
+
+def rectal_gas(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Where a bubble lies in the rectum, atlas mm (3,)."""
+    return np.array((rng.normal(0, 4), rng.normal(-34, 6), rng.uniform(-25, 35)))
 
 
 def rectum(pen: Pen) -> None:
@@ -101,12 +121,12 @@ def rectum(pen: Pen) -> None:
     )
     radius = np.minimum(radius, (14, 17, 20, 22, 20, 18))
     radius[0] = 12
-    pen.gut(path, radius, "rectal wall")
-    for _ in range(rng.integers(0, 5)):  # folds and mucus: bright patches on the wall
+    pen.gut(path, radius, "rectal wall", pen.rectal_content)
+    for _ in range(rng.integers(0, 7)):  # folds and mucus: bright patches on the wall
         i = rng.integers(1, 5)
         angle = rng.uniform(0, 2 * np.pi)
         spot = path[i] + radius[i] * np.array((np.cos(angle), np.sin(angle), 0)) * 0.8
-        pen.put(spot, rng.uniform(2, 6, 3), "rectal wall", turned(*rng.uniform(-90, 90, 3)))
+        pen.put(spot, rng.uniform(2, 7, 3), "rectal wall", turned(*rng.uniform(-90, 90, 3)))
 
 
 def perineum(pen: Pen) -> None:
@@ -137,18 +157,29 @@ def mimics(pen: Pen) -> None:
 def unsuppressed_fat(pen: Pen, subcutaneous: NDArray[np.float32]) -> None:
     """Patches where fat suppression failed: bright skin fat, displaced along y by its chemical shift."""
     rng, canvas = pen.rng, pen.canvas
-    if rng.random() > 0.45:
-        return
-    patches = smooth_field(canvas.grid.shape, canvas.grid.spacing_zyx_mm, 60.0, rng)
-    mask = np.clip(patches - rng.uniform(0.8, 1.6), 0, 0.6) / 0.6
-    ghost = mask * subcutaneous * np.float32(pen.draw("mimic") * rng.uniform(0.4, 2.5))
-    shift = int(rng.integers(-40, 41))
-    moved = np.zeros_like(ghost)
+    for _ in range(rng.integers(0, 4)):
+        patches = smooth_field(canvas.grid.shape, canvas.grid.spacing_zyx_mm, float(rng.uniform(25, 80)), rng)
+        mask = np.clip(patches - rng.uniform(0.6, 1.6), 0, 0.6) / 0.6
+        layer = subcutaneous if rng.random() < 0.5 else _rim(subcutaneous, int(rng.integers(1, 4)))
+        residue = mask * layer * np.float32(pen.draw("mimic") * np.exp(rng.uniform(np.log(0.3), np.log(4.0))))
+        canvas.signal += _shifted(residue, int(rng.integers(-45, 46)) if rng.random() < 0.6 else 0)
+
+
+def _rim(layer: NDArray[np.float32], voxels: int) -> NDArray[np.float32]:
+    """The outermost voxels of a layer along y: the skin's own streak."""
+    inner = np.zeros_like(layer)
+    inner[:, voxels:-voxels] = np.minimum(layer[:, : -2 * voxels], layer[:, 2 * voxels :])
+    return np.maximum(layer - inner, 0)
+
+
+def _shifted(layer: NDArray[np.float32], shift: int) -> NDArray[np.float32]:
+    """Moved along y by whole voxels; what leaves the field is lost."""
+    moved = np.zeros_like(layer)
     source, target = (
         (slice(shift, None), slice(None, -shift)) if shift > 0 else (slice(None, shift or None), slice(-shift, None))
     )
-    moved[:, target] = ghost[:, source]
-    canvas.signal += moved
+    moved[:, target] = layer[:, source]
+    return moved
 
 
 def gain(pen: Pen, skin: Column) -> NDArray[np.float32]:
@@ -167,8 +198,12 @@ def gain(pen: Pen, skin: Column) -> NDArray[np.float32]:
 
 
 def texture(pen: Pen) -> None:
-    """No tissue is flat: grain at 12 mm and at 5 mm."""
-    grid = pen.canvas.grid
-    for length, amount in ((12.0, pen.rng.uniform(0.05, 0.14)), (5.0, pen.rng.uniform(0.04, 0.12))):
+    """No tissue is flat: grain at 12 mm, 5 mm and, finer than most voxels, 2.5 mm."""
+    grid, rng = pen.canvas.grid, pen.rng
+    for length, amount in (
+        (12.0, rng.uniform(0.06, 0.2)),
+        (5.0, rng.uniform(0.05, 0.2)),
+        (2.5, rng.uniform(0.0, 0.15)),
+    ):
         grain = smooth_field(grid.shape, grid.spacing_zyx_mm, length, pen.rng)
         pen.canvas.signal *= np.maximum(1 + np.float32(amount) * grain, 0.3)

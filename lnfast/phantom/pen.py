@@ -27,10 +27,12 @@ class Pen:
         canvas: what is painted on.
         rng: the patient's dice.
         muscle: magnitude of this patient's muscle.
+        rectal_content: a tissue, or "collapsed"; decided before the scan, for gas distorts it.
     """
 
-    def __init__(self, canvas: Canvas, protocol: Protocol, rng: np.random.Generator) -> None:
+    def __init__(self, canvas: Canvas, protocol: Protocol, rng: np.random.Generator, rectal_content: str) -> None:
         self.canvas, self.protocol, self.rng = canvas, protocol, rng
+        self.rectal_content = rectal_content
         self.muscle = signal("muscle", protocol, rng)
 
     def draw(self, tissue: str) -> float:
@@ -59,35 +61,42 @@ class Pen:
         value = tissue if isinstance(tissue, float) else self.draw(tissue)
         self.canvas.paint(Tube(path, radius), value, solid=solid)
 
-    def gut(self, path: NDArray[np.float64], outer: NDArray[np.float64], wall: str) -> None:
+    def gut(self, path: NDArray[np.float64], outer: NDArray[np.float64], wall: str, kind: str | None = None) -> None:
         """A tube with a wall of varying brightness around gas, stool or fluid, or collapsed and solid."""
         rng = self.rng
         bright = self.draw(wall)
-        squash = rng.normal(0, 0.2, 3).clip(-0.32, 0.32) * (
-            1,
-            1,
-            0.3,
-        )  # two strands side by side make an oval, no gut is round
+        # Strands side by side make an oval or a rounded triangle: no gut is round.
+        squash = rng.normal(0, 0.22, 3).clip(-0.38, 0.38) * (1, 1, 0.3)
         for turn in (-squash, squash):
-            self.tube(path + turn * outer[:, None], outer, bright)
-        kind = rng.choice(("air", "stool", "stool", "bowel fluid", "collapsed"))
+            self.tube(path + turn * outer[:, None], outer * rng.uniform(0.8, 1.0), bright)
+        for _ in range(rng.integers(0, 3 * len(path))):  # a wall is thick here and thin there, and uneven all along
+            i = int(rng.integers(len(path) - 1))
+            around = rng.standard_normal(3)
+            spot = path[i] + rng.random() * (path[i + 1] - path[i]) + around / np.linalg.norm(around) * outer[i] * 0.85
+            self.put(
+                spot,
+                rng.uniform(2.0, 6.5, 3),
+                bright * float(rng.lognormal(0.0, 0.45)),
+                turned(*rng.uniform(-90, 90, 3)),
+            )
+        kind = kind or str(rng.choice(("air", "stool", "stool", "bowel fluid", "collapsed")))
         if kind == "collapsed":
             self.tube(path, outer * 0.3, bright * rng.uniform(0.3, 1.3))
             return
         thick = rng.uniform(1.2, 4.0, len(outer)) * rng.uniform(0.7, 1.3)
-        content = self.draw(str(kind))
+        content = self.draw(kind)
         for turn in (-squash, squash):
             lumen = path + turn * outer[:, None] + rng.normal(0, 0.8, path.shape)
             self.tube(lumen, np.maximum(outer - thick, 0.5), content)
         if kind == "air":
             return
         for i in range(len(path) - 1):  # folds, and contents that are not even
-            for _ in range(rng.integers(0, 4)):
+            for _ in range(rng.integers(0, 6)):
                 spot = path[i] + rng.random() * (path[i + 1] - path[i]) + rng.normal(0, outer[i] * 0.35, 3)
                 semi = np.sort(rng.uniform((0.8, 1.5, 3), (2.0, 3.5, 8)))
                 self.put(
                     spot,
                     np.minimum(semi, outer[i] * 0.6),
-                    bright * rng.uniform(0.2, 1.2),
+                    bright * rng.uniform(0.2, 1.6),
                     turned(*rng.uniform(-90, 90, 3)),
                 )

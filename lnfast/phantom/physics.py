@@ -35,27 +35,27 @@ TISSUES: dict[str, Tissue] = {
     "air": Tissue(0.0, 50, 0.0, 0.0),
     "fat": Tissue(0.085, 65, 0.05, 0.35),
     "deep fat": Tissue(0.042, 65, 0.05, 0.35),
-    "muscle": Tissue(0.75, 36, 1.35, 0.06),
+    "muscle": Tissue(0.80, 37, 1.32, 0.06),
     "bone": Tissue(0.11, 45, 0.45, 0.30),
     "cortex": Tissue(0.02, 30, 0.5, 0.30),
     "joint": Tissue(0.60, 60, 1.5, 0.35),
     "vessel": Tissue(0.05, 60, 1.5, 0.50),
-    "slow vein": Tissue(0.80, 80, 1.4, 0.35),
-    "nerve": Tissue(0.75, 62, 1.25, 0.33),
+    "slow vein": Tissue(0.80, 85, 1.3, 0.45),
+    "nerve": Tissue(0.78, 66, 1.20, 0.45),
     "urine": Tissue(1.00, 700, 2.95, 0.12),
-    "bladder wall": Tissue(0.80, 80, 1.05, 0.30),
-    "prostate": Tissue(0.80, 88, 1.35, 0.22),
-    "peripheral": Tissue(0.85, 125, 1.55, 0.22),
+    "bladder wall": Tissue(0.80, 80, 1.10, 0.35),
+    "prostate": Tissue(0.78, 82, 1.50, 0.26),
+    "peripheral": Tissue(0.80, 110, 1.65, 0.28),
     "tumour": Tissue(0.80, 88, 0.80, 0.20),
     "seminal": Tissue(0.85, 130, 1.65, 0.35),
-    "rectal wall": Tissue(0.80, 85, 1.00, 0.30),
+    "rectal wall": Tissue(0.80, 85, 1.00, 0.42),
     "anal": Tissue(0.78, 58, 1.25, 0.25),
-    "stool": Tissue(0.30, 55, 1.3, 0.50),
-    "bowel wall": Tissue(0.80, 70, 1.25, 0.42),
+    "stool": Tissue(0.40, 60, 1.2, 0.60),
+    "bowel wall": Tissue(0.80, 74, 1.15, 0.50),
     "bowel fluid": Tissue(0.90, 250, 2.3, 0.35),
     "gonad": Tissue(0.85, 130, 1.05, 0.25),
-    "mimic": Tissue(0.80, 85, 1.05, 0.35),
-    "node": Tissue(0.82, 86, 0.98, 0.20),
+    "mimic": Tissue(0.80, 88, 1.00, 0.50),
+    "node": Tissue(0.85, 92, 0.90, 0.22),
 }
 
 
@@ -98,14 +98,11 @@ def blur(image: Field, sigma_vox: float, axis: int) -> Field:
     return out
 
 
-def acquire(
-    tissue: Field, gain: Field, muscle: float, rng: np.random.Generator, averages: int = 1
-) -> NDArray[np.int16]:
+def acquire(tissue: Field, muscle: float, rng: np.random.Generator, averages: int = 1) -> NDArray[np.int16]:
     """What the scanner stores of a noise-free pelvis.
 
     Args:
-        tissue: (z, y, x) magnitude without coil, blur or noise.
-        gain: (z, y, x) receive sensitivity, about 1.
+        tissue: (z, y, x) magnitude as the coil receives it, without blur or noise.
         muscle: magnitude of muscle; noise and storage scale are relative to it.
         averages: images (diffusion directions, repetitions) of which the scanner averages the magnitudes.
 
@@ -113,7 +110,7 @@ def acquire(
         (z, y, x) int16: blurred along the phase-encoding direction (y) more than along x, as echo-planar imaging
         is; Rician noise, the magnitude of a complex signal with equal white noise in both parts; then scaled.
     """
-    image = blur(blur(tissue * gain, rng.uniform(0.45, 0.85), 1), rng.uniform(0.3, 0.6), 2)
+    image = blur(blur(tissue, rng.uniform(0.45, 0.85), 1), rng.uniform(0.3, 0.6), 2)
     sigma = muscle / float(np.exp(rng.uniform(np.log(1.5 if averages == 1 else 1.0), np.log(6.0))))
     width = float(rng.uniform(0.3, 0.7)) if rng.random() < 0.5 else 0.0  # k-space interpolation correlates the noise
     magnitude = np.zeros_like(image)

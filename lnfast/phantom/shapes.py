@@ -11,6 +11,7 @@ full or empty, and only the shell in between is supersampled:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
@@ -54,6 +55,25 @@ class Ellipsoid:
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         reach = np.sqrt(((self.axes * self.semi[:, None]) ** 2).sum(axis=0))
         return self.centre - reach, self.centre + reach
+
+
+class Union:
+    """What lies in any of some bodies."""
+
+    def __init__(self, parts: Sequence[Shape]) -> None:
+        self.parts = tuple(parts)
+
+    def distance(self, points: Points) -> NDArray[np.float32]:
+        # Outside, the nearest part is the nearest surface. Inside, the way out of the union is no shorter than the way
+        # out of any part of it.
+        best = self.parts[0].distance(points)
+        for part in self.parts[1:]:
+            np.minimum(best, part.distance(points), out=best)
+        return best
+
+    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        lows, highs = zip(*(part.bounds() for part in self.parts), strict=True)
+        return np.min(lows, axis=0), np.max(highs, axis=0)
 
 
 class Tube:
