@@ -39,17 +39,22 @@ def test_the_box_is_as_wide_as_the_body_and_its_short_edge_as_asked(bodies: list
         np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-9)
         assert 2 * half[0] == pytest.approx(9.0, rel=1e-6)
         widths = [width_mm(body, axis) for axis in axes]
-        # Points on the surface lie within the body: at most 0.6 % is lost.
-        assert 2 * half == pytest.approx(widths, rel=6e-3) and (2 * half <= np.array(widths) + 1e-9).all()
+        assert 2 * half == pytest.approx(widths, rel=1e-9)
+        assert (np.diff(half) >= 0).all()
 
 
 def test_no_turned_box_is_smaller(bodies: list[Body]) -> None:
     rng = np.random.default_rng(1)
     for body in bodies:
-        _, _, half = body.box()
+        _, axes, half = body.box()
         turned = np.linalg.qr(rng.normal(size=(60, 3, 3)))[0]
-        volumes = [np.prod([width_mm(body, axis) for axis in axes]) for axes in turned]
-        assert min(volumes) >= 8 * half.prod() * (1 - 1e-9)
+        volumes = [np.prod([width_mm(body, axis) for axis in rows]) for rows in turned]
+        assert min(volumes) >= 8 * half.prod() * (1 - 2e-3)  # axes of 150 points a lobe
+        closest = axes_nearby = 8 * half.prod()
+        for _ in range(40):
+            nudged = np.linalg.qr(axes + rng.normal(0, 0.02, (3, 3)))[0]
+            axes_nearby = min(axes_nearby, float(np.prod([width_mm(body, axis) for axis in nudged])))
+        assert axes_nearby >= closest * (1 - 5e-3)
 
 
 def test_volume_is_what_random_points_say(bodies: list[Body]) -> None:

@@ -18,7 +18,7 @@ CLEARLY_BENIGN_MM, CLEARLY_SUSPICIOUS_MM = 7.5, 8.8
 FEWEST_VOXELS = 3
 
 # Share of the nodes that are tried at each station.
-STATIONS = {"common iliac": 0.12, "external iliac": 0.36, "internal iliac": 0.14, "obturator": 0.20, "inguinal": 0.18}
+STATIONS = {"common iliac": 0.11, "external iliac": 0.33, "internal iliac": 0.13, "obturator": 0.18, "inguinal": 0.25}
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,9 @@ class NodeField:
         away = rng.standard_normal(3)
         away -= along * (away @ along) / (along @ along)
         away /= np.linalg.norm(away)
-        centre = path[i] + rng.random() * along + away * (radius + 0.4 * short_mm + abs(rng.normal(0, 3.0)))
+        # Iliac nodes lie on their vessels; those of the groin are spread through its fat.
+        spread_mm = 7.0 if station == "inguinal" else 3.0
+        centre = path[i] + rng.random() * along + away * (radius + 0.4 * short_mm + abs(rng.normal(0, spread_mm)))
         long = along / np.linalg.norm(along) + rng.normal(0, 0.35, 3)
         axes = _right_angled(long, away + rng.normal(0, 0.3, 3))
         return sample_body(rng, short_mm).placed(self.canvas.to_ras(centre), axes), f"{station} {side}"

@@ -169,7 +169,8 @@ def _rim(layer: NDArray[np.float32], voxels: int) -> NDArray[np.float32]:
     """The outermost voxels of a layer along y: the skin's own streak."""
     inner = np.zeros_like(layer)
     inner[:, voxels:-voxels] = np.minimum(layer[:, : -2 * voxels], layer[:, 2 * voxels :])
-    return np.maximum(layer - inner, 0)
+    rim: NDArray[np.float32] = np.maximum(layer - inner, 0)
+    return rim
 
 
 def _shifted(layer: NDArray[np.float32], shift: int) -> NDArray[np.float32]:
