@@ -139,7 +139,7 @@ def _write(readers: Sequence[Reader], work: Path, watch: Callable[[str, int], No
     record = {
         "schema": CONSENSUS_SCHEMA,
         "versions": {"lnfast": __version__, "SimpleITK": version()},
-        "method": f"STAPLE of what any reader marked and the voxels that touch it, node from {THRESHOLD} on",
+        "method": f"STAPLE in the box of what any reader marked and one voxel about it; node from {THRESHOLD} on",
         "readers": names,
         "warnings": [{"code": code, "message": message} for code, message in warnings],
         "cases": cases,

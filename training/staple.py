@@ -1,10 +1,12 @@
 """STAPLE (Warfield et al., IEEE TMI 2004): what several readers' masks say together, and how good each reader is.
 
-STAPLE takes the share of node among the voxels it is shown for its prior, and the agreement on background for
-specificity. Over a whole pelvis nodes are one voxel in a thousand: every reader's specificity is 0.999, whatever one
-of them adds seems sure, and the consensus grows towards the union. So it is shown only where there is something to
-decide: the voxels that any reader marked, and those that touch them. Voxels count one by one, so these may be handed
-over as a row. The one module that imports SimpleITK.
+STAPLE takes the share of node among the voxels it is shown for its prior, so what it is shown is a choice. It is
+shown the box about everything that any reader marked, and one voxel more on each side: background far from any node
+says nothing of a reader and only brings specificity to 0.9999. For 36 sets of simulated readers on 12 phantoms (two
+or three readers, Dice of 0.65 with each other) the box and the whole image gave the same mask to the voxel. A closer
+region, what was marked and its neighbours, makes specificity easier to read (0.97), but with one reader much worse
+than the others its mask had a Dice of 0.862 with the truth and the box's 0.867: where background is scarce, STAPLE
+takes more of what one reader alone has marked. The one module that imports SimpleITK.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ class Consensus:
 
     Attributes:
         mask: ``(z, y, x)`` bool.
-        sensitivity, specificity: of each reader about the consensus, within the region; None where it has no node, or
+        sensitivity, specificity: of each reader about the consensus, within the box; None where it has no node, or
             no background.
         iterations: until nothing changed any more; 0 where all readers agree and there is nothing to estimate.
     """
@@ -62,7 +64,6 @@ def staple(masks: Sequence[Mask]) -> Consensus:
         StudyError: ``staple-undefined`` where SimpleITK comes to no number.
     """
     union = np.logical_or.reduce(masks)
-    where = _grown(union)
     if all(np.array_equal(mask, union) for mask in masks[1:]) and np.array_equal(masks[0], union):
         # SimpleITK divides 0 by 0 where no reader marked anything, and where all marked everything.
         sensitive = 1.0 if union.any() else None
@@ -72,15 +73,16 @@ def staple(masks: Sequence[Mask]) -> Consensus:
     estimate = itk.STAPLEImageFilter()
     estimate.SetForegroundValue(1.0)
     estimate.SetMaximumIterations(MOST_ITERATIONS)
-    rows = [itk.GetImageFromArray(mask[where].astype(np.uint8)[None, None]) for mask in masks]
-    probability = itk.GetArrayFromImage(estimate.Execute(rows))[0, 0]
+    box = _box(union)
+    shown = [itk.GetImageFromArray(mask[box].astype(np.uint8)) for mask in masks]
+    probability = itk.GetArrayFromImage(estimate.Execute(shown))
     sensitivity, specificity = tuple(estimate.GetSensitivity()), tuple(estimate.GetSpecificity())
     if not np.isfinite(probability).all() or not np.isfinite((*sensitivity, *specificity)).all():
         raise StudyError(
             "staple-undefined", "STAPLE comes to no number for these masks; look at them, or leave them out"
         )
     mask = np.zeros(union.shape, bool)
-    mask[where] = probability >= THRESHOLD - TIE
+    mask[box] = probability >= THRESHOLD - TIE
     return Consensus(mask, sensitivity, specificity, int(estimate.GetElapsedIterations()))
 
 
@@ -89,15 +91,10 @@ def version() -> str:
     return str(_simple_itk().Version_VersionString())
 
 
-def _grown(mask: Mask) -> Mask:
-    """The mask and every voxel that shares a face, an edge or a corner with it."""
-    grown = mask.copy()
-    for axis in range(3):
-        before = np.moveaxis(grown.copy(), axis, 0)
-        after = np.moveaxis(grown, axis, 0)
-        after[1:] |= before[:-1]
-        after[:-1] |= before[1:]
-    return grown
+def _box(mask: Mask) -> tuple[slice, ...]:
+    """What holds the mask, and one voxel more on each side where there is one."""
+    places = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return tuple(slice(max(0, int(place[0]) - 1), int(place[-1]) + 2) for place in places)
 
 
 def _simple_itk() -> Any:
