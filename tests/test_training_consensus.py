@@ -304,3 +304,18 @@ def test_without_simpleitk_the_line_to_type_is_told(tmp_path: Path, monkeypatch:
     with pytest.raises(BackendError, match=r"pip install 'lnfast\[train\]'"):
         make_consensus(open_readers(write_readers(tmp_path)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_nan_is_refused_and_never_a_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Filter:
+        SetForegroundValue = SetMaximumIterations = staticmethod(lambda value: None)
+        Execute = staticmethod(lambda images: np.full(images[0].shape, np.nan))
+        GetSensitivity = GetSpecificity = staticmethod(lambda: (np.nan, np.nan))
+
+    class Itk:
+        STAPLEImageFilter = Filter
+        GetImageFromArray = GetArrayFromImage = staticmethod(lambda image: image)
+
+    monkeypatch.setattr(staple, "_simple_itk", lambda: Itk)
+    with pytest.raises(StudyError, match="staple-undefined"):
+        staple.staple([mask_of(ONE), mask_of(TWO)])

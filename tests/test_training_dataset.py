@@ -384,7 +384,7 @@ def test_two_patients_cannot_be_split() -> None:
 def test_a_split_comes_back_from_its_file(tmp_path: Path) -> None:
     cases = cases_of(20)
     made = split_cases(cases, 3)
-    write_split(made, tmp_path / "run" / "split.json")
+    write_split(tmp_path / "run" / "split.json", made)
     assert read_split(tmp_path / "run" / "split.json", cases) == made
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["split.json"]
 
@@ -398,7 +398,7 @@ def test_a_split_comes_back_from_its_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_split_of_other_cases_is_refused(tmp_path: Path, made: Split, told: str) -> None:
-    write_split(made, tmp_path / "split.json")
+    write_split(tmp_path / "split.json", made)
     with pytest.raises(UsageError, match=f"bad-split.*{told}"):
         read_split(tmp_path / "split.json", cases_of(3))
 

@@ -50,7 +50,7 @@ def split(folder: Path, out: Path, seed: int) -> None:
     from training.dataset import open_cases, split_cases, write_split
 
     made = split_cases(open_cases(folder), seed)
-    write_split(made, out)
+    write_split(out, made)
     click.echo(f"{out}: {len(made.train)} train, {len(made.validation)} validation, {len(made.test)} test")
 
 

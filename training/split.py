@@ -85,7 +85,7 @@ def check_split(split: Split, cases: Sequence[CaseFiles], *, partial: bool = Fal
         raise UsageError("bad-split", f"the split {told}; make it again for this folder")
 
 
-def write_split(split: Split, path: Path) -> None:
+def write_split(path: Path, split: Split) -> None:
     """Write a split as JSON, one case a line; whole or not at all."""
     text = json.dumps({"schema": SPLIT_SCHEMA, **asdict(split)}, indent=1) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
