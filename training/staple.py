@@ -57,7 +57,7 @@ def staple(masks: Sequence[Mask]) -> Consensus:
 
     Args:
         masks: two or more of one shape ``(z, y, x)``. With two, which of them is right where they differ cannot be
-            known: the result then hangs on the prior.
+            known: in the simulations above STAPLE then keeps what both marked and no more.
 
     Raises:
         BackendError: ``backend-missing`` without SimpleITK.
