@@ -17,6 +17,7 @@ import click
 from lnfast import __version__
 from lnfast.cli.demo import demo
 from lnfast.cli.doctor import doctor
+from lnfast.cli.evaluate import evaluate
 from lnfast.cli.phantom import phantom
 from lnfast.cli.run import run
 from lnfast.errors import LnfastError, UsageError
@@ -42,7 +43,7 @@ def lnfast(context: click.Context, debug: bool) -> None:
         click.echo(context.get_help())
 
 
-for _command in (run, demo, phantom, doctor):
+for _command in (run, evaluate, demo, phantom, doctor):
     lnfast.add_command(_command)
 
 

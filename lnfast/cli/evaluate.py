@@ -1,0 +1,83 @@
+"""``lnfast evaluate``: predictions beside truths, every measure of the paper."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from lnfast.cli.watch import Watcher
+
+
+@click.command(short_help="Compare predictions with truths: every measure of the paper.")
+@click.argument("predictions", metavar="PREDICTIONS", type=click.Path(path_type=Path))
+@click.argument("truths", metavar="TRUTHS", type=click.Path(path_type=Path))
+@click.option("-o", "--out", metavar="DIR", required=True, type=click.Path(path_type=Path), help="Folder of results.")
+@click.option(
+    "--short-axis",
+    type=click.Choice(["box", "axial"]),
+    default="box",
+    show_default=True,
+    help="Short axis that decides: of the minimum-volume box, or as drawn on an axial slice.",
+)
+@click.option(
+    "--suspicious-mm",
+    type=float,
+    default=8.0,
+    show_default=True,
+    metavar="MM",
+    help="A longer short axis is suspicious.",
+)
+@click.option(
+    "--groups",
+    metavar="FILE.csv",
+    type=click.Path(path_type=Path),
+    help="Scanner of each study (columns name,group); else as TRUTHS/truth/<name>.json says.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what stands in metrics.json, as one line.")
+def evaluate(
+    predictions: Path,
+    truths: Path,
+    out: Path,
+    short_axis: str,
+    suspicious_mm: float,
+    groups: Path | None,
+    as_json: bool,
+) -> int:
+    """Compare the label maps of PREDICTIONS with those of TRUTHS, by study name.
+
+    Each is a folder of <name>.nii.gz (node ids, or a mask whose connected components are the nodes), of
+    what `lnfast run` wrote, or in nnU-Net's raw layout (labelsTr). Writes metrics.json, cases.csv,
+    nodes.csv and the paper's figures into DIR. Needs the extra: pip install 'lnfast[evaluate]'.
+    """
+    from lnfast.evaluate.evaluation import evaluate as evaluated
+    from lnfast.evaluate.extra import check_all_installed
+    from lnfast.evaluate.reading import pair_up
+    from lnfast.evaluate.writing import check_output, write_evaluation
+    from lnfast.measure import Rules
+
+    rules = Rules(short_axis=short_axis, suspicious_mm=suspicious_mm)  # type: ignore[arg-type]  # Rules checks it
+    check_all_installed()
+    check_output(out)
+    pairing = pair_up(predictions, truths)
+    with Watcher(len(pairing.pairs) + 1, "reading") as watcher:
+        begun = 0
+
+        def begin(name: str) -> None:
+            nonlocal begun
+            watcher.working_on(name) if not begun else watcher.done_with_one(name)
+            begun += 1
+
+        evaluation = evaluated(pairing, rules, groups=groups, begin=begin)
+        watcher.done_with_one("statistics and figures")
+        told = write_evaluation(evaluation, out)
+        for code, message in evaluation.notes:
+            watcher.log(f"{code}: {message}")
+    if as_json:
+        click.echo(json.dumps(told))
+    else:
+        from lnfast.cli.scores import show_metrics
+
+        show_metrics(told, out)
+    return 0

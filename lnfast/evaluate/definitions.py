@@ -1,0 +1,45 @@
+"""What stands under ``definitions`` in metrics.json: a number travels with the words that say what it is."""
+
+from __future__ import annotations
+
+from lnfast.evaluate.detection import CONFIDENCE
+
+DEFINITIONS = {
+    "subsets": "all: every node. suspicious: nodes over the limit, on each side by its own measurement. largest: one "
+    "node of each side, the greatest short axis, ties by volume.",
+    "segmentation": "Per study, the voxels of a subset as one mask; then mean and SD (n - 1) over the studies in which "
+    "the measure is defined (n). Both sides empty: undefined. One side empty: 0 where there is a denominator, "
+    "distances undefined.",
+    "dice": "2 TP / (2 TP + FP + FN), voxels",
+    "ppv": "TP / (TP + FP), voxels",
+    "tpr": "TP / (TP + FN), voxels",
+    "vs": "1 - |FN - FP| / (2 TP + FP + FN), voxels",
+    "hd_mm": "max(h(A, B), h(B, A)), h the greatest distance from a voxel centre to the other set's nearest; all "
+    "voxels of the mask, mm",
+    "avd_mm": "max(d(A, B), d(B, A)), d the average of the same distances; other tools take the mean of the two",
+    "mhd": "sqrt((mx - my)^T S^-1 (mx - my)), S = (nx Sx + ny Sy) / (nx + ny), Sx over n; no unit; undefined where all "
+    "voxels lie in one plane",
+    "detection": "tp: true nodes that a prediction of the subset touches (one voxel); fn: those that none touches; fp: "
+    "predictions of the subset that touch no true node of the subset; precision tp / (tp + fp), recall tp / (tp + fn). "
+    "One prediction over two true nodes: tp 2, fp 0. Two predictions over one true node: tp 1, fp 0.",
+    "detection.by_prediction": "right: predictions that touch a true node; wrong = fp; precision right / (right + "
+    "wrong). One prediction over two true nodes: right 1. Two predictions over one true node: right 2. f1 with the "
+    "recall above.",
+    "detection.one_to_one": "each node in one pair at most, as many touching pairs as can be made. One prediction over "
+    "two true nodes: tp 1, fn 1. Two predictions over one true node: tp 1, fp 1.",
+    "detection.iou": "one_to_one with pairs whose intersection over union is at least 0.1 or 0.5; of equal counts the "
+    "greatest sum",
+    "detection.touching_any_size": "tp: true nodes of the subset that any prediction touches; fp: predictions of the "
+    "subset that touch no true node of any size",
+    "intervals": f"{CONFIDENCE:.0%}. Shares: Clopper-Pearson.",
+    "patient": "N1 where a node is suspicious, on each side by its own measurement",
+    "patient.auc": "of the call N0 or N1; low and high: exact binomial of AUC x n (MedCalc); delong_low, delong_high: "
+    "DeLong",
+    "patient.auc_short_axis": "of the largest predicted short axis, 0 without a prediction; DeLong",
+    "patient.kappa": "Cohen's, unweighted, asymptotic interval, cut at 1",
+    "measurement": "true nodes and for each the prediction that shares most voxels, where one touches it; bias: mean "
+    "of prediction - truth; loa: bias -+ 1.96 SD; p_value: paired t-test; pearson: interval by Fisher's z. The subset "
+    "is the true node's.",
+    "groups": "One value a study. f, p_value: one-way ANOVA; lsd: t-tests with the pooled variance, uncorrected. "
+    "error: mean of prediction - truth over the matched nodes of a study. largest_true: the largest true node's.",
+}

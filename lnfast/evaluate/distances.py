@@ -1,0 +1,94 @@
+"""Distances between two sets of voxels, as the paper's reference 21 has them (Taha and Hanbury, 2015).
+
+The sets are the centres of all foreground voxels, in millimetres by the whole affine, so that oblique and anisotropic
+grids need no care.
+
+    h(A, B)   greatest  } over the points a of A of the distance from a to the nearest point of B
+    d(A, B)   average   }
+    HD  = max(h(A, B), h(B, A))
+    AVD = max(d(A, B), d(B, A))                    the paper's; the tool of reference 21 and SimpleITK take the mean
+    MHD = sqrt((mx - my)^T S^-1 (mx - my))         no unit; S = (nx Sx + ny Sy) / (nx + ny), each Sx over n, not n - 1
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnfast.evaluate.extra import load
+
+# Of the greatest variance, in voxels: a set in one plane leaves 1e-16, one voxel of ten million out of it 1e-7 / 5e3.
+FLAT = 1e-12
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Directed:
+    """From each point of one set to the nearest of the other, in mm.
+
+    Attributes:
+        greatest: h(A, B).
+        average: d(A, B).
+    """
+
+    greatest_mm: float
+    average_mm: float
+
+
+def directed(source: Mask, target: Mask, affine: NDArray[np.float64]) -> Directed:
+    """h and d from one set to another.
+
+    A voxel that both sets share is at distance 0. For any other, the nearest voxel of the target lies on the target's
+    border (it has one of six neighbours outside): from inside, one step along the axis that is longest in mm leads
+    nearer, on any grid as right-angled as `Grid` wants it. So only these two thin sets are searched.
+
+    Args:
+        source, target: same shape ``(z, y, x)``, neither empty.
+        affine: (4, 4), index ``(x, y, z, 1)`` to mm.
+    """
+    outside = source & ~target
+    if not outside.any():
+        return Directed(0.0, 0.0)
+    tree = load("scipy.spatial").cKDTree(_points_mm(_border(target), affine))
+    distances, _ = tree.query(_points_mm(outside, affine))
+    return Directed(float(distances.max()), float(distances.sum()) / int(np.count_nonzero(source)))
+
+
+def mahalanobis(one: Mask, other: Mask) -> float | None:
+    """MHD of two sets, neither empty; None when both lie in planes of one direction, so that S has no inverse.
+
+    It is the same in voxels as in mm: no affine changes it.
+    """
+    first, second = (np.argwhere(mask).astype(np.float64) for mask in (one, other))
+    between = first.mean(axis=0) - second.mean(axis=0)
+    scatter = sum(_scatter(points) for points in (first, second))
+    pooled = np.asarray(scatter) / (len(first) + len(second))
+    variances, axes = np.linalg.eigh(pooled)
+    if variances[0] <= FLAT * max(float(variances[-1]), 1.0):
+        return None
+    return float(np.sqrt(np.sum((axes.T @ between) ** 2 / variances)))
+
+
+def _scatter(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    centred = points - points.mean(axis=0)
+    product: NDArray[np.float64] = centred.T @ centred
+    return product
+
+
+def _points_mm(mask: Mask, affine: NDArray[np.float64]) -> NDArray[Any]:
+    points: NDArray[Any] = np.argwhere(mask)[:, ::-1] @ affine[:3, :3].T
+    return points
+
+
+def _border(mask: Mask) -> Mask:
+    """Voxels with one of six neighbours outside the mask; what lies beyond the array does not count as outside."""
+    inner = mask.copy()
+    for axis in range(3):
+        before, after = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
+        before[1:] &= after[:-1]
+        before[:-1] &= after[1:]
+    return mask & ~inner
