@@ -4,9 +4,12 @@
     pipeline   file on disk to report on disk, per stage, against the pipeline that a researcher writes
     kernels    each compiled kernel, and all of them, against the libraries that are used for the same work
 
+    measurement  not speed: each short-axis rule against nodes that are exactly known
+
     onnx_torch   model.onnx as a torch module       agreement    are two answers the same?
     peers        the researcher's pipeline          timing       interleaved runs, percentiles
     reference    same weights, same studies         rows         what is printed and kept as JSON
+    grids        that several groups need
     environment  what the numbers were taken on     settings     what was asked for
 
 Nothing is timed before both sides have answered the same study, and a peer that answers differently gets no ratio.

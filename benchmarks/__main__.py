@@ -1,4 +1,4 @@
-"""``python -m benchmarks [GROUP...] [--quick] [--json FILE]``.
+"""``python -m benchmarks [GROUP...] [--quick] [--json FILE] [--plot FILE]``.
 
 Exit codes: 0 done, 1 a wrong answer, 2 usage, 4 model refused, 5 a package or backend is missing.
 """
@@ -15,7 +15,8 @@ import click
 from benchmarks.agreement import WrongAnswerError
 from lnfast.errors import BackendError, LnfastError
 
-GROUPS = ("network", "pipeline", "kernels")
+# Speed, and what runs only when it is named.
+SPEED, MEASUREMENT = ("network", "pipeline", "kernels"), "measurement"
 # These start from one reference inference.
 REFERENCED = ("network", "pipeline")
 REPEATS, QUICK_REPEATS = 7, 2
@@ -23,20 +24,24 @@ KERNEL_REPEATS, QUICK_KERNEL_REPEATS = 30, 3
 
 
 @click.command()
-@click.argument("groups", nargs=-1, type=click.Choice(GROUPS), metavar="[GROUP]...")
+@click.argument("groups", nargs=-1, type=click.Choice((*SPEED, MEASUREMENT)), metavar="[GROUP]...")
 @click.option("--quick", is_flag=True, help="One study, fewest runs: for checking answers, not for numbers.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Also write rows here.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Of measurement: write a PNG here.")
 @click.option("--repeat", type=click.IntRange(min=1), help=f"Runs that count: {REPEATS}, of kernels {KERNEL_REPEATS}.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of the first phantom.")
 @click.option("--threads", type=click.IntRange(min=1), help="For everyone alike; one per core.")
 @click.option("--model", default="pelvic-ln-edge", show_default=True, help="Shipped name or model folder.")
-def main(groups: tuple[str, ...], quick: bool, json_path: Path | None, **options: Any) -> None:
+def main(groups: tuple[str, ...], quick: bool, json_path: Path | None, plot: Path | None, **options: Any) -> None:
     """Compare lnfast with named peers, with the same weights, studies and threads: network, pipeline, kernels (all).
 
-    Answers are compared before anything is timed; a wrong one makes the exit code 1.
+    Answers are compared before anything is timed; a wrong one makes the exit code 1. The group measurement, which runs
+    only when it is named, times nothing: it compares each short-axis rule with nodes that are exactly known.
     """
+    if plot is not None and MEASUREMENT not in groups:
+        raise click.UsageError("--plot is for the group measurement")
     try:
-        sys.exit(run(groups or GROUPS, settle(quick, **options), json_path))
+        sys.exit(run(groups or SPEED, settle(quick, **options), json_path, plot))
     except LnfastError as error:
         _log(str(error))
         sys.exit(error.exit_code)
@@ -69,7 +74,7 @@ def settle(
     )
 
 
-def run(groups: tuple[str, ...], settings: Any, json_path: Path | None) -> int:
+def run(groups: tuple[str, ...], settings: Any, json_path: Path | None, plot: Path | None = None) -> int:
     """Run the groups, print and keep the rows; the exit code."""
     rows = _load("rows")
     environment = _load("environment").describe(settings.threads)
@@ -78,12 +83,17 @@ def run(groups: tuple[str, ...], settings: Any, json_path: Path | None) -> int:
     # Everybody's packages are asked for before anybody takes minutes.
     modules = {group: _load(group) for group in groups}
     reference = _load("reference").prepare(settings) if modules.keys() & REFERENCED else None
+    truth = modules.pop(MEASUREMENT, None)
     found = []
     for group, module in modules.items():
         found += module.run(settings, reference) if group in REFERENCED else module.run(settings)
+    answers = truth.run(settings) if truth else None
     if json_path is not None:
-        rows.write_json(json_path, {**environment, **settings.to_dict()}, found)
+        tables = answers.to_tables() if answers else None
+        rows.write_json(json_path, {**environment, **settings.to_dict()}, found, tables)
     rows.print_rows(environment, found)
+    if answers:
+        _load("measurement.shown").show(answers, plot)
     wrong = rows.wrong(found)
     for row in wrong:
         _log(f"wrong answer: {row.bench} {row.study} {row.stage}: {row.subject} against {row.peer}: {row.agreement}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -107,15 +108,32 @@ def wrong(rows: list[Row]) -> list[Row]:
     return [row for row in rows if row.agreement["verdict"] == "wrong"]
 
 
-def write_json(path: Path, environment: dict[str, Any], rows: list[Row]) -> None:
-    """Write ``{"schema", "environment", "rows"}``; what could not be measured is null."""
+def write_json(
+    path: Path, environment: dict[str, Any], rows: list[Row], tables: Mapping[str, dict[str, Any]] | None = None
+) -> None:
+    """Write ``{"schema", "environment", "rows"}``; what could not be measured is null.
+
+    Args:
+        path: overwritten.
+        environment: what it was measured on.
+        rows: comparisons.
+        tables: by name, ``{"columns", "rows"}`` of what is no comparison with a peer; a row is a line of the file.
+    """
     document = {"schema": SCHEMA, "environment": environment, "rows": [asdict(row) for row in rows]}
-    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps({**document, **({"tables": {}} if tables else {})}, indent=1, allow_nan=False)
+    if tables:
+        text = text.removesuffix("{}\n}") + "{\n" + ",\n".join(map(_table_text, tables, tables.values())) + "\n }\n}"
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _table_text(name: str, table: dict[str, Any]) -> str:
+    lines = ",\n".join(f"    {json.dumps(row, allow_nan=False)}" for row in table["rows"])
+    return f'  {json.dumps(name)}: {{\n   "columns": {json.dumps(table["columns"])},\n   "rows": [\n{lines}\n   ]\n  }}'
 
 
 def print_rows(environment: dict[str, Any], rows: list[Row]) -> None:
     """What it was measured on, then a table for each group and subject."""
-    out = _console()
+    out = console()
     versions = environment["versions"]
     packages = ", ".join(f"{name} {versions[name]}" for name in _SHOWN if name in versions)
     load = environment["load_average"]
@@ -180,7 +198,7 @@ def _ms(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _console() -> Console:
+def console() -> Console:
     """As wide as the terminal; a file or a pipe gets lines that are not folded."""
     plain = Console()
     return plain if plain.is_terminal else Console(width=240)

@@ -20,6 +20,7 @@ LAYERS = {
     "geometry": 1,
     "card": 2,
     "study": 2,
+    "ellipsoid": 2,
     "backends": 3,
     "preprocess": 3,
     "postprocess": 3,

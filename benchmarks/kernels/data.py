@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from benchmarks.grids import NETWORK_ZYX, network_grid
 from benchmarks.kernels.peers import normalize, resize
 from benchmarks.settings import Settings
 from lnfast.geometry import Grid
@@ -20,8 +21,7 @@ from lnfast.phantom import SCANNERS, Phantom, make_phantom
 from lnfast.phantom.shapes import Box, Ellipsoid, index_box
 
 NODES = 27
-# The paper's network and the scanner whose study is resampled to it and back.
-NETWORK_ZYX = (64, 256, 256)
+# Whose study is resampled to the network's grid and back.
 SCANNER = "ingenia"
 PERCENTILES = (0.5, 99.5)
 THRESHOLD, LEVEL = 0.5, 0.0  # of a probability and of its logit
@@ -94,14 +94,6 @@ def make_inputs(settings: Settings) -> Inputs:
 def with_noise(mask: Mask, share: float, rng: np.random.Generator) -> Mask:
     """The mask with that share of all voxels set besides, each on its own."""
     return mask | (rng.random(mask.shape, np.float32) < share).view(np.uint8)
-
-
-def network_grid(native: Grid, shape: tuple[int, int, int] = NETWORK_ZYX) -> Grid:
-    """The grid of that shape with the same outer edges."""
-    ratio_xyz = np.array(native.shape[::-1]) / np.array(shape[::-1])
-    step = np.diag((*ratio_xyz, 1.0))
-    step[:3, 3] = (ratio_xyz - 1) / 2
-    return Grid(shape, native.affine @ step)
 
 
 def logits_around(bodies: list[Ellipsoid], grid: Grid, rng: np.random.Generator) -> NDArray[np.float32]:

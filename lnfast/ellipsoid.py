@@ -1,0 +1,123 @@
+"""The short axis by the network's own certainty: of the ellipsoid that has the same second moments.
+
+A mask says of a voxel that is 6 to 8 mm thick only whether the node fills half of it. The network says more: how sure
+it is, voxel by voxel of its finer grid. So each of its voxels counts as a solid block of that much tissue, and the
+solid ellipsoid whose spread is the same in every direction stands for the node.
+
+Which of the network's voxels are a node's (drawn along one axis, ``o`` its own, ``+`` those that touch one):
+
+    native voxels    |    .     |    #     |    #     |    .     |
+    network voxels   | .  | .  +|o   |o   |o   | o  | +  | .  | .  |
+
+A voxel is its own when its centre lies in one of the node's native voxels or when it holds the centre of one. What
+touches two nodes and is neither's own counts half for each.
+
+`docs/measurement.md` has what this gains over the corners of voxels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# The second moment of a solid ellipsoid along an axis of half length a is a^2 / 5.
+MOMENTS_OF_A_SOLID = 5.0
+
+
+def ellipsoid_short_mm(
+    labels: NDArray[np.integer],
+    bounds_zyx: ArrayLike,
+    logits: NDArray[np.floating],
+    affine: NDArray[np.float64],
+) -> list[float]:
+    """Short axis of each node's ellipsoid.
+
+    Args:
+        labels: ``(z, y, x)``, any strides; node ``i + 1`` has a voxel within ``bounds_zyx[i]`` and none outside.
+        bounds_zyx: ``(n, 3, 2)``, first voxel and one past the last.
+        logits: ``(z, y, x)`` float32 or float16 on the grid with the same outer edges; read about nodes only.
+        affine: (4, 4), voxel-centre index ``(x, y, z, 1)`` of ``labels`` to mm.
+
+    Returns:
+        Millimetres, in the order of labels; NaN for a node of which the network is nowhere sure enough for float64.
+    """
+    ratio = np.array(logits.shape) / np.array(labels.shape)
+    # Of every network voxel along each axis: the native voxel in which its centre lies.
+    under = [((np.arange(n) + 0.5) / r).astype(np.intp) for n, r in zip(logits.shape, ratio, strict=True)]
+    step_mm = affine[:3, :3] / ratio[::-1]
+    bounds = np.asarray(bounds_zyx, dtype=np.float64).reshape(-1, 3, 2)
+    low = np.maximum(np.floor(bounds[:, :, 0] * ratio).astype(np.intp) - 1, 0)
+    high = np.minimum(np.ceil(bounds[:, :, 1] * ratio).astype(np.intp) + 1, logits.shape)
+    shorts = []
+    for label, (start, stop) in enumerate(zip(low.tolist(), high.tolist(), strict=True), start=1):
+        box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+        found = labels[np.ix_(*(nearest[axis] for nearest, axis in zip(under, box, strict=True)))]
+        own = found == label
+        if (ratio < 1).any():  # otherwise every native voxel has a centre of the network's in it
+            first, last = np.asarray(bounds_zyx)[label - 1].T
+            _add_holders(own, labels, label, (first, last), ratio, start)
+        weights = _weights(own, (found > 0) & ~own, logits[box])
+        shorts.append(equivalent_short_mm(weights, step_mm))
+    return shorts
+
+
+def equivalent_short_mm(weights: Floats, step_mm: NDArray[np.float64]) -> float:
+    """Short axis of the ellipsoid with the second moments of solid voxels.
+
+    Args:
+        weights: ``(z, y, x)``, not negative: how much of a voxel counts.
+        step_mm: (3, 3), the columns are the voxel's edges x, y, z.
+
+    Returns:
+        Millimetres; NaN where all weights are 0.
+    """
+    total = float(weights.sum())
+    if not total > 0:
+        return float("nan")
+    flat = [weights.sum(axis=axis) / total for axis in range(3)]  # over z: (y, x); over y: (z, x); over x: (z, y)
+    lines = (flat[1].sum(axis=1), flat[0].sum(axis=1), flat[0].sum(axis=0))
+    places = [np.arange(len(line), dtype=np.float64) for line in lines]
+    z, y, x = (place - place @ line for place, line in zip(places, lines, strict=True))
+    zy, zx, yx = z @ flat[2] @ y, z @ flat[1] @ x, y @ flat[0] @ x
+    # A solid voxel has a twelfth of its edge squared of its own.
+    xx, yy, zz = (float(line @ (place * place)) + 1 / 12 for place, line in zip((x, y, z), lines[::-1], strict=True))
+    moments = step_mm @ np.array(((xx, yx, zx), (yx, yy, zy), (zx, zy, zz))) @ step_mm.T
+    return 2 * float(np.sqrt(MOMENTS_OF_A_SOLID * np.linalg.eigvalsh(moments)[0]))
+
+
+def _weights(own: Mask, theirs: Mask, logits: NDArray[np.floating]) -> Floats:
+    """Probability in a node's own voxels and in those that touch one of them."""
+    weights = 0.5 + 0.5 * np.tanh(0.5 * logits.astype(np.float64))  # no logit overflows here
+    weights[~_grown(own)] = 0.0
+    if theirs.any():
+        weights[_grown(theirs) & ~own] *= 0.5
+    return np.asarray(weights)
+
+
+def _add_holders(
+    own: Mask,
+    labels: NDArray[np.integer],
+    label: int,
+    bounds: tuple[NDArray[np.integer], NDArray[np.integer]],
+    ratio: Floats,
+    start: list[int],
+) -> None:
+    """Add the network's voxels that hold a centre of the node's."""
+    first, last = bounds
+    inside = np.argwhere(labels[tuple(slice(a, b) for a, b in zip(first, last, strict=True))] == label) + first
+    own[tuple((((inside + 0.5) * ratio).astype(np.intp) - start).T)] = True
+
+
+def _grown(mask: Mask) -> Mask:
+    """By one voxel in all 26 directions."""
+    for axis in range(3):
+        grown = mask.copy()
+        towards, away = [slice(None)] * 3, [slice(None)] * 3
+        towards[axis], away[axis] = slice(1, None), slice(None, -1)
+        grown[tuple(towards)] |= mask[tuple(away)]
+        grown[tuple(away)] |= mask[tuple(towards)]
+        mask = grown
+    return mask
