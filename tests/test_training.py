@@ -19,7 +19,7 @@ from lnfast.errors import ModelError, UsageError  # noqa: E402
 from training import card as cards  # noqa: E402
 from training import cohort, data, export, mine  # noqa: E402
 from training.case import Case, node_places  # noqa: E402
-from training.fit import Fit, FitConfig, load_tensors, save_tensors  # noqa: E402
+from training.checkpoint import save_tensors  # noqa: E402
 from training.unet import UNet, fuse, parameters  # noqa: E402
 from training.validate import recalibrate, score  # noqa: E402
 
@@ -47,10 +47,6 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def card() -> ModelCard:
     return replace(cards.draft(), shape_zyx=(16, 64, 64))
-
-
-def fit_of(case: Case, card: ModelCard, steps: int = 8) -> Fit:
-    return Fit(FitConfig(seed=3, width=2, learning_rate=1e-2, patch_zyx=PATCH, steps=steps, bf16=False), [case], card)
 
 
 @pytest.mark.parametrize(("width", "count"), [(8, 1_193_177), (32, 19_071_329)])
@@ -83,14 +79,6 @@ def test_reserved_seeds_are_refused_before_anything_is_made(tmp_path: Path, seed
 
 def test_training_and_validation_seeds_do_not_meet() -> None:
     assert not set(cohort.TRAINING_SEEDS) & set(cohort.VALIDATION_SEEDS)
-
-
-def test_a_batch_repeats_and_depends_on_the_step(case: Case, card: ModelCard) -> None:
-    first, again, other = (data.batch([case], card, 3, step, 2, PATCH) for step in (5, 5, 6))
-    assert first[0].shape == first[1].shape == (2, 1, *PATCH)
-    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
-    assert not torch.equal(first[0], other[0])
-    assert float(first[1].min()) >= 0 and float(first[1].max()) <= 1
 
 
 def test_whole_study_is_what_the_runtime_sees(case: Case, card: ModelCard) -> None:
@@ -137,40 +125,6 @@ def test_patches_lie_about_nodes_or_bright_things(
         low = (data._centre(case, full, start, stop, rng, PATCH) - np.array(PATCH) / 2).round().astype(int)
         box = tuple(slice(a, a + n) for a, n in zip(low, PATCH, strict=True))
         assert wanted[box].shape == PATCH and wanted[box].any()
-
-
-def test_two_runs_of_one_seed_are_equal_and_the_loss_falls(case: Case, card: ModelCard) -> None:
-    losses: list[list[float]] = [[], []]
-    runs = [fit_of(case, card, 20) for _ in losses]
-    for run, kept in zip(runs, losses, strict=True):
-        run.train(after=kept.append)
-    assert losses[0] == losses[1]
-    assert np.mean(losses[0][-5:]) < np.mean(losses[0][:5])
-
-
-def test_a_resumed_run_ends_where_an_unbroken_one_ends(case: Case, card: ModelCard, tmp_path: Path) -> None:
-    unbroken, first, second = (fit_of(case, card) for _ in range(3))
-    unbroken.train()
-    first.train(until=3)
-    first.save(tmp_path)
-    second.resume(tmp_path)
-    assert second.step == 3
-    second.train()
-    for name in ("model", "average"):
-        a, b = getattr(unbroken, name).state_dict(), getattr(second, name).state_dict()
-        assert all(torch.equal(a[key], b[key]) for key in a)
-
-
-def test_resuming_another_configuration_is_refused(case: Case, card: ModelCard, tmp_path: Path) -> None:
-    fit_of(case, card).save(tmp_path)
-    with pytest.raises(UsageError, match="other-run"):
-        fit_of(case, card, steps=9).resume(tmp_path)
-
-
-def test_a_run_needs_exactly_one_budget() -> None:
-    for both in ({}, {"steps": 1, "minutes": 1.0}):
-        with pytest.raises(UsageError, match="bad-budget"):
-            FitConfig(**both)  # type: ignore[arg-type]
 
 
 def test_recalibration_measures_whole_studies_and_leaves_weights(case: Case, card: ModelCard) -> None:
@@ -228,39 +182,6 @@ def test_a_folder_is_written_only_when_the_runtimes_agree(tmp_path: Path, monkey
     assert made.card.threshold == 0.01 and made.onnx_bytes and made.probe.mask.any()
     assert str(Path(export.__file__).parents[1]).encode() not in made.onnx_bytes, "the graph tells where it was made"
     assert "research use only" in (out / "MODEL_CARD.md").read_text().lower()
-
-
-def test_a_second_run_begins_where_another_ended_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import session
-
-    folder = tmp_path / "cohort"
-    assert list(cohort.generate(folder, [1003, 9003])) == [1003, 9003]
-    small = replace(cards.draft(), shape_zyx=(16, 64, 64))
-    monkeypatch.setattr(cards, "draft", lambda: small)
-    monkeypatch.setattr(session, "RECALIBRATION_VOLUMES", 1)
-    config = FitConfig(seed=3, width=2, learning_rate=1e-2, patch_zyx=PATCH, steps=2, bf16=False)
-    seeds, validation = range(1003, 1004), range(9003, 9004)
-    first, second = tmp_path / "first", tmp_path / "second"
-    session.Session(first, folder, seeds, validation).fit(config)
-    begun: list[dict[str, torch.Tensor]] = []
-    honest = Fit.begin_with
-    monkeypatch.setattr(Fit, "begin_with", lambda fit, tensors: (begun.append(tensors), honest(fit, tensors)))
-
-    session.Session(second, folder, seeds, validation, start=first, mine=1).fit(config)
-
-    with np.load(second / "mimics.npz") as mined:
-        assert list(mined) == ["01003"] and mined["01003"].shape[1] == 3
-
-    ended, meta = load_tensors(first / "snapshot.safetensors")
-    assert all(torch.equal(begun[0][name], value) for name, value in ended.items())
-    assert (meta["step"], meta["rounds"]) == (2, 1)
-    tensors, meta = load_tensors(second / "snapshot.safetensors")
-    assert (meta["step"], meta["rounds"], meta["cases"], meta["threshold"]) == (4, 2, 1, 0.5)
-    monkeypatch.setattr(session.cards, "draft", lambda: small)
-    found = session.validate_again(second, folder, validation, 0.02)
-    again, said = load_tensors(second / "snapshot.safetensors")
-    assert (said["threshold"], said["validation"]) == (0.02, found) and said["step"] == 4
-    assert all(torch.equal(again[name], value) for name, value in tensors.items())
 
 
 def _empty_case() -> Case:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,7 +12,9 @@ from lnfast.errors import LnfastError
 from training import commands_data
 
 
-def _seeds(context: click.Context, parameter: click.Parameter, value: str) -> range:
+def _seeds(context: click.Context, parameter: click.Parameter, value: str | None) -> range | None:
+    if value is None:
+        return None
     try:
         first, last = value.split("-")
         return range(int(first), int(last) + 1)
@@ -27,65 +30,78 @@ def main() -> None:
 commands_data.register(main)
 
 
-@main.command("cohort", help="Make the phantoms that FOLDER lacks.")
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--seeds", callback=_seeds, default="1000-1191", show_default=True)
-def make_cohort(folder: Path, seeds: range) -> None:
-    from training.cohort import generate
+_PATH = click.Path(path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_CACHE = click.option(
+    "--cache", type=_FOLDER, help="Where phantoms lie, by version of their sources.  [default: beside RUN]"
+)
 
-    for seed in generate(folder, seeds):
+
+@main.command("cohort", help="Make the phantoms that CACHE lacks.")
+@click.argument("cache", type=_FOLDER)
+@click.option("--seeds", callback=_seeds, default="1000-1191", show_default=True)
+def make_cohort(cache: Path, seeds: range) -> None:
+    from training.cohort import folder_of, generate
+
+    for seed in generate(folder_of(cache), seeds):
         click.echo(f"phantom {seed}", err=True)
 
 
-@main.command(help="Train to the end of the budget; goes on where RUN stopped.")
-@click.argument("run", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--cohort", type=click.Path(file_okay=False, path_type=Path), required=True)
-@click.option("--seeds", callback=_seeds, default="1000-1191", show_default=True)
-@click.option("--validation", callback=_seeds, default="9000-9011", show_default=True)
-@click.option("--start", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Run to go on from.")
-@click.option(
-    "--mine", type=int, default=96, show_default=True, help="With --start: cases searched for its false nodes."
-)
-@click.option("--minutes", type=float, help="Wall clock; or give --steps.")
-@click.option("--steps", type=int)
-@click.option("--snapshot-minutes", type=float, default=8.0, show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--learning-rate", type=float, default=2e-3, show_default=True, help="The highest; less with --start.")
-@click.option("--width", type=int, default=8, show_default=True, help="First width of the U-Net; 32 is the paper's.")
-@click.option("--bf16/--fp32", default=True, show_default=True, help="FP32 is slower and repeats to the bit.")
+@main.command(help="Train to the end of the budget; goes on where RUN stopped.  [default of RUN: runs/PRESET]")
+@click.argument("run", type=_FOLDER, required=False)
+@click.option("--preset", "name", type=click.Choice(["edge", "paper"]), default="edge", show_default=True)
+@click.option("--quick", is_flag=True, help="A tiny run through everything, in less than a minute.")
+@click.option("--phantoms", callback=_seeds, help="Seeds to train on, such as 1000-1511.")
+@click.option("--data", type=_FOLDER, help="Train on studies in nnU-Net's raw layout instead.")
+@click.option("--validation", callback=_seeds, help="Seeds to validate on.  [default: 9000-9011]")
+@_CACHE
+@click.option("--start", type=_FOLDER, help="Run to go on from, with a schedule of its own.")
+@click.option("--teacher", type=_FOLDER, help="Run whose probabilities are a second truth.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Budget by the wall clock.")
+@click.option("--steps", type=click.IntRange(1), help="Budget in optimizer steps.")
+@click.option("--epochs", type=click.IntRange(1), help="Budget in epochs.  [default: the preset's]")
+@click.option("--exact", is_flag=True, help="FP32 on one thread: the run repeats to the bit.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option("--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
+@click.option("--devices", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--precision", type=click.Choice(["32", "bf16", "16"]), help="[default: the preset's]")
 def fit(
-    run: Path,
-    cohort: Path,
-    seeds: range,
-    validation: range,
-    start: Path | None,
-    mine: int,
-    minutes: float | None,
-    steps: int | None,
-    snapshot_minutes: float,
-    seed: int,
-    learning_rate: float,
-    width: int,
-    bf16: bool,
+    run: Path | None,
+    name: str,
+    quick: bool,
+    phantoms: range | None,
+    data: Path | None,
+    validation: range | None,
+    cache: Path | None,
+    precision: str | None,
+    **options: Any,
 ) -> None:
-    from training.fit import FitConfig
-    from training.session import Session
+    from training.presets import preset
+    from training.run import RunConfig
+    from training.run import fit as fit_run
+    from training.source import source_of
 
-    config = FitConfig(seed=seed, width=width, learning_rate=learning_rate, minutes=minutes, steps=steps, bf16=bf16)
-    Session(run, cohort, seeds, validation, snapshot_minutes, start=start, mine=mine).fit(config)
+    precisions = {None: None, "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+    run = run or Path("runs") / (f"{name}-quick" if quick else name)
+    config = RunConfig(preset(name, quick=quick), precision=precisions[precision], **options)
+    source = source_of(
+        run, phantoms=phantoms, data=data, validation=validation, cache=cache, seed=config.seed, quick=quick,
+        complete=config.minutes is None or config.preset.epoch_steps is None or config.devices > 1,
+    )  # fmt: skip
+    fit_run(run, config, source)
 
 
 @main.command(help="Validate RUN's snapshot at a threshold, which `export` then takes.")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--cohort", type=click.Path(file_okay=False, path_type=Path), required=True)
 @click.option("--validation", callback=_seeds, default="9000-9011", show_default=True)
+@_CACHE
 @click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True)
-def validate(run: Path, cohort: Path, validation: range, threshold: float) -> None:
+def validate(run: Path, cache: Path | None, validation: range, threshold: float) -> None:
     import json
 
-    from training.session import validate_again
+    from training.run import validate_again
 
-    click.echo(json.dumps(validate_again(run, cohort, validation, threshold)))
+    click.echo(json.dumps(validate_again(run, cache or run.parent / "phantoms", validation, threshold)))
 
 
 @main.command(help="Write a model folder from RUN's snapshot; fails unless ONNX Runtime agrees with torch.")
@@ -99,9 +115,20 @@ def export(run: Path, out: Path, name: str, version: str) -> None:
     export_folder(run, out, ExportConfig(name, version))
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """Run the program and say its errors as one line; returns the exit code."""
+    from training.stop import StoppedError
+
     try:
         main(standalone_mode=True)
     except LnfastError as error:
         click.echo(str(error), err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
+    except StoppedError as stopped:
+        click.echo("stopped and saved: the same command goes on from here", err=True)
+        return 128 + stopped.signal
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())

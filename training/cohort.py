@@ -1,13 +1,23 @@
-"""The phantoms that are trained and validated on, made once and kept on disk."""
+"""The phantoms that are trained and validated on, made once and kept on disk.
+
+A cache holds a folder for each version of the phantom's sources, so that no run mixes patients of two of them:
+CACHE/<version>/<seed>.npz.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
+from functools import cache
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 
+import lnfast.phantom
 from lnfast.errors import UsageError
 from lnfast.geometry import Grid, Volume
 from lnfast.phantom import SCANNERS, Phantom, Protocol, make_phantom
@@ -31,19 +41,36 @@ def protocol_of(seed: int) -> Protocol:
     return SMALL_FIELDS[seed // 4 % 2] if seed % 4 == 3 else tuple(SCANNERS.values())[seed // 4 % len(SCANNERS)]
 
 
-def check_seeds(seeds: Iterable[int]) -> None:
+def check_seeds(seeds: Iterable[int], allowed: tuple[range, ...] = (TRAINING_SEEDS, VALIDATION_SEEDS)) -> None:
     """Refuse what must never be learned from.
 
     Raises:
         UsageError: ``reserved-seed``.
     """
     for seed in seeds:
-        if seed not in TRAINING_SEEDS and seed not in VALIDATION_SEEDS:
+        if not any(seed in part for part in allowed):
+            wanted = " or ".join(f"{part[0]}-{part[-1]}" for part in allowed)
             raise UsageError(
                 "reserved-seed",
-                f"got phantom seed {seed}, wanted {TRAINING_SEEDS} or {VALIDATION_SEEDS}: "
-                "all others are kept for tests and evaluation",
+                f"got phantom seed {seed}, wanted {wanted}: all others are kept for tests, validation or evaluation",
             )
+
+
+@cache
+def version() -> str:
+    """Eight hexadecimal digits of what makes a patient of a seed: the phantom's sources and the protocols."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(lnfast.phantom.__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for part in (protocol_of, _make):
+        digest.update(inspect.getsource(part).encode())
+    digest.update(repr(SMALL_FIELDS).encode())
+    return digest.hexdigest()[:8]
+
+
+def folder_of(cache_folder: Path) -> Path:
+    """Where in a cache the phantoms of the present sources lie."""
+    return cache_folder / version()
 
 
 def generate(folder: Path, seeds: Iterable[int]) -> Iterator[int]:
@@ -66,6 +93,16 @@ def generate(folder: Path, seeds: Iterable[int]) -> Iterator[int]:
         yield seed
 
 
+def generate_beside(folder: Path, seeds: Iterable[int]) -> BaseProcess:
+    """Start `generate` in a process of its own, of low priority, that ends with this one."""
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(
+        target=_generate_politely, args=(folder, list(seeds), version(), os.getpid()), daemon=True
+    )
+    process.start()
+    return process
+
+
 def load(folder: Path, seed: int) -> Case | None:
     """A case of the folder, or None where it has not been made yet."""
     check_seeds([seed])
@@ -75,6 +112,20 @@ def load(folder: Path, seed: int) -> Case | None:
     with np.load(path, allow_pickle=False) as file:
         array, affine, labels = file["array"], file["affine"], file["labels"]
     return Case(f"{seed:05d}", Volume(array, Grid(array.shape, affine)), labels, *node_places(labels))
+
+
+def missing(folder: Path, seeds: Iterable[int]) -> list[int]:
+    """The seeds whose phantoms are not in the folder."""
+    return [seed for seed in seeds if not _path(folder, seed).exists()]
+
+
+def _generate_politely(folder: Path, seeds: list[int], wanted: str, parent: int) -> None:
+    os.nice(10)
+    if version() != wanted:
+        return  # The sources were edited since the run began: another patient would come out of the same seed.
+    for _ in generate(folder, seeds):
+        if os.getppid() != parent:
+            return
 
 
 def _make(seed: int) -> Phantom:

@@ -1,11 +1,6 @@
-"""From native phantoms to augmented patches of the network's grid, through the preprocessing of the runtime itself.
-
-A batch depends on (seed, step) and the cases alone, so a run that was stopped goes on exactly as if it had not been.
-"""
+"""From native studies to augmented patches of the network's grid, through the preprocessing of the runtime itself."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -20,7 +15,6 @@ from lnfast_ext import resample_normalize
 from training.case import Case
 
 Floats = NDArray[np.float32]
-PATCH_ZYX = (32, 96, 96)
 # No crop is smaller than the field that the card admits, in mm along (z, y, x).
 SMALLEST_FIELD_MM = (50.0, 150.0, 150.0)
 SMALLEST_SHARE = (0.3, 0.42, 0.42)
@@ -30,15 +24,6 @@ CROPPED = 0.3
 # for, where that is known.
 AROUND_NODE, AROUND_BRIGHT, FALLEN_FOR = 1 / 2, 1 / 3, 1 / 2
 BRIGHT = 2.0  # standard deviations above the mean, as the network sees the study
-
-
-def batch(
-    cases: Sequence[Case], card: ModelCard, seed: int, step: int, size: int, patch_zyx: tuple[int, int, int] = PATCH_ZYX
-) -> tuple[Tensor, Tensor]:
-    """Input and soft truth of one step, each ``(size, 1, *patch_zyx)`` float32."""
-    rng = np.random.default_rng([seed, step])
-    pairs = [_patch(cases[int(rng.integers(len(cases)))], card, rng, patch_zyx) for _ in range(size)]
-    return torch.cat([image for image, _ in pairs]), torch.cat([truth for _, truth in pairs])
 
 
 def whole(case: Case, card: ModelCard, rng: np.random.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -51,9 +36,10 @@ def whole(case: Case, card: ModelCard, rng: np.random.Generator | None = None) -
     return full[:, :1], full[:, 1:]
 
 
-def _patch(
+def patch(
     case: Case, card: ModelCard, rng: np.random.Generator, patch_zyx: tuple[int, int, int]
 ) -> tuple[Tensor, Tensor]:
+    """Input and soft truth of an augmented patch, each ``(1, 1, *patch_zyx)`` float32."""
     start, stop = _crop(case, rng)
     full = _network_grid(case, card, start, stop, rng)
     centre = _centre(case, full, start, stop, rng, patch_zyx)
@@ -88,7 +74,7 @@ def _centre(
             target = _one_bright(full[0, 0].numpy(), start, stop, rng)
     if target is None:
         return rng.uniform(half, size - half)
-    # Phantoms are stored as the card orients them, so native axes are the network's.
+    # Cases are stored as the card orients them, so native axes are the network's.
     target = (target + 0.5 - start) * size / (np.array(stop) - start)
     # Anywhere in the patch, so that the network sees nodes near borders as well.
     return np.clip(target + rng.uniform(-0.75, 0.75, 3) * half, half, size - half)

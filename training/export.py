@@ -29,8 +29,8 @@ from lnfast.errors import ModelError
 from lnfast.phantom import Phantom, make_phantom
 from lnfast.preprocess import write_input
 from training import card as cards
+from training.checkpoint import load_tensors
 from training.cohort import SMALL_FIELDS
-from training.fit import load_tensors
 from training.modelcard import model_card
 from training.unet import UNet, fuse, parameters
 from training.validate import segment

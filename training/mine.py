@@ -1,4 +1,4 @@
-"""Where a trained network sees nodes that are none, so that the next round is trained there."""
+"""Where a trained network sees nodes that are none, so that it is trained there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lnfast.card import ModelCard
 from lnfast_ext import label_components
@@ -26,23 +27,31 @@ def mimics_of(model: UNet, case: Case, card: ModelCard, threshold: float) -> Cas
 
 
 def mine(
-    path: Path, model: UNet, cases: Sequence[Case], card: ModelCard, *, studies: int, threshold: float
-) -> list[Case]:
-    """The cases, the first of them with their mimics; what was found is kept, so that a resumed run sees the same.
+    path: Path, model: UNet, cases: Sequence[Case], card: ModelCard, *, studies: int, first: int, threshold: float
+) -> None:
+    """Look for mimics in some of the cases and keep them, so that a run that goes on from a checkpoint sees the same.
 
     Args:
-        path: ``.npz`` with the mimics by seed; made where it is missing.
+        path: ``.npz`` with the mimics by name of case; what is there already is left.
         model: in evaluation mode.
         cases: of the training cohort.
         card: says the network's grid.
         studies: how many of the cases to look at; a study takes about two seconds on two cores.
+        first: index of the first of them, modulo their number.
         threshold: probability at which a voxel is called node.
     """
-    if not path.exists():
-        found = {case.name: mimics_of(model, case, card, threshold).mimics for case in cases[:studies]}
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
-            np.savez(file, **found)
-        temporary.replace(path)
+    if path.exists():
+        return
+    chosen = [cases[(first + i) % len(cases)] for i in range(min(studies, len(cases)))]
+    found = {case.name: mimics_of(model, case, card, threshold).mimics for case in chosen}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        np.savez(file, **found)
+    temporary.replace(path)
+
+
+def mined(path: Path) -> dict[str, NDArray[np.float32]]:
+    """What `mine` kept: ``(n, 3)`` float32 by name of case."""
     with np.load(path, allow_pickle=False) as stored:
-        return [replace(case, mimics=stored[case.name]) if case.name in stored else case for case in cases]
+        return {name: stored[name] for name in stored.files}

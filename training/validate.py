@@ -83,9 +83,7 @@ def recalibrate(model: UNet, cases: Sequence[Case], card: ModelCard, volumes: in
     model.train()
     rng = np.random.default_rng([seed, 0])
     for index in np.linspace(0, len(cases) - 1, volumes).round().astype(int):
-        image, _ = data.whole(cases[index], card, rng)
-        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-            model(image.contiguous(memory_format=torch.channels_last_3d))
+        _logits(model, data.whole(cases[index], card, rng)[0])
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()
@@ -93,11 +91,14 @@ def recalibrate(model: UNet, cases: Sequence[Case], card: ModelCard, volumes: in
 
 def predict(model: UNet, case: Case, card: ModelCard) -> NDArray[np.float32]:
     """Logits of a whole study, ``card.shape_zyx`` float32."""
-    image: Tensor = data.whole(case, card)[0]
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(image.contiguous(memory_format=torch.channels_last_3d))
-    array: NDArray[np.float32] = np.ascontiguousarray(logits.float()[0, 0].numpy())
+    logits = _logits(model, data.whole(case, card)[0])
+    array: NDArray[np.float32] = np.ascontiguousarray(logits.float()[0, 0].cpu().numpy())
     return array
+
+
+def judge(model: UNet, case: Case, card: ModelCard, threshold: float) -> Score:
+    """Predict one case and compare with its truth; ``model`` in evaluation mode."""
+    return score(case, segment(predict(model, case, card), case.volume.grid, card, threshold))
 
 
 def segment(logits: NDArray[np.float32], grid: Grid, card: ModelCard, threshold: float) -> NDArray[np.uint8]:
@@ -147,5 +148,13 @@ def validate(model: UNet, cases: Sequence[Case], card: ModelCard, threshold: flo
     """The sum over cases."""
     total = Score()
     for case in cases:
-        total += score(case, segment(predict(model, case, card), case.volume.grid, card, threshold))
+        total += judge(model, case, card, threshold)
     return total
+
+
+def _logits(model: UNet, image: Tensor) -> Tensor:
+    """Of a whole study, where the model lies, in bfloat16 as far as that is safe."""
+    device = next(model.parameters()).device
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
+        logits: Tensor = model(image.to(device).contiguous(memory_format=torch.channels_last_3d))
+    return logits

@@ -1,0 +1,151 @@
+"""Batches, prepared ahead. What is in one depends on the seed, the step and the cases alone.
+
+Item ``i`` of step ``s`` is the same whether one device learns from all of them or several share them, at once or a
+few at a time, and whether the run was stopped before it or not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+
+from lnfast.card import ModelCard
+from training import data
+from training.affine import moved
+from training.case import Case
+from training.presets import Preset
+
+Batch = tuple[Tensor, Tensor, int]
+
+
+class Studies:
+    """The cases that are there now; more may come and mimics may be found while batches are made of them."""
+
+    def __init__(self, card: ModelCard, cases: Sequence[Case], held: Sequence[Case]) -> None:
+        self.card, self.held = card, tuple(held)
+        # Replaced whole, never changed: a thread that makes a batch sees one state of it.
+        self.cases = tuple(cases)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Studies:
+        return self  # a copy of the network needs no copy of the patients
+
+    def replace_mimics(self, found: dict[str, Any]) -> None:
+        """Take what a network fell for, ``(n, 3)`` float32 by name of case."""
+        self.cases = tuple(replace(c, mimics=found[c.name]) if c.name in found else c for c in self.cases)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which items of each step this process learns from.
+
+    Attributes:
+        micro: items at a time.
+        rank, world: this process among all of them.
+    """
+
+    micro: int
+    rank: int = 0
+    world: int = 1
+
+    def accumulation(self, batch: int) -> int:
+        """Micro-batches of one step."""
+        return batch // (self.micro * self.world)
+
+    def items(self, part: int) -> range:
+        """Of micro-batch ``part`` of a step."""
+        first = (part * self.world + self.rank) * self.micro
+        return range(first, first + self.micro)
+
+
+class Batches:
+    """One epoch of micro-batches, ``(image, truth, index)``; goes on at the micro-batch that ``position`` says.
+
+    Args:
+        studies: where they are cut from.
+        preset: says how.
+        seed: of the run.
+        share: of this process.
+        position: index of the next micro-batch in the whole run.
+        workers: threads that prepare as many micro-batches ahead.
+    """
+
+    def __init__(
+        self, studies: Studies, preset: Preset, seed: int, share: Share, position: Callable[[], int], workers: int = 1
+    ) -> None:
+        self.studies, self.preset, self.seed, self.share = studies, preset, seed, share
+        self.position, self.workers = position, workers
+        self.accumulation = share.accumulation(preset.batch)
+
+    @property
+    def epoch_steps(self) -> int:
+        """Optimizer steps of an epoch."""
+        return self.preset.epoch_steps or math.ceil(len(self.studies.cases) / self.preset.batch)
+
+    def __len__(self) -> int:
+        return self.epoch_steps * self.accumulation
+
+    def __iter__(self) -> Iterator[Batch]:
+        first = self.position()
+        last = (first // len(self) + 1) * len(self)
+        with ThreadPoolExecutor(self.workers) as maker:
+            ahead = deque(maker.submit(self.make, i) for i in range(first, min(first + self.workers, last)))
+            for index in range(first, last):
+                batch = ahead.popleft().result()
+                if index + self.workers < last:
+                    ahead.append(maker.submit(self.make, index + self.workers))
+                yield batch
+
+    def make(self, index: int) -> Batch:
+        """Micro-batch ``index`` of the run."""
+        step, part = divmod(index, self.accumulation)
+        cases = self.studies.cases
+        pairs = [self._item(cases, step, item) for item in self.share.items(part)]
+        return torch.cat([image for image, _ in pairs]), torch.cat([truth for _, truth in pairs]), index
+
+    def _item(self, cases: Sequence[Case], step: int, item: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([self.seed, step, item])
+        if self.preset.patch_zyx is not None:
+            return data.patch(cases[int(rng.integers(len(cases)))], self.studies.card, rng, self.preset.patch_zyx)
+        # Every case once an epoch; the last batch is filled up with the first ones.
+        epoch, place = divmod(step, self.epoch_steps)
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(cases))
+        case = cases[order[(place * self.preset.batch + item) % len(cases)]]
+        full = moved(torch.cat(data.whole(case, self.studies.card), dim=1), self.preset.augmentation, rng)
+        return full[:, :1], full[:, 1:]
+
+
+class Loaders(LightningDataModule):
+    """Hands `Batches` and the indices of the held-out studies to Lightning, each process its share.
+
+    Args:
+        studies, preset, seed: as for `Batches`.
+        micro: items at a time.
+        workers: as for `Batches`.
+    """
+
+    def __init__(self, studies: Studies, preset: Preset, seed: int, micro: int, workers: int) -> None:
+        super().__init__()
+        self.studies, self.preset, self.seed, self.micro, self.workers = studies, preset, seed, micro, workers
+
+    def train_dataloader(self) -> Batches:
+        """From where the run stands; checkpoints are only written between two optimizer steps."""
+        trainer: Any = self.trainer
+        share = Share(self.micro, trainer.global_rank, trainer.world_size)
+        accumulation = trainer.accumulate_grad_batches
+        return Batches(
+            self.studies, self.preset, self.seed, share, lambda: trainer.global_step * accumulation, self.workers
+        )
+
+    def val_dataloader(self) -> range:
+        """Indices, because Lightning would copy studies to the device whole."""
+        trainer: Any = self.trainer
+        return range(trainer.global_rank, len(self.studies.held), trainer.world_size)

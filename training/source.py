@@ -1,0 +1,192 @@
+"""Where cases come from: phantoms, made while one waits or beside the training, or somebody's own studies."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from lnfast.errors import StudyError, UsageError
+from training import card as cards
+from training import cohort
+from training.case import Case
+from training.loaders import Studies
+
+# Small fields, each made and judged in a fraction of a second.
+QUICK_SEEDS, QUICK_VALIDATION = range(1003, 1035, 8), range(9003, 9004)
+
+
+class Source(Protocol):
+    """Cases to train and to validate on."""
+
+    def describe(self) -> dict[str, Any]:
+        """What the run is of, in JSON; a run that goes on must be of the same."""
+        ...
+
+    def open(self, run: Path) -> Studies:
+        """Load what is there; makes or checks it first where that is asked for."""
+        ...
+
+    def look(self, studies: Studies) -> None:
+        """Take in what has been made since."""
+        ...
+
+    def meta(self, studies: Studies) -> dict[str, Any]:
+        """What a snapshot says of the cases."""
+        ...
+
+
+@dataclass(frozen=True)
+class Phantoms:
+    """Phantoms of the present sources.
+
+    Attributes:
+        cache: folder with a folder for each version of the sources.
+        seeds: to train on.
+        validation: to validate on.
+        complete: wait for all of them, so that a run repeats; else those that are missing are made beside the
+            training and taken in as they appear.
+        version: of the phantom's sources; a run that goes on keeps its own.
+    """
+
+    cache: Path
+    seeds: range
+    validation: range
+    complete: bool
+    version: str
+
+    def describe(self) -> dict[str, Any]:
+        """Seeds and version; where the cache lies makes no difference."""
+        return {
+            "kind": "phantoms",
+            "seeds": [self.seeds.start, self.seeds.stop, self.seeds.step],
+            "validation": [self.validation.start, self.validation.stop, self.validation.step],
+            "version": self.version,
+        }
+
+    def open(self, run: Path) -> Studies:
+        """Load what is there, and make what is not.
+
+        Raises:
+            UsageError: ``reserved-seed``; ``phantoms-changed`` when some are missing and the sources would now make
+                others of the same seeds.
+        """
+        cohort.check_seeds(self.seeds, (cohort.TRAINING_SEEDS,))
+        cohort.check_seeds(self.validation, (cohort.VALIDATION_SEEDS,))
+        folder = self.cache / self.version
+        missing = cohort.missing(folder, [*self.validation, *self.seeds])
+        if missing and self.version != cohort.version():
+            raise UsageError(
+                "phantoms-changed",
+                f"{len(missing)} phantoms of version {self.version} are missing in {self.cache} and lnfast.phantom is "
+                f"now {cohort.version()}; begin another run, or go back to the sources that this one began with",
+            )
+        # Without these nothing can begin: all held-out ones, and as many to train on as an epoch's first steps need.
+        needed = [*self.validation, *(self.seeds if self.complete else self.seeds[:8])]
+        absent = set(missing) & set(needed)
+        for done, seed in enumerate(cohort.generate(folder, [seed for seed in needed if seed in absent]), 1):
+            print(f"phantom {seed}, {done} of {len(absent)}", file=sys.stderr, flush=True)
+        if not self.complete and set(missing) - absent:
+            cohort.generate_beside(folder, [seed for seed in missing if seed not in absent])
+        return Studies(cards.draft(), self._load(self.seeds, {}), self._load(self.validation, {}))
+
+    def look(self, studies: Studies) -> None:
+        """Load the phantoms that have been made since, in the order of their seeds."""
+        if len(studies.cases) < len(self.seeds):
+            studies.cases = self._load(self.seeds, {case.name: case for case in studies.cases})
+
+    def meta(self, studies: Studies) -> dict[str, Any]:
+        """Of the cases that were there, which may be fewer than were asked for."""
+        seeds = [int(case.name) for case in studies.cases]
+        return {"source": "phantoms", "seeds": [min(seeds), max(seeds) + 1], "phantoms": self.version}
+
+    def _load(self, seeds: range, present: dict[str, Case]) -> tuple[Case, ...]:
+        folder = self.cache / self.version
+        found = (present.get(f"{seed:05d}") or cohort.load(folder, seed) for seed in seeds)
+        return tuple(case for case in found if case is not None)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Somebody's own studies in nnU-Net's raw layout, split by patient.
+
+    Attributes:
+        folder: with ``dataset.json``.
+        seed: of the split, which is drawn once and kept in ``RUN/split.json``.
+    """
+
+    folder: Path
+    seed: int
+
+    def describe(self) -> dict[str, Any]:
+        """The folder's name; its place makes no difference."""
+        return {"kind": "folder", "name": self.folder.resolve().name, "seed": self.seed}
+
+    def open(self, run: Path) -> Studies:
+        """Check every case, then load those of the split's training and validation parts.
+
+        Raises:
+            StudyError: ``bad-cases`` after each of them was named on standard error.
+        """
+        from training.dataset import check_dataset, load_case, open_cases, read_split, split_cases, write_split
+
+        card = cards.draft()
+        bad = check_dataset(self.folder, card)
+        for line in bad:
+            print(line, file=sys.stderr)
+        if bad:
+            raise StudyError("bad-cases", f"{len(bad)} cases of {self.folder} cannot be used; mend or remove them")
+        files = open_cases(self.folder)
+        path = run / "split.json"
+        if not path.exists():
+            write_split(path, split_cases(files, self.seed))
+        split = read_split(path)
+        by_name = {case.name: case for case in files}
+        train, held = (
+            tuple(load_case(by_name[name], card) for name in part) for part in (split.train, split.validation)
+        )
+        return Studies(card, train, held)
+
+    def look(self, studies: Studies) -> None:
+        """Nothing comes after the start."""
+
+    def meta(self, studies: Studies) -> dict[str, Any]:
+        """The folder's name."""
+        return {"source": self.folder.resolve().name}
+
+
+def source_of(
+    run: Path,
+    *,
+    phantoms: range | None,
+    data: Path | None,
+    validation: range | None,
+    cache: Path | None,
+    seed: int,
+    quick: bool,
+    complete: bool,
+) -> Source:
+    """What the command line asks for.
+
+    Raises:
+        UsageError: ``no-cases``, ``bad-cases``.
+    """
+    if data is not None:
+        if phantoms is not None or validation is not None:
+            raise UsageError("two-sources", "got --data and phantoms, wanted one of them")
+        return Folder(data, seed)
+    if phantoms is None and not quick:
+        raise UsageError("no-cases", "wanted --phantoms FIRST-LAST or --data FOLDER to train on")
+    known = run / "run.json"
+    version = cohort.version()
+    if known.exists():
+        version = json.loads(known.read_text(encoding="utf-8"))["cases"].get("version", version)
+    return Phantoms(
+        cache or run.parent / "phantoms",
+        phantoms or QUICK_SEEDS,
+        validation or (QUICK_VALIDATION if quick else range(9000, 9012)),
+        complete,
+        version,
+    )

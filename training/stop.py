@@ -1,0 +1,58 @@
+"""Ctrl-C and SIGTERM ask a run to stop; it saves itself first."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+
+class StoppedError(Exception):
+    """The run was asked to stop and has done so; it goes on from its last checkpoint.
+
+    Attributes:
+        signal: the number of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = number
+
+
+class Asked:
+    """Whether a signal has asked to stop. The second one does what signals always did.
+
+    Outside the main thread there are no signals to listen to, and nobody asks.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Asked:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *of_error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Begin; called once Lightning has put up its own handler, which would stop between two parts of a step."""
+        for number in self._before:
+            signal.signal(number, self._note)
+
+    def check(self) -> None:
+        """Raise where it is safe to stop.
+
+        Raises:
+            StoppedError: a signal asked.
+        """
+        if self.signal is not None:
+            raise StoppedError(self.signal)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.signal = number
+        for known, handler in self._before.items():
+            signal.signal(known, handler)
