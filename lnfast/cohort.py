@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lnfast.geometry import Volume
-from lnfast.measure import LymphNode, Rules, measure_nodes, n_stage_by_rule
+from lnfast.measure import LymphNode, Rules, measure_nodes, n_stage, n_stage_by_rule
 from lnfast.phantom import Phantom, PhantomNode
 from lnfast.report.labels import nifti_bytes
 
@@ -69,7 +69,7 @@ def add_case(folder: Path, phantom: Phantom, rules: Rules | None = None) -> Case
     _replace(image.with_name(f"{name}_0000.bval"), f"{phantom.protocol.b_value:g}\n".encode())
     _replace(image, _image_bytes(phantom))
     _replace(folder / "dataset.json", _pretty(_dataset(folder)))
-    return Case(name, image, nodes, stages[rules.short_axis])
+    return Case(name, image, nodes, n_stage(nodes, rules))
 
 
 def _image_bytes(phantom: Phantom) -> bytes:

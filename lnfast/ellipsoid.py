@@ -25,6 +25,8 @@ Mask = NDArray[np.bool_]
 
 # The second moment of a solid ellipsoid along an axis of half length a is a^2 / 5.
 MOMENTS_OF_A_SOLID = 5.0
+# The network's voxels beside a node's, and beside those the voxels of another node.
+AROUND = 2
 
 
 def ellipsoid_short_mm(
@@ -44,21 +46,22 @@ def ellipsoid_short_mm(
     Returns:
         Millimetres, in the order of labels; NaN for a node of which the network is nowhere sure enough for float64.
     """
-    ratio = np.array(logits.shape) / np.array(labels.shape)
+    native, network = np.array(labels.shape), np.array(logits.shape)
     # Of every network voxel along each axis: the native voxel in which its centre lies.
-    under = [((np.arange(n) + 0.5) / r).astype(np.intp) for n, r in zip(logits.shape, ratio, strict=True)]
-    step_mm = affine[:3, :3] / ratio[::-1]
-    bounds = np.asarray(bounds_zyx, dtype=np.float64).reshape(-1, 3, 2)
-    low = np.maximum(np.floor(bounds[:, :, 0] * ratio).astype(np.intp) - 1, 0)
-    high = np.minimum(np.ceil(bounds[:, :, 1] * ratio).astype(np.intp) + 1, logits.shape)
+    under = [_holder(np.arange(n), n, m) for n, m in zip(network, native, strict=True)]
+    step_mm = affine[:3, :3] * (native / network)[::-1]
+    bounds = np.asarray(bounds_zyx, dtype=np.int64).reshape(-1, 3, 2)
+    low = np.maximum(bounds[:, :, 0] * network // native - AROUND, 0)
+    high = np.minimum(-(-bounds[:, :, 1] * network // native) + AROUND, network)
+    finer = bool((native > network).any())  # else every native voxel has a centre of the network's in it
     shorts = []
     for label, (start, stop) in enumerate(zip(low.tolist(), high.tolist(), strict=True), start=1):
         box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
         found = labels[np.ix_(*(nearest[axis] for nearest, axis in zip(under, box, strict=True)))]
         own = found == label
-        if (ratio < 1).any():  # otherwise every native voxel has a centre of the network's in it
-            first, last = np.asarray(bounds_zyx)[label - 1].T
-            _add_holders(own, labels, label, (first, last), ratio, start)
+        if finer:
+            inside = _voxels_of(labels, label, bounds[label - 1])
+            own[tuple((_holder(inside, native, network) - start).T)] = True
         weights = _weights(own, (found > 0) & ~own, logits[box])
         shorts.append(equivalent_short_mm(weights, step_mm))
     return shorts
@@ -97,18 +100,17 @@ def _weights(own: Mask, theirs: Mask, logits: NDArray[np.floating]) -> Floats:
     return np.asarray(weights)
 
 
-def _add_holders(
-    own: Mask,
-    labels: NDArray[np.integer],
-    label: int,
-    bounds: tuple[NDArray[np.integer], NDArray[np.integer]],
-    ratio: Floats,
-    start: list[int],
-) -> None:
-    """Add the network's voxels that hold a centre of the node's."""
-    first, last = bounds
-    inside = np.argwhere(labels[tuple(slice(a, b) for a, b in zip(first, last, strict=True))] == label) + first
-    own[tuple((((inside + 0.5) * ratio).astype(np.intp) - start).T)] = True
+def _holder(
+    index: NDArray[np.intp], size: NDArray[np.intp] | int, other_size: NDArray[np.intp] | int
+) -> NDArray[np.intp]:
+    """Which voxel of another grid, with the same outer edges, holds the centre of a voxel; integers, so no rounding."""
+    return np.asarray((2 * index + 1) * other_size // (2 * size), dtype=np.intp)
+
+
+def _voxels_of(labels: NDArray[np.integer], label: int, bounds: NDArray[np.int64]) -> NDArray[np.intp]:
+    """``(n, 3)`` indices of a node."""
+    box = tuple(slice(a, b) for a, b in bounds.tolist())
+    return np.argwhere(labels[box] == label) + bounds[:, 0]
 
 
 def _grown(mask: Mask) -> Mask:

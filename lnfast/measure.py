@@ -1,7 +1,8 @@
 """Lymph nodes as millimetres, and the stage by the size criterion.
 
 Volume, short diameter and the limit of 0.8 cm follow the structured report of the clinical method: the short edge of
-the minimum-volume bounding box. The radiologist's own measure, in the slice, always stands beside it.
+the minimum-volume bounding box. The radiologist's own measure, in the slice, always stands beside it, and so does that
+of the network's own certainty where there is a network (`lnfast.ellipsoid`).
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lnfast.ellipsoid import ellipsoid_short_mm
 from lnfast.errors import ModelError, StudyError, UsageError
 from lnfast.geometry import Volume
 from lnfast_ext import measure_components
 
-ShortAxis = Literal["box", "axial"]
+ShortAxis = Literal["box", "axial", "ellipsoid"]
 NStage = Literal["N0", "N1"]
 Point = tuple[float, float, float]
 
@@ -37,7 +39,8 @@ class Rules:
 
     Attributes:
         short_axis: "box": short edge of the minimum-volume bounding box; "axial": extent perpendicular to the longest
-            in-plane diameter, in the slice where that diameter is largest.
+            in-plane diameter, in the slice where that diameter is largest; "ellipsoid": short axis of the ellipsoid
+            with the second moments of the network's probability.
         suspicious_mm: a node is suspicious when its short axis is greater.
         connectivity: 26: voxels that share a corner are one node.
 
@@ -50,8 +53,8 @@ class Rules:
     connectivity: int = 26
 
     def __post_init__(self) -> None:
-        if self.short_axis not in ("box", "axial"):
-            raise UsageError("bad-rules", f"got short axis {self.short_axis!r}, wanted 'box' or 'axial'")
+        if self.short_axis not in get_args(ShortAxis):
+            raise UsageError("bad-rules", f"got short axis {self.short_axis!r}, wanted 'box', 'axial' or 'ellipsoid'")
         if not (math.isfinite(self.suspicious_mm) and self.suspicious_mm > 0):
             raise UsageError("bad-rules", f"got a limit of {self.suspicious_mm} mm, wanted a positive number")
         if self.connectivity != 26:
@@ -70,11 +73,13 @@ class LymphNode:
         id: value of its voxels in the label volume.
         volume_mm3, voxels: number of voxels times the volume of one.
         slices: how many slices it touches.
-        short_axis_mm: by the chosen rule, ``box_mm[0]`` or ``axial_short_mm``.
+        short_axis_mm: by the chosen rule, ``box_mm[0]``, ``axial_short_mm`` or ``ellipsoid_short_mm``.
         box_mm: edges of the minimum-volume bounding box, short, middle, long.
         box_centre_ras_mm: its centre.
         box_axes_ras: unit vectors of the edges, in the order of ``box_mm``.
         axial_short_mm, axial_long_mm: in the slice where the in-plane diameter is largest.
+        ellipsoid_short_mm: of the ellipsoid that spreads as the network's probability does; None for a label map, which
+            says nothing of how sure anybody was.
         centroid_ras_mm: mean of its voxel centres.
         suspicious: the short axis is over the limit.
         slice_limited: the box's short edge only says how thick the slices are (within 30 degrees of the slice normal,
@@ -93,15 +98,16 @@ class LymphNode:
     box_axes_ras: tuple[Point, Point, Point]
     axial_short_mm: float
     axial_long_mm: float
+    ellipsoid_short_mm: float | None
     centroid_ras_mm: Point
     suspicious: bool
     slice_limited: bool
     mean_intensity: float | None
     mean_probability: float | None
 
-    def short_mm(self, rule: ShortAxis) -> float:
-        """The short axis by either rule."""
-        return self.box_mm[0] if rule == "box" else self.axial_short_mm
+    def short_mm(self, rule: ShortAxis) -> float | None:
+        """The short axis by any rule; None where that rule has nothing to measure."""
+        return {"box": self.box_mm[0], "axial": self.axial_short_mm, "ellipsoid": self.ellipsoid_short_mm}[rule]
 
 
 class ScaledVolume(Protocol):
@@ -165,7 +171,7 @@ def measure_nodes(
         orientation: the network's axes, as in `Volume.oriented`; its third letter is S or I, so that slices are axial
             or nearly so.
         intensity: the study on the same grid, for the mean intensity.
-        logits: ``(z, y, x)`` of the network in that orientation, for the mean probability.
+        logits: ``(z, y, x)`` of the network in that orientation, for the mean probability and the ellipsoid.
         threads: 0 takes one per core.
 
     Returns:
@@ -173,33 +179,51 @@ def measure_nodes(
 
     Raises:
         ModelError: ``bad-card`` for an orientation whose slices are not axial.
+        UsageError: ``bad-rules`` when the ellipsoid shall decide and there are no logits.
         StudyError: ``not-measured`` when a node has no finite measure; there is never a number in its place.
     """
     if orientation[2:] not in ("S", "I"):
         raise ModelError("bad-card", f"got orientation {orientation!r}, wanted S or I third: nodes are read in slices")
+    if rules.short_axis == "ellipsoid" and logits is None:
+        raise UsageError(
+            "bad-rules", "got the ellipsoid rule for a label map, which has no probabilities; take 'box' or 'axial'"
+        )
     view = labels.oriented(orientation)
     values = None if intensity is None else intensity.volume.oriented(orientation).array
     affine = without_header_noise(view.grid.affine)
     rows = measure_components(view.array, count, affine, intensity=values, logits=logits, threads=threads)
+    ellipsoids: list[float | None] = [None] * count
+    if logits is not None:
+        ellipsoids[:] = ellipsoid_short_mm(view.array, rows["bounds_zyx"], logits, affine)
     nodes = []
-    for row in rows:
+    for row, ellipsoid_mm in zip(rows, ellipsoids, strict=True):
         mean = None if intensity is None else intensity.slope * float(row["mean_intensity"]) + intensity.inter
-        nodes.append(_node(row, rules, mean, None if logits is None else float(row["mean_probability"])))
+        nodes.append(_node(row, rules, ellipsoid_mm, mean, None if logits is None else float(row["mean_probability"])))
     return tuple(nodes)
 
 
 def n_stage(nodes: Sequence[LymphNode], rules: Rules) -> NStage:
-    """N1 when at least one node is over the limit by the chosen rule, else N0."""
-    return n_stage_by_rule(nodes, rules)[rules.short_axis]
+    """N1 when at least one node is over the limit by the chosen rule, else N0.
+
+    Raises:
+        UsageError: ``bad-rules`` when the ellipsoid shall decide and a node has none.
+    """
+    stage = n_stage_by_rule(nodes, rules)[rules.short_axis]
+    if stage is None:
+        raise UsageError("bad-rules", f"got nodes without a short axis by the rule {rules.short_axis!r}; take 'box'")
+    return stage
 
 
-def n_stage_by_rule(nodes: Sequence[LymphNode], rules: Rules) -> dict[ShortAxis, NStage]:
-    """The stage by each rule, whichever was chosen."""
+def n_stage_by_rule(nodes: Sequence[LymphNode], rules: Rules) -> dict[ShortAxis, NStage | None]:
+    """The stage by each rule, whichever was chosen; None by one that could not measure every node."""
 
-    def call(rule: ShortAxis) -> NStage:
-        return "N1" if any(rules.exceeded(node.short_mm(rule)) for node in nodes) else "N0"
+    def call(rule: ShortAxis) -> NStage | None:
+        shorts_mm = [short_mm for node in nodes if (short_mm := node.short_mm(rule)) is not None]
+        if len(shorts_mm) < len(nodes):
+            return None
+        return "N1" if any(map(rules.exceeded, shorts_mm)) else "N0"
 
-    return {"box": call("box"), "axial": call("axial")}
+    return {rule: call(rule) for rule in get_args(ShortAxis)}
 
 
 def largest(nodes: Sequence[LymphNode]) -> LymphNode | None:
@@ -207,9 +231,16 @@ def largest(nodes: Sequence[LymphNode]) -> LymphNode | None:
     return max(nodes, key=lambda node: (node.short_axis_mm, node.volume_mm3, -node.id), default=None)
 
 
-def _node(row: np.void, rules: Rules, mean_intensity: float | None, mean_probability: float | None) -> LymphNode:
+def _node(
+    row: np.void,
+    rules: Rules,
+    ellipsoid_mm: float | None,
+    mean_intensity: float | None,
+    mean_probability: float | None,
+) -> LymphNode:
     box_mm, axial_short_mm = _point(row["box_mm"]), float(row["axial_short_mm"])
-    short_mm = box_mm[0] if rules.short_axis == "box" else axial_short_mm
+    short_mm = {"box": box_mm[0], "axial": axial_short_mm, "ellipsoid": ellipsoid_mm}[rules.short_axis]
+    assert short_mm is not None, "the ellipsoid is the rule only where there are logits"
     x, y, z = (_point(axis) for axis in row["box_axes_ras"])
     node = LymphNode(
         id=int(row["label"]),
@@ -222,6 +253,7 @@ def _node(row: np.void, rules: Rules, mean_intensity: float | None, mean_probabi
         box_axes_ras=(x, y, z),
         axial_short_mm=axial_short_mm,
         axial_long_mm=float(row["axial_long_mm"]),
+        ellipsoid_short_mm=ellipsoid_mm,
         centroid_ras_mm=_point(row["centroid_ras_mm"]),
         suspicious=rules.exceeded(short_mm),
         slice_limited=bool(row["slice_limited"]),
@@ -233,7 +265,8 @@ def _node(row: np.void, rules: Rules, mean_intensity: float | None, mean_probabi
 
 
 def _check_measured(node: LymphNode) -> None:
-    sizes = (node.volume_mm3, *node.box_mm, node.axial_short_mm, node.axial_long_mm)
+    ellipsoid = () if node.ellipsoid_short_mm is None else (node.ellipsoid_short_mm,)
+    sizes = (node.volume_mm3, *node.box_mm, node.axial_short_mm, node.axial_long_mm, *ellipsoid)
     places = (*node.box_centre_ras_mm, *node.centroid_ras_mm, *(part for axis in node.box_axes_ras for part in axis))
     means = tuple(mean for mean in (node.mean_intensity, node.mean_probability) if mean is not None)
     if node.voxels < 1 or not all(math.isfinite(value) for value in (*sizes, *places, *means)) or min(sizes) <= 0:

@@ -159,17 +159,18 @@ def test_json_is_the_report_that_was_filed(
     assert report["timings_ms"]["write"] > 0
 
 
+@pytest.mark.parametrize("rule", ["axial", "ellipsoid"])
 def test_the_rules_are_the_ones_asked_for(
-    study: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    study: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], rule: str
 ) -> None:
-    options = ("--short-axis", "axial", "--suspicious-mm", "12.5")
+    options = ("--short-axis", rule, "--suspicious-mm", "12.5")
     assert lnfast("run", study, "-o", tmp_path, "--model", model, "--json", *options) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["rules"]["short_axis"] == "axial"
+    assert report["rules"]["short_axis"] == rule
     assert report["rules"]["suspicious_mm"] == 12.5
     node = report["nodes"][0]
-    assert node["short_axis_mm"] == node["axial_short_mm"]
-    assert node["suspicious"] == (node["axial_short_mm"] > 12.5)
+    assert node["short_axis_mm"] == node[f"{rule}_short_mm"]
+    assert node["suspicious"] == (node[f"{rule}_short_mm"] > 12.5)
 
 
 def test_a_bad_study_does_not_stop_the_others(

@@ -97,6 +97,7 @@ def test_a_mirrored_file_has_the_same_nodes_in_the_patient(engine: Engine, phant
         assert node.centroid_ras_mm == pytest.approx(twin.centroid_ras_mm, abs=1e-6)
         assert node.box_mm == pytest.approx(twin.box_mm, abs=1e-6)
         assert (node.axial_short_mm, node.axial_long_mm) == pytest.approx((twin.axial_short_mm, twin.axial_long_mm))
+        assert node.ellipsoid_short_mm == pytest.approx(twin.ellipsoid_short_mm, abs=1e-6)
 
 
 def test_nothing_is_copied_between_the_file_and_the_runtime(

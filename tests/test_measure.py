@@ -81,7 +81,15 @@ def test_storage_order_changes_no_measure(turn_deg: tuple[float, ...]) -> None:
     ways = list(zip(stored_in_all_ways(Volume(mask, grid)), stored_in_all_ways(Volume(image, grid)), strict=True))
     assert len(ways) == 48
     exact = ("voxels", "slices", "suspicious", "slice_limited")
-    close = ("volume_mm3", "box_mm", "axial_short_mm", "axial_long_mm", "centroid_ras_mm", "mean_intensity")
+    close = (
+        "volume_mm3",
+        "box_mm",
+        "axial_short_mm",
+        "axial_long_mm",
+        "ellipsoid_short_mm",
+        "centroid_ras_mm",
+        "mean_intensity",
+    )
     for stored in ways:
         for node, reference in zip(measured(*stored), wanted, strict=True):
             assert all(getattr(node, name) == getattr(reference, name) for name in exact)
@@ -124,7 +132,7 @@ def test_the_chosen_rule_decides_and_both_are_said(short_axis: Literal["box", "a
     assert node.short_axis_mm == node.short_mm(short_axis)
     assert node.suspicious == suspicious
     assert n_stage([node], rules) == ("N1" if suspicious else "N0")
-    assert n_stage_by_rule([node], rules) == {"box": "N0", "axial": "N1"}
+    assert n_stage_by_rule([node], rules) == {"box": "N0", "axial": "N1", "ellipsoid": None}
 
 
 def test_a_limit_of_one_s_own() -> None:

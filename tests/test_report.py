@@ -89,7 +89,7 @@ def test_the_summary_follows_the_nodes() -> None:
         "suspicious": 1,
         "largest": {"id": 1, "short_axis_mm": first.short_axis_mm, "volume_mm3": first.volume_mm3},
         "n_stage": "N1",
-        "n_stage_by_rule": {"box": "N1", "axial": "N1"},
+        "n_stage_by_rule": {"box": "N1", "axial": "N1", "ellipsoid": None},
     }
 
 

@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--short-axis",
-    type=click.Choice(["box", "axial"]),
+    type=click.Choice(["box", "axial", "ellipsoid"]),
     default="box",
     show_default=True,
-    help="Short axis that decides: of the minimum-volume box, or as drawn on an axial slice.",
+    help="Short axis that decides: of the minimum-volume box, as drawn on an axial slice, or of the ellipsoid that "
+    "spreads as the network's probability does.",
 )
 @click.option(
     "--suspicious-mm",

@@ -12,6 +12,7 @@ from lnfast.study import Study
 
 # A voxel edge this much longer than both others is the distance between slices.
 SLICE_SPACING_RATIO = 1.2
+_RULES = {"box": "bounding box", "axial": "axial slice", "ellipsoid": "ellipsoid"}
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,10 @@ def notices(study: Study, card: ModelCard, rules: Rules, nodes: Sequence[LymphNo
 
 
 def _rules_disagree(rules: Rules, nodes: Sequence[LymphNode]) -> Iterator[Notice]:
-    stages = n_stage_by_rule(nodes, rules)
-    if stages["box"] != stages["axial"]:
-        yield Notice(
-            "rules-disagree",
-            f"{stages['box']} by the bounding box, {stages['axial']} by the axial slice: look at the nodes yourself",
-        )
+    stages = {rule: stage for rule, stage in n_stage_by_rule(nodes, rules).items() if stage is not None}
+    if len(set(stages.values())) > 1:
+        said = ", ".join(f"{stage} by the {_RULES[rule]}" for rule, stage in stages.items())
+        yield Notice("rules-disagree", f"{said}: look at the nodes yourself")
 
 
 def _slice_limited(rules: Rules, nodes: Sequence[LymphNode]) -> Iterator[Notice]:

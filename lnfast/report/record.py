@@ -94,8 +94,8 @@ class Report:
         return n_stage(self.nodes, self.rules)
 
     @property
-    def n_stage_by_rule(self) -> dict[ShortAxis, NStage]:
-        """By either rule."""
+    def n_stage_by_rule(self) -> dict[ShortAxis, NStage | None]:
+        """By every rule."""
         return n_stage_by_rule(self.nodes, self.rules)
 
     @property

@@ -15,16 +15,18 @@ WIDTH = 100
 _RULE_IN_WORDS = {
     "box": "short edge of the minimum-volume bounding box of the voxel corners",
     "axial": "extent across the longest diameter, in the axial slice where that is largest (voxel corners)",
+    "ellipsoid": "short axis of the ellipsoid that spreads as the network's probability does",
 }
 _COLUMNS = (
     ("node", 5),
     ("suspicious", 10),
     ("short mm", 9),
     ("box mm", 23),
-    ("axial mm", 14),
-    ("cm3", 8),
+    ("axial mm", 11),
+    ("ellip mm", 8),
+    ("cm3", 6),
     ("slices", 6),
-    ("centre L P S mm", 18),
+    ("centre LPS mm", 14),
 )
 
 
@@ -60,8 +62,8 @@ def _lines(report: Report) -> Iterator[str]:
     )
     yield from _field("Largest node", _largest(report))
     yield from _field("Short diameter", _RULE_IN_WORDS[report.rules.short_axis])
-    by_rule = ", ".join(f"{stage} by {rule}" for rule, stage in report.n_stage_by_rule.items())
-    yield from _field("Either rule", by_rule)
+    by_rule = ", ".join(f"{stage} by {rule}" for rule, stage in report.n_stage_by_rule.items() if stage is not None)
+    yield from _field("Each rule", by_rule)
     yield ""
     if report.nodes:
         yield _row(tuple(label for label, _ in _COLUMNS))
@@ -110,6 +112,7 @@ def _cells(node: LymphNode, rules: Rules) -> tuple[str, ...]:
         length_text(node.short_axis_mm, rules),
         " x ".join(f"{edge:.1f}" for edge in node.box_mm) + ("*" if node.slice_limited else " "),
         f"{node.axial_short_mm:.1f} x {node.axial_long_mm:.1f}",
+        "-" if node.ellipsoid_short_mm is None else f"{node.ellipsoid_short_mm:.1f}",
         f"{node.volume_mm3 / 1000:.2f}",
         str(node.slices),
         f"{round(-right)} {round(-anterior)} {round(superior)}",

@@ -1,0 +1,112 @@
+"""The ellipsoid of a network's certainty: against loops over voxels, and against ellipsoids."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from blocks import affine_of
+
+from lnfast.ellipsoid import ellipsoid_short_mm, equivalent_short_mm
+from lnfast.errors import UsageError
+from lnfast.geometry import Grid, Volume
+from lnfast.measure import Rules, measure_nodes, n_stage_by_rule
+from lnfast_ext import label_components, measure_components
+
+
+def holder(index: tuple[int, ...], size: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    """Which voxel of the other grid holds the centre of this one."""
+    return tuple((2 * i + 1) * m // (2 * n) for i, n, m in zip(index, size, other, strict=True))
+
+
+def oracle(labels: np.ndarray, label: int, logits: np.ndarray, affine: np.ndarray) -> float:
+    """The definition, voxel by voxel."""
+    native, network = labels.shape, logits.shape
+    under = {j: labels[holder(j, network, native)] for j in product(*map(range, network))}
+    held = {holder(tuple(i), native, network) for i in np.argwhere(labels == label).tolist()}
+    own = {j for j, value in under.items() if value == label} | held
+    theirs = {j for j, value in under.items() if value not in (0, label)} - own
+    steps = list(product((-1, 0, 1), repeat=3))
+
+    def touches(j: tuple[int, ...], group: set[tuple[int, ...]]) -> bool:
+        return any(tuple(a + b for a, b in zip(j, step, strict=True)) in group for step in steps)
+
+    places, weights = [], []
+    edges = affine[:3, :3] * (np.array(native) / network)[::-1]
+    for j in under:
+        if touches(j, own):
+            shared = j not in own and touches(j, theirs)
+            places.append(edges @ np.array(j[::-1], float))
+            weights.append((0.5 if shared else 1.0) / (1 + np.exp(-float(logits[j]))))
+    apart = np.array(places) - np.average(places, axis=0, weights=weights)
+    moments = sum(w * np.outer(p, p) for w, p in zip(weights, apart, strict=True)) / sum(weights)
+    return 2 * float(np.sqrt(5 * np.linalg.eigvalsh(moments + edges @ edges.T / 12)[0]))
+
+
+@pytest.mark.parametrize("network", [(7, 9, 8), (4, 7, 6), (12, 9, 11)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_it_is_what_loops_say(network: tuple[int, int, int], dtype: type) -> None:
+    rng = np.random.default_rng(sum(network))
+    labels, count = label_components((rng.random((5, 8, 9)) > 0.94).astype(np.uint8))
+    logits = rng.normal(0, 3, network).astype(dtype)
+    affine = affine_of((1.5, 1.25, 6.0), 10, -6, 15)
+    bounds = measure_components(labels, count, affine)["bounds_zyx"]
+    found = ellipsoid_short_mm(labels, bounds, logits, affine)
+    assert count > 5
+    assert found == pytest.approx([oracle(labels, label, logits, affine) for label in range(1, count + 1)], rel=1e-9)
+    stored = np.asfortranarray(labels)
+    stored.flags.writeable = False
+    assert ellipsoid_short_mm(stored, bounds, logits, affine) == found
+
+
+def test_a_solid_ellipsoid_is_itself() -> None:
+    z, y, x = np.meshgrid(*(np.arange(n) - 20.3 for n in (41, 41, 41)), indexing="ij")
+    semi_mm = (4.0, 6.0, 9.0)
+    inside = (x * 0.5 / semi_mm[0]) ** 2 + (y * 0.5 / semi_mm[1]) ** 2 + (z * 0.5 / semi_mm[2]) ** 2 < 1
+    assert equivalent_short_mm(inside.astype(float), np.eye(3) * 0.5) == pytest.approx(8.0, abs=0.05)
+
+
+def test_one_voxel_has_a_size_and_nothing_has_none() -> None:
+    one = np.zeros((3, 3, 3))
+    assert np.isnan(equivalent_short_mm(one, np.eye(3)))
+    one[1, 1, 1] = 0.2
+    assert equivalent_short_mm(one, np.diag((2.0, 3.0, 4.0))) == pytest.approx(2 * np.sqrt(5 / 12) * 2.0)
+
+
+def test_steep_logits_overflow_nothing() -> None:
+    labels = np.zeros((4, 6, 6), np.uint16)
+    labels[1:3, 2:4, 2:4] = 1
+    logits = np.where(labels > 0, 3e38, -3e38).astype(np.float32)
+    block_mm = 2 * np.sqrt(5 / 12) * 4.0  # a block of 4 x 4 x 12 mm
+    assert ellipsoid_short_mm(labels, [[[1, 3], [2, 4], [2, 4]]], logits, affine_of((2.0, 2.0, 6.0))) == [
+        pytest.approx(block_mm)
+    ]
+
+
+def measured(rules: Rules, **more: Any) -> Any:
+    array = np.zeros((8, 16, 16), np.uint16)
+    array[3:5, 6:10, 6:10] = 1
+    return measure_nodes(Volume(array, Grid(array.shape, affine_of((2.0, 2.0, 6.0)))), 1, rules, **more)
+
+
+def test_it_stands_beside_the_other_rules_and_can_decide() -> None:
+    logits = np.full((16, 16, 16), -20.0, np.float32)
+    logits[5:11, 5:11, 5:11] = 20.0
+    (node,) = measured(Rules(), logits=logits)
+    (chosen,) = measured(Rules(short_axis="ellipsoid"), logits=logits)
+    assert node.ellipsoid_short_mm == pytest.approx(2 * np.sqrt(5 / 12) * 12.0)
+    assert node.short_axis_mm == node.box_mm[0] == pytest.approx(8.0)
+    assert (node.suspicious, chosen.suspicious) == (False, True)
+    assert chosen.short_axis_mm == chosen.short_mm("ellipsoid") == node.ellipsoid_short_mm
+    assert n_stage_by_rule([node], Rules()) == {"box": "N0", "axial": "N1", "ellipsoid": "N1"}
+
+
+def test_a_label_map_has_no_ellipsoid() -> None:
+    (node,) = measured(Rules())
+    assert node.ellipsoid_short_mm is None
+    assert node.short_mm("ellipsoid") is None
+    assert n_stage_by_rule([node], Rules())["ellipsoid"] is None
+    with pytest.raises(UsageError, match=r"bad-rules.*label map"):
+        measured(Rules(short_axis="ellipsoid"))
