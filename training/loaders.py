@@ -119,7 +119,9 @@ class Batches:
         epoch, place = divmod(step, self.epoch_steps)
         order = np.random.default_rng([self.seed, epoch]).permutation(len(cases))
         case = cases[order[(place * self.preset.batch + item) % len(cases)]]
-        full = moved(torch.cat(data.whole(case, self.studies.card), dim=1), self.preset.augmentation, rng)
+        full = torch.cat(data.whole(case, self.studies.card), dim=1)
+        if self.preset.augmentation is not None:
+            full = moved(full, self.preset.augmentation, rng)
         return full[:, :1], full[:, 1:]
 
 

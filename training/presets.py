@@ -32,7 +32,7 @@ class Preset:
         name: what the command line calls it.
         width: channels of the U-Net's first convolution.
         patch_zyx: voxels of a training patch, multiples of 8; None trains on whole studies.
-        augmentation: of whole studies; patches have their own (`training.data`).
+        augmentation: of whole studies; None where patches are cut, which have their own (`training.data`).
         batch: studies or patches an optimizer step.
         micro: how many of them are in memory at a time; None takes what the device holds (`training.run`).
         learning_rate: the highest.
@@ -57,7 +57,7 @@ class Preset:
     name: str
     width: int
     patch_zyx: tuple[int, int, int] | None
-    augmentation: Augmentation
+    augmentation: Augmentation | None
     batch: int
     micro: int | None
     learning_rate: float
@@ -107,7 +107,7 @@ EDGE = Preset(
     name="edge",
     width=8,
     patch_zyx=(32, 96, 96),
-    augmentation=Augmentation(),
+    augmentation=None,
     batch=2,
     micro=2,
     learning_rate=2e-3,
@@ -117,12 +117,12 @@ EDGE = Preset(
     clip=1.0,
     average=0.99,
     precision="bf16-mixed",
-    epoch_steps=500,
-    epochs=16,
+    epoch_steps=1000,
+    epochs=8,
     patience=None,
     keep="last",
     mimics=64,
-    mine_every=4,
+    mine_every=2,
     teaching=0.5,
     checkpoint_steps=100,
     recalibration=16,
@@ -135,9 +135,9 @@ _QUICK = {
         width=4,
         patch_zyx=(24, 64, 64),
         learning_rate=1e-2,
-        epoch_steps=40,
+        epoch_steps=20,
         epochs=2,
-        mimics=2,
+        mimics=1,
         mine_every=1,
         checkpoint_steps=10,
         recalibration=2,

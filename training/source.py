@@ -141,7 +141,7 @@ class Folder:
         files = open_cases(self.folder)
         path = run / "split.json"
         if not path.exists():
-            write_split(path, split_cases(files, self.seed))
+            write_split(split_cases(files, self.seed), path)
         split = read_split(path)
         by_name = {case.name: case for case in files}
         train, held = (
