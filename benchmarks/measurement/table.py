@@ -99,7 +99,7 @@ def aggregate(found: Iterable[Measured], *cuts: Sequence[str]) -> list[Measureme
 
 
 def to_columns(rows: Sequence[MeasurementRow]) -> dict[str, Any]:
-    """``{"columns", "rows"}`` with four digits after the point: hundreds of small rows, so names are written once."""
+    """``{"columns", "rows"}`` with three digits after the point: hundreds of small rows, so names are written once."""
     names = [field.name for field in fields(MeasurementRow)]
     return {"columns": names, "rows": [[_short(value) for value in asdict(row).values()] for row in rows]}
 
@@ -131,4 +131,4 @@ def _in_order(item: tuple[tuple[str, ...], Any]) -> tuple[Any, ...]:
 
 
 def _short(value: Any) -> Any:
-    return round(value, 4) if isinstance(value, float) else value
+    return round(value, 3) if isinstance(value, float) else value
