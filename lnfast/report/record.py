@@ -20,6 +20,7 @@ DISCLAIMER = (
     "(digital phantoms) only and have not been validated on patients."
 )
 MEASURED_ON = "native grid, voxel corners"
+ELLIPSOID_MEASURED_ON = "network's grid, probability"
 STAGES = ("read", "preprocess", "infer", "postprocess", "measure", "write")
 
 
@@ -115,6 +116,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """The report of schema ``lnfast.report/1``: plain dicts, lists, unrounded numbers."""
         first = self.largest
+        measured_on = ELLIPSOID_MEASURED_ON if self.rules.short_axis == "ellipsoid" else MEASURED_ON
         plain = {
             "schema": SCHEMA,
             "created": self.created,
@@ -122,7 +124,7 @@ class Report:
             "study": asdict(self.study),
             "model": asdict(self.model),
             "engine": asdict(self.engine),
-            "rules": {**asdict(self.rules), "measured_on": MEASURED_ON},
+            "rules": {**asdict(self.rules), "measured_on": measured_on},
             "nodes": [asdict(node) for node in self.nodes],
             "summary": {
                 "nodes": len(self.nodes),
