@@ -195,3 +195,35 @@ def oblique(spacing_xyz: tuple[float, float, float], seed: int) -> Array:
     affine[:3, :3] = Rotation.random(rng=seed).as_matrix() * spacing_xyz
     affine[:3, 3] = np.random.default_rng(seed).uniform(-100, 100, 3)
     return affine
+
+
+def directed_distances(source: Array, target: Array, affine: Array) -> tuple[float, float]:
+    """(greatest, average) distance in mm from the voxel centres of one mask to the other's nearest, pair by pair."""
+    ours, theirs = (to_mm(np.argwhere(mask).astype(float), affine) for mask in (source, target))
+    nearest = np.array([min(np.linalg.norm(point - other) for other in theirs) for point in ours])
+    return float(nearest.max()), float(nearest.mean())
+
+
+def mahalanobis(one: Array, other: Array, affine: Array) -> float:
+    """With the covariance (over n) of both sets, weighted by their voxels, in mm and inverted."""
+    first, second = (to_mm(np.argwhere(mask).astype(float), affine) for mask in (one, other))
+    parts = [np.cov(points.T, bias=True) * len(points) for points in (first, second)]
+    pooled = sum(parts) / (len(first) + len(second))
+    between = first.mean(axis=0) - second.mean(axis=0)
+    return float(np.sqrt(between @ np.linalg.inv(pooled) @ between))
+
+
+def delong(positives: list[float], negatives: list[float]) -> tuple[float, float]:
+    """(AUC, variance), every positive against every negative."""
+    psi = np.array([[float(p > n) + 0.5 * float(p == n) for n in negatives] for p in positives])
+    v10, v01 = psi.mean(axis=1), psi.mean(axis=0)
+    return float(psi.mean()), float(v10.var(ddof=1) / len(v10) + v01.var(ddof=1) / len(v01))
+
+
+def most_pairs(allowed: Array) -> int:
+    """How many pairs can be made, each row and each column in one at most: all ways tried."""
+    if not len(allowed):
+        return 0
+    rest = allowed[1:]
+    without = most_pairs(rest)
+    return max([without, *(1 + most_pairs(np.delete(rest, c, axis=1)) for c in np.flatnonzero(allowed[0]))])

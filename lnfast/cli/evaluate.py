@@ -32,7 +32,7 @@ from lnfast.cli.watch import Watcher
 @click.option(
     "--groups",
     metavar="FILE.csv",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Scanner of each study (columns name,group); else as TRUTHS/truth/<name>.json says.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what stands in metrics.json, as one line.")

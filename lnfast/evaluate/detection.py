@@ -141,9 +141,9 @@ def detect(
     return Detected(
         any_voxel=_counts(found, len(columns) - right),
         right=right,
-        one_to_one=_paired(iou, part > 0),
-        iou_10=_paired(iou, iou >= 0.1),
-        iou_50=_paired(iou, iou >= 0.5),
+        one_to_one=paired(iou, part > 0),
+        iou_10=paired(iou, iou >= 0.1),
+        iou_50=paired(iou, iou >= 0.5),
         any_size=_counts(reached, int(np.count_nonzero(~meant))),
     )
 
@@ -168,7 +168,7 @@ def harmonic_mean(one: float | None, other: float | None) -> float | None:
     return 2 * one * other / (one + other) if one + other else 0.0
 
 
-def _paired(iou: NDArray[np.float64], allowed: NDArray[np.bool_]) -> Counts:
+def paired(iou: NDArray[np.float64], allowed: NDArray[np.bool_]) -> Counts:
     """As many allowed pairs as can be made and, of those choices, the one with the greatest sum of IoUs."""
     true_nodes, predictions = iou.shape
     # One pair more outweighs all that IoUs (at most 1 each) can say.

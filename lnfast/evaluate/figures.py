@@ -56,6 +56,8 @@ def draw_figures(evaluation: Evaluation) -> dict[str, bytes]:
         for name, draw in drawings.items():
             figure = load("matplotlib.figure").Figure(layout="constrained")
             draw(figure, evaluation)
+            figure.draw_without_rendering()  # lays it out, once for both formats
+            figure.set_layout_engine("none")
             for kind in FORMATS:
                 stream = io.BytesIO()
                 figure.savefig(stream, format=kind, metadata=_METADATA[kind])
@@ -88,7 +90,7 @@ def _correlation(figure: Any, evaluation: Evaluation) -> None:
         axes.set_ylabel(f"prediction, {quantity.unit}")
         r, low, high = told["pearson_r"], told["pearson_low"], told["pearson_high"]
         line = "R undefined" if r is None else f"R = {r:.3f}" + ("" if low is None else f" ({low:.3f} to {high:.3f})")
-        axes.set_title(f"{quantity.name}, {_SUBSET_NAMES[subset]}\n{line}, n = {told['n']}")
+        axes.set_title(f"{quantity.name}, {_SUBSET_NAMES[subset]} (n = {told['n']})\n{line}")
 
 
 def _bland_altman(figure: Any, evaluation: Evaluation) -> None:
@@ -106,7 +108,7 @@ def _bland_altman(figure: Any, evaluation: Evaluation) -> None:
         _round_ticks(axes)
         axes.set_xlabel(f"mean of truth and prediction, {quantity.unit}")
         axes.set_ylabel(f"prediction - truth, {quantity.unit}")
-        axes.set_title(f"{quantity.name}, {_SUBSET_NAMES[subset]}\n{line}, n = {told['n']}")
+        axes.set_title(f"{quantity.name}, {_SUBSET_NAMES[subset]} (n = {told['n']})\n{line}")
 
 
 def _panels(figure: Any, evaluation: Evaluation) -> Iterator[tuple[Any, _Quantity, Subset, Matched]]:

@@ -24,6 +24,8 @@ from lnfast.evaluate.score import Estimate
 NO_POSITIVE, NO_NEGATIVE = "no patient is N1 in the truth", "no patient is N0 in the truth"
 NO_VARIANCE = "too few patients of a class, or all ordered alike: DeLong's variance is undefined or 0"
 ONE_CLASS = "both sides call every patient alike: agreement by chance is already complete"
+# sqrt of what rounding leaves of a variance of 0; one patient of a million who changes it leaves 1e-3.
+LEAST_SE = 1e-6
 CERTAIN = "the asymptotic variance is 0"
 
 
@@ -136,9 +138,10 @@ def kappa(table: ArrayLike) -> dict[str, Any]:
     if not counts.any() or int(by_one @ by_other) == int(counts.sum()) ** 2:
         reason = ONE_CLASS if counts.any() else "no patient"
         return {**Estimate(None, reason=reason).to_dict(), "se": None}
-    found = load("statsmodels.stats.inter_rater").cohens_kappa(counts)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a variance of 0 may come out as -1e-17
+        found = load("statsmodels.stats.inter_rater").cohens_kappa(counts)
     value, se = float(found.kappa), float(found.std_kappa)
-    if not se > 0:
+    if not se > LEAST_SE:
         return {**Estimate(value, reason=CERTAIN).to_dict(), "se": None}
     low, high = _within(Auc(value, se), -1.0, 1.0)
     return {**Estimate(value, low, high).to_dict(), "se": se}

@@ -132,7 +132,8 @@ def label_files(folder: Path) -> dict[str, Found]:
         if before is not found:
             raise UsageError(
                 "ambiguous-name",
-                f"{before.path} and {found.path} are both of study {shown(found.name)}; take one of them away",
+                f"{shown(str(before.path))} and {shown(str(found.path))} are both of study {shown(found.name)}; "
+                "take one of them away",
             )
     if not files:
         raise UsageError(

@@ -1,0 +1,249 @@
+"""Folders and label maps: every layout, what a map means, and everything that is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from blocks import affine_of
+from nifti_files import write_nifti
+
+from lnfast.errors import StudyError, UsageError
+from lnfast.evaluate.evaluation import evaluate
+from lnfast.evaluate.reading import StudyPair, label_files, pair_up, read_label_map, scanner_of
+from lnfast.geometry import Grid, Volume
+from lnfast.measure import Rules
+from lnfast.report.labels import nifti_bytes
+
+SHAPE_ZYX = (4, 8, 8)
+
+
+def write_map(path: Path, values: Any = 0, spacing_mm: float = 2.0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    labels = np.zeros(SHAPE_ZYX, np.uint16)
+    labels[...] = values
+    path.write_bytes(nifti_bytes(Volume(labels, Grid(labels.shape, affine_of((spacing_mm,) * 3)))))
+    return path
+
+
+def two_blocks(first: int, second: int, *, touching: bool = False) -> Any:
+    labels = np.zeros(SHAPE_ZYX, np.uint16)
+    labels[:2, :2, :2] = first
+    labels[:2, :2, slice(2, 4) if touching else slice(5, 7)] = second
+    return labels
+
+
+# --- folders --------------------------------------------------------------------------------------------------------
+
+
+def test_every_layout(tmp_path: Path) -> None:
+    write_map(tmp_path / "maps" / "b_0000.nii.gz")
+    (tmp_path / "maps" / "a.nii").write_bytes(b"")
+    write_map(tmp_path / "maps" / ".hidden.nii.gz")
+    (tmp_path / "maps" / "plans.json").write_text("{}")
+    assert {key: found.path.name for key, found in label_files(tmp_path / "maps").items()} == {
+        "a": "a.nii",
+        "b": "b_0000.nii.gz",
+    }
+    write_map(tmp_path / "runs" / "a" / "labels.nii.gz")
+    (tmp_path / "runs" / "not-a-run").mkdir()
+    assert list(label_files(tmp_path / "runs")) == ["a"]
+    write_map(tmp_path / "raw" / "labelsTr" / "c.nii.gz")
+    write_map(tmp_path / "raw" / "imagesTr" / "c_0000.nii.gz")
+    assert [found.path.parent.name for found in label_files(tmp_path / "raw").values()] == ["labelsTr"]
+
+
+def test_a_run_s_folder_finds_its_truth_whatever_the_name(tmp_path: Path) -> None:
+    """`lnfast run` writes ``a:b?`` as a_b_; labels of a study with a colon are its truth."""
+    write_map(tmp_path / "truth" / "a:b? ü=1.nii.gz")
+    write_map(tmp_path / "runs" / "a_b_ ü=1" / "labels.nii.gz")
+    (pair,) = pair_up(tmp_path / "runs", tmp_path / "truth").pairs
+    assert (pair.name, pair.prediction.parent.name) == ("a:b? ü=1", "a_b_ ü=1")
+
+
+def test_every_truth_needs_its_prediction(tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "e"):
+        write_map(tmp_path / "truth" / f"{name}.nii.gz")
+    for name in ("b", "d"):
+        write_map(tmp_path / "pred" / f"{name}.nii.gz")
+    with pytest.raises(
+        UsageError, match=r"missing-prediction: 3 of 4 truths have no prediction in .*: a, c, e; "
+    ) as no:
+        pair_up(tmp_path / "pred", tmp_path / "truth")
+    assert no.value.exit_code == 2
+    for name in ("a", "c", "e"):
+        write_map(tmp_path / "pred" / f"{name}.nii.gz")
+    pairing = pair_up(tmp_path / "pred", tmp_path / "truth")
+    assert ([pair.name for pair in pairing.pairs], pairing.without_truth) == (["a", "b", "c", "e"], ("d",))
+    evaluation = evaluate(pairing, Rules())
+    assert ("no-truth", "1 predictions have no truth and were left out: d") in evaluation.notes
+
+
+def test_folders_that_cannot_be_meant(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder, code in ((tmp_path / "nowhere", "not-found"), (tmp_path / "empty", "no-label-maps")):
+        with pytest.raises(UsageError, match=f"^{code}: "):
+            label_files(folder)
+    write_map(tmp_path / "two" / "a.nii.gz")
+    write_map(tmp_path / "two" / "a_0000.nii.gz")
+    with pytest.raises(UsageError, match=r"^ambiguous-name: .* both of study a; "):
+        label_files(tmp_path / "two")
+    with pytest.raises(UsageError, match=r"^same-folder: "):
+        pair_up(tmp_path / "two", tmp_path / "empty" / ".." / "two")
+
+
+# --- label maps -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "read_as", "ids", "labels"),
+    [
+        (0, "empty", (), {0}),
+        (two_blocks(1, 1), "components", (1, 2), {0, 1, 2}),
+        (two_blocks(255, 255), "components", (1, 2), {0, 1, 2}),
+        (two_blocks(1, 0), "one node", (1,), {0, 1}),
+        (two_blocks(1, 1, touching=True), "one node", (1,), {0, 1}),
+        (two_blocks(2, 1), "ids", (1, 2), {0, 1, 2}),
+        (two_blocks(7, 65000), "ids", (7, 65000), {0, 1, 2}),
+        (two_blocks(1, 2, touching=True), "ids", (1, 2), {0, 1, 2}),
+    ],
+)
+def test_what_a_map_means(tmp_path: Path, values: Any, read_as: str, ids: tuple[int, ...], labels: set[int]) -> None:
+    told = read_label_map(write_map(tmp_path / "a.nii.gz", values))
+    assert (told.read_as, told.ids, set(np.unique(told.labels.array).tolist())) == (read_as, ids, labels)
+    assert told.split == 0
+
+
+def test_classes_that_pass_for_ids_are_noticed(tmp_path: Path) -> None:
+    labels = two_blocks(1, 1)
+    labels[3, 7, 7] = 2
+    write_map(tmp_path / "truth" / "a.nii.gz", labels)
+    write_map(tmp_path / "pred" / "a.nii.gz", labels > 0)
+    assert read_label_map(tmp_path / "truth" / "a.nii.gz").split == 1
+    notes = dict(evaluate(pair_up(tmp_path / "pred", tmp_path / "truth"), Rules()).notes)
+    assert notes["split-ids"] == "a: 1 of 2 ids of the truth lie in several pieces; are they nodes?"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda array: array.astype("f4"),
+        lambda array: array.astype("f8") + 1e-5,
+        lambda array: array.astype("i1"),
+        lambda array: array.astype("u8"),
+        lambda array: array.astype("i4"),
+    ],
+)
+def test_types_of_whole_numbers(tmp_path: Path, make: Callable[[Any], Any]) -> None:
+    path = write_nifti(tmp_path / "a.nii", make(two_blocks(3, 9)))
+    assert read_label_map(path).ids == (3, 9)
+
+
+def test_scaled_labels(tmp_path: Path) -> None:
+    """What nibabel makes of floats stored as int16: a little beside the integers."""
+    path = write_nifti(tmp_path / "a.nii", two_blocks(1000, 3000).astype("i2"), scl_slope=0.001000001)
+    assert read_label_map(path).ids == (1, 3)
+
+
+def half(array: Any) -> Any:
+    array = array.astype("f4")
+    array[0, 0, 0] = 0.5
+    return array
+
+
+def not_a_number(array: Any) -> Any:
+    array = array.astype("f4")
+    array[0, 0, 0] = np.nan
+    return array
+
+
+@pytest.mark.parametrize(
+    ("array", "code"),
+    [
+        (-two_blocks(1, 2).astype("i2"), "bad-labels"),
+        (-two_blocks(1, 2).astype("f4"), "bad-labels"),
+        (half(two_blocks(1, 2)), "bad-labels"),
+        (not_a_number(two_blocks(1, 2)), "bad-labels"),
+        (two_blocks(1, 2).astype("f8") * 1e300, "bad-labels"),
+        (np.arange(16 * 128, dtype="i2").reshape(16, 8, 16), "bad-labels"),
+        (np.zeros((2, 4, 8, 8), "u1"), "not-3d"),
+    ],
+)
+def test_what_is_no_label_map(tmp_path: Path, array: Any, code: str) -> None:
+    with pytest.raises(StudyError, match=f"^{code}: .*no.nii.gz: ") as no:
+        read_label_map(write_nifti(tmp_path / "no.nii.gz", array))
+    assert no.value.exit_code == 3
+    assert "\n" not in str(no.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    whole = write_map(tmp_path / "whole.nii.gz").read_bytes()
+    (tmp_path / "cut.nii.gz").write_bytes(whole[:60])
+    (tmp_path / "text.nii.gz").write_text("labels")
+    for name, code in (("cut", "truncated"), ("text", "not-nifti"), ("nobody", "not-found")):
+        with pytest.raises(StudyError, match=f"^{code}: .*{name}.nii.gz: "):
+            read_label_map(tmp_path / f"{name}.nii.gz")
+
+
+def test_grids_must_be_one(tmp_path: Path) -> None:
+    write_map(tmp_path / "truth" / "a.nii.gz", two_blocks(1, 2))
+    write_map(tmp_path / "pred" / "a.nii.gz", two_blocks(1, 2), spacing_mm=2.01)
+    with pytest.raises(UsageError, match=r"^grid-mismatch: a: the two grids lie "):
+        evaluate(pair_up(tmp_path / "pred", tmp_path / "truth"), Rules())
+
+
+# --- scanners -------------------------------------------------------------------------------------------------------
+
+
+def truth_folder(tmp_path: Path, *names: str, below: str = "labelsTr") -> Path:
+    for name in names:
+        write_map(tmp_path / "truth" / below / f"{name}.nii.gz", two_blocks(1, 2))
+        write_map(tmp_path / "pred" / f"{name}.nii.gz", two_blocks(1, 2))
+    (tmp_path / "truth" / "truth").mkdir(exist_ok=True)
+    return tmp_path / "truth"
+
+
+@pytest.mark.parametrize(("below", "given"), [("labelsTr", "."), ("labelsTr", "labelsTr"), (".", ".")])
+def test_the_truth_s_record_names_the_scanner(tmp_path: Path, below: str, given: str) -> None:
+    folder = truth_folder(tmp_path, "a", "b", below=below)
+    (folder / "truth" / "a.json").write_text('{"scanner": "ingenia"}')
+    pairs = pair_up(tmp_path / "pred", folder / given).pairs
+    assert [scanner_of(pair, folder / given) for pair in pairs] == ["ingenia", None]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "\xff"])
+def test_a_record_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
+    folder = truth_folder(tmp_path, "a")
+    (folder / "truth" / "a.json").write_text(content, encoding="latin-1")
+    with pytest.raises(StudyError, match=r"^bad-truth: .*a\.json: "):
+        scanner_of(StudyPair("a", folder, folder), folder)
+
+
+def test_groups_of_a_file(tmp_path: Path) -> None:
+    folder = truth_folder(tmp_path, "a", "b")
+    pairing = pair_up(tmp_path / "pred", folder)
+    groups = tmp_path / "groups.csv"
+    groups.write_text("\ufeffname,group\na,one\nb, two \nc,three\n", encoding="utf-8")
+    evaluation = evaluate(pairing, Rules(), groups=groups)
+    assert [study.group for study in evaluation.studies] == ["one", "two"]
+    assert (evaluation.groups_from, evaluation.notes) == ("groups.csv", ())
+    for text in ("name,group\na,one\n", "name,group\na,one\nb,\n", "who,what\na,one\n", "", "name,group\nb,\xff\n"):
+        groups.write_text(text, encoding="latin-1")
+        with pytest.raises(UsageError, match=r"^bad-groups: .*groups\.csv "):
+            evaluate(pairing, Rules(), groups=groups)
+    with pytest.raises(OSError, match="nowhere"):
+        evaluate(pairing, Rules(), groups=tmp_path / "nowhere.csv")
+
+
+def test_without_scanners_there_is_a_note(tmp_path: Path) -> None:
+    folder = truth_folder(tmp_path, "a", "b")
+    told = evaluate(pair_up(tmp_path / "pred", folder), Rules())
+    assert (told.groups_from, dict(told.notes)["no-groups"].partition(";")[0]) == (None, "no scanner is named")
+    (folder / "truth" / "a.json").write_text(json.dumps({"scanner": "ingenia"}))
+    told = evaluate(pair_up(tmp_path / "pred", folder), Rules())
+    assert told.groups_from == "truth/<name>.json"
+    assert dict(told.notes)["no-groups"].startswith("1 of 2 have no scanner")
