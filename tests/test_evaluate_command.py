@@ -143,6 +143,7 @@ def test_metrics_json_has_the_promised_keys_in_order(told: dict[str, Any]) -> No
         for part in (told["measurement"][quantity], told["measurement"][quantity]["largest"]):
             assert list(part)[:5] == promised
     assert set(told["versions"]) == {"lnfast", *PACKAGES.values()}
+    assert told["counts"]["predicted_read_as"] == {"components": 58, "one node": 19}
     assert told["counts"]["true_nodes"] == 230 + PATIENTS + PATIENTS // 2
 
 

@@ -170,6 +170,7 @@ def not_a_number(array: Any) -> Any:
         (not_a_number(two_blocks(1, 2)), "bad-labels"),
         (two_blocks(1, 2).astype("f8") * 1e300, "bad-labels"),
         (np.arange(16 * 128, dtype="i2").reshape(16, 8, 16), "bad-labels"),
+        (np.kron(np.ones((22, 22, 22), "u1"), np.eye(1, 8, dtype="u1").reshape(2, 2, 2)), "bad-labels"),
         (np.zeros((2, 4, 8, 8), "u1"), "not-3d"),
     ],
 )

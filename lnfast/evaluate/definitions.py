@@ -7,6 +7,8 @@ from lnfast.evaluate.detection import CONFIDENCE
 DEFINITIONS = {
     "subsets": "all: every node. suspicious: nodes over the limit, on each side by its own measurement. largest: one "
     "node of each side, the greatest short axis, ties by volume.",
+    "read_as": "what label maps were taken for. ids: each value a node. components: one value, and its 26-connected "
+    "components are the nodes. one node: one value and one component.",
     "segmentation": "Per study, the voxels of a subset as one mask; then mean and SD (n - 1) over the studies in which "
     "the measure is defined (n). Both sides empty: undefined. One side empty: 0 where there is a denominator, "
     "distances undefined.",

@@ -7,7 +7,8 @@ grids need no care.
     d(A, B)   average   }
     HD  = max(h(A, B), h(B, A))
     AVD = max(d(A, B), d(B, A))                    the paper's; the tool of reference 21 and SimpleITK take the mean
-    MHD = sqrt((mx - my)^T S^-1 (mx - my))         no unit; S = (nx Sx + ny Sy) / (nx + ny), each Sx over n, not n - 1
+    MHD = sqrt((mx - my)^T S^-1 (mx - my))         no unit; S = (nx Sx + ny Sy) / (nx + ny), each Sx over n, not n - 1,
+                                                   as that tool computes it
 """
 
 from __future__ import annotations

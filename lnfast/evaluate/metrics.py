@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lnfast import __version__
@@ -42,6 +43,8 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
             "suspicious_true_nodes": sum(node.suspicious for study in studies for node in study.truth),
             "suspicious_predicted_nodes": sum(node.suspicious for study in studies for node in study.predicted),
             "predictions_without_truth": len(evaluation.without_truth),
+            "truth_read_as": _counted(study.truth_read_as for study in studies),
+            "predicted_read_as": _counted(study.predicted_read_as for study in studies),
         },
         "segmentation": {subset: _segmentation(studies, subset) for subset in SUBSETS},
         "detection": {subset: detection(studies, subset).to_dict() for subset in SUBSETS},
@@ -62,6 +65,10 @@ def detection(studies: Sequence[Study], subset: Subset) -> Detected:
     """All studies together."""
     found = (detect(study.shared, study.truth, study.predicted, subset) for study in studies)
     return sum(found, Detected())
+
+
+def _counted(words: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(words).items()))
 
 
 def _segmentation(studies: Sequence[Study], subset: Subset) -> dict[str, Any]:

@@ -7,7 +7,8 @@ prediction may lie over two true nodes, and two over one, so hits are counted tw
     precision    by predicted node   right  / (right + wrong)
 
 A prediction over two true nodes is two found and one right; two predictions over one true node are one found and two
-right. Where there is nothing to count, a measure is None and not a number.
+right. Where there is nothing to count, a measure is None and not a number. `lnfast evaluate` gives this precision as
+``by_prediction``, beside the others that the paper's words admit: see `lnfast.evaluate.detection`.
 """
 
 from __future__ import annotations

@@ -34,6 +34,8 @@ ReadAs = Literal["ids", "components", "one node", "empty"]
 MAX_BYTES = 2 << 30
 # The paper counts up to 35 nodes a patient; a study's image in a label map's place has as many values as greys.
 IDS_AT_MOST = 1000
+# Of a mask. Noise on both sides would ask for a table of all pairs: 0.8 GB at this many.
+PIECES_AT_MOST = 10_000
 # Label maps stored as scaled int16 come back a little beside their integers.
 INTEGER_WITHIN = 1e-3
 
@@ -181,6 +183,8 @@ def as_label_map(values: NDArray[Any], grid: Grid) -> LabelMap:
         raise StudyError("bad-labels", f"holds the value {ids[0]}, wanted 0 outside and ids above 0")
     if len(ids) == 1:
         labels, count = label_components(inside)
+        if count > PIECES_AT_MOST:
+            raise StudyError("bad-labels", f"holds {count} separate pieces, wanted at most {PIECES_AT_MOST} nodes")
         read_as: ReadAs = "components" if count > 1 else "one node"
         return LabelMap(Volume(labels, grid), tuple(range(1, count + 1)), read_as, 0)
     if len(ids) > IDS_AT_MOST:
