@@ -22,7 +22,7 @@ from torch import Tensor
 from lnfast.errors import LnfastError, ModelError
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
-# Marks of what JSON has no word for. Each is the only key of an object; `encode` refuses data that looks like one.
+# Marks of what JSON has no word for. A dict that has one of them as a key is written as its items.
 _TENSOR, _TUPLE, _ITEMS, _FLOAT = "$tensor", "$tuple", "$items", "$float"
 _MARKS = {_TENSOR, _TUPLE, _ITEMS, _FLOAT}
 
@@ -146,6 +146,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return load_file(path), meta
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ModelError("bad-snapshot", f"{path} cannot be read ({error})") from error
+
+
+def sources_of(meta: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a snapshot was trained on, in turn; one that does not say so is older than training on studies."""
+    old = {"kind": "phantoms", "seeds": meta.get("seeds"), "cases": meta.get("cases"), "version": None}
+    sources: list[dict[str, Any]] = meta.get("sources", [old])
+    return sources
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import shutil
 import tempfile
 import warnings
@@ -29,9 +30,9 @@ from lnfast.errors import ModelError
 from lnfast.phantom import Phantom, make_phantom
 from lnfast.preprocess import write_input
 from training import card as cards
-from training.checkpoint import load_tensors
+from training.checkpoint import load_tensors, sources_of
 from training.cohort import SMALL_FIELDS
-from training.modelcard import model_card
+from training.modelcard import model_card, trained_on
 from training.unet import UNet, fuse, parameters
 from training.validate import segment
 
@@ -69,7 +70,7 @@ def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
     tensors, meta = load_tensors(run / "snapshot.safetensors")
     model = UNet(meta["config"]["width"])
     model.load_state_dict(tensors)
-    trained = meta | {"parameters": parameters(model)}
+    trained = meta | {"parameters": parameters(model), "sources": sources_of(meta)}
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
@@ -88,9 +89,12 @@ def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
 def write_onnx(model: UNet, path: Path) -> None:
     """The network as one ONNX file: input ``dwi``, output ``logits``, both ``(1, 1, z, y, x)`` float32."""
     example = torch.zeros((1, 1, *cards.SHAPE_ZYX))
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
     with warnings.catch_warnings():
-        # The exporter warns of its own dependencies' deprecations.
+        # The exporter warns of its own dependencies' deprecations, and of packages that this network has no use for.
         warnings.simplefilter("ignore")
+        logger.setLevel(logging.ERROR)
         program = torch.onnx.export(
             model,
             (example,),
@@ -100,6 +104,7 @@ def write_onnx(model: UNet, path: Path) -> None:
             output_names=["logits"],
             verbose=False,
         )
+    logger.setLevel(level)
     assert program is not None
     graph = program.model_proto
     # The exporter notes for each node the stack that made it: the paths of the exporting machine.
@@ -183,7 +188,7 @@ def _write_texts(folder: Path, config: ExportConfig, trained: dict[str, Any], ma
     card = cards.card_dict(
         name=config.name,
         version=config.version,
-        trained_on=f"digital phantom ({trained['cases']} cases), no patient data",
+        trained_on=trained_on(trained),
         threshold=trained["threshold"],
         files={n: {"sha256": hashlib.sha256(c).hexdigest(), "bytes": len(c)} for n, c in contents.items()},
         training=trained,

@@ -135,12 +135,12 @@ _QUICK = {
         width=4,
         patch_zyx=(24, 64, 64),
         learning_rate=1e-2,
-        epoch_steps=20,
+        epoch_steps=15,
         epochs=2,
         mimics=1,
         mine_every=1,
         checkpoint_steps=10,
-        recalibration=2,
+        recalibration=1,
     ),
 }
 

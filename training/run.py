@@ -30,7 +30,7 @@ from lnfast.errors import BackendError, UsageError
 from training import card as cards
 from training import cohort
 from training.callbacks import Average, Budget, Intake, Journal, Keeper, Snapshots, checkpoints
-from training.checkpoint import SafeCheckpointIO, load_tensors, save_tensors, write_json
+from training.checkpoint import SafeCheckpointIO, load_tensors, save_tensors, sources_of, write_json
 from training.loaders import Loaders, Share, Studies
 from training.loss import Teacher
 from training.mimics import Mimics
@@ -205,18 +205,13 @@ class _Fit:
     def _meta(self, step: int) -> dict[str, Any]:
         """What a snapshot says of the run, with the runs that it goes on from counted in."""
         before, config = self.before, self.config
-        meta = self.source.meta(self.studies)
-        cases = len(self.studies.cases)
-        if "seeds" in meta and "seeds" in before:
-            both = set(range(*meta["seeds"])) | set(range(*before["seeds"]))
-            meta["seeds"] = [min(both), max(both) + 1]
-            cases = max(cases, len(both) if before["seeds"] != meta["seeds"] else cases)
-        return meta | {
+        sources = sources_of(before) + [self.source.meta(self.studies)] if before else [self.source.meta(self.studies)]
+        return {
             "config": {"seed": config.seed, **asdict(config.preset)},
             "step": before.get("step", 0) + step,
             "minutes": round(before.get("minutes", 0.0) + self.budget.elapsed_s / 60, 1),
             "rounds": before.get("rounds", 0) + 1,
-            "cases": cases,
+            "sources": sources,
         }
 
 

@@ -15,7 +15,7 @@ from training.case import Case
 from training.loaders import Studies
 
 # Small fields, each made and judged in a fraction of a second.
-QUICK_SEEDS, QUICK_VALIDATION = range(1003, 1035, 8), range(9003, 9004)
+QUICK_SEEDS, QUICK_VALIDATION = range(1003, 1027, 8), range(9003, 9004)
 
 
 class Source(Protocol):
@@ -100,7 +100,7 @@ class Phantoms:
     def meta(self, studies: Studies) -> dict[str, Any]:
         """Of the cases that were there, which may be fewer than were asked for."""
         seeds = [int(case.name) for case in studies.cases]
-        return {"source": "phantoms", "seeds": [min(seeds), max(seeds) + 1], "phantoms": self.version}
+        return {"kind": "phantoms", "seeds": [min(seeds), max(seeds) + 1], "version": self.version, "cases": len(seeds)}
 
     def _load(self, seeds: range, present: dict[str, Case]) -> tuple[Case, ...]:
         folder = self.cache / self.version
@@ -141,7 +141,7 @@ class Folder:
         files = open_cases(self.folder)
         path = run / "split.json"
         if not path.exists():
-            write_split(split_cases(files, self.seed), path)
+            write_split(path, split_cases(files, self.seed))
         split = read_split(path)
         by_name = {case.name: case for case in files}
         train, held = (
@@ -153,8 +153,8 @@ class Folder:
         """Nothing comes after the start."""
 
     def meta(self, studies: Studies) -> dict[str, Any]:
-        """The folder's name."""
-        return {"source": self.folder.resolve().name}
+        """The folder's name and how many of its cases were learned from."""
+        return {"kind": "folder", "name": self.folder.resolve().name, "cases": len(studies.cases)}
 
 
 def source_of(

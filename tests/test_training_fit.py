@@ -1,0 +1,245 @@
+"""Training runs: what they repeat, what they survive and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("monai")
+pytest.importorskip("pytorch_lightning")
+
+import training_runs as runs  # noqa: E402
+
+from lnfast.errors import StudyError, UsageError  # noqa: E402
+from training import card as cards  # noqa: E402
+from training import cohort  # noqa: E402
+from training.callbacks import Budget, Keeper, checkpoints, cosine  # noqa: E402
+from training.checkpoint import load_tensors  # noqa: E402
+from training.presets import preset  # noqa: E402
+from training.run import fit  # noqa: E402
+from training.source import Folder, Phantoms  # noqa: E402
+from training.stop import StoppedError  # noqa: E402
+from training.validate import Score  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantoms")
+    assert list(cohort.generate(cohort.folder_of(folder), [1003, 9003])) == [1003, 9003]
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _small_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cards, "draft", runs.small_card)
+
+
+@pytest.fixture(scope="module")
+def unbroken(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "unbroken"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cards, "draft", runs.small_card)
+        fit(run, runs.config(), runs.phantoms(cache))
+    return run
+
+
+def log_of(run: Path) -> list[dict[str, Any]]:
+    """What happened, without when."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "minutes"} for line in lines]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Same curve and same weights, to the bit."""
+    assert log_of(one) == log_of(other)
+    (a, meta), (b, meta_b) = (load_tensors(run / "snapshot.safetensors") for run in (one, other))
+    assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    assert (meta["step"], meta["validation"]) == (meta_b["step"], meta_b["validation"])
+
+
+def test_two_runs_of_one_seed_agree_and_need_no_pickle(
+    cache: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("pickle was used")
+
+    for name in ("load", "loads", "dump", "dumps", "Unpickler", "Pickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    monkeypatch.setattr(torch, "load", refuse)
+    monkeypatch.setattr(torch, "save", refuse)
+    fit(tmp_path / "again", runs.config(), runs.phantoms(cache))
+    assert_same(unbroken, tmp_path / "again")
+    fit(tmp_path / "again", runs.config(), runs.phantoms(cache))  # reads the last checkpoint; there is nothing left
+    assert_same(unbroken, tmp_path / "again")
+    names = {path.name for path in tmp_path.rglob("*") if path.is_file() and "tfevents" not in path.name}
+    assert names == {"run.json", "log.jsonl", "snapshot.safetensors", "state.json", "tensors.safetensors"} | {
+        "step-00000010.npz"
+    }
+
+
+def test_a_killed_run_ends_where_an_unbroken_one_ends(cache: Path, unbroken: Path, tmp_path: Path) -> None:
+    run = tmp_path / "killed"
+    program = [sys.executable, runs.__file__, str(run), str(cache)]
+    paths = {"PYTHONPATH": str(Path(cards.__file__).parents[1])}
+    done = subprocess.run(program, capture_output=True, text=True, env=os.environ | paths, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert [path.name for path in checkpoints(run / "checkpoints")] == ["step-00000009", "step-00000010"]
+    assert "Lightning" not in done.stderr and "Warning" not in done.stderr and "GPU" not in done.stderr
+    fit(run, runs.config(), runs.phantoms(cache))
+    assert_same(unbroken, run)
+
+
+@pytest.mark.parametrize("step", [2, 9, 13])
+def test_a_stopped_run_is_saved_and_goes_on(
+    cache: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "on_train_batch_end", Keeper.on_train_batch_end)
+        runs.signal_at(step, signal.SIGTERM)
+        with pytest.raises(StoppedError) as stopped:
+            fit(tmp_path / "run", runs.config(), runs.phantoms(cache))
+    assert stopped.value.signal == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert checkpoints(tmp_path / "run" / "checkpoints")[-1].name == f"step-{step:08d}"
+    fit(tmp_path / "run", runs.config(), runs.phantoms(cache))
+    assert_same(unbroken, tmp_path / "run")
+
+
+def test_a_run_stopped_while_it_is_validated_validates_again(
+    cache: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "on_train_batch_end", Keeper.on_train_batch_end)
+        runs.signal_at(10, signal.SIGTERM)  # the last step of an epoch
+        with pytest.raises(StoppedError):
+            fit(tmp_path / "run", runs.config(), runs.phantoms(cache))
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+    fit(tmp_path / "run", runs.config(), runs.phantoms(cache))
+    assert_same(unbroken, tmp_path / "run")
+
+
+def test_another_run_and_two_budgets_are_refused(cache: Path, unbroken: Path) -> None:
+    with pytest.raises(UsageError, match=r"other-run.*seed was 3, is 4"):
+        fit(unbroken, runs.config(seed=4), runs.phantoms(cache))
+    with pytest.raises(UsageError, match="other-run"):
+        fit(unbroken, runs.config(), runs.phantoms(cache, range(1003, 1005)))
+    for budgets in ({"steps": 1, "minutes": 1.0, "exact": False}, {"steps": None, "minutes": 1.0}):
+        with pytest.raises(UsageError, match="bad-budget"):
+            runs.config(**budgets)
+
+
+def test_another_run_begins_where_one_ended_and_says_so(cache: Path, unbroken: Path, tmp_path: Path) -> None:
+    taught = runs.config(start=unbroken, teacher=unbroken, steps=2)
+    fit(tmp_path / "second", taught, runs.phantoms(cache))
+    _, meta = load_tensors(tmp_path / "second" / "snapshot.safetensors")
+    assert (meta["step"], meta["rounds"], meta["threshold"]) == (runs.STEPS + 2, 2, 0.5)
+    assert [source["seeds"] for source in meta["sources"]] == [[1003, 1004]] * 2
+    with np.load(tmp_path / "second" / "mimics" / "step-00000000.npz") as mined:
+        assert list(mined) == ["01003"] and mined["01003"].shape[1] == 3
+    with pytest.raises(UsageError, match="other-width"):
+        wider = runs.config(start=unbroken, preset=runs.tiny(width=3))
+        fit(tmp_path / "third", wider, runs.phantoms(cache))
+
+
+def test_no_better_dice_ends_a_run_and_the_best_is_kept(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"width": 2, "epochs": 9, "patience": 2, "batch": 2, "micro": 1, "checkpoint_steps": 1}
+    paper = runs.replace(preset("paper", quick=True), **small)
+    monkeypatch.setattr(Score, "summary", _best_is_second())
+    settings = {"preset": paper, "steps": None}
+    fit(tmp_path / "run", runs.config(**settings), runs.phantoms(cache))
+    assert [line["step"] for line in log_of(tmp_path / "run")] == [1, 2, 3, 4]
+    assert load_tensors(tmp_path / "run" / "snapshot.safetensors")[1]["step"] == 2
+    fit(tmp_path / "run", runs.config(**settings), runs.phantoms(cache))
+    assert len(log_of(tmp_path / "run")) == 4, "an ended run does not begin again"
+
+
+def _best_is_second() -> Callable[[Score], dict[str, float]]:
+    """Another Dice for each of four validations, however often each is asked."""
+    judged: list[Score] = []
+
+    def summary(score: Score) -> dict[str, float]:
+        if not any(score is known for known in judged):
+            judged.append(score)
+        return {"dice": (0.2, 0.5, 0.4, 0.3)[len(judged) - 1]}
+
+    return summary
+
+
+def test_the_schedule_follows_steps_or_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (cosine(0.0), cosine(0.03), round(cosine(1.0), 9)) == (0.02, 1.0, 0.0)
+    assert Budget(1e-3, "cosine", 200, None).progress(50) == 0.25
+    now = [100.0]
+    monkeypatch.setattr("training.callbacks.time.monotonic", lambda: now[0])
+    first = Budget(1e-3, "cosine", None, 10.0)
+    now[0] += 150
+    assert first.progress(7) == 0.25
+    second = Budget(1e-3, "cosine", None, 10.0)
+    now[0] += 9000  # the time between two tries does not count
+    second.load_state_dict({"elapsed_s": 150.0})
+    now[0] += 30
+    assert second.progress(7) == 0.3
+
+
+def test_phantoms_are_taken_in_as_they_appear(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[int]] = []
+    monkeypatch.setattr(cohort, "generate_beside", lambda folder, seeds: asked.append(list(seeds)))
+    monkeypatch.setattr(cohort, "generate", lambda folder, seeds: iter(seeds))
+    source = runs.phantoms(cache, range(1003, 1015), complete=False)
+    studies = source.open(tmp_path)
+    assert [case.name for case in studies.cases] == ["01003"] and asked == [[1011, 1012, 1013, 1014]]
+    source.look(studies)
+    assert len(studies.cases) == 1
+    here, later = (cohort.folder_of(cache) / f"{seed:05d}.npz" for seed in (1003, 1007))
+    later.write_bytes(here.read_bytes())
+    try:
+        source.look(studies)
+    finally:
+        later.unlink()
+    assert [case.name for case in studies.cases] == ["01003", "01007"]
+
+
+def test_phantoms_of_other_sources_are_not_mixed_in(cache: Path, tmp_path: Path) -> None:
+    other = Phantoms(cache, range(1003, 1004), range(9003, 9004), True, "0" * 8)
+    with pytest.raises(UsageError, match="phantoms-changed"):
+        other.open(tmp_path)
+    cohort._generate_politely(tmp_path, [1003], "0" * 8, 0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("seeds", "validation"), [((9003, 9004), (9003, 9004)), ((1003, 1004), (1003, 1004))])
+def test_validation_and_training_seeds_are_not_exchanged(
+    cache: Path, tmp_path: Path, seeds: tuple[int, int], validation: tuple[int, int]
+) -> None:
+    with pytest.raises(UsageError, match="reserved-seed"):
+        Phantoms(cache, range(*seeds), range(*validation), True, cohort.version()).open(tmp_path)
+
+
+def test_somebodys_own_studies_are_split_checked_and_trained_on(cache: Path, tmp_path: Path) -> None:
+    from lnfast.cohort import add_case
+
+    folder, run = tmp_path / "Dataset001_Nodes", tmp_path / "run"
+    for seed in (2, 6, 10):
+        add_case(folder, runs.cohort.make_phantom(seed, stage="any", protocol=cohort.SMALL_FIELDS[0]))
+    fit(run, runs.config(steps=2), Folder(folder, seed=3))
+    split = json.loads((run / "split.json").read_text())
+    assert [len(split[part]) for part in ("train", "validation", "test")] == [1, 1, 1]
+    _, meta = load_tensors(run / "snapshot.safetensors")
+    assert meta["sources"] == [{"kind": "folder", "name": "Dataset001_Nodes", "cases": 1}]
+    next((folder / "labelsTr").iterdir()).write_bytes(b"no image")
+    with pytest.raises(StudyError, match="bad-cases"):
+        fit(tmp_path / "other", runs.config(steps=2), Folder(folder, seed=3))
+    assert not (tmp_path / "other" / "checkpoints").exists()

@@ -1,0 +1,232 @@
+"""What training runs are made of: presets, augmentation, batches, losses, checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("monai")
+pytest.importorskip("pytorch_lightning")
+
+import training_runs as runs  # noqa: E402
+
+from lnfast.errors import LnfastError, ModelError, UsageError  # noqa: E402
+from training.affine import moved  # noqa: E402
+from training.callbacks import checkpoints  # noqa: E402
+from training.case import Case  # noqa: E402
+from training.checkpoint import SafeCheckpointIO, load_tensors, save_tensors  # noqa: E402
+from training.cohort import SMALL_FIELDS, make_phantom, node_places  # noqa: E402
+from training.loaders import Batches, Share, Studies  # noqa: E402
+from training.loss import Teacher, node_loss  # noqa: E402
+from training.presets import EDGE, PAPER, Augmentation, preset  # noqa: E402
+from training.run import RunConfig, micro_of, precision_of  # noqa: E402
+from training.unet import UNet, parameters  # noqa: E402
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def studies() -> Studies:
+    made = make_phantom(3, protocol=SMALL_FIELDS[0])
+    cases = [Case(f"{n:05d}", made.volume, made.labels, *node_places(made.labels)) for n in range(5)]
+    return Studies(runs.small_card(), cases, cases[:1])
+
+
+def batches(studies: Studies, share: Share | None = None, position: int = 0, **changes: Any) -> Batches:
+    return Batches(studies, runs.tiny(**changes), 3, share or Share(2), lambda: position)
+
+
+def test_preset_paper_is_the_papers() -> None:
+    assert parameters(UNet(PAPER.width)) == 19_071_329
+    assert (PAPER.patch_zyx, PAPER.batch, PAPER.learning_rate, PAPER.epochs) == (None, 10, 1e-4, 300)
+    assert PAPER.augmentation == Augmentation(rotation_deg=5.0, shear_deg=5.0, shift_share=0.1)
+    assert (PAPER.loss, PAPER.schedule, PAPER.keep, PAPER.average) == ("dice", "constant", "best", None)
+    assert PAPER.patience is not None and PAPER.epoch_steps is None
+
+
+def test_preset_edge_costs_a_sixteenth_and_quick_is_the_same_kind() -> None:
+    assert parameters(UNet(EDGE.width)) == 1_193_177
+    for name in ("paper", "edge"):
+        full, quick = preset(name), preset(name, quick=True)
+        assert (quick.name, quick.loss, quick.schedule, quick.keep) == (name, full.loss, full.schedule, full.keep)
+        assert (quick.patch_zyx is None) == (full.patch_zyx is None)
+
+
+def test_a_batch_is_shared_out_evenly_and_cpus_get_bfloat16() -> None:
+    assert [micro_of(PAPER, world, CPU) for world in (1, 2, 5)] == [1, 1, 1]
+    assert [Share(micro_of(PAPER, w, CPU), 0, w).accumulation(10) for w in (1, 2, 5)] == [10, 5, 2]
+    assert (micro_of(EDGE, 1, CPU), micro_of(EDGE, 2, CPU)) == (2, 1)
+    with pytest.raises(UsageError, match="bad-batch"):
+        micro_of(PAPER, 3, CPU)
+    assert precision_of(RunConfig(PAPER, accelerator="cpu")) == "bf16-mixed"
+    assert precision_of(RunConfig(PAPER, accelerator="gpu")) == "16-mixed"
+    assert precision_of(RunConfig(EDGE, exact=True)) == "32-true"
+
+
+def blob(place: tuple[int, int, int]) -> Any:
+    """A ball of three voxels in a study of 32 x 64 x 64, as input and as truth."""
+    axes = np.meshgrid(*(np.arange(n) for n in (32, 64, 64)), indexing="ij")
+    square = sum((axis - at) ** 2 for axis, at in zip(axes, place, strict=True))
+    one = torch.from_numpy(np.exp(-square / 9.0).astype(np.float32))
+    return torch.stack((one, one))[None]
+
+
+def centre(volume: Any) -> Any:
+    """Of mass, in voxels from the study's middle."""
+    mass = volume.double().numpy()
+    axes = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in mass.shape), indexing="ij")
+    return np.array([(mass * axis).sum() / mass.sum() for axis in axes])
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "farthest"),
+    [
+        (Augmentation(0, 0, 0), (0, 0, 0)),
+        (Augmentation(0, 0, 0.1), (3.2, 6.4, 6.4)),
+        # A point 12 voxels from the middle along y: a turn about x or z moves it by 12 sin 5 degrees, a shear likewise.
+        (Augmentation(5, 0, 0), (1.1, 0.2, 1.1)),
+        (Augmentation(0, 5, 0), (1.1, 0.2, 1.1)),
+    ],
+)
+def test_studies_are_moved_as_far_as_the_paper_says(augmentation: Augmentation, farthest: tuple[float, ...]) -> None:
+    full = blob((16, 44, 32))
+    start = centre(full[0, 0])
+    found = []
+    for seed in range(20):
+        after = moved(full, augmentation, np.random.default_rng(seed))
+        assert after.shape == full.shape and torch.equal(after[0, 0], after[0, 1])
+        found.append(np.abs(centre(after[0, 0]) - start))
+    assert (np.max(found, axis=0) <= np.array(farthest) + 0.1).all()
+    assert (np.max(found, axis=0) >= 0.7 * np.array(farthest) - 0.15).all()
+    again = moved(full, augmentation, np.random.default_rng(19))
+    assert torch.equal(after, again)
+
+
+def test_a_batch_repeats_and_depends_on_seed_and_step(studies: Studies) -> None:
+    made = batches(studies)
+    first, again, other = made.make(5), made.make(5), made.make(6)
+    assert first[0].shape == first[1].shape == (2, 1, 16, 32, 32) and first[2] == 5
+    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
+    assert float(first[1].min()) >= 0 and float(first[1].max()) <= 1
+    assert not torch.equal(first[0], Batches(studies, runs.tiny(), 4, Share(2), lambda: 0).make(5)[0])
+
+
+def test_devices_share_a_step_that_is_the_same_as_on_one(studies: Studies) -> None:
+    whole = batches(studies, Share(4), batch=4).make(2)[0]
+    ranks = [batches(studies, Share(1, rank, 2), batch=4) for rank in (0, 1)]
+    assert [made.accumulation for made in ranks] == [2, 2]
+    parts = [made.make(2 * 2 + part)[0] for part in (0, 1) for made in ranks]
+    assert torch.equal(torch.cat(parts), whole)
+    assert sorted(item for r in range(2) for part in range(2) for item in Share(1, r, 2).items(part)) == [0, 1, 2, 3]
+
+
+def test_an_epoch_goes_on_where_it_was_left(studies: Studies) -> None:
+    full = [(index, image) for image, _, index in batches(studies, epoch_steps=4, position=4)]
+    rest = [(index, image) for image, _, index in batches(studies, epoch_steps=4, position=6)]
+    assert [index for index, _ in full] == [4, 5, 6, 7] and [index for index, _ in rest] == [6, 7]
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(full[2:], rest, strict=True))
+
+
+def test_whole_studies_come_once_an_epoch(studies: Studies, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def whole(case: Case, card: Any) -> Any:
+        seen.append(case.name)
+        return torch.zeros(1, 1, 16, 64, 64), torch.zeros(1, 1, 16, 64, 64)
+
+    monkeypatch.setattr("training.loaders.data.whole", whole)
+    made = batches(studies, Share(1), patch_zyx=None, epoch_steps=None, batch=2, augmentation=Augmentation())
+    assert made.epoch_steps == 3
+    for index in range(2 * len(made)):
+        assert made.make(index)[0].shape == (1, 1, 16, 64, 64)
+    for epoch in (seen[:6], seen[6:]):
+        assert sorted(epoch[:5]) == [f"{n:05d}" for n in range(5)] and epoch[5] == epoch[0]
+    assert seen[:5] != seen[6:11]
+
+
+def test_a_teachers_opinion_is_least_where_the_pupil_agrees() -> None:
+    teacher = Teacher(UNet(2))
+    assert copy.deepcopy(teacher) is teacher and not any(p.requires_grad for p in teacher.net.parameters())
+    image = torch.randn(1, 1, 8, 8, 8)
+    logits = teacher.net(image).detach().requires_grad_()
+    teacher.loss(image, logits).backward()
+    assert float(logits.grad.abs().max()) < 1e-6
+    assert teacher.loss(image, logits + 1) > teacher.loss(image, logits)
+
+
+def test_losses_are_least_at_the_truth() -> None:
+    truth = torch.zeros(1, 1, 8, 8, 8)
+    truth[0, 0, 2:5, 2:5, 2:5] = 1
+    for kind in ("dice", "dice+ce"):
+        loss = node_loss(kind)
+        assert float(loss(20 * (2 * truth - 1), truth)) < 1e-3 < float(loss(torch.zeros_like(truth), truth))
+
+
+STATE = {
+    "weights": {"a.b": torch.arange(6.0).reshape(2, 3), "half": torch.ones(2, dtype=torch.bfloat16)},
+    "optimizer": [{"state": {0: {"step": torch.tensor(3.0)}, 1: {}}, "betas": (0.9, 0.999), "foreach": None}],
+    "numbers": [1, -0.5, math.inf, True, "text", {}, {"$tensor": 1}],
+    "convolution": torch.randn(2, 3, 4, 5, 6).to(memory_format=torch.channels_last_3d),
+}
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+    files = SafeCheckpointIO()
+    for _ in range(2):  # the second over the first
+        files.save_checkpoint(STATE, tmp_path / "step-1")
+    assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
+    back = files.load_checkpoint(tmp_path / "step-1")
+    assert back["numbers"] == STATE["numbers"] and type(back["numbers"][3]) is bool
+    assert back["optimizer"][0]["betas"] == (0.9, 0.999) and list(back["optimizer"][0]["state"]) == [0, 1]
+    assert back["weights"]["half"].dtype == torch.bfloat16
+    assert torch.equal(back["weights"]["a.b"], STATE["weights"]["a.b"])
+    assert back["convolution"].stride() == STATE["convolution"].stride()
+    assert torch.equal(back["convolution"], STATE["convolution"])
+    files.remove_checkpoint(tmp_path / "step-1")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("odd", [{1, 2}, np.float64(1), enum.IntEnum("E", "a").a, Path(), {1.5: 2}])
+def test_what_is_neither_tensor_nor_json_is_refused_and_nothing_written(tmp_path: Path, odd: Any) -> None:
+    with pytest.raises(LnfastError, match=r"not-representable: /callbacks/odd"):
+        SafeCheckpointIO().save_checkpoint({"callbacks": {"odd": odd}}, tmp_path / "step-1")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["tensors.safetensors", "state.json"])
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
+    files = SafeCheckpointIO()
+    files.save_checkpoint(STATE, tmp_path / "step-1")
+    path = tmp_path / "step-1" / name
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ModelError, match="bad-checkpoint"):
+        files.load_checkpoint(tmp_path / "step-1")
+
+
+def test_half_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    for name in ("step-00000002", "step-00000010", ".step-00000011.1.tmp", "step-00000012"):
+        (tmp_path / name).mkdir()
+        if name != "step-00000012":
+            (tmp_path / name / "state.json").touch()
+    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002", "step-00000010"]
+
+
+def test_snapshots_of_before_can_be_gone_on_from(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no-snapshot"):
+        load_tensors(tmp_path / "snapshot.safetensors")
+    save_tensors(
+        tmp_path / "snapshot.safetensors", UNet(2).state_dict(), {"config": {"width": 2}, "seeds": [1000, 1004]}
+    )
+    tensors, meta = load_tensors(tmp_path / "snapshot.safetensors")
+    assert set(tensors) == set(UNet(2).state_dict()) and meta["seeds"] == [1000, 1004]
+    (tmp_path / "snapshot.safetensors").write_bytes(b"not tensors at all")
+    with pytest.raises(ModelError, match="bad-snapshot"):
+        load_tensors(tmp_path / "snapshot.safetensors")
