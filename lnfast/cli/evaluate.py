@@ -61,16 +61,9 @@ def evaluate(
     check_all_installed()
     check_output(out)
     pairing = pair_up(predictions, truths)
-    with Watcher(len(pairing.pairs) + 1, "reading") as watcher:
-        begun = 0
-
-        def begin(name: str) -> None:
-            nonlocal begun
-            watcher.working_on(name) if not begun else watcher.done_with_one(name)
-            begun += 1
-
-        evaluation = evaluated(pairing, rules, groups=groups, begin=begin)
-        watcher.done_with_one("statistics and figures")
+    with Watcher(len(pairing.pairs), "reading label maps") as watcher:
+        evaluation = evaluated(pairing, rules, groups=groups, done_with_one=watcher.done_with_one)
+        watcher.working_on("statistics and figures")
         told = write_evaluation(evaluation, out)
         for code, message in evaluation.notes:
             watcher.log(f"{code}: {message}")

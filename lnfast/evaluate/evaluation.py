@@ -84,7 +84,7 @@ def evaluate(
     rules: Rules,
     *,
     groups: Path | None = None,
-    begin: Callable[[str], None] = lambda name: None,
+    done_with_one: Callable[[str], None] = lambda following: None,
 ) -> Evaluation:
     """Compare each truth with its prediction.
 
@@ -93,7 +93,7 @@ def evaluate(
         rules: which short axis, which limit; both sides are measured again, whatever a report says.
         groups: a CSV file with the columns ``name`` and ``group`` and a line for each truth; else scanners are taken
             from ``truth/<name>.json`` where `lnfast phantom` wrote it.
-        begin: is told the name of each study before it is read.
+        done_with_one: is told after each study which follows; "" after the last.
 
     Raises:
         UsageError: ``bad-groups``; ``grid-mismatch`` with the study's name.
@@ -103,11 +103,11 @@ def evaluate(
     pairs = pairing.pairs
     named = _groups_in(groups, pairs) if groups else {pair.name: scanner_of(pair, pairing.truths) for pair in pairs}
     studies, notes = [], []
-    for pair in pairs:
-        begin(shown(pair.name))
+    for pair, following in zip(pairs, [*(shown(pair.name) for pair in pairs[1:]), ""], strict=True):
         study, told = _study(pair, named[pair.name], rules)
         studies.append(study)
         notes += told
+        done_with_one(following)
     alone = tuple(shown(name) for name in pairing.without_truth)
     if alone:
         notes.append(("no-truth", f"{len(alone)} predictions have no truth and were left out: {', '.join(alone)}"))
