@@ -115,6 +115,16 @@ def export(run: Path, out: Path, name: str, version: str) -> None:
     export_folder(run, out, ExportConfig(name, version))
 
 
+@main.command(help="Judge a model on the 77 hold-out phantoms, and print every measure beside the paper's.")
+@click.argument("out", type=_FOLDER)
+@click.option("--model", default="pelvic-ln-edge", show_default=True, metavar="NAME|DIR")
+def holdout(out: Path, model: str) -> None:
+    from lnfast.cli.scores import show_metrics
+    from training.holdout import judge
+
+    show_metrics(judge(out, model, lambda line: click.echo(line, err=True)), out / "evaluation")
+
+
 def run() -> int:
     """Run the program and say its errors as one line; returns the exit code."""
     from training.stop import StoppedError

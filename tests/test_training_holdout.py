@@ -1,0 +1,41 @@
+"""The patients that a model is judged on: who they are, and that they are run as files and compared."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from lnfast.errors import UsageError
+from training import holdout
+from training.cohort import check_seeds
+
+
+def test_they_are_table_2_of_the_paper() -> None:
+    patients = list(holdout.patients())
+    assert len(patients) == 77 and len({patient.seed for patient in patients}) == 77
+    assert Counter(patient.stage for patient in patients) == {"n1": 37, "n0": 40}
+    assert Counter(patient.scanner for patient in patients) == {"achieva": 27, "discovery": 27, "ingenia": 23}
+
+
+def test_none_of_them_can_be_trained_on() -> None:
+    for patient in holdout.patients():
+        with pytest.raises(UsageError, match="reserved-seed"):
+            check_seeds([patient.seed])
+
+
+def test_files_in_figures_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two other patients: those of the hold-out set are for judging alone.
+    monkeypatch.setattr(holdout, "FIRST_SEED", 40)
+    monkeypatch.setattr(holdout, "PATIENTS", {"n1": {"achieva": 1}, "n0": {"discovery": 1}})
+    told: list[str] = []
+    found = holdout.judge(tmp_path, "pelvic-ln-edge", told.append)
+    assert found["counts"]["studies"] == 2
+    assert found["patient"]["sensitivity"]["value"] is not None
+    assert json.loads((tmp_path / "evaluation" / "metrics.json").read_text()) == found
+    assert [line.split(":")[0] for line in told[-2:]] == ["phantom_achieva_000040", "phantom_discovery_000041"]
+    before = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("phantoms-*/imagesTr/*"))]
+    assert holdout.judge(tmp_path, "pelvic-ln-edge", told.append) == found
+    assert [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("phantoms-*/imagesTr/*"))] == before
