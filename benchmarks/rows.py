@@ -127,7 +127,7 @@ def write_json(
 
 
 def _table_text(name: str, table: dict[str, Any]) -> str:
-    lines = ",\n".join(f" {json.dumps(row, allow_nan=False)}" for row in table["rows"])
+    lines = ",\n".join(f" {json.dumps(row, allow_nan=False, separators=(',', ':'))}" for row in table["rows"])
     return f'  {json.dumps(name)}: {{\n   "columns": {json.dumps(table["columns"])},\n   "rows": [\n{lines}\n   ]\n  }}'
 
 

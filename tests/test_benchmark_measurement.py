@@ -120,10 +120,11 @@ def test_a_seed_says_everything() -> None:
 
 def test_a_component_is_the_node_it_shares_most_with() -> None:
     labels, truth = np.zeros((2, 1, 1, 12), np.uint16)
-    labels[0, 0, 0:6], labels[0, 0, 8:12] = 1, 2
-    truth[0, 0, 1:5], truth[0, 0, 5:8], truth[0, 0, 11] = 1, 2, 3
+    labels[0, 0, 0:6], labels[0, 0, 6], labels[0, 0, 8:12] = 1, 3, 2
+    truth[0, 0, 1:5], truth[0, 0, 6:8], truth[0, 0, 5], truth[0, 0, 11] = 1, 2, 2, 3
+    labels[0, 0, 7] = 4  # as much of the second node as component 3 has, and later
     nodes = tuple("abc")
-    assert network.match(labels, truth, nodes) == {1: "a", 2: "c"}  # type: ignore[arg-type, comparison-overlap]
+    assert network.match(labels, truth, nodes) == {1: "a", 3: "b", 2: "c"}  # type: ignore[arg-type, comparison-overlap]
 
 
 def test_the_command_writes_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,8 @@ from lnfast_ext import measure_components
 FIRST_SEED, PHANTOMS, QUICK_PHANTOMS = 9000, 24, 1
 NODES_PER_PHANTOM, TRIES_PER_NODE = 25, 40
 SIZES_MM = (4.0, 14.0)
-# A node is found when one component holds half of it, or it holds half of the component.
+# A node is found when a component holds half of it, or it holds half of the component; of several, the one that shares
+# most with it is measured.
 OVERLAP = 0.5
 AROUND = 2  # voxels about a node within which it is measured
 
@@ -80,13 +81,14 @@ def on_network(settings: Settings) -> Iterator[Measured]:
 def match(
     labels: NDArray[np.uint16], truth: NDArray[np.uint16], nodes: tuple[PhantomNode, ...]
 ) -> dict[int, PhantomNode]:
-    """The node that a component shares most voxels with, by the component's label, where they overlap enough."""
+    """Nodes and components in pairs that share most voxels, by the component's label; each is in one pair at most."""
     pairs, shared = np.unique(np.stack((labels, truth))[:, (labels > 0) & (truth > 0)], axis=1, return_counts=True)
     of_label, of_truth = np.bincount(labels.ravel()), np.bincount(truth.ravel())
     matched: dict[int, PhantomNode] = {}
     for position in np.argsort(-shared, kind="stable"):
         label, node = (int(value) for value in pairs[:, position])
-        if label not in matched and shared[position] >= OVERLAP * min(of_label[label], of_truth[node]):
+        enough = shared[position] >= OVERLAP * min(of_label[label], of_truth[node])
+        if enough and label not in matched and nodes[node - 1] not in matched.values():
             matched[label] = nodes[node - 1]
     return matched
 
