@@ -19,7 +19,7 @@ from lnfast.errors import ModelError, UsageError  # noqa: E402
 from training import card as cards  # noqa: E402
 from training import cohort, data, export, mine  # noqa: E402
 from training.case import Case, node_places  # noqa: E402
-from training.checkpoint import save_tensors  # noqa: E402
+from training.snapshot import save_tensors  # noqa: E402
 from training.unet import UNet, fuse, parameters  # noqa: E402
 from training.validate import recalibrate, score  # noqa: E402
 
@@ -170,12 +170,19 @@ def test_a_folder_is_written_only_when_the_runtimes_agree(tmp_path: Path, monkey
     meta |= {"seeds": [1000, 1001], "torch": torch.__version__, "validation": found, "threshold": 0.01}
     save_tensors(tmp_path / "snapshot.safetensors", model.state_dict(), meta)
     config, out = export.ExportConfig("tiny", "0"), tmp_path / "model"
-    honest = export.run_onnx
+    honest, write, kept = export.run_onnx, export.write_onnx, tmp_path / "kept.onnx"
+
+    def write_once(model: UNet, path: Path) -> None:
+        if not kept.exists():
+            write(model, kept)
+        path.write_bytes(kept.read_bytes())
+
+    monkeypatch.setattr(export, "write_onnx", write_once)
     with monkeypatch.context() as patch:
         patch.setattr(export, "run_onnx", lambda path, image: honest(path, image) + 0.5)
         with pytest.raises(ModelError, match="runtimes-disagree"):
             export.export_folder(tmp_path, out, config)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["snapshot.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.onnx", "snapshot.safetensors"]
 
     made = export.export_folder(tmp_path, out, config)
     assert sorted(path.name for path in out.iterdir()) == ["MODEL_CARD.md", "card.json", "model.onnx", "probe.npz"]

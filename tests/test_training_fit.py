@@ -25,9 +25,9 @@ from lnfast.errors import StudyError, UsageError  # noqa: E402
 from training import card as cards  # noqa: E402
 from training import cohort  # noqa: E402
 from training.callbacks import Budget, Keeper, checkpoints, cosine  # noqa: E402
-from training.checkpoint import load_tensors  # noqa: E402
 from training.presets import preset  # noqa: E402
 from training.run import fit  # noqa: E402
+from training.snapshot import load_tensors  # noqa: E402
 from training.source import Folder, Phantoms  # noqa: E402
 from training.stop import StoppedError  # noqa: E402
 from training.validate import Score  # noqa: E402

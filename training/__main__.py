@@ -89,6 +89,7 @@ def fit(
         complete=config.minutes is None or config.preset.epoch_steps is None or config.devices > 1,
     )  # fmt: skip
     fit_run(run, config, source)
+    click.echo(f"{run}: done; `python -m training export {run} -o MODEL` makes the model folder", err=True)
 
 
 @main.command(help="Validate RUN's snapshot at a threshold, which `export` then takes.")

@@ -15,9 +15,9 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint, WeightAveraging
 from torch import Tensor
 
-from training.checkpoint import save_tensors
 from training.module import Segmenter
 from training.presets import Preset
+from training.snapshot import save_tensors
 from training.stop import Asked
 
 LOG_EVERY, LOOK_EVERY = 20, 40
@@ -107,16 +107,19 @@ class Keeper(Checkpoint):
             return
         left = int(trainer.num_training_batches) - batch_idx - 1
         due = trainer.global_step % self.every == 0 or left == trainer.accumulate_grad_batches
+        self.asked.share(trainer)
         if due or self.asked.signal is not None:
             self.save(trainer)
         self.asked.check()
 
-    def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        self.asked.check()
+    def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        if trainer.world_size == 1:  # several devices may not judge the same number of cases, so none can wait here
+            self.asked.check()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         self.finished = trainer.should_stop
         self.save(trainer)
+        self.asked.share(trainer)
         self.asked.check()
 
     def save(self, trainer: Trainer) -> None:

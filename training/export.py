@@ -30,9 +30,9 @@ from lnfast.errors import ModelError
 from lnfast.phantom import Phantom, make_phantom
 from lnfast.preprocess import write_input
 from training import card as cards
-from training.checkpoint import load_tensors, sources_of
 from training.cohort import SMALL_FIELDS
 from training.modelcard import model_card, trained_on
+from training.snapshot import load_tensors, sources_of
 from training.unet import UNet, fuse, parameters
 from training.validate import segment
 

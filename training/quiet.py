@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -48,3 +49,13 @@ class Curves(TensorBoardLogger):
     def save(self) -> None:
         """Flush; Lightning's own would add a YAML file of hyperparameters, of which there are none."""
         self.experiment.flush()
+
+
+class Bar(RichProgressBar):
+    """Lightning's progress bar on standard error, without a number of epochs, which the budget decides."""
+
+    def __init__(self) -> None:
+        super().__init__(console_kwargs={"stderr": True})
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {current_epoch + 1}"

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -30,13 +30,14 @@ from lnfast.errors import BackendError, UsageError
 from training import card as cards
 from training import cohort
 from training.callbacks import Average, Budget, Intake, Journal, Keeper, Snapshots, checkpoints
-from training.checkpoint import SafeCheckpointIO, load_tensors, save_tensors, sources_of, write_json
+from training.checkpoint import SafeCheckpointIO
 from training.loaders import Loaders, Share, Studies
 from training.loss import Teacher
 from training.mimics import Mimics
 from training.module import Segmenter
 from training.presets import Preset
-from training.quiet import Curves, lightning
+from training.quiet import Bar, Curves, lightning
+from training.snapshot import load_tensors, save_tensors, sources_of, write_json
 from training.source import Source
 from training.stop import Asked
 from training.unet import UNet
@@ -80,6 +81,8 @@ class RunConfig:
             raise UsageError("bad-budget", "got several of --steps, --minutes and --epochs, wanted at most one of them")
         if self.exact and self.minutes is not None:
             raise UsageError("bad-budget", "got --exact and --minutes, wanted --steps: a clock does not repeat")
+        if self.devices > 1 and self.minutes is not None:
+            raise UsageError("bad-budget", "got --minutes and several devices, wanted --steps: each has its own clock")
         if self.exact and self.precision not in (None, "32-true"):
             raise UsageError("bad-precision", f"got --exact and --precision {self.precision}, wanted FP32")
         if self.teacher is not None and not self.preset.teaching:
@@ -90,7 +93,7 @@ def fit(run: Path, config: RunConfig, source: Source) -> None:
     """Train to the end of the budget, going on from the newest checkpoint where there is one.
 
     Raises:
-        UsageError: ``bad-budget``, ``bad-batch``, ``no-cases``, ``other-run``, ``other-width``, ``reserved-seed``.
+        UsageError: ``bad-batch``, ``bad-device``, ``no-cases``, ``other-run``, ``other-width``, ``reserved-seed``.
         BackendError: ``no-device``.
         training.stop.StoppedError: a signal asked to stop; the run is saved.
     """
@@ -148,6 +151,14 @@ class _Fit:
     def train(self) -> None:
         config, preset = self.config, self.config.preset
         trainer = self._trainer()
+        if config.exact and trainer.strategy.root_device.type != "cpu":
+            raise UsageError(
+                "bad-device", "got --exact on a GPU, which repeats nothing to the bit; add --accelerator cpu"
+            )
+        if len(self.studies.held) < trainer.world_size:
+            raise UsageError(
+                "no-cases", f"wanted at least as many cases to validate on as devices: {trainer.world_size}"
+            )
         micro = micro_of(preset, trainer.world_size, trainer.strategy.root_device)
         trainer.accumulate_grad_batches = Share(micro, 0, trainer.world_size).accumulation(preset.batch)
         workers = 1 if trainer.strategy.root_device.type == "cpu" else min(8, os.cpu_count() or 1)
@@ -198,7 +209,7 @@ class _Fit:
         if preset.patience is not None:
             found.append(EarlyStopping("dice", mode="max", patience=preset.patience, check_on_train_epoch_end=False))
         if bar:
-            found.append(RichProgressBar(console_kwargs={"stderr": True}))
+            found.append(Bar())
         found.append(Keeper(run / "checkpoints", preset.checkpoint_steps, self.asked))
         return found
 

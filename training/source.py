@@ -129,23 +129,25 @@ class Folder:
 
         Raises:
             StudyError: ``bad-cases`` after each of them was named on standard error.
+            UsageError: ``bad-split`` for a split of other cases.
         """
-        from training.dataset import check_dataset, load_case, open_cases, read_split, split_cases, write_split
+        from training import dataset
 
         card = cards.draft()
-        bad = check_dataset(self.folder, card)
+        bad = dataset.check_dataset(self.folder, card)
         for line in bad:
             print(line, file=sys.stderr)
         if bad:
             raise StudyError("bad-cases", f"{len(bad)} cases of {self.folder} cannot be used; mend or remove them")
-        files = open_cases(self.folder)
+        files = dataset.open_cases(self.folder)
         path = run / "split.json"
         if not path.exists():
-            write_split(path, split_cases(files, self.seed))
-        split = read_split(path)
+            dataset.write_split(path, dataset.split_cases(files, self.seed))
+        split = dataset.read_split(path)
+        dataset.check_split(split, files, partial=True)
         by_name = {case.name: case for case in files}
         train, held = (
-            tuple(load_case(by_name[name], card) for name in part) for part in (split.train, split.validation)
+            tuple(dataset.load_case(by_name[name], card) for name in part) for part in (split.train, split.validation)
         )
         return Studies(card, train, held)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
 
 
 class StoppedError(Exception):
@@ -42,6 +45,14 @@ class Asked:
         """Begin; called once Lightning has put up its own handler, which would stop between two parts of a step."""
         for number in self._before:
             signal.signal(number, self._note)
+
+    def share(self, trainer: Trainer) -> None:
+        """All devices stop after the same step, whichever of them was asked."""
+        if trainer.world_size > 1:
+            import torch  # not above: the command line names the error of this module, and its --help is instant
+
+            number = torch.tensor(self.signal or 0, device=trainer.strategy.root_device)
+            self.signal = int(trainer.strategy.reduce(number, reduce_op="max")) or None
 
     def check(self) -> None:
         """Raise where it is safe to stop.
