@@ -18,7 +18,7 @@ pytest.importorskip("pytorch_lightning")
 
 import training_runs as runs  # noqa: E402
 
-from lnfast.errors import LnfastError, ModelError, UsageError  # noqa: E402
+from lnfast.errors import BackendError, LnfastError, ModelError, UsageError  # noqa: E402
 from training.affine import moved  # noqa: E402
 from training.callbacks import checkpoints  # noqa: E402
 from training.card import card_dict  # noqa: E402
@@ -29,7 +29,7 @@ from training.loaders import Batches, Share, Studies  # noqa: E402
 from training.loss import Teacher, node_loss  # noqa: E402
 from training.modelcard import model_card, trained_on  # noqa: E402
 from training.presets import EDGE, PAPER, Augmentation, preset  # noqa: E402
-from training.run import RunConfig, micro_of, precision_of  # noqa: E402
+from training.run import RunConfig, fit, micro_of, precision_of  # noqa: E402
 from training.snapshot import load_tensors, save_tensors  # noqa: E402
 from training.unet import UNet, parameters  # noqa: E402
 from training.validate import Score  # noqa: E402
@@ -73,6 +73,30 @@ def test_a_batch_is_shared_out_evenly_and_cpus_get_bfloat16() -> None:
     assert precision_of(RunConfig(PAPER, accelerator="cpu")) == "bf16-mixed"
     assert precision_of(RunConfig(PAPER, accelerator="gpu")) == "16-mixed"
     assert precision_of(RunConfig(EDGE, exact=True)) == "32-true"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code"),
+    [
+        ({"steps": 1, "epochs": 1}, "bad-budget"),
+        ({"devices": 2, "minutes": 1.0}, "bad-budget"),
+        ({"exact": True, "precision": "bf16-mixed"}, "bad-precision"),
+        ({"exact": True, "accelerator": "gpu"}, "bad-device"),
+        ({"preset": PAPER, "teacher": Path("run")}, "bad-teacher"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(wanted: dict[str, Any], code: str) -> None:
+    with pytest.raises(UsageError, match=code):
+        RunConfig(**{"preset": EDGE, **wanted})
+
+
+def test_a_device_that_is_not_there_is_an_error_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(BackendError, match="no-device"):
+        fit(tmp_path / "run", RunConfig(EDGE, accelerator="gpu", devices=2), runs.phantoms(tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def blob(place: tuple[int, int, int]) -> Any:

@@ -9,6 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    import conftest  # noqa: F401  # makes training/ importable, and the checkout's lnfast/ not
+
 from training import card as cards
 from training import cohort
 from training.callbacks import Keeper

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ def fit(
         complete=config.minutes is None or config.preset.epoch_steps is None or config.devices > 1,
     )  # fmt: skip
     fit_run(run, config, source)
-    click.echo(f"{run}: done; `python -m training export {run} -o MODEL` makes the model folder", err=True)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several devices speaks
+        click.echo(f"{run}: done; `python -m training export {run} -o MODEL` makes the model folder", err=True)
 
 
 @main.command(help="Validate RUN's snapshot at a threshold, which `export` then takes.")

@@ -28,7 +28,7 @@ class Mimics(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Segmenter) -> None:
         if self.start is not None and not self.rounds:
-            self._ask(trainer, pl_module, self.start)
+            self._ask(trainer, pl_module, self.start.to(pl_module.device))
         self.start = None
         for name in self.rounds:
             pl_module.studies.replace_mimics(mined(self.folder / name))

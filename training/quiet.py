@@ -26,8 +26,6 @@ def lightning() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=_MODULES)
-            # Raised on behalf of the caller, which is this package: hints at options that do not apply.
-            warnings.filterwarnings("ignore", message=r".*(num_workers|srun|sync_dist|litlogger|litmodels).*")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

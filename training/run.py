@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lnfast.errors import BackendError, UsageError
@@ -81,6 +80,10 @@ class RunConfig:
             raise UsageError("bad-budget", "got several of --steps, --minutes and --epochs, wanted at most one of them")
         if self.exact and self.minutes is not None:
             raise UsageError("bad-budget", "got --exact and --minutes, wanted --steps: a clock does not repeat")
+        if self.exact and self.accelerator == "gpu":
+            raise UsageError(
+                "bad-device", "got --exact on a GPU, which repeats nothing to the bit; wanted --accelerator cpu"
+            )
         if self.devices > 1 and self.minutes is not None:
             raise UsageError("bad-budget", "got --minutes and several devices, wanted --steps: each has its own clock")
         if self.exact and self.precision not in (None, "32-true"):
@@ -93,10 +96,15 @@ def fit(run: Path, config: RunConfig, source: Source) -> None:
     """Train to the end of the budget, going on from the newest checkpoint where there is one.
 
     Raises:
-        UsageError: ``bad-batch``, ``bad-device``, ``no-cases``, ``other-run``, ``other-width``, ``reserved-seed``.
+        UsageError: ``bad-batch``, ``no-cases``, ``other-run``, ``other-width``, ``reserved-seed``.
         BackendError: ``no-device``.
         training.stop.StoppedError: a signal asked to stop; the run is saved.
     """
+    if accelerator_of(config) == "cuda" and torch.cuda.device_count() < config.devices:
+        raise BackendError(
+            "no-device",
+            f"wanted {config.devices} CUDA device(s), found {torch.cuda.device_count()}; try --accelerator cpu",
+        )
     with lightning(), _threads(config.exact):
         run.mkdir(parents=True, exist_ok=True)
         _check_same(run, config, source)
@@ -175,26 +183,22 @@ class _Fit:
     def _trainer(self) -> Trainer:
         config = self.config
         bar = sys.stderr.isatty()
-        try:
-            return Trainer(
-                accelerator=config.accelerator,
-                devices=config.devices,
-                precision=precision_of(config),
-                logger=Curves(self.run, int(self.newest.name.split("-")[1]) if self.newest else 0),
-                callbacks=self._callbacks(bar),
-                plugins=[SafeCheckpointIO()],
-                default_root_dir=self.run,
-                gradient_clip_val=config.preset.clip,
-                max_epochs=-1,  # the budget ends the run
-                num_sanity_val_steps=0,
-                use_distributed_sampler=False,
-                inference_mode=False,
-                enable_model_summary=False,
-                enable_progress_bar=bar,
-            )
-        except (MisconfigurationException, ValueError, RuntimeError) as error:
-            text = str(error).splitlines()[0]
-            raise BackendError("no-device", f"got --accelerator {config.accelerator}: {text}") from error
+        return Trainer(
+            accelerator=accelerator_of(config),
+            devices=config.devices,
+            precision=precision_of(config),
+            logger=Curves(self.run, int(self.newest.name.split("-")[1]) if self.newest else 0),
+            callbacks=self._callbacks(bar),
+            plugins=[SafeCheckpointIO()],
+            default_root_dir=self.run,
+            gradient_clip_val=config.preset.clip,
+            max_epochs=-1,  # the budget ends the run
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            inference_mode=False,
+            enable_model_summary=False,
+            enable_progress_bar=bar,
+        )
 
     def _callbacks(self, bar: bool) -> list[Callback]:
         preset, run = self.config.preset, self.run
@@ -231,8 +235,14 @@ def precision_of(config: RunConfig) -> str:
     if config.exact:
         return "32-true"
     wanted = config.precision or config.preset.precision
-    on_gpu = config.accelerator in ("gpu", "cuda") or (config.accelerator == "auto" and torch.cuda.is_available())
-    return "bf16-mixed" if wanted == "16-mixed" and not on_gpu else wanted
+    return "bf16-mixed" if wanted == "16-mixed" and accelerator_of(config) == "cpu" else wanted
+
+
+def accelerator_of(config: RunConfig) -> str:
+    """Lightning's name of what is asked for; other GPUs than CUDA's have not been tried."""
+    if config.accelerator == "auto":
+        return "cuda" if torch.cuda.is_available() and not config.exact else "cpu"
+    return {"gpu": "cuda"}.get(config.accelerator, config.accelerator)
 
 
 def micro_of(preset: Preset, world: int, device: torch.device) -> int:
