@@ -122,6 +122,7 @@ def test_metrics_json_has_the_promised_keys_in_order(told: dict[str, Any]) -> No
     assert list(told)[:5] == ["schema", "disclaimer", "versions", "rules", "counts"]
     assert list(told)[5:] == [
         "segmentation",
+        "segmentation_of_matched_nodes",
         "detection",
         "patient",
         "measurement",

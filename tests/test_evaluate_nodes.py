@@ -8,6 +8,7 @@ from blocks import affine_of
 
 from lnfast.errors import UsageError
 from lnfast.evaluate import Detection, NodeMap, compare, dice, node_map
+from lnfast.evaluate.overlap import overlap, overlap_by_pair
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
 
@@ -117,3 +118,14 @@ def test_labels_with_a_gap_are_refused() -> None:
     labels[0, 0, 0] = 2
     with pytest.raises(UsageError, match="bad-labels"):
         node_map(Volume(labels, Grid(SHAPE_ZYX, affine_of((1, 1, 1)))), Rules())
+
+
+def test_a_matched_node_is_measured_against_its_match_alone() -> None:
+    truth = nodes_at(((0, 0, 0), LARGE), ((0, 30, 30), SMALL), ((12, 0, 0), SMALL))
+    predicted = nodes_at(((1, 2, 0), LARGE), ((0, 31, 30), SMALL), ((15, 50, 50), SMALL))
+    found = overlap_by_pair(predicted, truth, compare(predicted, truth).pairs)
+    affine = truth.labels.grid.affine
+    for i in (0, 1):
+        mine, other = predicted.labels.array == i + 1, truth.labels.array == i + 1
+        assert found[i] == overlap(mine, other, affine)
+    assert found[2] is None  # nothing touches it, and what lies elsewhere is no match

@@ -70,6 +70,9 @@ def show_metrics(told: dict[str, Any], out: Path) -> None:
     rows = table(console, "segmentation", *heads, right=tuple(heads))
     for measure in PAPER_SEGMENTATION["largest"]:
         rows.add_row(_NAMES[measure], *_segmentation_cells(told["segmentation"], measure))
+    for measure in ("dice", "hd_mm", "avd_mm"):
+        cells = _segmentation_cells(told["segmentation_of_matched_nodes"], measure)
+        rows.add_row(f"{_NAMES[measure]} of a matched node", *cells)
     console.print(rows, "")
     rows = table(console, "detection", "precision", "paper", "recall", "paper", "F1", "paper")
     for subset in ("suspicious", "largest"):

@@ -12,6 +12,8 @@ DEFINITIONS = {
     "segmentation": "Per study, the voxels of a subset as one mask; then mean and SD (n - 1) over the studies in which "
     "the measure is defined (n). Both sides empty: undefined. One side empty: 0 where there is a denominator, "
     "distances undefined.",
+    "segmentation_of_matched_nodes": "The same measures of single nodes: each true node of the subset against the "
+    "prediction that shares most voxels with it; mean and SD over the nodes that a prediction touches.",
     "dice": "2 TP / (2 TP + FP + FN), voxels",
     "ppv": "TP / (TP + FP), voxels",
     "tpr": "TP / (TP + FN), voxels",

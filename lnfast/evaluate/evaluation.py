@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.errors import LnfastError, UsageError
+from lnfast.errors import StudyError, UsageError
 from lnfast.evaluate.nodes import NodeMap, Pair, compare, shared_voxels
-from lnfast.evaluate.overlap import Overlap, overlap_by_subset
+from lnfast.evaluate.overlap import Overlap, overlap_by_pair, overlap_by_subset
 from lnfast.evaluate.patient import Patient
 from lnfast.evaluate.reading import LabelMap, Pairing, ReadAs, StudyPair, read_label_map, scanner_of
 from lnfast.evaluate.score import Subset
@@ -35,6 +35,7 @@ class Study:
         pairs: one for each true node.
         unmatched: predictions that touch no true node.
         overlap: the measures of each subset.
+        matched: the measures of each pair; None where nothing was predicted.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Study:
     pairs: tuple[Pair, ...]
     unmatched: tuple[LymphNode, ...]
     overlap: Mapping[Subset, Overlap]
+    matched: tuple[Overlap | None, ...]
 
     @property
     def patient(self) -> Patient:
@@ -145,6 +147,7 @@ def compare_study(name: str, predicted: LabelMap, truth: LabelMap, rules: Rules,
         pairs=comparison.pairs,
         unmatched=comparison.unmatched,
         overlap=overlap_by_subset(ours, theirs),
+        matched=overlap_by_pair(ours, theirs, comparison.pairs),
     )
 
 
@@ -153,7 +156,7 @@ def _study(pair: StudyPair, group: str | None, rules: Rules) -> tuple[Study, lis
     predicted, truth = read_label_map(pair.prediction), read_label_map(pair.truth)
     try:
         study = compare_study(name, predicted, truth, rules, group)
-    except LnfastError as error:
+    except (StudyError, UsageError) as error:
         raise type(error)(error.code, f"{name}: {error.message}") from error
     notes = []
     for side, labels in (("prediction", predicted), ("truth", truth)):

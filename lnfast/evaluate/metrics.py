@@ -16,7 +16,7 @@ from lnfast.evaluate.groups import compare_groups
 from lnfast.evaluate.measurement import QUANTITIES, agreement, matched
 from lnfast.evaluate.overlap import MEASURES
 from lnfast.evaluate.patient import patient_level
-from lnfast.evaluate.score import SUBSETS, Subset, summary
+from lnfast.evaluate.score import SUBSETS, Subset, select, summary
 from lnfast.measure import largest
 from lnfast.report.record import DISCLAIMER, MEASURED_ON
 
@@ -47,6 +47,7 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
             "predicted_read_as": _counted(study.predicted_read_as for study in studies),
         },
         "segmentation": {subset: _segmentation(studies, subset) for subset in SUBSETS},
+        "segmentation_of_matched_nodes": {subset: _of_matched(studies, subset) for subset in SUBSETS},
         "detection": {subset: detection(studies, subset).to_dict() for subset in SUBSETS},
         "patient": patient_level([study.patient for study in studies]),
         "measurement": {quantity: _measurement(studies, quantity) for quantity in QUANTITIES},
@@ -73,6 +74,16 @@ def _counted(words: Iterable[str]) -> dict[str, int]:
 
 def _segmentation(studies: Sequence[Study], subset: Subset) -> dict[str, Any]:
     return {measure: summary([study.overlap[subset].score(measure) for study in studies]) for measure in MEASURES}
+
+
+def _of_matched(studies: Sequence[Study], subset: Subset) -> dict[str, Any]:
+    """Over true nodes that a prediction touches, whatever study they are of; the subset is the true node's."""
+    found = []
+    for study in studies:
+        wanted = {node.id for node in select(study.truth, subset)}
+        matches = zip(study.pairs, study.matched, strict=True)
+        found += [match for pair, match in matches if match is not None and pair.truth.id in wanted]
+    return {measure: summary([overlap.score(measure) for overlap in found]) for measure in MEASURES}
 
 
 def _measurement(studies: Sequence[Study], quantity: str) -> dict[str, Any]:

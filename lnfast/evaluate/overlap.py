@@ -1,4 +1,4 @@
-"""How well a prediction covers the truth: one study, one subset of nodes, all its voxels as one mask.
+"""How well a prediction covers the truth: one study's subset of nodes as one mask, or one node and its match.
 
     Dice = 2 TP / (2 TP + FP + FN)      VS = 1 - |FN - FP| / (2 TP + FP + FN)
     PPV  = TP / (TP + FP)               TPR = TP / (TP + FN)
@@ -9,13 +9,15 @@ denominator is 0 and the distances are undefined.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.evaluate.distances import Mask, directed, mahalanobis
-from lnfast.evaluate.nodes import NodeMap
+from lnfast.evaluate.extra import load
+from lnfast.evaluate.nodes import NodeMap, Pair
 from lnfast.evaluate.score import SUBSETS, Score, Subset, select
 
 MEASURES = ("dice", "ppv", "tpr", "vs", "hd_mm", "avd_mm", "mhd")
@@ -57,6 +59,30 @@ def overlap_by_subset(predicted: NodeMap, truth: NodeMap) -> dict[Subset, Overla
     ours, theirs = predicted.labels.array[box], truth.labels.array[box]
     affine = truth.labels.grid.affine
     return {subset: overlap(_mask(ours, predicted, subset), _mask(theirs, truth, subset), affine) for subset in SUBSETS}
+
+
+def overlap_by_pair(predicted: NodeMap, truth: NodeMap, pairs: Sequence[Pair]) -> tuple[Overlap | None, ...]:
+    """The measures of each true node against the prediction that it is paired with; None where there is none.
+
+    A false node elsewhere in the pelvis does not count here, as it does in the mask of a whole study, where it alone
+    makes the Hausdorff distance.
+
+    Args:
+        predicted, truth: of one study, on one grid.
+        pairs: as `lnfast.evaluate.compare` found them.
+    """
+    find = load("scipy.ndimage").find_objects
+    ours, theirs = find(predicted.labels.array), find(truth.labels.array)
+    found: list[Overlap | None] = []
+    for pair in pairs:
+        if pair.predicted is None:
+            found.append(None)
+            continue
+        spans = zip(ours[pair.predicted.id - 1], theirs[pair.truth.id - 1], strict=True)
+        box = tuple(slice(min(one.start, other.start), max(one.stop, other.stop)) for one, other in spans)
+        one, other = predicted.labels.array[box] == pair.predicted.id, truth.labels.array[box] == pair.truth.id
+        found.append(overlap(one, other, truth.labels.grid.affine))
+    return tuple(found)
 
 
 def overlap(predicted: Mask, truth: Mask, affine: NDArray[np.float64]) -> Overlap:
