@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+import lnfast
+from lnfast.card import load_model
 from lnfast.errors import UsageError
 from training import holdout
 from training.cohort import check_seeds
+
+MODEL = Path(lnfast.__file__).parent / "models" / "pelvic-ln-edge"
 
 
 def test_they_are_table_2_of_the_paper() -> None:
@@ -31,11 +36,21 @@ def test_files_in_figures_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(holdout, "FIRST_SEED", 40)
     monkeypatch.setattr(holdout, "PATIENTS", {"n1": {"achieva": 1}, "n0": {"discovery": 1}})
     told: list[str] = []
-    found = holdout.judge(tmp_path, "pelvic-ln-edge", told.append)
+    model = tmp_path / "model"
+    shutil.copytree(MODEL, model)
+    with pytest.raises(UsageError, match="not-a-folder"):
+        holdout.judge(tmp_path, "pelvic-ln-edge", told.append, record=True)
+    found = holdout.judge(tmp_path, str(model), told.append, record=True)
     assert found["counts"]["studies"] == 2
     assert found["patient"]["sensitivity"]["value"] is not None
     assert json.loads((tmp_path / "evaluation" / "metrics.json").read_text()) == found
     assert [line.split(":")[0] for line in told[-2:]] == ["phantom_achieva_000040", "phantom_discovery_000041"]
+    card = json.loads((model / "card.json").read_text())["training"]["holdout"]
+    assert card["studies"] == 2 and card["patient"]["table"] == found["patient"]["table"]
+    assert card["segmentation"]["suspicious"] == found["segmentation"]["suspicious"]["dice"]
+    text = (model / "MODEL_CARD.md").read_text()
+    assert "## Hold-out" in text and "2 phantoms (1 N1, 1 N0" in text
+    assert load_model(model).card.name == "pelvic-ln-edge"
     before = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("phantoms-*/imagesTr/*"))]
-    assert holdout.judge(tmp_path, "pelvic-ln-edge", told.append) == found
+    assert holdout.judge(tmp_path, str(model), told.append) == found
     assert [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("phantoms-*/imagesTr/*"))] == before

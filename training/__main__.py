@@ -121,11 +121,12 @@ def export(run: Path, out: Path, name: str, version: str) -> None:
 @main.command(help="Judge a model on the 77 hold-out phantoms, and print every measure beside the paper's.")
 @click.argument("out", type=_FOLDER)
 @click.option("--model", default="pelvic-ln-edge", show_default=True, metavar="NAME|DIR")
-def holdout(out: Path, model: str) -> None:
+@click.option("--record", is_flag=True, help="Write what comes out into the card of the model, given as its folder.")
+def holdout(out: Path, model: str, record: bool) -> None:
     from lnfast.cli.scores import show_metrics
     from training.holdout import judge
 
-    show_metrics(judge(out, model, lambda line: click.echo(line, err=True)), out / "evaluation")
+    show_metrics(judge(out, model, lambda line: click.echo(line, err=True), record=record), out / "evaluation")
 
 
 def run() -> int:

@@ -17,12 +17,14 @@ from typing import Any, Literal
 
 from lnfast.cohort import add_case
 from lnfast.engine import Engine, StudyFailure
+from lnfast.errors import UsageError
 from lnfast.evaluate.evaluation import evaluate
 from lnfast.evaluate.reading import pair_up
 from lnfast.evaluate.writing import check_output, write_evaluation
 from lnfast.measure import Rules
 from lnfast.phantom import make_phantom
 from training.cohort import version
+from training.modelcard import holdout_of, record_holdout
 
 FIRST_SEED = 200_000
 # Table 2 of the paper: patients with and without suspicious nodes on each scanner.
@@ -51,21 +53,25 @@ def patients() -> Iterator[Patient]:
                 seed += 1
 
 
-def judge(folder: Path, model: str, tell: Callable[[str], None]) -> dict[str, Any]:
+def judge(folder: Path, model: str, tell: Callable[[str], None], *, record: bool = False) -> dict[str, Any]:
     """Make the patients, run the model on them, compare.
 
     Args:
         folder: takes everything; phantoms that are there are kept.
         model: name or folder, as `lnfast.Engine` takes it.
         tell: is told each study's name and stage.
+        record: write what came out into the card of ``model``, which is a folder then.
 
     Returns:
         What stands in ``evaluation/metrics.json``.
 
     Raises:
+        UsageError: ``not-a-folder``: a model by name has no card to write into.
         LnfastError: of the engine; of the first study that is refused.
         OSError: what the disk said.
     """
+    if record and not (Path(model) / "card.json").is_file():
+        raise UsageError("not-a-folder", f"got --record and model {model!r}, wanted the model's folder")
     check_output(folder / "evaluation")
     phantoms, runs = (folder / f"{what}-{version()}" for what in ("phantoms", "runs"))
     studies = [_made(phantoms, patient, tell) for patient in patients()]
@@ -75,7 +81,11 @@ def judge(folder: Path, model: str, tell: Callable[[str], None]) -> dict[str, An
             if isinstance(outcome, StudyFailure):
                 raise outcome.error
             tell(f"{outcome.report.study.name}: {outcome.n_stage}")
-    return write_evaluation(evaluate(pair_up(runs, phantoms), rules), folder / "evaluation")
+        backend = f"{engine.info.name} {engine.info.version} in {engine.info.precision}"
+    found = write_evaluation(evaluate(pair_up(runs, phantoms), rules), folder / "evaluation")
+    if record:
+        record_holdout(Path(model), holdout_of(found, version=version(), backend=backend))
+    return found
 
 
 def _made(phantoms: Path, patient: Patient, tell: Callable[[str], None]) -> Path:
