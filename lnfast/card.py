@@ -123,11 +123,14 @@ class Probe:
         array: ``(z, y, x)`` integers.
         affine: (4, 4) index ``(x, y, z, 1)`` to RAS+ mm.
         mask: ``(z, y, x)`` uint8, what the FP32 reference calls node on the native grid.
+        ellipsoid_short_mm: ``(nodes,)`` of the mask's components in raster order, from the FP32 logits; None in a
+            folder that was made before there was such a rule.
     """
 
     array: NDArray[Any]
     affine: NDArray[np.float64]
     mask: NDArray[np.uint8]
+    ellipsoid_short_mm: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,8 @@ class Model:
         content = self._proven("probe.npz")
         try:
             with np.load(BytesIO(content), allow_pickle=False) as stored:
-                return _probe(stored["array"], stored["affine"], stored["mask"])
+                shorts = stored["ellipsoid_short_mm"] if "ellipsoid_short_mm" in stored.files else None
+                return _probe(stored["array"], stored["affine"], stored["mask"], shorts)
         except Exception as error:  # a file of any other kind, cut anywhere: its hash is right, so it was made wrong
             raise ModelError("model-damaged", f"probe.npz of model {self.card.name} cannot be used: {error}") from error
 
@@ -224,7 +228,7 @@ def _ordinary(path: Path) -> Path:
     return path
 
 
-def _probe(array: NDArray[Any], affine: NDArray[Any], mask: NDArray[Any]) -> Probe:
+def _probe(array: NDArray[Any], affine: NDArray[Any], mask: NDArray[Any], shorts_mm: NDArray[Any] | None) -> Probe:
     """The probe, if it proves anything.
 
     Raises:
@@ -237,7 +241,9 @@ def _probe(array: NDArray[Any], affine: NDArray[Any], mask: NDArray[Any]) -> Pro
         raise ValueError("it proves nothing: its mask is blank or of another shape")
     if array.min() == array.max():
         raise ValueError("it proves nothing: all voxels are equal")
-    return Probe(array, affine.astype(np.float64), mask)
+    if shorts_mm is not None and not (shorts_mm.dtype == np.float64 and shorts_mm.ndim == 1 and (shorts_mm > 0).all()):
+        raise ValueError("its ellipsoids are no positive lengths")
+    return Probe(array, affine.astype(np.float64), mask, shorts_mm)
 
 
 def _three(values: Any) -> tuple[int, int, int]:

@@ -9,8 +9,8 @@ Which of the network's voxels are a node's (drawn along one axis, ``o`` its own,
     native voxels    |    .     |    #     |    #     |    .     |
     network voxels   | .  | .  +|o   |o   |o   | o  | +  | .  | .  |
 
-A voxel is its own when its centre lies in one of the node's native voxels or when it holds the centre of one. What
-touches two nodes and is neither's own counts half for each.
+A voxel is its own when its centre lies in one of the node's native voxels or when it holds the centre of one. Another
+node's own does not count, and what touches two nodes and is neither's own counts half for each.
 
 `docs/measurement.md` has what this gains over the corners of voxels.
 """
@@ -58,11 +58,12 @@ def ellipsoid_short_mm(
     for label, (start, stop) in enumerate(zip(low.tolist(), high.tolist(), strict=True), start=1):
         box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
         found = labels[np.ix_(*(nearest[axis] for nearest, axis in zip(under, box, strict=True)))]
-        own = found == label
+        own, theirs = found == label, (found > 0) & (found != label)
         if finer:
-            inside = _voxels_of(labels, label, bounds[label - 1])
-            own[tuple((_holder(inside, native, network) - start).T)] = True
-        weights = _weights(own, (found > 0) & ~own, logits[box])
+            ids, holders = _held(labels, np.array(start), np.array(stop), native, network)
+            own[tuple(holders[ids == label].T)] = True
+            theirs[tuple(holders[ids != label].T)] = True
+        weights = _weights(own, theirs & ~own, logits[box])
         shorts.append(equivalent_short_mm(weights, step_mm))
     return shorts
 
@@ -92,11 +93,12 @@ def equivalent_short_mm(weights: Floats, step_mm: NDArray[np.float64]) -> float:
 
 
 def _weights(own: Mask, theirs: Mask, logits: NDArray[np.floating]) -> Floats:
-    """Probability in a node's own voxels and in those that touch one of them."""
+    """Probability in a node's own voxels and in those that touch one of them and are no other node's."""
     weights = 0.5 + 0.5 * np.tanh(0.5 * logits.astype(np.float64))  # no logit overflows here
     weights[~_grown(own)] = 0.0
     if theirs.any():
         weights[_grown(theirs) & ~own] *= 0.5
+        weights[theirs] = 0.0
     return np.asarray(weights)
 
 
@@ -107,10 +109,24 @@ def _holder(
     return np.asarray((2 * index + 1) * other_size // (2 * size), dtype=np.intp)
 
 
-def _voxels_of(labels: NDArray[np.integer], label: int, bounds: NDArray[np.int64]) -> NDArray[np.intp]:
-    """``(n, 3)`` indices of a node."""
-    box = tuple(slice(a, b) for a, b in bounds.tolist())
-    return np.argwhere(labels[box] == label) + bounds[:, 0]
+def _held(
+    labels: NDArray[np.integer],
+    start: NDArray[np.int64],
+    stop: NDArray[np.int64],
+    native: NDArray[np.intp],
+    network: NDArray[np.intp],
+) -> tuple[NDArray[np.integer], NDArray[np.intp]]:
+    """Nodes' native voxels whose centres lie in a box of the network's: ids ``(n,)``, and who holds each ``(n, 3)``.
+
+    Args:
+        start, stop: the box, first voxel and one past the last; indices of holders count from its start.
+    """
+    low, high = start * native // network, -(-stop * native // network)
+    inside = labels[tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))]
+    places = np.argwhere(inside > 0)
+    ids, holders = inside[tuple(places.T)], _holder(places + low, native, network)
+    within = ((holders >= start) & (holders < stop)).all(axis=1)
+    return ids[within], holders[within] - start
 
 
 def _grown(mask: Mask) -> Mask:

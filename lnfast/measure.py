@@ -215,7 +215,7 @@ def n_stage(nodes: Sequence[LymphNode], rules: Rules) -> NStage:
 
 
 def n_stage_by_rule(nodes: Sequence[LymphNode], rules: Rules) -> dict[ShortAxis, NStage | None]:
-    """The stage by each rule, whichever was chosen; None by one that could not measure every node."""
+    """The stage by each rule, whichever was chosen; None by one that could not measure every node. No nodes are N0."""
 
     def call(rule: ShortAxis) -> NStage | None:
         shorts_mm = [short_mm for node in nodes if (short_mm := node.short_mm(rule)) is not None]

@@ -6,20 +6,23 @@ engine answers before it has found, on the probe, what the FP32 reference found 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lnfast.backends import Backend
 from lnfast.card import Model
 from lnfast.errors import EngineError, ModelError, StudyError
 from lnfast.geometry import Grid, Volume
-from lnfast.measure import Rules, measure_nodes, n_stage_by_rule
+from lnfast.measure import LymphNode, Rules, measure_nodes, n_stage_by_rule
 from lnfast.postprocess import segment
 from lnfast.preprocess import write_input
 from lnfast_ext import label_components
 
 DICE_AT_LEAST = 0.98
+ELLIPSOID_WITHIN_MM = 0.25
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,41 @@ def prove(backend: Backend, model: Model) -> SelfTest:
     rules = Rules()
     truth_labels, truth_count = label_components(probe.mask)
     truth = measure_nodes(Volume(truth_labels, grid), truth_count, rules)
-    nodes = measure_nodes(found.labels, found.count, rules)
-    wanted, got = n_stage_by_rule(truth, rules), n_stage_by_rule(nodes, rules)
+    orientation = model.card.orientation
+    nodes = measure_nodes(found.labels, found.count, rules, orientation=orientation, logits=backend.output[0, 0])
+    wanted, got = ({rule: n_stage_by_rule(side, rules)[rule] for rule in ("box", "axial")} for side in (truth, nodes))
     if got != wanted:
         raise EngineError("self-test-failed", f"{engine} stages the probe as {got}, FP32 as {wanted}")
+    if probe.ellipsoid_short_mm is not None:
+        _compare_ellipsoids(engine, probe.ellipsoid_short_mm, truth_labels, found.labels.array, nodes)
     return SelfTest(float(dice), found.count)
+
+
+def _compare_ellipsoids(
+    engine: str,
+    wanted_mm: NDArray[np.float64],
+    truth: NDArray[np.integer],
+    found: NDArray[np.integer],
+    nodes: Sequence[LymphNode],
+) -> None:
+    """Logits of another scale leave the mask as it is, and every ellipsoid another size.
+
+    Raises:
+        EngineError: ``self-test-failed``.
+        ModelError: ``model-damaged`` for lengths that are not of the probe's nodes.
+    """
+    if len(wanted_mm) != int(truth.max()):
+        raise ModelError("model-damaged", f"the probe has {int(truth.max())} nodes and {len(wanted_mm)} ellipsoids")
+    both = (truth > 0) & (found > 0)
+    apart = []
+    for label in np.unique(truth[both]):
+        mine = int(np.bincount(found[both & (truth == label)]).argmax())
+        short_mm = nodes[mine - 1].ellipsoid_short_mm
+        assert short_mm is not None
+        apart.append(abs(short_mm - float(wanted_mm[label - 1])))
+    # One node of a voxel more or less may differ; all of them do when the scale is another.
+    if np.median(apart) > ELLIPSOID_WITHIN_MM:
+        raise EngineError(
+            "self-test-failed",
+            f"{engine} gives ellipsoids {np.median(apart):.2f} mm off FP32 on the probe, wanted {ELLIPSOID_WITHIN_MM}",
+        )

@@ -27,7 +27,8 @@ def oracle(labels: np.ndarray, label: int, logits: np.ndarray, affine: np.ndarra
     under = {j: labels[holder(j, network, native)] for j in product(*map(range, network))}
     held = {holder(tuple(i), native, network) for i in np.argwhere(labels == label).tolist()}
     own = {j for j, value in under.items() if value == label} | held
-    theirs = {j for j, value in under.items() if value not in (0, label)} - own
+    others = {holder(tuple(i), native, network) for i in np.argwhere((labels > 0) & (labels != label)).tolist()}
+    theirs = ({j for j, value in under.items() if value not in (0, label)} | others) - own
     steps = list(product((-1, 0, 1), repeat=3))
 
     def touches(j: tuple[int, ...], group: set[tuple[int, ...]]) -> bool:
@@ -36,7 +37,7 @@ def oracle(labels: np.ndarray, label: int, logits: np.ndarray, affine: np.ndarra
     places, weights = [], []
     edges = affine[:3, :3] * (np.array(native) / network)[::-1]
     for j in under:
-        if touches(j, own):
+        if touches(j, own) and j not in theirs:
             shared = j not in own and touches(j, theirs)
             places.append(edges @ np.array(j[::-1], float))
             weights.append((0.5 if shared else 1.0) / (1 + np.exp(-float(logits[j]))))
@@ -59,6 +60,25 @@ def test_it_is_what_loops_say(network: tuple[int, int, int], dtype: type) -> Non
     stored = np.asfortranarray(labels)
     stored.flags.writeable = False
     assert ellipsoid_short_mm(stored, bounds, logits, affine) == found
+
+
+@pytest.mark.parametrize("columns", [32, 35, 40, 48, 64])
+def test_a_neighbour_does_not_make_a_node_larger(columns: int) -> None:
+    """On native pixels finer than the network's, two nodes may lie one pixel apart."""
+    network = (8, 16, 32)
+    for first in range(6, 12):
+        labels = np.zeros((8, 16, columns), np.uint16)
+        labels[2:6, 4:12, first : first + 6] = 1
+        alone = labels.copy()
+        labels[2:6, 4:12, first + 7 : first + 15] = 2
+        shorts = []
+        for nodes in (alone, labels):
+            under = [np.arange(n) * m // n for n, m in zip(network, labels.shape, strict=True)]
+            logits = np.where(nodes[np.ix_(*under)] > 0, 12.0, -12.0).astype(np.float32)
+            affine = affine_of((1.2 * 32 / columns, 1.2, 6.0))
+            bounds = measure_components(nodes, int(nodes.max()), affine)["bounds_zyx"]
+            shorts.append(ellipsoid_short_mm(nodes, bounds, logits, affine)[0])
+        assert shorts[1] <= shorts[0] + 1e-6
 
 
 def test_a_solid_ellipsoid_is_itself() -> None:

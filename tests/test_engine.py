@@ -18,7 +18,7 @@ import pytest
 from model_files import make_model_folder
 
 import lnfast
-from lnfast.backends import BackendInfo, Candidate
+from lnfast.backends import BackendInfo, Candidate, open_backend
 from lnfast.card import Model, load_model
 from lnfast.cohort import add_case
 from lnfast.engine import Engine, Result, StudyFailure
@@ -359,6 +359,20 @@ def test_an_engine_that_is_blank_full_or_not_finite_never_serves(answer: float, 
         prove(Broken(model, answer), model)
     assert refusal.value.code == code
     assert refusal.value.exit_code == 4
+
+
+def test_an_engine_whose_logits_have_another_scale_never_serves() -> None:
+    """Its mask is the reference's to the voxel; its ellipsoids are not."""
+    model = load_model("pelvic-ln-edge")
+    real = open_backend(model, Candidate("openvino", "cpu", "fp32", ""))
+    try:
+        prove(real, model)
+        scaled = Broken(model, 0.0)
+        scaled.input, scaled.output[:] = real.input, model.card.level + 8 * (real.output - model.card.level)
+        with pytest.raises(EngineError, match=r"self-test-failed.*ellipsoids"):
+            prove(scaled, model)
+    finally:
+        real.close()
 
 
 def test_auto_passes_over_an_engine_that_fails_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

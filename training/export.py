@@ -27,8 +27,11 @@ from numpy.typing import NDArray
 
 from lnfast.card import Model, load_model
 from lnfast.errors import ModelError
+from lnfast.geometry import Volume
+from lnfast.measure import Rules, measure_nodes
 from lnfast.phantom import Phantom, make_phantom
 from lnfast.preprocess import write_input
+from lnfast_ext import label_components
 from training import card as cards
 from training.cohort import SMALL_FIELDS
 from training.modelcard import model_card, trained_on
@@ -178,7 +181,12 @@ def _prove(model: UNet, folder: Path, threshold: float) -> NDArray[np.uint8]:
     masks = [segment(np.ascontiguousarray(logits), volume.grid, card, threshold) for logits in (expected, got)]
     check(expected, got, *masks)
     packed = io.BytesIO()
-    np.savez_compressed(packed, array=volume.array, affine=volume.grid.affine, mask=masks[1])
+    labels, count = label_components(masks[1])
+    nodes = measure_nodes(Volume(labels, volume.grid), count, Rules(), orientation=card.orientation, logits=got)
+    shorts_mm = np.array([node.ellipsoid_short_mm for node in nodes], dtype=np.float64)
+    np.savez_compressed(
+        packed, array=volume.array, affine=volume.grid.affine, mask=masks[1], ellipsoid_short_mm=shorts_mm
+    )
     (folder / "probe.npz").write_bytes(packed.getvalue())
     return masks[1]
 

@@ -29,7 +29,7 @@ class Watcher:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-            columns = [SpinnerColumn(), TextColumn("{task.description}")]
+            columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False)]
             if self._steps > 1:
                 columns += [BarColumn(), MofNCompleteColumn()]
             self._progress = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from lnfast.card import ModelCard
 from lnfast.geometry import Grid
-from lnfast.measure import LymphNode, Rules, largest, n_stage_by_rule
+from lnfast.measure import LymphNode, Rules, ShortAxis, largest, n_stage_by_rule
 from lnfast.study import Study
 
 # A voxel edge this much longer than both others is the distance between slices.
 SLICE_SPACING_RATIO = 1.2
-_RULES = {"box": "bounding box", "axial": "axial slice", "ellipsoid": "ellipsoid"}
+_RULES: dict[ShortAxis, str] = {"box": "bounding box", "axial": "axial slice", "ellipsoid": "ellipsoid"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ def notices(study: Study, card: ModelCard, rules: Rules, nodes: Sequence[LymphNo
     return (
         *_rules_disagree(rules, nodes),
         *_slice_limited(rules, nodes),
+        *_of_the_ellipsoid(rules),
         *_not_axial(grid),
         *_field_of_view(grid, card),
         *_of_reading(study),
@@ -46,14 +47,14 @@ def _rules_disagree(rules: Rules, nodes: Sequence[LymphNode]) -> Iterator[Notice
 
 
 def _slice_limited(rules: Rules, nodes: Sequence[LymphNode]) -> Iterator[Notice]:
-    """For the nodes on which the stage hangs: those over the limit by either rule, and the largest."""
+    """For the nodes on which the stage hangs: those over the limit by any rule, and the largest."""
     if rules.short_axis != "box":
         return
     first = largest(nodes)
     deciding = [
         node
         for node in nodes
-        if node is first or node.suspicious or rules.exceeded(node.axial_short_mm)
+        if node is first or any(rules.exceeded(short_mm) for short_mm in _shorts_mm(node))
         if node.slice_limited
     ]
     if deciding:
@@ -61,6 +62,19 @@ def _slice_limited(rules: Rules, nodes: Sequence[LymphNode]) -> Iterator[Notice]
         yield Notice(
             "slice-limited",
             f"the short edge of node {ids} only says how thick the slices are; judge by the axial diameters",
+        )
+
+
+def _shorts_mm(node: LymphNode) -> list[float]:
+    return [short_mm for rule in _RULES if (short_mm := node.short_mm(rule)) is not None]
+
+
+def _of_the_ellipsoid(rules: Rules) -> Iterator[Notice]:
+    if rules.short_axis == "ellipsoid":
+        yield Notice(
+            "ellipsoid-decides",
+            "the ellipsoid takes its size from how sharply this network decides; its error was measured for the model "
+            "that ships (docs/measurement.md) and is unknown for any other",
         )
 
 

@@ -20,7 +20,7 @@ DISCLAIMER = (
     "(digital phantoms) only and have not been validated on patients."
 )
 MEASURED_ON = "native grid, voxel corners"
-ELLIPSOID_MEASURED_ON = "network's grid, probability"
+ELLIPSOID_MEASURED_ON = "short axis: network's grid, probability; all else: native grid, voxel corners"
 STAGES = ("read", "preprocess", "infer", "postprocess", "measure", "write")
 
 
