@@ -104,6 +104,7 @@ def _truth(name: str, phantom: Phantom, nodes: tuple[LymphNode, ...], stages: di
         "stage_asked": phantom.stage_asked,
         "b_value": phantom.protocol.b_value,
         "n_stage_by_rule": stages,
+        "slide_xy_mm": phantom.slide_xy_mm.tolist(),
         "nodes": [_node(node, mask) for node, mask in zip(phantom.nodes, nodes, strict=True)],
     }
 

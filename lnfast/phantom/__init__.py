@@ -47,6 +47,8 @@ class Phantom:
         protocol: what it was scanned with.
         seed: what it was made from.
         stage_asked: "n0", "n1" or "any".
+        slide_xy_mm: (z, 2) how far each slice lies beside its place along x and y, for the patient moved; bodies of
+            nodes are given without it, voxels with it.
     """
 
     volume: Volume
@@ -55,6 +57,7 @@ class Phantom:
     protocol: Protocol
     seed: int
     stage_asked: str
+    slide_xy_mm: NDArray[np.float64]
 
 
 def make_phantom(
@@ -107,7 +110,7 @@ def make_phantom(
     averages = int(rng.choice((1, 3)))
     image = echo.add_ghost(canvas.signal * canvas.density * organs.gain(pen, skin))
     array = acquire(image, pen.muscle, rng, averages)
-    return Phantom(Volume(array, canvas.grid), labels, nodes, scan, seed, stage)
+    return Phantom(Volume(array, canvas.grid), labels, nodes, scan, seed, stage, canvas.slide_mm)
 
 
 def _paint_pelvis(pen: Pen) -> Column:
@@ -148,5 +151,8 @@ def _paint_nodes(nodes: tuple[PhantomNode, ...], canvas: Canvas, scan: Protocol,
         box, part = canvas.part_of(node.body.shape)
         canvas.signal[box] += part * (value - canvas.signal[box])
         if node.semi_axes_mm[0] > 2.5 and rng.random() < 0.35:
+            within = np.zeros(canvas.grid.shape, dtype=np.float32)
+            within[box] = part
             box, part = canvas.part_of(node.body.hilum)
+            part *= within[box]  # a hilum opens at the surface, and what sticks out of it is no node
             canvas.signal[box] += part * (value * np.float32(rng.uniform(0.2, 0.7)) - canvas.signal[box])

@@ -46,7 +46,7 @@ class Body:
 
     Attributes:
         lobes: what it is the union of.
-        hilum: where its fat is, inside it.
+        hilum: where its fat is, as far as that lies inside it.
     """
 
     lobes: tuple[Ellipsoid, ...]

@@ -86,7 +86,9 @@ class Canvas:
         # What is painted lies where the scanner shows it: distorted along the phase direction, slices apart.
         self.slide_ras_mm = self.slide_mm @ step.T
         self.points -= (self.slide_ras_mm / frame.scale).T[:, :, None, None].astype(np.float32)
-        self.density = self.echo.distort(self.points)
+        forward = -grid.affine[:3, 1] / frame.scale  # y runs to the back
+        self.forward = forward / np.linalg.norm(forward)
+        self.density = self.echo.distort(self.points, self.forward)
         self.moved_mm = sum(abs(bump.height_mm) for bump in self.echo.bumps) + float(np.abs(self.slide_mm).max())
         self.signal = np.zeros(grid.shape, dtype=np.float32)
         self.solid = np.zeros(grid.shape, dtype=np.float32)
@@ -121,7 +123,7 @@ class Canvas:
 
     def to_ras(self, atlas: NDArray[np.float64]) -> NDArray[np.float64]:
         """Where the scanner shows an atlas point (3,), in patient mm, slices not moved."""
-        return self.frame.to_ras(self.echo.shown(atlas))
+        return self.frame.to_ras(self.echo.shown(atlas, self.forward))
 
     def reach_of(self, shape: Shape) -> Box | None:
         """The box of voxels that a shape in RAS mm may touch, wherever its slices have moved."""

@@ -1,7 +1,7 @@
 """What echo-planar imaging does to a pelvis: distortion about gas, a ghost half a field away, slices that move.
 
-Where the field is off resonance by a smooth ``s(r)`` mm, tissue at y is shown at ``y - s``: rectal gas pushes its wall
-aside, and where that squeezes tissue together the signal piles up:
+Where the field is off resonance by a smooth ``s(r)`` mm, tissue at y along the phase direction is shown at ``y - s``:
+rectal gas pushes its wall aside, and where that squeezes tissue together the signal piles up:
 
     tissue   | . . . . . . . |        shown   | . ... .   .  |
                   (gas)                        pile-up   void
@@ -54,22 +54,32 @@ class EchoPlanar:
             total += np.float32(bump.height_mm) * np.exp(square / np.float32(-2 * bump.width_mm**2))
         return total
 
-    def distort(self, points: Points) -> NDArray[np.float32]:
-        """Move the atlas points that the voxels show, in place; returns how much tissue each voxel now holds."""
+    def distort(self, points: Points, forward: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Move the atlas points that the voxels show, in place.
+
+        Args:
+            points: (3, z, y, x) atlas mm; y is the phase direction.
+            forward: (3,) unit vector of that direction in the atlas, towards the front.
+
+        Returns:
+            (z, y, x) how much tissue each voxel now holds, 1 where nothing was squeezed.
+        """
         density = np.ones(points.shape[1:], dtype=np.float32)
         if not self.bumps:
             return density
         shift = self.shift_mm(points)
-        before = np.gradient(points[1], axis=1)
-        points[1] += shift
-        np.divide(np.gradient(points[1], axis=1), before, out=density, where=np.abs(before) > 1e-3)
+        along = forward.astype(np.float32)
+        step = sum(np.gradient(points[i], axis=1) * along[i] for i in range(3))
+        for i in range(3):
+            points[i] += shift * along[i]
+        np.add(density, np.gradient(shift, axis=1) / step, out=density)
         return np.clip(np.abs(density), THINNEST, DENSEST, out=density)
 
-    def shown(self, atlas: NDArray[np.float64]) -> NDArray[np.float64]:
+    def shown(self, atlas: NDArray[np.float64], forward: NDArray[np.float64]) -> NDArray[np.float64]:
         """Where the tissue of an atlas point (3,) is shown, to 0.01 mm where the shift is not steeper than 1 : 2."""
         place = atlas.astype(np.float64)
         for _ in range(8):
-            place = atlas - (0.0, float(self.shift_mm(place[:, None])[0]), 0.0)
+            place = atlas - float(self.shift_mm(place[:, None])[0]) * forward
         return place
 
     def slides(self, grid: Grid) -> NDArray[np.float64]:

@@ -39,6 +39,12 @@ class Protocol:
     tr_ms: float
 
     def __post_init__(self) -> None:
+        # 5 and 5.0 are one protocol, and its text is part of the seed.
+        for name in ("slice_mm", "b_value", "te_ms", "tr_ms"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        object.__setattr__(self, "field_of_view_yx_mm", tuple(float(value) for value in self.field_of_view_yx_mm))
+        object.__setattr__(self, "matrix_yx", tuple(int(value) for value in self.matrix_yx))
+        object.__setattr__(self, "slices", int(self.slices))
         sizes = (*self.field_of_view_yx_mm, self.slice_mm, self.tr_ms)
         right = min(self.matrix_yx) >= 8 and self.slices >= 4 and all(0 < value < math.inf for value in sizes)
         # Beyond these nothing is left of any tissue's signal.
