@@ -19,12 +19,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from lnfast.errors import UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules, measure_nodes, n_stage, n_stage_by_rule
 from lnfast.phantom import Phantom, PhantomNode
 from lnfast.report.labels import nifti_bytes
 
 TRUTH_SCHEMA = "lnfast.truth/1"
+DATASET_NAME = "lnfast digital pelvis"
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,13 @@ def add_case(folder: Path, phantom: Phantom, rules: Rules | None = None) -> Case
         rules: measure the truth mask; the default ones when None.
 
     Raises:
+        UsageError: ``output-exists`` when the folder's ``dataset.json`` is of another data set, or the case is there
+            and was made for another stage: it is another patient.
         OSError: what the disk said.
     """
     rules = rules or Rules()
     name = f"phantom_{phantom.protocol.name}_{phantom.seed:06d}"
+    _check_ours(folder, name, phantom)
     labels = Volume(phantom.labels, phantom.volume.grid)
     nodes = measure_nodes(labels, len(phantom.nodes), rules)
     stages = n_stage_by_rule(nodes, rules)
@@ -72,6 +77,29 @@ def add_case(folder: Path, phantom: Phantom, rules: Rules | None = None) -> Case
     return Case(name, image, nodes, n_stage(nodes, rules))
 
 
+def _check_ours(folder: Path, name: str, phantom: Phantom) -> None:
+    dataset, case = _told(folder / "dataset.json"), _told(folder / "truth" / f"{name}.json")
+    if dataset is not None and dataset.get("name") != DATASET_NAME:
+        raise UsageError("output-exists", f"{folder} is the data set {dataset.get('name')!r}; give another folder")
+    if case is not None and case.get("stage_asked") != phantom.stage_asked:
+        raise UsageError(
+            "output-exists",
+            f"{folder} holds {name} made for stage {case.get('stage_asked')!r}, and {phantom.stage_asked!r} was asked for, "
+            "another patient of the same name; give another folder or seed",
+        )
+
+
+def _told(path: Path) -> dict[str, Any] | None:
+    """What a JSON file says; None where there is none, nothing where it is no object."""
+    try:
+        told = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
 def _image_bytes(phantom: Phantom) -> bytes:
     """The study as a ``.nii.gz`` of nibabel's making: what lnfast reads back was not written by lnfast."""
     nibabel: Any = import_module("nibabel")  # nibabel's calls are not typed
@@ -85,7 +113,7 @@ def _image_bytes(phantom: Phantom) -> bytes:
 
 def _dataset(folder: Path) -> dict[str, Any]:
     return {
-        "name": "lnfast digital pelvis",
+        "name": DATASET_NAME,
         "description": "Synthetic pelvic DWI. labelsTr holds instance ids: take labels > 0 for the class lymph_node.",
         "channel_names": {"0": "DWI"},
         "labels": {"background": 0, "lymph_node": 1},

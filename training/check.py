@@ -7,6 +7,7 @@ what a person should look at and may well be right: a patient without nodes, a f
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -17,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.card import ModelCard
+from lnfast.cohort import TRUTH_SCHEMA
 from lnfast.errors import StudyError
 from lnfast.geometry import Volume
 from lnfast.measure import Rules, measure_nodes
 from lnfast.report.notices import notices
 from lnfast.study import Study
 from lnfast_ext import Components
+from training.cohort import TRAINING_SEEDS
 from training.load import read_image, read_nodes, turned
 from training.raw import CaseFiles, Trouble, scan
 
@@ -105,6 +108,10 @@ def examine(folder: Path, card: ModelCard, *, watch: Callable[[str, int], None] 
 
 def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, seen: dict[str, str]) -> None:
     """Image and label each on its own, so that trouble with one hides none with the other."""
+    if (seed := phantom_seed(files)) is not None and seed not in TRAINING_SEEDS:
+        findings.troubles.append(
+            Trouble(files.name, "reserved-seed", f"is the phantom of seed {seed}, kept for tests and evaluation")
+        )
     volume = None
     try:
         study = read_image(files, card)
@@ -136,6 +143,17 @@ def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, seen: d
         return
     findings.without_nodes += not labels.any()
     findings.notes.extend(Trouble(files.name, *note) for note in _odd_labels(labels, volume))
+
+
+def phantom_seed(files: CaseFiles) -> int | None:
+    """Of a case that `lnfast phantom` wrote, its seed; None for any other."""
+    truth = files.label.parent.parent / "truth" / f"{files.name}.json"
+    try:
+        told = json.loads(truth.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    known = isinstance(told, dict) and told.get("schema") == TRUTH_SCHEMA and isinstance(told.get("seed"), int)
+    return told["seed"] if known else None
 
 
 def _odd_labels(labels: NDArray[np.uint16], volume: Volume | None) -> Iterator[tuple[str, str]]:

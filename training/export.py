@@ -12,8 +12,7 @@ import hashlib
 import io
 import json
 import logging
-import shutil
-import tempfile
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +25,12 @@ import torch
 from numpy.typing import NDArray
 
 from lnfast.card import Model, load_model
-from lnfast.errors import ModelError
+from lnfast.errors import ModelError, UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import Rules, measure_nodes
 from lnfast.phantom import Phantom, make_phantom
 from lnfast.preprocess import write_input
+from lnfast.report.folder import flush, replacing
 from lnfast_ext import label_components
 from training import card as cards
 from training.cohort import SMALL_FIELDS
@@ -45,6 +45,7 @@ PROBE_SEED = 10
 # Of the range of the logits on the probe; FP32 sums in another order differ by some 1e-6 of it.
 LOGIT_TOLERANCE = 1e-3
 DICE_WANTED = 0.9999
+OWN_FILES = frozenset({"model.onnx", "probe.npz", "card.json", "MODEL_CARD.md"})
 
 Floats = NDArray[np.float32]
 
@@ -62,31 +63,43 @@ class ExportConfig:
 
 
 def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
-    """Write the model folder of a run's snapshot, complete or not at all; an older folder is replaced.
+    """Write the model folder of a run's snapshot, complete or not at all; an older model folder is replaced.
 
     The threshold is the one that the snapshot was validated at.
 
     Raises:
+        UsageError: ``output-exists`` when something is there that is no model folder and nothing else.
         ModelError: ``runtimes-disagree`` when ONNX Runtime does not compute what torch computes, ``blank`` when the
             network finds nothing on the probe. Nothing is written then.
     """
+    out = Path(os.path.abspath(out))
+    _check_replaceable(out)
     tensors, meta = load_tensors(run / "snapshot.safetensors")
     model = UNet(meta["config"]["width"])
     model.load_state_dict(tensors)
     trained = meta | {"parameters": parameters(model), "sources": sources_of(meta)}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
+    with replacing(out, OWN_FILES) as folder:
         write_onnx(fuse(model), folder / "model.onnx")
         mask = _prove(model, folder, meta["threshold"])
         _write_texts(folder, config, trained, mask)
         load_model(folder).probe  # noqa: B018  # the runtime's own reader has the last word
-        folder.chmod(0o755)
-        _replace(folder, out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        flush(*(folder / name for name in sorted(OWN_FILES)), folder)
     return load_model(out)
+
+
+def _check_replaceable(out: Path) -> None:
+    """A model folder may take the place of a model folder, and of nothing else: a run would be lost with it.
+
+    Raises:
+        UsageError: ``output-exists``.
+    """
+    if not os.path.lexists(out):
+        return
+    present = {entry.name for entry in os.scandir(out)} if out.is_dir() and not out.is_symlink() else {str(out)}
+    strange = sorted(present - OWN_FILES)
+    if strange or (present and "card.json" not in present):
+        what = f"holds {strange[0]!r}" if strange else "holds no card.json"
+        raise UsageError("output-exists", f"{out} is no model folder ({what}); move it or give another -o")
 
 
 def write_onnx(model: UNet, path: Path) -> None:
@@ -203,12 +216,3 @@ def _write_texts(folder: Path, config: ExportConfig, trained: dict[str, Any], ma
     )
     (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     (folder / "MODEL_CARD.md").write_text(model_card(card), encoding="utf-8")
-
-
-def _replace(folder: Path, out: Path) -> None:
-    """Put the new folder in the place of the old one by two renames; whatever fails, a whole folder is left."""
-    old = out.with_name(f"{folder.name}-old")
-    if out.exists():
-        out.rename(old)
-    folder.rename(out)
-    shutil.rmtree(old, ignore_errors=True)

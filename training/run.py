@@ -122,6 +122,7 @@ def validate_again(run: Path, cache: Path, seeds: range, threshold: float) -> di
         UsageError: ``reserved-seed``.
         ModelError: ``no-snapshot``, ``bad-snapshot``.
     """
+    cohort.check_seeds(seeds, (cohort.VALIDATION_SEEDS,))
     model, meta = network(run)
     folder = cohort.folder_of(cache)
     cases = [case for seed in cohort.generate(folder, seeds) if (case := cohort.load(folder, seed)) is not None]
