@@ -84,7 +84,7 @@ def _check_ours(folder: Path, name: str, phantom: Phantom) -> None:
     if case is not None and case.get("stage_asked") != phantom.stage_asked:
         raise UsageError(
             "output-exists",
-            f"{folder} holds {name} made for stage {case.get('stage_asked')!r}, and {phantom.stage_asked!r} was asked for, "
+            f"{folder} holds {name} made for stage {case.get('stage_asked')!r}, wanted {phantom.stage_asked!r}: that is "
             "another patient of the same name; give another folder or seed",
         )
 

@@ -426,6 +426,14 @@ def test_phantoms_of_several_calls_make_one_nnunet_folder(tmp_path: Path, capsys
     for folder, suffix in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz"), ("truth", ".json")):
         assert sorted(path.name for path in (tmp_path / folder).glob(f"*{suffix}")) == [n + suffix for n in names]
     assert not list(tmp_path.rglob("*.tmp"))
+    before = (tmp_path / "labelsTr" / f"{names[0]}.nii.gz").read_bytes()
+    assert lnfast("phantom", "-o", tmp_path, "--seed", 20, "--scanner", "achieva", "--stage", "n0") == 2
+    assert "output-exists" in capsys.readouterr().err
+    assert (tmp_path / "labelsTr" / f"{names[0]}.nii.gz").read_bytes() == before
+    (tmp_path / "dataset.json").write_text('{"name": "Ward 7"}')
+    assert lnfast("phantom", "-o", tmp_path, "--seed", 23) == 2
+    assert "output-exists" in capsys.readouterr().err
+    assert json.loads((tmp_path / "dataset.json").read_text()) == {"name": "Ward 7"}
 
 
 def test_a_phantom_and_its_truth_agree(tmp_path: Path) -> None:
