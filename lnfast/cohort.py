@@ -81,11 +81,12 @@ def _check_ours(folder: Path, name: str, phantom: Phantom) -> None:
     dataset, case = _told(folder / "dataset.json"), _told(folder / "truth" / f"{name}.json")
     if dataset is not None and dataset.get("name") != DATASET_NAME:
         raise UsageError("output-exists", f"{folder} is the data set {dataset.get('name')!r}; give another folder")
-    if case is not None and case.get("stage_asked") != phantom.stage_asked:
+    stage = phantom.stage_asked if case is None else case.get("stage_asked")
+    if stage != phantom.stage_asked:
         raise UsageError(
             "output-exists",
-            f"{folder} holds {name} made for stage {case.get('stage_asked')!r}, wanted {phantom.stage_asked!r}: that is "
-            "another patient of the same name; give another folder or seed",
+            f"{folder} holds {name} made for stage {stage!r}, wanted {phantom.stage_asked!r}: that is another patient of "
+            "the same name; give another folder or seed",
         )
 
 

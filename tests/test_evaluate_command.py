@@ -121,8 +121,10 @@ def test_the_same_from_a_pipe(
 def test_metrics_json_has_the_promised_keys_in_order(told: dict[str, Any]) -> None:
     assert list(told)[:5] == ["schema", "disclaimer", "versions", "rules", "counts"]
     assert list(told)[5:] == [
+        "predictions_by",
         "segmentation",
         "segmentation_of_matched_nodes",
+        "subset_comparison",
         "detection",
         "patient",
         "measurement",

@@ -14,7 +14,9 @@ from nifti_files import write_nifti
 
 from lnfast.errors import StudyError, UsageError
 from lnfast.evaluate.evaluation import evaluate
-from lnfast.evaluate.reading import StudyPair, label_files, pair_up, read_label_map, scanner_of
+from lnfast.evaluate.labelmap import read_label_map
+from lnfast.evaluate.reading import StudyPair, label_files, pair_up
+from lnfast.evaluate.scanners import scanner_of
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
 from lnfast.report.labels import nifti_bytes
@@ -45,16 +47,16 @@ def test_every_layout(tmp_path: Path) -> None:
     (tmp_path / "maps" / "a.nii").write_bytes(b"")
     write_map(tmp_path / "maps" / ".hidden.nii.gz")
     (tmp_path / "maps" / "plans.json").write_text("{}")
-    assert {key: found.path.name for key, found in label_files(tmp_path / "maps").items()} == {
+    assert {key: found.path.name for key, found in label_files(tmp_path / "maps").files.items()} == {
         "a": "a.nii",
         "b": "b_0000.nii.gz",
     }
     write_map(tmp_path / "runs" / "a" / "labels.nii.gz")
     (tmp_path / "runs" / "not-a-run").mkdir()
-    assert list(label_files(tmp_path / "runs")) == ["a"]
+    assert list(label_files(tmp_path / "runs").files) == ["a"]
     write_map(tmp_path / "raw" / "labelsTr" / "c.nii.gz")
     write_map(tmp_path / "raw" / "imagesTr" / "c_0000.nii.gz")
-    assert [found.path.parent.name for found in label_files(tmp_path / "raw").values()] == ["labelsTr"]
+    assert [found.path.parent.name for found in label_files(tmp_path / "raw").files.values()] == ["labelsTr"]
 
 
 def test_a_run_s_folder_finds_its_truth_whatever_the_name(tmp_path: Path) -> None:

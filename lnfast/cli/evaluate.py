@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lnfast.cli.watch import Watcher
+
+if TYPE_CHECKING:
+    from lnfast.evaluate.labelmap import Meaning
 
 
 @click.command(short_help="Compare predictions with truths: every measure of the paper.")
@@ -35,6 +39,13 @@ from lnfast.cli.watch import Watcher
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Scanner of each study (columns name,group); else as TRUTHS/truth/<name>.json says.",
 )
+@click.option(
+    "--read-as",
+    type=click.Choice(["auto", "ids", "mask"]),
+    default="auto",
+    show_default=True,
+    help="What label maps hold, on both sides: ids of nodes, or a mask; auto: a mask where a file has one value.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what stands in metrics.json, as one line.")
 def evaluate(
     predictions: Path,
@@ -43,6 +54,7 @@ def evaluate(
     short_axis: str,
     suspicious_mm: float,
     groups: Path | None,
+    read_as: Meaning,
     as_json: bool,
 ) -> int:
     """Compare the label maps of PREDICTIONS with those of TRUTHS, by study name.
@@ -62,7 +74,7 @@ def evaluate(
     check_output(out)
     pairing = pair_up(predictions, truths)
     with Watcher(len(pairing.pairs), "reading label maps") as watcher:
-        evaluation = evaluated(pairing, rules, groups=groups, done_with_one=watcher.done_with_one)
+        evaluation = evaluated(pairing, rules, groups=groups, read_as=read_as, done_with_one=watcher.done_with_one)
         watcher.working_on("statistics and figures")
         told = write_evaluation(evaluation, out)
         for code, message in evaluation.notes:

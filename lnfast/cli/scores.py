@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lnfast.cli.tables import stdout, table
+from lnfast.evaluate.score import SUBSETS
 
 # The paper's testing set (n = 41), and for patients its hold-out set (n = 77). What it does not print is not here.
 PAPER_SEGMENTATION: Mapping[str, Mapping[str, str]] = {
@@ -48,7 +49,8 @@ _NAMES = {
     "auc": "AUC of the call",
     "auc_short_axis": "AUC of the short axis",
 }
-_SUBSETS = ("all", "suspicious", "largest")
+# All against suspicious against largest nodes: the paper's P, by ANOVA.
+PAPER_SUBSETS = {"dice": "0.009", "vs": "0.046"}
 
 
 def show_metrics(told: dict[str, Any], out: Path) -> None:
@@ -63,17 +65,24 @@ def show_metrics(told: dict[str, Any], out: Path) -> None:
     console.print(
         f"{counts['studies']} studies, {counts['true_nodes']} true nodes "
         f"({counts['suspicious_true_nodes']} suspicious), "
-        f"{counts['predicted_nodes']} predicted ({counts['suspicious_predicted_nodes']} suspicious)\n",
+        f"{counts['predicted_nodes']} predicted ({counts['suspicious_predicted_nodes']} suspicious)",
+        *_predicted_by(told["predictions_by"]),
+        "",
+        sep="\n",
         markup=False,
     )
-    heads = [head for subset in _SUBSETS for head in (f"{subset} nodes", "paper")]
+    heads = [head for subset in SUBSETS for head in (f"{subset} nodes", "paper")]
     rows = table(console, "segmentation", *heads, right=tuple(heads))
     for measure in PAPER_SEGMENTATION["largest"]:
         rows.add_row(_NAMES[measure], *_segmentation_cells(told["segmentation"], measure))
     for measure in ("dice", "hd_mm", "avd_mm"):
         cells = _segmentation_cells(told["segmentation_of_matched_nodes"], measure)
         rows.add_row(f"{_NAMES[measure]} of a matched node", *cells)
-    console.print(rows, "")
+    compared = ", ".join(
+        f"{_NAMES[measure]} {_p_value(told['subset_comparison'][measure]['p_value'])} (paper {paper})"
+        for measure, paper in PAPER_SUBSETS.items()
+    )
+    console.print(rows, f"p of the three subsets, ANOVA: {compared}", "", sep="\n", markup=False)
     rows = table(console, "detection", "precision", "paper", "recall", "paper", "F1", "paper")
     for subset in ("suspicious", "largest"):
         for line in _detection_lines(told["detection"][subset], subset):
@@ -91,8 +100,18 @@ def show_metrics(told: dict[str, Any], out: Path) -> None:
     console.print("For research use only.", markup=False)
 
 
+def _predicted_by(told: dict[str, Any] | list[dict[str, Any]] | None) -> Iterator[str]:
+    """A line for each model and engine that the reports name."""
+    for one in told if isinstance(told, list) else [told] if told else []:
+        model, engine = one["model"], one["engine"]
+        yield (
+            f"{one['studies']} predicted by {model['name']} {model['version']}, "
+            f"{engine['backend']} {engine['precision']}"
+        )
+
+
 def _segmentation_cells(segmentation: dict[str, Any], measure: str) -> Iterator[str]:
-    for subset in _SUBSETS:
+    for subset in SUBSETS:
         score = segmentation[subset][measure]
         sd = "" if score["sd"] is None else f" +- {score['sd']:.2f}"
         yield "-" if score["mean"] is None else f"{score['mean']:.2f}{sd}"
@@ -118,16 +137,15 @@ def _detection_lines(told: dict[str, Any], subset: str) -> Iterator[tuple[str, .
 
 def _measurement_lines(told: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for key, name, unit, places in (("short_axis_mm", "short axis, mm", 1.0, 2), ("volume_mm3", "volume, cm3", 1e3, 3)):
-        for subset in _SUBSETS:
+        for subset in SUBSETS:
             part = told[key] if subset == "all" else told[key][subset]
             bias, low, high = (
                 "-" if part[edge] is None else f"{round(part[edge] / unit, places) + 0.0:.{places}f}"
                 for edge in ("bias", "loa_low", "loa_high")
             )
             limits = "-" if low == "-" else f"{low} to {high}"
-            p = part["p_value"]
-            small = "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
-            yield f"{name}, {subset}", bias, limits, _number(part["pearson_r"]), small, str(part["n"])
+            p = _p_value(part["p_value"])
+            yield f"{name}, {subset}", bias, limits, _number(part["pearson_r"]), p, str(part["n"])
 
 
 def _estimate(told: dict[str, Any]) -> str:
@@ -140,6 +158,10 @@ def _estimate(told: dict[str, Any]) -> str:
 
 def _share(part: int, whole: int) -> str:
     return f"{part}/{whole} {part / whole:.3f}" if whole else "-"
+
+
+def _p_value(p: float | None) -> str:
+    return "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _number(value: float | None) -> str:

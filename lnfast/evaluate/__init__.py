@@ -8,8 +8,11 @@
     patient.py       N0 or N1: sensitivity, specificity, AUC, kappa
     delong.py        the variance of an AUC
     measurement.py   short axis and volume: Bland-Altman, t-test, correlation
-    groups.py        scanners: ANOVA and LSD
-    reading.py       folders of label maps and of run outputs
+    groups.py        scanners and subsets: ANOVA and LSD
+    reading.py       folders of label maps and of run outputs, and which file belongs to which
+    labelmap.py      one label map: ids or a mask
+    scanners.py      which scanner a study is of
+    runs.py          what the reports beside the predictions say
     evaluation.py    the stages above, study by study
     metrics.py       metrics.json, and in definitions.py the words that stand in it
     tables.py        cases.csv, nodes.csv

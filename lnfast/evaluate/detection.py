@@ -131,7 +131,7 @@ def detect(
         truth, predicted: all nodes; the subset is chosen on each side by its own measurement.
         subset: of both sides.
     """
-    rows, columns = _indices(truth, subset), _indices(predicted, subset)
+    rows, columns = _rows_of(truth, subset), _rows_of(predicted, subset)
     part = shared[np.ix_(rows, columns)]
     union = _voxels(truth)[rows][:, None] + _voxels(predicted)[columns][None, :] - part
     iou = part / union
@@ -183,7 +183,7 @@ def _counts(found: NDArray[np.bool_], wrong: int) -> Counts:
     return Counts(hits, wrong, len(found) - hits)
 
 
-def _indices(nodes: Sequence[LymphNode], subset: Subset) -> list[int]:
+def _rows_of(nodes: Sequence[LymphNode], subset: Subset) -> list[int]:
     return [node.id - 1 for node in select(nodes, subset)]
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lnfast.evaluate.extra import load
 
 # Of the greatest variance, in voxels: a set in one plane leaves 1e-16, one voxel of ten million out of it 1e-7 / 5e3.
-FLAT = 1e-12
+LEAST_VARIANCE = 1e-12
 
 Mask = NDArray[np.bool_]
 
@@ -68,7 +68,7 @@ def mahalanobis(one: Mask, other: Mask) -> float | None:
     scatter = sum(_scatter(points) for points in (first, second))
     pooled = np.asarray(scatter) / (len(first) + len(second))
     variances, axes = np.linalg.eigh(pooled)
-    if variances[0] <= FLAT * max(float(variances[-1]), 1.0):
+    if variances[0] <= LEAST_VARIANCE * max(float(variances[-1]), 1.0):
         return None
     return float(np.sqrt(np.sum((axes.T @ between) ** 2 / variances)))
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import csv
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.errors import StudyError, UsageError
-from lnfast.evaluate.nodes import NodeMap, Pair, compare, shared_voxels
+from lnfast.evaluate.labelmap import LabelMap, Meaning, ReadAs, read_label_map
+from lnfast.evaluate.nodes import NodeMap, Pair, check_same_grid, compare
 from lnfast.evaluate.overlap import Overlap, overlap_by_pair, overlap_by_subset
 from lnfast.evaluate.patient import Patient
-from lnfast.evaluate.reading import LabelMap, Pairing, ReadAs, StudyPair, read_label_map, scanner_of
+from lnfast.evaluate.reading import Note, Pairing, StudyPair
+from lnfast.evaluate.runs import Reported, notes_on, predictions_by, report_beside
+from lnfast.evaluate.scanners import groups_in, scanner_of
 from lnfast.evaluate.score import Subset
+from lnfast.geometry import Grid, Volume, axes_toward
 from lnfast.measure import LymphNode, NStage, Rules, largest, measure_nodes, n_stage
 from lnfast.study import shown
 
@@ -71,6 +76,8 @@ class Evaluation:
         rules: what both sides were measured by.
         without_truth: predictions that were not looked at.
         groups_from: what named the groups; None without groups.
+        read_as: what single values were taken for.
+        predictions_by: model and engine of the runs' reports, as in metrics.json; None without reports.
         notes: ``(code, message)`` of what the reader of the numbers must know.
     """
 
@@ -78,7 +85,9 @@ class Evaluation:
     rules: Rules
     without_truth: tuple[str, ...]
     groups_from: str | None
-    notes: tuple[tuple[str, str], ...]
+    read_as: Meaning
+    predictions_by: dict[str, Any] | list[dict[str, Any]] | None
+    notes: tuple[Note, ...]
 
 
 def evaluate(
@@ -86,6 +95,7 @@ def evaluate(
     rules: Rules,
     *,
     groups: Path | None = None,
+    read_as: Meaning = "auto",
     done_with_one: Callable[[str], None] = lambda following: None,
 ) -> Evaluation:
     """Compare each truth with its prediction.
@@ -95,21 +105,33 @@ def evaluate(
         rules: which short axis, which limit; both sides are measured again, whatever a report says.
         groups: a CSV file with the columns ``name`` and ``group`` and a line for each truth; else scanners are taken
             from ``truth/<name>.json`` where `lnfast phantom` wrote it.
+        read_as: what the values of label maps mean on both sides; "auto" decides for each file by itself.
         done_with_one: is told after each study which follows; "" after the last.
 
     Raises:
-        UsageError: ``bad-groups``; ``grid-mismatch`` with the study's name.
+        UsageError: ``bad-groups``; ``grid-mismatch`` with the name of each study that has one.
         StudyError: of `read_label_map`; ``not-measured``; ``bad-truth``.
         OSError: ``groups`` cannot be read.
     """
     pairs = pairing.pairs
-    named = _groups_in(groups, pairs) if groups else {pair.name: scanner_of(pair, pairing.truths) for pair in pairs}
-    studies, notes = [], []
+    named = groups_in(groups, pairs) if groups else {pair.name: scanner_of(pair, pairing.truths) for pair in pairs}
+    studies, reported, mismatches = [], [], []
+    notes = list(pairing.notes)
     for pair, following in zip(pairs, [*(shown(pair.name) for pair in pairs[1:]), ""], strict=True):
-        study, told = _study(pair, named[pair.name], rules)
-        studies.append(study)
-        notes += told
+        try:
+            study, told = _study(pair, named[pair.name], rules, read_as)
+        except UsageError as error:
+            if error.code != "grid-mismatch":
+                raise
+            mismatches.append(error.message)
+        else:
+            studies.append(study)
+            notes += told
+            reported.append(Reported(study.name, *report_beside(pair.prediction), study.predicted_stage))
         done_with_one(following)
+    if mismatches:
+        raise UsageError("grid-mismatch", "; ".join(mismatches))
+    notes += [*_mixed(studies), *notes_on(reported, rules)]
     alone = tuple(shown(name) for name in pairing.without_truth)
     if alone:
         notes.append(("no-truth", f"{len(alone)} predictions have no truth and were left out: {', '.join(alone)}"))
@@ -117,17 +139,22 @@ def evaluate(
     if ungrouped:
         what = "no scanner is named" if ungrouped == len(studies) else f"{ungrouped} of {len(studies)} have no scanner"
         notes.append(("no-groups", f"{what}; --groups FILE.csv names them, for the comparison of scanners"))
-    source = None if ungrouped == len(studies) else groups.name if groups else "truth/<name>.json"
-    return Evaluation(tuple(studies), rules, alone, source, tuple(notes))
+    source = None if ungrouped == len(studies) else shown(groups.name) if groups else "truth/<name>.json"
+    return Evaluation(tuple(studies), rules, alone, source, read_as, predictions_by(reported), tuple(notes))
 
 
 def compare_study(name: str, predicted: LabelMap, truth: LabelMap, rules: Rules, group: str | None = None) -> Study:
     """Measure both label maps of one study and compare them.
 
+    Where the prediction stores the same voxels in another order of axes, it is measured in the truth's.
+
     Raises:
         UsageError: ``grid-mismatch``.
         StudyError: ``not-measured``.
     """
+    predicted = _in_order_of(truth.labels.grid, predicted)
+    # Before anything is measured, so that a folder of mismatches is soon told.
+    check_same_grid(predicted.labels, truth.labels)
     ours, theirs = (
         NodeMap(side.labels, measure_nodes(side.labels, len(side.ids), rules)) for side in (predicted, truth)
     )
@@ -143,7 +170,7 @@ def compare_study(name: str, predicted: LabelMap, truth: LabelMap, rules: Rules,
         predicted_read_as=predicted.read_as,
         truth_stage=n_stage(theirs.nodes, rules),
         predicted_stage=n_stage(ours.nodes, rules),
-        shared=shared_voxels(theirs, ours),
+        shared=comparison.shared,
         pairs=comparison.pairs,
         unmatched=comparison.unmatched,
         overlap=overlap_by_subset(ours, theirs),
@@ -151,9 +178,9 @@ def compare_study(name: str, predicted: LabelMap, truth: LabelMap, rules: Rules,
     )
 
 
-def _study(pair: StudyPair, group: str | None, rules: Rules) -> tuple[Study, list[tuple[str, str]]]:
+def _study(pair: StudyPair, group: str | None, rules: Rules, meaning: Meaning) -> tuple[Study, list[Note]]:
     name = shown(pair.name)
-    predicted, truth = read_label_map(pair.prediction), read_label_map(pair.truth)
+    predicted, truth = read_label_map(pair.prediction, meaning), read_label_map(pair.truth, meaning)
     try:
         study = compare_study(name, predicted, truth, rules, group)
     except (StudyError, UsageError) as error:
@@ -165,20 +192,39 @@ def _study(pair: StudyPair, group: str | None, rules: Rules) -> tuple[Study, lis
                 f"{name}: {labels.split} of {len(labels.ids)} ids of the {side} lie in several pieces; are they nodes?"
             )
             notes.append(("split-ids", message))
+        if labels.trailing_bytes:
+            message = f"{name}: {labels.trailing_bytes} bytes follow the voxels of the {side}; they were ignored"
+            notes.append(("trailing-data", message))
     return study, notes
 
 
-def _groups_in(file: Path, pairs: Sequence[StudyPair]) -> dict[str, str | None]:
-    """The group of each study; names in the file are study names, and lines of others are passed over."""
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            rows = csv.DictReader(stream)
-            if not {"name", "group"} <= set(rows.fieldnames or ()):
-                raise UsageError("bad-groups", f"{file} has the columns {rows.fieldnames}, wanted name and group")
-            groups = {row["name"]: (row["group"] or "").strip() for row in rows}
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError("bad-groups", f"{file} is no CSV file in UTF-8 ({error})") from error
-    missing = [shown(pair.name) for pair in pairs if not groups.get(pair.name)]
-    if missing:
-        raise UsageError("bad-groups", f"{file} names no group for {', '.join(missing)}; add a line for each")
-    return {pair.name: groups[pair.name] for pair in pairs}
+def _mixed(studies: Sequence[Study]) -> list[Note]:
+    """A side whose files mean different things by a value: touching nodes stay two in some and are one in others."""
+    notes = []
+    sides = {
+        "predictions": [one.predicted_read_as for one in studies],
+        "truths": [one.truth_read_as for one in studies],
+    }
+    for side, words in sides.items():
+        counts = Counter(words)
+        if counts["ids"] and counts["components"]:
+            told = f"{counts['ids']} read as ids, {counts['components']} as a mask's components"
+            notes.append(("mixed-reading", f"{side}: {told}; --read-as ids or --read-as mask takes all alike"))
+    return notes
+
+
+def _in_order_of(grid: Grid, labels: LabelMap) -> LabelMap:
+    """The same label map with its axes running as those of a grid; what lies elsewhere still does."""
+    code = _axis_code(grid)
+    if _axis_code(labels.labels.grid) == code:
+        return labels
+    turned = labels.labels.oriented(code)
+    return replace(labels, labels=Volume(np.ascontiguousarray(turned.array), turned.grid))
+
+
+def _axis_code(grid: Grid) -> str:
+    """Where the index grows to along x, y, z, as `Volume.oriented` takes it."""
+    letters = [""] * 3
+    for axis, flip, pair in zip(*axes_toward(grid.affine, "RAS"), ("RL", "AP", "SI"), strict=True):
+        letters[axis] = pair[flip]
+    return "".join(letters)

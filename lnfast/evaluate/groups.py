@@ -1,4 +1,4 @@
-"""Whether scanners differ: one-way analysis of variance, then Fisher's least significant difference.
+"""Whether scanners or subsets differ: one-way analysis of variance, then Fisher's least significant difference.
 
 LSD is a t-test for each two groups with the variance of all (the mean square within) and its degrees of freedom,
 without a correction for how many tests there are. That is what the paper ran (SPSS).
@@ -16,12 +16,15 @@ from lnfast.evaluate.detection import CONFIDENCE
 from lnfast.evaluate.extra import load
 from lnfast.evaluate.score import alike, mean_sd
 
+# Squares of 1e-160 leave nothing; what is smaller than a normal number has lost its digits already.
+LEAST_WITHIN = float(np.finfo(np.float64).tiny)
+
 
 def compare_groups(values: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """ANOVA and LSD of one measure.
 
     Args:
-        values: one a patient, by group; groups without any are left out of the test.
+        values: one a patient, by group, or by subset; groups without any are left out of the test.
 
     Returns:
         ``f``, ``df_between``, ``df_within``, ``p_value``, ``groups`` (mean, SD and n of each), ``lsd`` (one for each
@@ -38,8 +41,10 @@ def compare_groups(values: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     scale = max(float(np.abs(numbers).max()) for numbers in tested.values())
     if all(alike(numbers, scale) for numbers in tested.values()):
         return _untested(told, "the values of each group are alike")
-    f, p = load("scipy.stats").f_oneway(*tested.values())
     within = sum(float(((numbers - numbers.mean()) ** 2).sum()) for numbers in tested.values()) / (n - k)
+    if not within > LEAST_WITHIN:
+        return _untested(told, "the variance within the groups is below what float64 holds")
+    f, p = load("scipy.stats").f_oneway(*tested.values())
     return {
         "f": float(f),
         "df_between": k - 1,

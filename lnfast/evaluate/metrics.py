@@ -13,10 +13,10 @@ from lnfast.evaluate.detection import Detected, detect
 from lnfast.evaluate.evaluation import Evaluation, Study
 from lnfast.evaluate.extra import versions
 from lnfast.evaluate.groups import compare_groups
-from lnfast.evaluate.measurement import QUANTITIES, agreement, matched
+from lnfast.evaluate.measurement import QUANTITIES, agreement, in_subset, matched
 from lnfast.evaluate.overlap import MEASURES
 from lnfast.evaluate.patient import patient_level
-from lnfast.evaluate.score import SUBSETS, Subset, select, summary
+from lnfast.evaluate.score import SUBSETS, Subset, summary
 from lnfast.measure import largest
 from lnfast.report.record import DISCLAIMER, MEASURED_ON
 
@@ -35,6 +35,7 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
             "suspicious_mm": rules.suspicious_mm,
             "connectivity": rules.connectivity,
             "measured_on": MEASURED_ON,
+            "read_as": evaluation.read_as,
         },
         "counts": {
             "studies": len(studies),
@@ -46,8 +47,10 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
             "truth_read_as": _counted(study.truth_read_as for study in studies),
             "predicted_read_as": _counted(study.predicted_read_as for study in studies),
         },
+        "predictions_by": evaluation.predictions_by,
         "segmentation": {subset: _segmentation(studies, subset) for subset in SUBSETS},
         "segmentation_of_matched_nodes": {subset: _of_matched(studies, subset) for subset in SUBSETS},
+        "subset_comparison": {measure: _subsets(studies, measure) for measure in MEASURES},
         "detection": {subset: detection(studies, subset).to_dict() for subset in SUBSETS},
         "patient": patient_level([study.patient for study in studies]),
         "measurement": {quantity: _measurement(studies, quantity) for quantity in QUANTITIES},
@@ -76,11 +79,17 @@ def _segmentation(studies: Sequence[Study], subset: Subset) -> dict[str, Any]:
     return {measure: summary([study.overlap[subset].score(measure) for study in studies]) for measure in MEASURES}
 
 
+def _subsets(studies: Sequence[Study], measure: str) -> dict[str, Any]:
+    """ANOVA and LSD across the subsets, one value a study and subset where it is defined."""
+    found = {subset: [study.overlap[subset].score(measure).value for study in studies] for subset in SUBSETS}
+    return compare_groups({subset: [one for one in values if one is not None] for subset, values in found.items()})
+
+
 def _of_matched(studies: Sequence[Study], subset: Subset) -> dict[str, Any]:
     """Over true nodes that a prediction touches, whatever study they are of; the subset is the true node's."""
     found = []
     for study in studies:
-        wanted = {node.id for node in select(study.truth, subset)}
+        wanted = {pair.truth.id for pair in in_subset(study.pairs, subset)}
         matches = zip(study.pairs, study.matched, strict=True)
         found += [match for pair, match in matches if match is not None and pair.truth.id in wanted]
     return {measure: summary([overlap.score(measure) for overlap in found]) for measure in MEASURES}

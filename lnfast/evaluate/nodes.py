@@ -14,7 +14,7 @@ right. Where there is nothing to count, a measure is None and not a number. `lnf
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -103,12 +103,14 @@ class Comparison:
         detection: of suspicious nodes.
         pairs: one for each true node, suspicious or not, in the order of ids.
         unmatched: predictions that touch no true node.
+        shared: ``(true nodes, predicted nodes)`` voxels that two nodes share; what the others are counted from.
     """
 
     dice: float | None
     detection: Detection
     pairs: tuple[Pair, ...]
     unmatched: tuple[LymphNode, ...]
+    shared: NDArray[np.int64] = field(compare=False, repr=False)
 
 
 def dice(one: NDArray[Any], other: NDArray[Any]) -> float | None:
@@ -149,13 +151,14 @@ def compare(predicted: NodeMap, truth: NodeMap) -> Comparison:
     Raises:
         UsageError: ``grid-mismatch``.
     """
-    _check_same_grid(predicted.labels, truth.labels)
+    check_same_grid(predicted.labels, truth.labels)
     shared = shared_voxels(truth, predicted)
     return Comparison(
         dice=dice(predicted.labels.array, truth.labels.array),
         detection=_detection(shared, truth.nodes, predicted.nodes),
         pairs=tuple(_pair(node, shared[node.id - 1], predicted.nodes) for node in truth.nodes),
         unmatched=tuple(node for node in predicted.nodes if not shared[:, node.id - 1].any()),
+        shared=shared,
     )
 
 
@@ -167,6 +170,16 @@ def shared_voxels(rows: NodeMap, columns: NodeMap) -> NDArray[np.int64]:
     cells = (one[both].astype(np.int64) - 1) * width + other[both].astype(np.int64) - 1
     table = np.bincount(cells, minlength=len(rows.nodes) * width)
     return table.reshape(len(rows.nodes), width)
+
+
+def check_same_grid(one: Volume, other: Volume) -> None:
+    """Raises UsageError ``grid-mismatch`` where two volumes are not of one shape in one place."""
+    if one.grid.shape != other.grid.shape:
+        raise UsageError("grid-mismatch", f"got grids of {one.grid.shape} and {other.grid.shape}, wanted one grid")
+    far = np.array([(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (np.array(one.grid.shape[::-1]) - 1)
+    apart = float(np.abs(one.grid.to_ras_mm(far) - other.grid.to_ras_mm(far)).max())
+    if apart > SAME_PLACE_MM:
+        raise UsageError("grid-mismatch", f"the two grids lie {apart:.3g} mm apart, wanted at most {SAME_PLACE_MM} mm")
 
 
 def _detection(shared: NDArray[np.int64], truth: Sequence[LymphNode], predicted: Sequence[LymphNode]) -> Detection:
@@ -186,12 +199,3 @@ def _pair(node: LymphNode, shared: NDArray[np.int64], predicted: Sequence[LymphN
 
 def _share(part: int, rest: int) -> float | None:
     return part / (part + rest) if part + rest else None
-
-
-def _check_same_grid(one: Volume, other: Volume) -> None:
-    if one.grid.shape != other.grid.shape:
-        raise UsageError("grid-mismatch", f"got grids of {one.grid.shape} and {other.grid.shape}, wanted one grid")
-    far = np.array([(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (np.array(one.grid.shape[::-1]) - 1)
-    apart = float(np.abs(one.grid.to_ras_mm(far) - other.grid.to_ras_mm(far)).max())
-    if apart > SAME_PLACE_MM:
-        raise UsageError("grid-mismatch", f"the two grids lie {apart:.3g} mm apart, wanted at most {SAME_PLACE_MM} mm")

@@ -22,7 +22,7 @@ from lnfast.evaluate.score import SUBSETS, Score, Subset, select
 
 MEASURES = ("dice", "ppv", "tpr", "vs", "hd_mm", "avd_mm", "mhd")
 NO_TRUTH, NO_PREDICTION, NEITHER = "no true node", "no predicted node", "no node on either side"
-FLAT = "all voxels in one plane"
+FLAT = "both sides are flat in one direction"
 
 
 @dataclass(frozen=True)

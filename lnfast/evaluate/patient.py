@@ -22,6 +22,7 @@ from lnfast.evaluate.extra import load
 from lnfast.evaluate.score import Estimate
 
 NO_POSITIVE, NO_NEGATIVE = "no patient is N1 in the truth", "no patient is N0 in the truth"
+TOO_FEW = "fewer than two patients of a class"
 NO_VARIANCE = "too few patients of a class, or all ordered alike: DeLong's variance is undefined or 0"
 ONE_CLASS = "both sides call every patient alike: agreement by chance is already complete"
 # sqrt of what rounding leaves of a variance of 0; one patient of a million who changes it leaves 1e-3.
@@ -101,7 +102,11 @@ def auc_of_call(table: Table) -> dict[str, Any]:
         # By its own formula: 0.9625 is to be 0.9625 and not the last bit of a mean of ranks.
         value = (table.tp / positives + table.tn / negatives) / 2
         patients = positives + negatives
-        estimate = Estimate(value, *interval(min(value * patients, patients), patients))
+        # The interval knows no classes: of one patient and forty it would say as much as of twenty and twenty-one.
+        if min(positives, negatives) < 2:
+            estimate = Estimate(value, reason=TOO_FEW)
+        else:
+            estimate = Estimate(value, *interval(min(value * patients, patients), patients))
     low, high = _within(found, 0.0, 1.0)
     return {
         **estimate.to_dict(),

@@ -1,6 +1,7 @@
 """cases.csv, a line a study, and nodes.csv, a line for each true node and each prediction that touches none.
 
-An empty cell is a measure that is undefined; ``undefined`` of cases.csv says why.
+An empty cell is a measure that is undefined; ``undefined`` of cases.csv says why. A name or a group that begins with
+one of = + - @, which a spreadsheet would take for a formula, has an apostrophe put before it.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def nodes_csv(studies: Sequence[Study]) -> str:
 
 def _case(study: Study) -> Row:
     row: dict[str, Any] = {
-        "name": study.name,
-        "group": study.group,
+        "name": _harmless(study.name),
+        "group": None if study.group is None else _harmless(study.group),
         "truth_read_as": study.truth_read_as,
         "predicted_read_as": study.predicted_read_as,
         "truth_stage": study.truth_stage,
@@ -76,7 +77,7 @@ def _nodes(study: Study) -> Iterator[Row]:
 
 def _node_row(study: Study, truth: LymphNode | None, predicted: LymphNode | None, shared: int) -> Row:
     row: dict[str, Any] = {
-        "name": study.name,
+        "name": _harmless(study.name),
         "kind": "missed" if predicted is None else "extra",
         "shared_voxels": shared,
     }
@@ -93,6 +94,11 @@ def _node_row(study: Study, truth: LymphNode | None, predicted: LymphNode | None
 def _told(side: str, node: LymphNode) -> Row:
     values = (node.short_axis_mm, node.volume_mm3, int(node.suspicious), int(node.slice_limited))
     return {f"{side}_{key}": value for key, value in zip(_TOLD, (*values, *node.centroid_ras_mm), strict=True)}
+
+
+def _harmless(name: str) -> str:
+    """A cell that no spreadsheet computes; whatever else a name may begin with is printable and harmless."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 def _text(columns: Sequence[str], rows: Iterable[Row]) -> str:
