@@ -85,7 +85,7 @@ def _check_ours(folder: Path, name: str, phantom: Phantom) -> None:
     if stage != phantom.stage_asked:
         raise UsageError(
             "output-exists",
-            f"{folder} holds {name} made for stage {stage!r}, wanted {phantom.stage_asked!r}: that is another patient of "
+            f"{folder} holds {name} made for stage {stage!r}, wanted {phantom.stage_asked!r}: another patient of "
             "the same name; give another folder or seed",
         )
 
