@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from blocks import affine_of
+from scipy import stats
 
 from lnfast.cli import main
 from lnfast.evaluate.extra import PACKAGES
@@ -177,6 +178,28 @@ def test_scanners_are_compared(told: dict[str, Any]) -> None:
     assert groups["error"]["volume_mm3"]["reason"] == "the values of each group are alike"
 
 
+def test_the_three_subsets_are_compared(written: Path, told: dict[str, Any]) -> None:
+    """The paper's ANOVA, by scipy from what cases.csv says, and the words that say what it ignores."""
+    with open(written / "cases.csv", encoding="utf-8", newline="") as stream:
+        cases = list(csv.DictReader(stream))
+    for measure in ("dice", "vs"):
+        values = {
+            subset: [float(case[f"{subset}_{measure}"]) for case in cases if case[f"{subset}_{measure}"]]
+            for subset in ("all", "suspicious", "largest")
+        }
+        found, expected = told["subset_comparison"][measure], stats.f_oneway(*values.values())
+        assert (found["f"], found["p_value"]) == pytest.approx((expected.statistic, expected.pvalue))
+        assert {name: group["n"] for name, group in found["groups"].items()} == {
+            name: len(numbers) for name, numbers in values.items()
+        }
+        assert len(found["lsd"]) == 3
+    assert "not independent" in told["definitions"]["subset_comparison"]
+    assert "tp counts true nodes and fp predictions" in told["definitions"]["detection"]
+    for key in ("intervals", "measurement"):
+        assert "counted as independent" in told["definitions"][key]
+    assert "ignores how many patients each class has" in told["definitions"]["patient.auc"]
+
+
 def test_tables_agree_with_the_numbers(written: Path, told: dict[str, Any]) -> None:
     with open(written / "cases.csv", encoding="utf-8", newline="") as stream:
         cases = list(csv.DictReader(stream))
@@ -227,6 +250,7 @@ def test_what_is_printed(cohort: tuple[Path, Path], tmp_path: Path, capsys: pyte
     said = capsys.readouterr()
     assert max(map(len, said.out.splitlines())) <= 100
     assert said.out.isascii()
+    assert "all against suspicious nodes: Dice p - (paper 0.009), VS p - (paper 0.046)" in said.out
     assert "226/231 0.978" in said.out  # the paper's, for no node is suspicious here
     assert re.search(r"^sensitivity +\| ?- \(no patient is N1 in the truth\)", said.out, re.M)
     assert "| 0.892-0.993" not in said.out
@@ -250,6 +274,13 @@ def test_studies_without_any_node(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert content["patient"]["specificity"]["value"] == 1.0
     assert content["patient"]["kappa"]["value"] is None
     assert content["groups"]["reason"] == "no groups"
+    assert content["predictions_by"] is None
+    # A name that a spreadsheet would compute.
+    assert [line.split(",")[0] for line in (tmp_path / "out" / "cases.csv").read_text().splitlines()] == [
+        "name",
+        "'=1+1",
+        "Ö; DROP",
+    ]
     assert {path.name for path in (tmp_path / "out").iterdir()} == OWN_FILES
     assert (tmp_path / "out" / "nodes.csv").read_text().count("\n") == 1
 
@@ -333,6 +364,7 @@ def test_what_stops_it_leaves_what_was_there(
         (["{pred}", "{pred}", "-o", "out"], 2, "same-folder: "),
         (["{pred}", "nowhere", "-o", "out"], 2, "not-found: "),
         (["{pred}", "{truth}", "-o", "out", "--groups", "nowhere.csv"], 2, "usage: "),
+        (["{pred}", "{truth}", "-o", "out", "--read-as", "image"], 2, "usage: "),
         (["{short}", "{truth}", "-o", "out"], 2, "missing-prediction: "),
         (["{bad}", "{truth}", "-o", "out"], 3, "not-nifti: "),
     ],

@@ -101,6 +101,13 @@ def test_no_test_without_groups_or_variance(values: dict[str, list[float]]) -> N
     assert set(told["groups"]) == set(values)
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 5e-324])
+def test_a_variance_below_what_float64_holds_is_no_test(size: float) -> None:
+    told = compare_groups({"a": [size, 3 * size], "b": [5 * size, 9 * size]})
+    assert (told["f"], told["p_value"], told["lsd"]) == (None, None, [])
+    assert told["reason"] == "the variance within the groups is below what float64 holds"
+
+
 def test_one_patient_of_a_scanner_is_still_compared() -> None:
     told = compare_groups({"a": [1.0, 2.0, 4.0], "b": [3.0]})
     assert told["p_value"] == pytest.approx(told["lsd"][0]["p_value"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from lnfast.evaluate.delong import delong
-from lnfast.evaluate.patient import NO_NEGATIVE, NO_POSITIVE, ONE_CLASS, Patient, kappa, patient_level
+from lnfast.evaluate.patient import NO_NEGATIVE, NO_POSITIVE, ONE_CLASS, TOO_FEW, Patient, kappa, patient_level
 
 
 def patients(tp: int, fp: int, fn: int, tn: int) -> list[Patient]:
@@ -97,6 +97,19 @@ def test_perfect_has_no_asymptotic_interval() -> None:
     assert told["auc"]["delong_reason"]
     assert (told["kappa"]["value"], told["kappa"]["low"], told["kappa"]["se"]) == (1.0, None, None)
     assert told["kappa"]["reason"]
+
+
+@pytest.mark.parametrize(("table", "value"), [((1, 1, 0, 9), 0.95), ((9, 0, 1, 1), 0.95), ((1, 0, 0, 1), 1.0)])
+def test_an_auc_of_one_patient_of_a_class_has_no_interval(table: tuple[int, int, int, int], value: float) -> None:
+    """Ten patients of one class tell nothing of the other."""
+    told = patient_level(patients(*table))
+    for measure in ("auc", "auc_short_axis"):
+        assert (told[measure]["low"], told[measure]["high"]) == (None, None)
+        assert told[measure]["reason"]
+    assert told["auc"]["value"] == pytest.approx(value)
+    assert told["auc"]["reason"] == TOO_FEW
+    told = patient_level(patients(2, 0, 0, 2))
+    assert (told["auc"]["high"], told["auc"]["reason"]) == (1.0, None)
 
 
 @settings(max_examples=80, deadline=None)

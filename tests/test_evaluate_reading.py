@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ from nifti_files import write_nifti
 
 from lnfast.errors import StudyError, UsageError
 from lnfast.evaluate.evaluation import evaluate
-from lnfast.evaluate.labelmap import read_label_map
+from lnfast.evaluate.labelmap import Meaning, read_label_map
+from lnfast.evaluate.metrics import metrics
 from lnfast.evaluate.reading import StudyPair, label_files, pair_up
 from lnfast.evaluate.scanners import scanner_of
+from lnfast.evaluate.tables import cases_csv
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
 from lnfast.report.labels import nifti_bytes
@@ -98,6 +102,108 @@ def test_folders_that_cannot_be_meant(tmp_path: Path) -> None:
         pair_up(tmp_path / "two", tmp_path / "empty" / ".." / "two")
 
 
+def test_a_label_map_that_cannot_be_opened_does_not_disappear(tmp_path: Path) -> None:
+    for name in ("link", "folder", "run", "raw", "pipe"):
+        write_map(tmp_path / name / "a.nii.gz")
+    (tmp_path / "link" / "b.nii.gz").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder" / "b.NII").mkdir()
+    (tmp_path / "run" / "b").mkdir()
+    (tmp_path / "run" / "b" / "labels.nii.gz").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "raw" / "labelsTr").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe" / "b.nii")
+    for name in ("link", "folder", "run", "raw", "pipe"):
+        with pytest.raises(StudyError, match=rf"^unreadable: .*{name}/(b|labelsTr)\S*: is .*, wanted a ") as no:
+            label_files(tmp_path / name)
+        assert "\n" not in str(no.value)
+
+
+@pytest.mark.parametrize("closed", ["runs", "runs/b", "runs/b/labels.nii.gz"])
+def test_a_folder_that_may_not_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    """By patches: whoever runs the tests as root may read everything."""
+    for name in ("a", "b"):
+        write_map(tmp_path / "runs" / name / "labels.nii.gz")
+    true_stat, true_iterdir = os.stat, Path.iterdir
+
+    def no_stat(path: Any, **options: Any) -> os.stat_result:
+        if Path(path) == tmp_path / closed and closed != "runs":
+            raise PermissionError(13, "no")
+        return true_stat(path, **options)
+
+    def no_iterdir(path: Path) -> Any:
+        if path == tmp_path / closed:
+            raise PermissionError(13, "no")
+        return true_iterdir(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", no_stat)
+        patched.setattr(Path, "iterdir", no_iterdir)
+        with pytest.raises(StudyError, match=rf"^unreadable: .*{closed}: cannot be read \(Permission denied\)"):
+            label_files(tmp_path / "runs")
+
+
+def test_what_is_passed_over_is_named(tmp_path: Path) -> None:
+    write_map(tmp_path / "truth" / "labelsTr" / "a.nii.gz")
+    write_map(tmp_path / "truth" / "b.nii.gz")
+    for name in ("imagesTr", "truth", "labelsTs"):
+        (tmp_path / "truth" / name).mkdir()
+    (tmp_path / "truth" / "dataset.json").write_text("{}")
+    (tmp_path / "truth" / "labelsTr" / "c.nrrd").write_text("")
+    write_map(tmp_path / "runs" / "a" / "labels.nii.gz")
+    assert label_files(tmp_path / "runs").passed_over == ()
+    (tmp_path / "runs" / "b").mkdir()
+    (tmp_path / "runs" / "plans.json").write_text("{}")
+    notes = evaluate(pair_up(tmp_path / "runs", tmp_path / "truth"), Rules()).notes
+    assert [message for code, message in notes if code == "passed-over"] == [
+        "in PREDICTIONS, no label maps: b",
+        "in TRUTHS, no label maps: b.nii.gz, labelsTs, c.nrrd",
+    ]
+
+
+def test_a_truth_is_not_compared_with_itself(tmp_path: Path) -> None:
+    """By whatever way it was reached: 1.0 everywhere would be no measure of a model."""
+    for name in ("a", "b"):
+        write_map(tmp_path / "raw" / "labelsTr" / f"{name}.nii.gz")
+    with pytest.raises(UsageError, match=r"^same-file: .* in 2 of 2 studies: a, b$"):
+        pair_up(tmp_path / "raw" / "labelsTr", tmp_path / "raw")
+    write_map(tmp_path / "pred" / "a.nii.gz")
+    (tmp_path / "pred" / "b.nii.gz").symlink_to(tmp_path / "raw" / "labelsTr" / "b.nii.gz")
+    with pytest.raises(UsageError, match=r"^same-file: .* in 1 of 2 studies: b$"):
+        pair_up(tmp_path / "pred", tmp_path / "raw")
+
+
+def test_one_run_s_folder_is_no_folder_of_studies(tmp_path: Path) -> None:
+    """Two patients' runs would be paired as study "labels"."""
+    for side, case in (("pred", "a"), ("truth", "b")):
+        write_map(tmp_path / side / case / "labels.nii.gz")
+        (tmp_path / side / case / "report.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"^one-run: .*pred/a is the output of one run; give its parent$"):
+        pair_up(tmp_path / "pred" / "a", tmp_path / "truth" / "b")
+    (tmp_path / "pred" / "a" / "report.json").unlink()
+    assert list(label_files(tmp_path / "pred" / "a").files) == ["labels"]
+
+
+def test_equal_names_come_first_and_unequal_ones_stay_two(tmp_path: Path) -> None:
+    """``a:b`` and ``a_b`` are two studies; only a run's folder may stand for either."""
+    for name in ("a:b", "a_b"):
+        write_map(tmp_path / "truth" / f"{name}.nii.gz")
+        write_map(tmp_path / "pred" / f"{name}.nii.gz")
+    pairs = pair_up(tmp_path / "pred", tmp_path / "truth").pairs
+    assert [pair.prediction.name for pair in pairs] == ["a:b.nii.gz", "a_b.nii.gz"]
+    (tmp_path / "pred" / "a:b.nii.gz").unlink()
+    with pytest.raises(UsageError, match=r"^missing-prediction: 1 of 2 truths .*: a:b; "):
+        pair_up(tmp_path / "pred", tmp_path / "truth")
+    write_map(tmp_path / "runs" / "a_b" / "labels.nii.gz")
+    with pytest.raises(UsageError, match=r"^missing-prediction: 1 of 2 truths .*: a:b; "):
+        pair_up(tmp_path / "runs", tmp_path / "truth")
+    (tmp_path / "truth" / "a_b.nii.gz").rename(tmp_path / "truth" / "a?b.nii.gz")
+    with pytest.raises(
+        UsageError, match=r"^ambiguous-name: .*a:b\.nii\.gz and .*a\?b\.nii\.gz are both of study a_b; "
+    ):
+        pair_up(tmp_path / "runs", tmp_path / "truth")
+
+
 # --- label maps -----------------------------------------------------------------------------------------------------
 
 
@@ -151,6 +257,52 @@ def test_scaled_labels(tmp_path: Path) -> None:
     assert read_label_map(path).ids == (1, 3)
 
 
+@pytest.mark.parametrize(
+    ("values", "meaning", "read_as", "ids", "split"),
+    [
+        (two_blocks(7, 7), "ids", "ids", (7,), 1),
+        (two_blocks(7, 0), "ids", "ids", (7,), 0),
+        (two_blocks(1, 2), "mask", "components", (1, 2), 0),
+        (two_blocks(1, 2, touching=True), "mask", "one node", (1,), 0),
+        (0, "ids", "empty", (), 0),
+        (0, "mask", "empty", (), 0),
+    ],
+)
+def test_what_a_map_is_said_to_mean(
+    tmp_path: Path, values: Any, meaning: Meaning, read_as: str, ids: tuple[int, ...], split: int
+) -> None:
+    told = read_label_map(write_map(tmp_path / "a.nii.gz", values), meaning)
+    assert (told.read_as, told.ids, told.split) == (read_as, ids, split)
+
+
+def test_a_side_that_mixes_ids_and_masks_is_told_so(tmp_path: Path) -> None:
+    for name, values in (("a", two_blocks(1, 2)), ("b", two_blocks(1, 1)), ("c", two_blocks(3, 0))):
+        write_map(tmp_path / "truth" / f"{name}.nii.gz", values)
+        write_map(tmp_path / "pred" / f"{name}.nii.gz", values > 0)
+    pairing = pair_up(tmp_path / "pred", tmp_path / "truth")
+    told = evaluate(pairing, Rules())
+    assert [note for note in told.notes if note[0] == "mixed-reading"] == [
+        (
+            "mixed-reading",
+            "truths: 1 read as ids, 1 as a mask's components; --read-as ids or --read-as mask takes all alike",
+        )
+    ]
+    for meaning, nodes in (("ids", [2, 1, 1]), ("mask", [2, 2, 1])):
+        told = evaluate(pairing, Rules(), read_as=meaning)  # type: ignore[arg-type]  # both are meanings
+        assert "mixed-reading" not in dict(told.notes)
+        assert [len(study.truth) for study in told.studies] == nodes
+        assert metrics(told)["rules"]["read_as"] == meaning
+
+
+def test_bytes_behind_the_voxels_are_told(tmp_path: Path) -> None:
+    for side in ("pred", "truth"):
+        write_map(tmp_path / side / "a.nii.gz", two_blocks(1, 2))
+    file = tmp_path / "pred" / "a.nii.gz"
+    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()) + b"12345"))
+    notes = dict(evaluate(pair_up(tmp_path / "pred", tmp_path / "truth"), Rules()).notes)
+    assert notes["trailing-data"] == "a: 5 bytes follow the voxels of the prediction; they were ignored"
+
+
 def half(array: Any) -> Any:
     array = array.astype("f4")
     array[0, 0, 0] = 0.5
@@ -172,7 +324,7 @@ def not_a_number(array: Any) -> Any:
         (not_a_number(two_blocks(1, 2)), "bad-labels"),
         (two_blocks(1, 2).astype("f8") * 1e300, "bad-labels"),
         (np.arange(16 * 128, dtype="i2").reshape(16, 8, 16), "bad-labels"),
-        (np.kron(np.ones((22, 22, 22), "u1"), np.eye(1, 8, dtype="u1").reshape(2, 2, 2)), "bad-labels"),
+        (np.kron(np.ones((13, 13, 13), "u1"), np.eye(1, 8, dtype="u1").reshape(2, 2, 2)), "bad-labels"),
         (np.zeros((2, 4, 8, 8), "u1"), "not-3d"),
     ],
 )
@@ -197,6 +349,27 @@ def test_grids_must_be_one(tmp_path: Path) -> None:
     write_map(tmp_path / "pred" / "a.nii.gz", two_blocks(1, 2), spacing_mm=2.01)
     with pytest.raises(UsageError, match=r"^grid-mismatch: a: the two grids lie "):
         evaluate(pair_up(tmp_path / "pred", tmp_path / "truth"), Rules())
+    for name, spacing_mm in (("b", 2.0), ("c", 2.02)):
+        write_map(tmp_path / "truth" / f"{name}.nii.gz", two_blocks(1, 2))
+        write_map(tmp_path / "pred" / f"{name}.nii.gz", two_blocks(1, 2), spacing_mm=spacing_mm)
+    with pytest.raises(UsageError, match=r"^grid-mismatch: a: [^;]*; c: [^;]*$"):
+        evaluate(pair_up(tmp_path / "pred", tmp_path / "truth"), Rules())
+
+
+@pytest.mark.parametrize("code", ["RAS", "LPI", "SRA", "AIL"])
+def test_the_same_voxels_in_another_order_of_axes(tmp_path: Path, code: str) -> None:
+    truth = two_blocks(1, 2)
+    truth[1, 5, 5:8] = 3
+    predicted = np.roll(truth, 1, axis=2) * (truth != 3)
+    write_map(tmp_path / "truth" / "a.nii.gz", truth)
+    plain = write_map(tmp_path / "pred" / "a.nii.gz", predicted)
+    pairing = pair_up(tmp_path / "pred", tmp_path / "truth")
+    (expected,) = evaluate(pairing, Rules()).studies
+    turned = read_label_map(plain).labels.oriented(code)
+    plain.write_bytes(nifti_bytes(Volume(np.ascontiguousarray(turned.array), turned.grid)))
+    (told,) = evaluate(pairing, Rules()).studies
+    assert (told.truth, told.predicted, told.pairs) == (expected.truth, expected.predicted, expected.pairs)
+    assert told.overlap == expected.overlap
 
 
 # --- scanners -------------------------------------------------------------------------------------------------------
@@ -211,11 +384,25 @@ def truth_folder(tmp_path: Path, *names: str, below: str = "labelsTr") -> Path:
 
 
 @pytest.mark.parametrize(("below", "given"), [("labelsTr", "."), ("labelsTr", "labelsTr"), (".", ".")])
-def test_the_truth_s_record_names_the_scanner(tmp_path: Path, below: str, given: str) -> None:
+def test_the_truth_s_record_names_the_scanner(
+    tmp_path: Path, below: str, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = truth_folder(tmp_path, "a", "b", below=below)
     (folder / "truth" / "a.json").write_text('{"scanner": "ingenia"}')
     pairs = pair_up(tmp_path / "pred", folder / given).pairs
     assert [scanner_of(pair, folder / given) for pair in pairs] == ["ingenia", None]
+    monkeypatch.chdir(folder / given)
+    assert [scanner_of(pair, Path(".")) for pair in pairs] == ["ingenia", None]
+
+
+@pytest.mark.parametrize(("said", "scanner"), [('""', None), ('" "', None), ("3", None), ('"\\ud800 x"', "? x")])
+def test_a_scanner_s_name_is_some_text(tmp_path: Path, said: str, scanner: str | None) -> None:
+    folder = truth_folder(tmp_path, "a", "b")
+    for name in ("a", "b"):
+        (folder / "truth" / f"{name}.json").write_text(f'{{"scanner": {said}}}')
+    told = evaluate(pair_up(tmp_path / "pred", folder), Rules())
+    assert [study.group for study in told.studies] == [scanner] * 2
+    cases_csv(told.studies).encode()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "\xff"])
@@ -234,7 +421,14 @@ def test_groups_of_a_file(tmp_path: Path) -> None:
     evaluation = evaluate(pairing, Rules(), groups=groups)
     assert [study.group for study in evaluation.studies] == ["one", "two"]
     assert (evaluation.groups_from, evaluation.notes) == ("groups.csv", ())
-    for text in ("name,group\na,one\n", "name,group\na,one\nb,\n", "who,what\na,one\n", "", "name,group\nb,\xff\n"):
+    for text in (
+        "name,group\na,one\n",
+        "name,group\na,one\nb,\n",
+        "name,group\na,x\nb,x\na,y\n",
+        "who,what\na,one\n",
+        "",
+        "name,group\nb,\xff\n",
+    ):
         groups.write_text(text, encoding="latin-1")
         with pytest.raises(UsageError, match=r"^bad-groups: .*groups\.csv "):
             evaluate(pairing, Rules(), groups=groups)

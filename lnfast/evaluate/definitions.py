@@ -27,14 +27,15 @@ DEFINITIONS = {
     "mhd": "sqrt((mx - my)^T S^-1 (mx - my)), S = (nx Sx + ny Sy) / (nx + ny), Sx over n; no unit; undefined where "
     "both sides are flat in one direction",
     "subset_comparison": "Of each measure, the values that segmentation averages, all against suspicious against "
-    "largest: f, p_value: one-way ANOVA; lsd: t-tests with the pooled variance, uncorrected. The three subsets are of "
-    "the same patients and share nodes, so their values are not independent, as both tests want them to be: the paper "
-    "ignored that, and so does this.",
+    "largest: f, p_value: one-way ANOVA; lsd: t-tests with the pooled variance, uncorrected, of which the "
+    "paper prints all against suspicious (Dice 0.009, VS 0.046). The three subsets are of the same patients and share "
+    "nodes, so their values are not independent, as both tests want them to be: the paper ignored that, and so does "
+    "this.",
     "detection": "tp: true nodes that a prediction of the subset touches (one voxel); fn: those that none touches; fp: "
     "predictions of the subset that touch no true node of the subset; precision tp / (tp + fp), recall tp / (tp + fn). "
     "One prediction over two true nodes: tp 2, fp 0. Two predictions over one true node: tp 1, fp 0. "
-    "So tp counts true nodes and fp predictions: precision adds different things, as the paper does, and its interval "
-    "treats tp + fp as trials all the same. by_prediction counts predictions alone.",
+    "So tp counts true nodes and fp predictions: precision adds different things, for the paper has one tp for both "
+    "measures, and its interval treats tp + fp as trials all the same. by_prediction counts predictions alone.",
     "detection.by_prediction": "right: predictions that touch a true node; wrong = fp; precision right / (right + "
     "wrong). One prediction over two true nodes: right 1. Two predictions over one true node: right 2. f1 with the "
     "recall above.",
@@ -45,7 +46,7 @@ DEFINITIONS = {
     "detection.touching_any_size": "tp: true nodes of the subset that any prediction touches; fp: predictions of the "
     "subset that touch no true node of any size",
     "intervals": f"{CONFIDENCE:.0%}. Shares: Clopper-Pearson. Nodes of one patient are counted as independent "
-    "of each other, which they are not: intervals over nodes are too narrow.",
+    "of each other, which they are not: intervals over nodes come out too narrow.",
     "patient": "N1 where a node is suspicious, on each side by its own measurement",
     "patient.auc": "of the call N0 or N1; low and high: exact binomial of AUC x n (MedCalc), which ignores how many "
     "patients each class has; null where one has fewer than two; delong_low, delong_high: DeLong",

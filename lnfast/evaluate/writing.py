@@ -25,8 +25,8 @@ def check_output(out: Path) -> None:
     """Say no before any work is done.
 
     Raises:
-        UsageError: ``output-exists`` when something is there that is neither an empty folder nor one that holds metrics.json
-            of an evaluation and no file that an evaluation does not write; some of those may be missing.
+        UsageError: ``output-exists`` when something is there that is neither an empty folder nor one that holds
+            metrics.json of an evaluation and no file that an evaluation does not write; some of those may be missing.
     """
     if not os.path.lexists(out):
         return
