@@ -413,6 +413,14 @@ def test_a_record_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
         scanner_of(StudyPair("a", folder, folder), folder)
 
 
+def test_a_record_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    folder = truth_folder(tmp_path, "a")
+    (folder / "truth" / "a.json").mkdir()
+    with pytest.raises(StudyError, match=r"^unreadable: .*a\.json: cannot be read \(Is a directory\)"):
+        scanner_of(StudyPair("a", folder, folder), folder)
+    assert scanner_of(StudyPair("a" * 251, folder, folder), folder) is None
+
+
 def test_groups_of_a_file(tmp_path: Path) -> None:
     folder = truth_folder(tmp_path, "a", "b")
     pairing = pair_up(tmp_path / "pred", folder)

@@ -156,7 +156,7 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise _unreadable(folder, error) from error
+        raise unreadable(folder, error) from error
 
 
 def _label_map(path: Path) -> Found | None:
@@ -184,7 +184,7 @@ def _kind(path: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return "a folder" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "not an ordinary file"
 
 
@@ -230,6 +230,7 @@ def _no_file(path: Path, wanted: str = "a label map") -> StudyError:
     return StudyError("unreadable", f"{shown(str(path))}: is {got}, wanted {wanted}; mend or remove it")
 
 
-def _unreadable(path: Path, error: OSError) -> StudyError:
+def unreadable(path: Path, error: OSError) -> StudyError:
+    """``unreadable``: what the disk said, as a refusal of one line."""
     reason = os.strerror(error.errno) if error.errno else type(error).__name__
     return StudyError("unreadable", f"{shown(str(path))}: cannot be read ({reason}); check its permissions")

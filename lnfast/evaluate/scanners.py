@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from lnfast.errors import StudyError, UsageError
-from lnfast.evaluate.reading import StudyPair
+from lnfast.evaluate.reading import StudyPair, unreadable
 from lnfast.study import shown
 
 
@@ -17,17 +18,21 @@ def scanner_of(pair: StudyPair, truths: Path) -> str | None:
     """The scanner that ``truth/<name>.json`` beside the label maps names, as `lnfast phantom` writes it; None without.
 
     Raises:
-        StudyError: ``bad-truth`` for a file that is no JSON object.
+        StudyError: ``bad-truth`` for a file that is no JSON object; ``unreadable``.
     """
     # Absolute, for "." has no name; not resolved, for a link called labelsTr lies beside its records.
     folder = Path(os.path.abspath(truths))
     root = folder.parent if folder.name == "labelsTr" else folder
     file = root / "truth" / f"{pair.name}.json"
-    if not file.is_file():
-        return None
     try:
-        record = json.loads(file.read_bytes())
-        scanner = record.get("scanner")
+        content = file.read_bytes()
+    except OSError as error:
+        # A study's name may be so long that no record can bear it.
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return None
+        raise unreadable(file, error) from error
+    try:
+        scanner = json.loads(content).get("scanner")
     except (ValueError, AttributeError, RecursionError) as error:
         raise StudyError("bad-truth", f"{shown(str(file))}: is no JSON object; mend or remove it") from error
     return (shown(scanner).strip() or None) if isinstance(scanner, str) else None
