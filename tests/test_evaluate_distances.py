@@ -200,3 +200,11 @@ def test_subsets_are_chosen_on_each_side() -> None:
     assert told["largest"].dice.value == pytest.approx(2 * 648 / (648 + 729))
     assert told["all"].tpr.value == pytest.approx((648 + 64) / (729 + 64))
     assert overlap_by_subset(truth, truth)["largest"].dice.value == 1
+
+
+def test_two_parallel_planes_are_not_one_plane() -> None:
+    """The reason says what is so: either side is flat, wherever the other lies."""
+    one, other = np.zeros((5, 6, 6), bool), np.zeros((5, 6, 6), bool)
+    one[1], other[3] = True, True
+    told = overlap(one, other, np.eye(4)).mhd
+    assert (told.value, told.reason) == (None, "both sides are flat in one direction")

@@ -34,6 +34,7 @@ def test_a_truth_finds_itself() -> None:
     assert told.detection == Detection(found=1, missed=0, right=1, wrong=0)
     assert [(pair.truth.id, pair.predicted and pair.predicted.id) for pair in told.pairs] == [(1, 1), (2, 2)]
     assert [pair.shared_voxels for pair in told.pairs] == [900, 64]
+    assert told.shared.tolist() == [[900, 0], [0, 64]]
     assert told.unmatched == ()
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from blocks import affine_of
+from blocks import affine_of, block
+from test_report import report_of
 
 from lnfast.cli.scores import show_metrics
 from lnfast.evaluate.evaluation import Evaluation, evaluate
@@ -66,6 +67,17 @@ def test_who_predicted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     }
     show_metrics(told, tmp_path)
     assert "\n2 predicted by edge 1.0, openvino int8\n" in capsys.readouterr().out
+
+
+def test_our_own_report_is_understood(tmp_path: Path) -> None:
+    own = report_of(block((3, 3, 3), affine_of((3.0,) * 3)))
+    evaluation = evaluated(tmp_path, own.json())
+    assert about_reports(evaluation) == {}
+    assert metrics(evaluation)["predictions_by"] == {
+        "model": {"name": own.model.name, "version": own.model.version},
+        "engine": {"backend": "openvino", "precision": "int8"},
+        "studies": 1,
+    }
 
 
 def test_several_who_predicted(tmp_path: Path) -> None:
