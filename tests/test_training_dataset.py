@@ -192,9 +192,10 @@ def test_what_dataset_json_says_wrong_has_a_code(tmp_path: Path, entries: dict[s
     assert caught.value.code == code
 
 
-def test_a_wrong_count_is_trouble_and_no_hindrance(tmp_path: Path) -> None:
+def test_a_wrong_count_is_a_note_and_no_hindrance(tmp_path: Path) -> None:
     folder = one_case(tmp_path, numTraining=7)
-    assert codes(folder) == [("dataset.json", "count-mismatch")]
+    assert codes(folder) == []
+    assert [(note.case, note.code) for note in examine(folder, CARD).notes] == [("dataset.json", "count-mismatch")]
     assert len(open_cases(folder)) == 1
 
 
@@ -323,17 +324,26 @@ def test_patients_are_read_from_a_table_or_dataset_json(tmp_path: Path) -> None:
     for folder in (tmp_path / "table", tmp_path / "json"):
         for index, name in enumerate("abc"):
             put(folder, name, image_of(index), labels_of(ONE))
-    describe(tmp_path / "json", patients={"a": "p1", "b": "p2", "c": 1})
+    describe(tmp_path / "json", patients={"a": "p1", "b": "p2", "c": 0})
     describe(tmp_path / "table")
-    (tmp_path / "table" / "patients.csv").write_text("case,patient\na,p1\nb, p2\nc,1\n")
+    (tmp_path / "table" / "patients.csv").write_text("case,patient\na,p1\nb, p2\nc,0\n")
     for folder in (tmp_path / "table", tmp_path / "json"):
-        assert [case.patient for case in open_cases(folder)] == ["p1", "p2", "1"]
+        assert [case.patient for case in open_cases(folder)] == ["p1", "p2", "0"]
         assert examine(folder, CARD).patients == 3
     describe(tmp_path / "table", patients={"a": "p1", "b": "p1", "c": "p1"})
     assert codes(tmp_path / "table") == [("patients.csv", "bad-patients")]
 
 
-@pytest.mark.parametrize("text", ["case,person\na,1\n", "case,patient\na,1\na,2\n", "case,patient\na\n", "\udcff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "case,person\na,1\n",
+        "case,patient\na,1\na,2\n",
+        "case,patient\na\n",
+        "\udcff",
+        "case,patient\na," + "1" * 140_000,
+    ],
+)
 def test_a_table_of_patients_that_says_nothing_is_refused(tmp_path: Path, text: str) -> None:
     folder = one_case(tmp_path)
     (folder / "patients.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -431,6 +441,10 @@ def test_split_writes_the_file(tmp_path: Path) -> None:
     told = run(split_command, str(tmp_path), "-o", str(tmp_path / "split.json"), "--seed", "5")
     assert told.exit_code == 0 and "2 train, 1 validation, 1 test" in told.stdout
     assert read_split(tmp_path / "split.json", open_cases(tmp_path)).seed == 5
+    before = (tmp_path / "split.json").read_bytes()
+    again = run(split_command, str(tmp_path), "-o", str(tmp_path / "split.json"))
+    assert isinstance(again.exception, UsageError) and again.exception.code == "output-exists"
+    assert (tmp_path / "split.json").read_bytes() == before
     (tmp_path / "labelsTr" / "c0.nii.gz").unlink()
     failed = run(split_command, str(tmp_path), "-o", str(tmp_path / "other.json"))
     assert isinstance(failed.exception, LnfastError) and failed.exception.exit_code == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +21,11 @@ pytest.importorskip("pytorch_lightning")
 
 import training_runs as runs  # noqa: E402
 
-from lnfast.errors import StudyError, UsageError  # noqa: E402
+from lnfast.errors import ModelError, StudyError, UsageError  # noqa: E402
 from training import card as cards  # noqa: E402
 from training import cohort  # noqa: E402
-from training.callbacks import Budget, Keeper, checkpoints, cosine  # noqa: E402
+from training.callbacks import Budget, Keeper, cosine  # noqa: E402
+from training.checkpoint import checkpoints, share_in  # noqa: E402
 from training.presets import preset  # noqa: E402
 from training.run import fit  # noqa: E402
 from training.snapshot import load_tensors  # noqa: E402
@@ -210,10 +212,13 @@ def test_phantoms_are_taken_in_as_they_appear(cache: Path, tmp_path: Path, monke
     assert [case.name for case in studies.cases] == ["01003", "01007"]
 
 
-def test_phantoms_of_other_sources_are_not_mixed_in(cache: Path, tmp_path: Path) -> None:
+def test_phantoms_of_other_sources_are_not_mixed_in(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = Phantoms(cache, range(1003, 1004), range(9003, 9004), True, "0" * 8)
     with pytest.raises(UsageError, match="phantoms-changed"):
         other.open(tmp_path)
+    monkeypatch.setattr(cohort.signal, "signal", lambda *_: None)
     cohort._generate_politely(tmp_path, [1003], "0" * 8, 0)
     assert not list(tmp_path.iterdir())
 
@@ -236,8 +241,82 @@ def test_somebodys_own_studies_are_split_checked_and_trained_on(cache: Path, tmp
     split = json.loads((run / "split.json").read_text())
     assert [len(split[part]) for part in ("train", "validation", "test")] == [1, 1, 1]
     _, meta = load_tensors(run / "snapshot.safetensors")
-    assert meta["sources"] == [{"kind": "folder", "name": "Dataset001_Nodes", "cases": 1}]
+    (told,) = meta["sources"]
+    assert (told["kind"], told["name"], told["cases"], len(told["learned"])) == ("folder", "Dataset001_Nodes", 1, 1)
+    assert meta["validated_on"] == {"kind": "folder", "name": "Dataset001_Nodes", "cases": 1}
+    assert not any(name in json.dumps(told) for name in split["train"]), "a case's name may be a patient's"
     next((folder / "labelsTr").iterdir()).write_bytes(b"no image")
     with pytest.raises(StudyError, match="bad-cases"):
         fit(tmp_path / "other", runs.config(steps=2), Folder(folder, seed=3))
     assert not (tmp_path / "other" / "checkpoints").exists()
+
+
+def test_a_run_that_is_refused_leaves_nothing(cache: Path, unbroken: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(ModelError, match="no-snapshot"):
+        fit(run, runs.config(start=tmp_path / "mistyped"), runs.phantoms(cache))
+    with pytest.raises(UsageError, match="reserved-seed"):
+        fit(run, runs.config(), runs.phantoms(cache, range(9003, 9004)))
+    with pytest.raises(UsageError, match="other-width"):
+        fit(run, runs.config(start=unbroken, preset=runs.tiny(width=3)), runs.phantoms(cache))
+    with pytest.raises(UsageError, match="bad-batch"):
+        runs.config(devices=3)
+    assert not run.exists()
+
+
+def test_a_checkpoint_knows_how_a_batch_was_shared(
+    cache: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(unbroken, run)
+    newest = checkpoints(run / "checkpoints")[-1]
+    assert share_in(newest) == {"micro": 2, "world": 1}
+    monkeypatch.setattr("training.run.micro_of", lambda *_: 1)  # another device would take one at a time
+    fit(run, runs.config(), runs.phantoms(cache))
+    state = json.loads((newest / "state.json").read_text())
+    state["callbacks"]["Keeper"]["share"]["world"] = 2
+    (newest / "state.json").write_text(json.dumps(state))
+    with pytest.raises(UsageError, match=r"other-run.*add --devices 2"):
+        fit(run, runs.config(), runs.phantoms(cache))
+    del state["callbacks"]["Keeper"]["share"]  # an older checkpoint does not say
+    (newest / "state.json").write_text(json.dumps(state))
+    assert share_in(newest) is None
+
+
+def test_a_run_stopped_while_it_looks_for_mimics_has_lost_nothing(
+    cache: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def strike(*args: Any, check: Callable[[], None], **options: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        check()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.mimics.mine", strike)
+        with pytest.raises(StoppedError):
+            fit(tmp_path / "run", runs.config(), runs.phantoms(cache))
+    fit(tmp_path / "run", runs.config(), runs.phantoms(cache))
+    assert_same(unbroken, tmp_path / "run")
+    with monkeypatch.context() as patch:  # before the first step
+        patch.setattr("training.mimics.mine", strike)
+        with pytest.raises(StoppedError):
+            fit(tmp_path / "second", runs.config(start=unbroken, steps=2), runs.phantoms(cache))
+
+
+def test_a_run_goes_on_without_the_run_that_it_began_from(cache: Path, unbroken: Path, tmp_path: Path) -> None:
+    first, run = tmp_path / "first", tmp_path / "run"
+    first.mkdir()
+    shutil.copy(unbroken / "snapshot.safetensors", first)
+    began = runs.config(start=first, steps=2)
+    fit(run, began, runs.phantoms(cache))
+    shutil.rmtree(first)
+    fit(run, began, runs.phantoms(cache))
+    _, meta = load_tensors(run / "snapshot.safetensors")
+    assert meta["rounds"] == 2 and meta["validated_on"]["seeds"] == [9003, 9004] and meta["precision"] == "32-true"
+
+
+def test_ctrl_c_does_not_reach_the_process_that_makes_phantoms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(cohort.signal, "signal", lambda number, handler: set_to.append((number, handler)))
+    monkeypatch.setattr(cohort.os, "nice", lambda by: 0)
+    cohort._generate_politely(tmp_path, [1003], "0" * 8, 0)
+    assert set_to == [(signal.SIGINT, signal.SIG_IGN)]

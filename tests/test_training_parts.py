@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import enum
+import json
 import math
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,21 +20,28 @@ pytest.importorskip("pytorch_lightning")
 
 import training_runs as runs  # noqa: E402
 
+import lnfast  # noqa: E402
 from lnfast.errors import BackendError, LnfastError, ModelError, UsageError  # noqa: E402
+from lnfast.geometry import Volume  # noqa: E402
 from training.affine import moved  # noqa: E402
-from training.callbacks import checkpoints  # noqa: E402
+from training.callbacks import Budget, Journal  # noqa: E402
 from training.card import card_dict  # noqa: E402
 from training.case import Case  # noqa: E402
-from training.checkpoint import SafeCheckpointIO  # noqa: E402
+from training.checkpoint import SafeCheckpointIO, checkpoints, newest_readable  # noqa: E402
 from training.cohort import SMALL_FIELDS, make_phantom, node_places  # noqa: E402
+from training.data import whole  # noqa: E402
+from training.devices import study_bytes  # noqa: E402
+from training.files import sweep  # noqa: E402
 from training.loaders import Batches, Share, Studies  # noqa: E402
 from training.loss import Teacher, node_loss  # noqa: E402
-from training.modelcard import model_card, trained_on  # noqa: E402
+from training.mine import mine  # noqa: E402
+from training.modelcard import model_card, record_holdout, trained_on  # noqa: E402
 from training.presets import EDGE, PAPER, Augmentation, preset  # noqa: E402
 from training.run import RunConfig, fit, micro_of, precision_of  # noqa: E402
 from training.snapshot import load_tensors, save_tensors  # noqa: E402
+from training.stop import Asked, StoppedError  # noqa: E402
 from training.unet import UNet, parameters  # noqa: E402
-from training.validate import Score  # noqa: E402
+from training.validate import Score, predict, recalibrate  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -240,6 +249,114 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
         files.load_checkpoint(tmp_path / "step-1")
 
 
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert newest_readable(tmp_path) is None
+    for step in ("step-00000001", "step-00000002"):
+        SafeCheckpointIO().save_checkpoint(STATE, tmp_path / step)
+    assert newest_readable(tmp_path) == tmp_path / "step-00000002"
+    assert capsys.readouterr().err == ""
+    (tmp_path / "step-00000002" / "tensors.safetensors").write_bytes(b"")
+    assert newest_readable(tmp_path) == tmp_path / "step-00000001"
+    said = capsys.readouterr().err
+    assert said.startswith("bad-checkpoint: ") and said.count("\n") == 1
+    (tmp_path / "step-00000001" / "state.json").write_text("{")
+    with pytest.raises(ModelError, match="bad-checkpoint"):
+        newest_readable(tmp_path)
+
+
+def test_what_killed_tries_left_is_swept(tmp_path: Path) -> None:
+    kept = ("run.json", "checkpoints/step-00000002/state.json", "mimics/step-00000000.npz")
+    swept = (
+        ".run.json.7.tmp",
+        "snapshot.7.tmp",
+        "mimics/.step-00000000.npz.7.tmp",
+        "checkpoints/.step-00000003.7.tmp/state.json",
+        "checkpoints/step-00000001/tensors.safetensors",
+    )
+    for name in kept + swept:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    sweep(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+
+
+def test_others_may_read_what_a_run_leaves(tmp_path: Path) -> None:
+    save_tensors(tmp_path / "snapshot.safetensors", UNet(2).state_dict(), {})
+    SafeCheckpointIO().save_checkpoint(STATE, tmp_path / "step-1")
+    (tmp_path / "plain").touch()
+    plain = (tmp_path / "plain").stat().st_mode
+    for name in ("snapshot.safetensors", "step-1/tensors.safetensors", "step-1/state.json"):
+        assert (tmp_path / name).stat().st_mode == plain
+
+
+def test_the_log_is_only_written_anew_when_lines_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n')
+    journal = Journal(path, Budget(1e-3, "cosine", 2, None), loud=False)
+    before = path.stat()
+    journal.on_train_start(SimpleNamespace(is_global_zero=True, global_step=2), None)
+    assert path.stat().st_ino == before.st_ino and path.stat().st_mtime_ns == before.st_mtime_ns
+    journal.on_train_start(SimpleNamespace(is_global_zero=True, global_step=1), None)
+    assert path.read_text() == '{"step": 1}\n' and path.stat().st_ino != before.st_ino
+
+
+def test_mining_and_measuring_statistics_stop_when_asked(studies: Studies, tmp_path: Path) -> None:
+    asked = Asked()
+    asked.signal = 15
+    alone, several = SimpleNamespace(world_size=1), SimpleNamespace(world_size=2)
+    asked.check_alone(several)  # type: ignore[arg-type]
+    net, card = UNet(2).eval(), studies.card
+    with pytest.raises(StoppedError):
+        mine(
+            tmp_path / "a.npz",
+            net,
+            studies.cases,
+            card,
+            studies=1,
+            first=0,
+            threshold=0.5,
+            check=lambda: asked.check_alone(alone),  # type: ignore[arg-type]
+        )
+    with pytest.raises(StoppedError):
+        recalibrate(net, studies.cases, card, 1, 0, "32-true", asked.check)
+    assert not list(tmp_path.iterdir())
+
+
+def test_studies_are_judged_in_the_runs_precision(studies: Studies) -> None:
+    net, case, card = UNet(2).eval(), studies.cases[0], studies.card
+    image = whole(case, card)[0]
+    with torch.inference_mode():
+        exact = net(image)[0, 0].numpy()
+    np.testing.assert_allclose(predict(net, case, card, "32-true"), exact, atol=1e-5)
+    assert np.abs(predict(net, case, card, "bf16-mixed") - exact).max() > 1e-5
+
+
+def test_a_part_that_the_runtime_refuses_gives_way_to_the_whole_study(
+    studies: Studies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, card = studies.cases[0], studies.card
+    shape = case.labels.shape
+    air = copy.copy(case)
+    array = case.volume.array.copy()
+    array[: shape[0] // 2] = 0
+    object.__setattr__(air, "volume", Volume(array, case.volume.grid))
+    monkeypatch.setattr("training.data._crop", lambda case, rng: ((0, 0, 0), (shape[0] // 2, *shape[1:])))
+    monkeypatch.setattr("training.data._vary", lambda array, rng: array)
+    for of, uncropped in ((case, False), (air, True)):
+        image, truth = whole(of, card, np.random.default_rng(0))
+        assert image.shape == truth.shape
+        assert torch.equal(truth, whole(of, card)[1]) == uncropped
+
+
+def test_a_study_needs_twice_the_memory_in_fp32() -> None:
+    half, full = study_bytes(PAPER, "16-mixed"), study_bytes(PAPER, "32-true")
+    assert full == 2 * half and 10e9 < half < 12e9
+    assert study_bytes(EDGE, "16-mixed") == half / 4
+
+
 def test_half_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
     for name in ("step-00000002", "step-00000010", ".step-00000011.1.tmp", "step-00000012"):
         (tmp_path / name).mkdir()
@@ -259,6 +376,76 @@ def test_snapshots_of_before_can_be_gone_on_from(tmp_path: Path) -> None:
     (tmp_path / "snapshot.safetensors").write_bytes(b"not tensors at all")
     with pytest.raises(ModelError, match="bad-snapshot"):
         load_tensors(tmp_path / "snapshot.safetensors")
+
+
+SHIPPED = Path(lnfast.__file__).parent / "models" / "pelvic-ln-edge"
+
+
+def test_a_card_that_is_older_than_sources_can_be_told() -> None:
+    card = json.loads((SHIPPED / "card.json").read_text())
+    for name in ("sources", "validated_on"):
+        card["training"].pop(name, None)
+    card["training"] |= {"seeds": [1000, 1512], "cases": 512}
+    assert trained_on(card["training"]) == "digital phantom (512 cases), no patient data"
+    text = model_card(card)
+    assert "512 phantoms of `lnfast.phantom`, seeds 1000-1511" in text and "24 phantoms with seeds" in text
+    assert "docs/real-studies.md" in text and "specks" not in text and "{" not in text
+
+
+def test_neither_card_is_written_when_one_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "card.json").write_bytes((SHIPPED / "card.json").read_bytes())
+    with pytest.raises(KeyError):
+        record_holdout(tmp_path, {"not": "a hold-out"})
+    assert [path.name for path in tmp_path.iterdir()] == ["card.json"]
+    assert (tmp_path / "card.json").read_bytes() == (SHIPPED / "card.json").read_bytes()
+
+
+def test_a_phantom_counts_once_for_each_version() -> None:
+    def source(version: str, cases: int, *ranges: tuple[int, int]) -> dict[str, Any]:
+        seeds = [ranges[0][0], ranges[-1][1]]
+        return {"kind": "phantoms", "seeds": seeds, "version": version, "cases": cases, "ranges": ranges}
+
+    first = source("a", 512, (1000, 1512))
+    for second, count in (
+        (source("a", 128, (1384, 1512)), 512),
+        (source("a", 200, (1400, 1600)), 600),
+        (source("b", 512, (1000, 1512)), 1024),
+        (source("a", 3, (1003, 1004), (1600, 1602)), 514),
+    ):
+        told = trained_on({"sources": [first, second]})
+        assert told == f"digital phantom ({count} cases), no patient data"
+    del first["ranges"]
+    assert "(600 cases)" in trained_on({"sources": [first, source("a", 200, (1400, 1600))]})
+
+
+@pytest.mark.parametrize(
+    ("learned", "validated", "has", "lacks"),
+    [
+        (
+            "folder",
+            "phantoms",
+            ("validated on no patient", "phantoms with seeds", "Phantoms, not"),
+            ("of patients kept",),
+        ),
+        ("folder", "folder", ("studies of patients kept",), ("Phantoms, not", "3-8 mm", "Slices outside")),
+        ("phantoms", "folder", ("it has seen no patient", "studies of patients kept"), ("Phantoms, not",)),
+        ("folder", None, ("studies of patients kept",), ("Phantoms, not",)),
+        ("phantoms", None, ("phantoms with seeds", "3-8 mm"), ()),
+    ],
+)
+def test_the_validation_table_says_what_it_is_of(
+    learned: str, validated: str | None, has: tuple[str, ...], lacks: tuple[str, ...]
+) -> None:
+    sources = {
+        "phantoms": {"kind": "phantoms", "seeds": [1000, 1004], "cases": 4, "version": "0"},
+        "folder": {"kind": "folder", "name": "Ward7", "cases": 9},
+    }
+    training = {"config": {"seed": 1, **asdict(PAPER)}, "step": 1, "minutes": 1, "torch": "2", "parameters": 7}
+    training |= {"validation": Score(cases=2).summary(), "sources": [sources[learned]]}
+    if validated is not None:
+        training["validated_on"] = {"kind": validated, "cases": 2}
+    text = model_card(card_dict(training=training))
+    assert all(words in text for words in has) and not any(words in text for words in lacks)
 
 
 def test_the_card_says_whether_patients_were_learned_from() -> None:

@@ -1,4 +1,4 @@
-"""``python -m training``: cohort, fit, export."""
+"""``python -m training``: data in, training, judging, the model folder out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lnfast.errors import LnfastError
+from lnfast.errors import BackendError
 from training import commands_data
 
 
@@ -23,7 +23,7 @@ def _seeds(context: click.Context, parameter: click.Parameter, value: str | None
         raise click.BadParameter("wanted FIRST-LAST, such as 1000-1127") from error
 
 
-@click.group(help="Train the network on digital phantoms and export it as a model folder.")
+@click.group(help="Train the network on phantoms or studies of your own, judge it, export it as a model folder.")
 def main() -> None:
     pass
 
@@ -96,15 +96,16 @@ def fit(
 
 @main.command(help="Validate RUN's snapshot at a threshold, which `export` then takes.")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--validation", callback=_seeds, default="9000-9011", show_default=True)
+@click.option("--data", type=_FOLDER, help="The run's own studies: the validation part of RUN/split.json.")
+@click.option("--validation", callback=_seeds, help="Phantoms.  [default: 9000-9011 for a run on phantoms]")
 @_CACHE
 @click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True)
-def validate(run: Path, cache: Path | None, validation: range, threshold: float) -> None:
+def validate(run: Path, data: Path | None, cache: Path | None, validation: range | None, threshold: float) -> None:
     import json
 
-    from training.run import validate_again
+    from training.revalidate import validate_again
 
-    click.echo(json.dumps(validate_again(run, cache or run.parent / "phantoms", validation, threshold)))
+    click.echo(json.dumps(validate_again(run, threshold, data=data, seeds=validation, cache=cache)))
 
 
 @main.command(help="Write a model folder from RUN's snapshot; fails unless ONNX Runtime agrees with torch.")
@@ -130,18 +131,35 @@ def holdout(out: Path, model: str, record: bool) -> None:
 
 
 def run() -> int:
-    """Run the program and say its errors as one line; returns the exit code."""
+    """Run the program and say its errors as one line, as `lnfast.cli` does; returns the exit code."""
+    from lnfast import cli
     from training.stop import StoppedError
 
+    first = os.environ.get("LOCAL_RANK", "0") == "0"  # one of several devices speaks
     try:
-        main(standalone_mode=True)
-    except LnfastError as error:
-        click.echo(str(error), err=True)
-        return error.exit_code
+        code: int | None = main(standalone_mode=False)
     except StoppedError as stopped:
-        click.echo("stopped and saved: the same command goes on from here", err=True)
+        if first:
+            click.echo("stopped and saved: the same command goes on from here", err=True)
         return 128 + stopped.signal
-    return 0
+    except BaseException as error:
+        if os.environ.get("LNFAST_DEBUG"):
+            import traceback
+
+            traceback.print_exc()
+        code, line = cli._say(_out_of_memory(error) or error)
+        if line:
+            click.echo(line, err=True)
+    return code or 0
+
+
+def _out_of_memory(error: BaseException) -> BackendError | None:
+    """CUDA's error in our words; None for any other."""
+    if type(error).__name__ != "OutOfMemoryError":
+        return None
+    return BackendError(
+        "out-of-memory", "the device has too little memory for this preset; free it, or take more --devices"
+    )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ from training.presets import Augmentation
 def moved(full: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
     """Turn, shear and shift, each by what ``rng`` draws, in one trilinear pass.
 
+    Angles are in voxels of the network's grid and not in the patient: about x and y, where a voxel is three or four
+    times as high as wide, 5 degrees of the grid are up to 20 of the patient or little more than 1, by direction.
+
     Args:
         full: ``(1, 2, z, y, x)`` float32, input and soft truth on the network's grid.
         augmentation: how far at most.

@@ -15,6 +15,9 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint, WeightAveraging
 from torch import Tensor
 
+from training.checkpoint import checkpoints
+from training.files import write_text
+from training.loaders import Share
 from training.module import Segmenter
 from training.presets import Preset
 from training.snapshot import save_tensors
@@ -22,6 +25,20 @@ from training.stop import Asked
 
 LOG_EVERY, LOOK_EVERY = 20, 40
 WARM_UP = 0.03
+
+
+class Listener(Callback):
+    """Begins to listen for signals before anything that takes its time.
+
+    Args:
+        asked: whether to stop.
+    """
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.asked.listen()
 
 
 class Budget(Callback):
@@ -96,9 +113,9 @@ class Keeper(Checkpoint):
     def __init__(self, folder: Path, every: int, asked: Asked) -> None:
         self.folder, self.every, self.asked = folder, every, asked
         self.finished = False
+        self.share: Share | None = None  # set before the first step
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self.asked.listen()
         trainer.should_stop = trainer.should_stop or self.finished
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -113,8 +130,7 @@ class Keeper(Checkpoint):
         self.asked.check()
 
     def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        if trainer.world_size == 1:  # several devices may not judge the same number of cases, so none can wait here
-            self.asked.check()
+        self.asked.check_alone(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         self.finished = trainer.should_stop
@@ -130,7 +146,8 @@ class Keeper(Checkpoint):
                 trainer.strategy.remove_checkpoint(old)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"finished": self.finished}
+        share = None if self.share is None else {"micro": self.share.micro, "world": self.share.world}
+        return {"finished": self.finished, "share": share}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.finished = state_dict["finished"]
@@ -154,7 +171,8 @@ class Journal(Callback):
         if trainer.is_global_zero and self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if _step_of(line) <= trainer.global_step]
-            self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            if len(kept) < len(lines):
+                write_text(self.path, "".join(line + "\n" for line in kept))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._sum = self._sum + outputs["loss"].detach()  # a tensor: a GPU is not waited for at each step
@@ -239,11 +257,6 @@ class Intake(Callback):
 def stepped(trainer: Trainer, batch_idx: int) -> bool:
     """Whether this micro-batch was the last of an optimizer step."""
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The complete checkpoints of a folder, oldest first."""
-    return sorted(path.parent for path in folder.glob("step-*/state.json"))
 
 
 def cosine(progress: float) -> float:

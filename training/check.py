@@ -44,6 +44,8 @@ class Findings:
         troubles, notes: in the order in which they were found.
         spacings_zyx_mm, fields_zyx_mm: of each study, with axes as the card's.
         protocols: studies by shape, spacing and b-value.
+        images: of each case that could be read, a hash of its image (`image_id`), by name.
+        contents: likewise of image, place and nodes.
     """
 
     cases: int = 0
@@ -56,6 +58,13 @@ class Findings:
     spacings_zyx_mm: list[tuple[float, float, float]] = field(default_factory=list)
     fields_zyx_mm: list[tuple[float, float, float]] = field(default_factory=list)
     protocols: Counter[str] = field(default_factory=Counter)
+    images: dict[str, str] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Of all that is learned from; another compression or axis order of the files is the same."""
+        return hashlib.sha256(json.dumps(sorted(self.contents.items())).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it; ranges are (least, greatest) along z, y and x, None where nothing could be read."""
@@ -97,6 +106,7 @@ def examine(folder: Path, card: ModelCard, *, watch: Callable[[str, int], None] 
     found = scan(folder)
     findings = Findings(len(found.cases), len({case.patient for case in found.cases}))
     findings.troubles.extend(found.troubles)
+    findings.notes.extend(found.notes)
     if not found.cases and not found.troubles:
         findings.troubles.append(Trouble("imagesTr", "no-cases", "there is no case; put images and label maps in"))
     seen: dict[str, str] = {}
@@ -125,7 +135,8 @@ def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, seen: d
             if notice.code != "note"
         )
         _tell_protocol(study, volume, findings)
-        first = seen.setdefault(_fingerprint(volume), files.name)
+        findings.images[files.name] = image_id(volume)
+        first = seen.setdefault(findings.images[files.name], files.name)
         if first != files.name:
             findings.troubles.append(
                 Trouble(
@@ -138,6 +149,9 @@ def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, seen: d
             nodes = measure_nodes(Volume(labels, volume.grid), int(labels.max()), Rules(), orientation=card.orientation)
             findings.nodes += len(nodes)
             findings.suspicious += sum(node.suspicious for node in nodes)
+            place = volume.grid.affine.astype(np.float32).tobytes()
+            content = hashlib.sha256(findings.images[files.name].encode() + place + labels.tobytes())
+            findings.contents[files.name] = content.hexdigest()
     except StudyError as error:
         findings.troubles.append(Trouble(files.name, error.code, error.message))
         return
@@ -196,11 +210,11 @@ def _tell_protocol(study: Study, volume: Volume, findings: Findings) -> None:
     findings.protocols[f"{shape} of {size} mm, {b_value}"] += 1
 
 
-def _fingerprint(volume: Volume) -> str:
-    """Of the voxels and not of the file: another compression, type or axis order is the same image still."""
+def image_id(volume: Volume) -> str:
+    """A hash of the voxels and not of the file: another compression, type or axis order is the same image still."""
     digest = hashlib.sha256(repr(volume.grid.shape).encode())
     digest.update(volume.array.astype(np.float32).data)
-    return digest.hexdigest()
+    return digest.hexdigest()[:32]
 
 
 def _ranges(rows: list[tuple[float, float, float]]) -> list[tuple[float, float]] | None:

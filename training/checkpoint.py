@@ -10,16 +10,18 @@ import json
 import math
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lnfast.errors import LnfastError, ModelError
+from lnfast.report.folder import flush
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
 # Marks of what JSON has no word for. A dict that has one of them as a key is written as its items.
@@ -43,13 +45,13 @@ class SafeCheckpointIO(CheckpointIO):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
-            save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary / TENSORS)
+            on_cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+            (temporary / TENSORS).write_bytes(save(on_cpu))  # not `save_file`, whose files only their owner may read
             (temporary / STATE).write_text(state, encoding="utf-8")
-            for part in (temporary / TENSORS, temporary / STATE, temporary):
-                _flush(part)
+            flush(temporary / TENSORS, temporary / STATE, temporary)
             shutil.rmtree(folder, ignore_errors=True)  # of an earlier try at the same step; what is new is the same
             temporary.rename(folder)
-            _flush(folder.parent)
+            flush(folder.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -74,6 +76,39 @@ class SafeCheckpointIO(CheckpointIO):
         folder = Path(path)
         (folder / STATE).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The complete checkpoints of a folder, oldest first."""
+    return sorted(path.parent for path in folder.glob("step-*/state.json"))
+
+
+def newest_readable(folder: Path) -> Path | None:
+    """The newest checkpoint that can be read; each that cannot is told in a line on standard error.
+
+    Raises:
+        ModelError: ``bad-checkpoint`` when there are some and none can be read: to begin anew is not for us to choose.
+    """
+    last: ModelError | None = None
+    for path in reversed(checkpoints(folder)):
+        try:
+            SafeCheckpointIO().load_checkpoint(path)
+        except ModelError as error:
+            last = error
+            continue
+        if last is not None:
+            print(f"{last}: going on from {path.name}, the one before", file=sys.stderr, flush=True)
+        return path
+    if last is not None:
+        raise last
+    return None
+
+
+def share_in(folder: Path) -> dict[str, int] | None:
+    """Items at a time and devices that a checkpoint was learned with; None where it is too old to say."""
+    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    found: dict[str, int] | None = state.get("callbacks", {}).get("Keeper", {}).get("share")
+    return found
 
 
 def encode(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
@@ -126,12 +161,3 @@ def decode(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 def _is_channels_last(value: Tensor) -> bool:
     return value.dim() == 5 and not value.is_contiguous() and value.is_contiguous(memory_format=torch.channels_last_3d)
-
-
-def _flush(path: Path) -> None:
-    """What is in a file or folder is on the disk when this returns; without it a rename may outlive its content."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from functools import cache
 from multiprocessing.process import BaseProcess
@@ -22,6 +23,7 @@ from lnfast.errors import UsageError
 from lnfast.geometry import Grid, Volume
 from lnfast.phantom import SCANNERS, Phantom, Protocol, make_phantom
 from training.case import Case, node_places
+from training.files import beside
 
 # Seeds 0-99 and from 100000 on belong to tests, probes and evaluation: a network that has seen one of them cannot be
 # judged by it. Only these two ranges may be learned from or tuned on.
@@ -86,10 +88,8 @@ def generate(folder: Path, seeds: Iterable[int]) -> Iterator[int]:
         path = _path(folder, seed)
         if not path.exists():
             phantom = _make(seed)
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            with temporary.open("wb") as file:
+            with beside(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, array=phantom.volume.array, affine=phantom.volume.grid.affine, labels=phantom.labels)
-            temporary.replace(path)
         yield seed
 
 
@@ -121,6 +121,8 @@ def missing(folder: Path, seeds: Iterable[int]) -> list[int]:
 
 def _generate_politely(folder: Path, seeds: list[int], wanted: str, parent: int) -> None:
     os.nice(10)
+    # Ctrl-C goes to all of a terminal's processes; the training saves itself and ends this one without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if version() != wanted:
         return  # The sources were edited since the run began: another patient would come out of the same seed.
     for _ in generate(folder, seeds):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lnfast.errors import UsageError
+
 if TYPE_CHECKING:
     from training.agreement import Agreement
     from training.check import Findings
@@ -49,6 +51,8 @@ def check(context: click.Context, folder: Path, as_json: bool) -> None:
 def split(folder: Path, out: Path, seed: int) -> None:
     from training.dataset import open_cases, split_cases, write_split
 
+    if out.exists():
+        raise UsageError("output-exists", f"{out} is there, and a split in use is not drawn again; give another -o")
     made = split_cases(open_cases(folder), seed)
     write_split(out, made)
     click.echo(f"{out}: {len(made.train)} train, {len(made.validation)} validation, {len(made.test)} test")

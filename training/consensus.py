@@ -9,11 +9,10 @@ The folder is complete or absent.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from lnfast.report.labels import nifti_bytes
 from lnfast_ext import label_components
 from training import agreement
 from training.agreement import Agreement
+from training.files import write_json
 from training.labels import check_same_grid, read_labels
 from training.raw import ENDINGS
 from training.staple import THRESHOLD, Consensus, Mask, staple, version
@@ -122,10 +122,12 @@ def _write(readers: Sequence[Reader], work: Path, watch: Callable[[str, int], No
         watch(case, len(readers[0].maps))
         try:
             first, masks = _masks(case, readers)
-            found[case] = consensus = staple(masks)
+            consensus = staple(masks)
         except StudyError as error:
             troubles.append((case, error))
             continue
+        # Warnings need its numbers; the masks of all cases would fill the memory.
+        found[case] = replace(consensus, mask=np.zeros((0, 0, 0), bool))
         rows.extend(agreement.compare_readers(case, names, masks))
         nodes = _on_grid_of(first, consensus)
         (work / "labelsTr" / f"{case}.nii.gz").write_bytes(nifti_bytes(nodes))
@@ -144,8 +146,8 @@ def _write(readers: Sequence[Reader], work: Path, watch: Callable[[str, int], No
         "warnings": [{"code": code, "message": message} for code, message in warnings],
         "cases": cases,
     }
-    _write_json(work / "consensus.json", record)
-    _write_json(work / "readers.json", agreement.to_dict(rows))
+    write_json(work / "consensus.json", record)
+    write_json(work / "readers.json", agreement.to_dict(rows))
     (work / "readers.csv").write_text(agreement.to_csv(rows), encoding="utf-8", newline="")
     return Written(tuple(rows), warnings)
 
@@ -225,7 +227,3 @@ def _names(folders: Sequence[Path]) -> tuple[str, ...]:
         if len(set(names)) == len(names):
             return names
     return tuple(map(str, folders))
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

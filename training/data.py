@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from lnfast.card import ModelCard
+from lnfast.errors import StudyError
 from lnfast.geometry import Grid, Volume
 from lnfast.preprocess import write_input
 from lnfast_ext import resample_normalize
@@ -28,11 +29,10 @@ BRIGHT = 2.0  # standard deviations above the mean, as the network sees the stud
 
 def whole(case: Case, card: ModelCard, rng: np.random.Generator | None = None) -> tuple[Tensor, Tensor]:
     """Input and soft truth of a whole study, ``(1, 1, *card.shape_zyx)``; with ``rng`` cropped and augmented."""
-    start: tuple[int, ...] = (0, 0, 0)
-    stop: tuple[int, ...] = case.labels.shape
-    if rng is not None:
-        start, stop = _crop(case, rng)
-    full = _network_grid(case, card, start, stop, rng)
+    if rng is None:
+        full = _network_grid(case, card, (0, 0, 0), case.labels.shape, None)
+    else:
+        full, _, _ = _varied(case, card, rng)
     return full[:, :1], full[:, 1:]
 
 
@@ -40,8 +40,7 @@ def patch(
     case: Case, card: ModelCard, rng: np.random.Generator, patch_zyx: tuple[int, int, int]
 ) -> tuple[Tensor, Tensor]:
     """Input and soft truth of an augmented patch, each ``(1, 1, *patch_zyx)`` float32."""
-    start, stop = _crop(case, rng)
-    full = _network_grid(case, card, start, stop, rng)
+    full, start, stop = _varied(case, card, rng)
     centre = _centre(case, full, start, stop, rng, patch_zyx)
     cut = _cut(full, centre, patch_zyx, rng)
     image, truth = cut[:, :1], cut[:, 1:]
@@ -140,6 +139,20 @@ def _network_grid(
     return torch.from_numpy(out)[None]
 
 
+def _varied(case: Case, card: ModelCard, rng: np.random.Generator) -> tuple[Tensor, tuple[int, ...], tuple[int, ...]]:
+    """`_network_grid` of a part of a study and augmented, and from where to where that part goes.
+
+    A part may be what the runtime refuses, nothing but air, say. The whole study, which has been checked, is taken
+    then as it is: the same step would meet the same part at every try.
+    """
+    start, stop = _crop(case, rng)
+    try:
+        return _network_grid(case, card, start, stop, rng), start, stop
+    except StudyError:
+        start, stop = (0, 0, 0), case.labels.shape
+        return _network_grid(case, card, start, stop, None), start, stop
+
+
 def _vary(array: Floats, rng: np.random.Generator) -> Floats:
     """Other scanners and patients in intensity: contrast, coil shading, sharpness, noise. Works in place."""
     top = float(np.percentile(array[::2, ::4, ::4], 99.5)) or 1.0
@@ -169,6 +182,8 @@ def _cut(
 ) -> Tensor:
     """The patch about ``centre`` (in voxels, faces at integers), half the time turned and sheared by up to 5 degrees.
 
+    Degrees are those of the network's grid, whose voxels are no cubes: see `_turn`.
+
     Sampling from the whole volume brings true neighbours in at the patch's edges, where turning the patch would smear.
     """
     size = np.array(full.shape[2:], dtype=np.float64)
@@ -186,7 +201,11 @@ def _cut(
 
 
 def _turn(rng: np.random.Generator) -> NDArray[np.float64]:
-    """(3, 3) over (z, y, x): the paper's skewing and shearing of 0-5 degrees, and a scale of 0.9-1.1."""
+    """(3, 3) over (z, y, x): the paper's skewing and shearing of 0-5 degrees, and a scale of 0.9-1.1.
+
+    All of it is in voxels of the network's grid and not in the patient. A slice there is square whatever was scanned,
+    so a turn in it is a turn and some shear in millimetres; one of the two shears is through the slices.
+    """
     angle, sideways, tilt = np.deg2rad(rng.uniform(-5, 5, 3))
     c, s = np.cos(angle), np.sin(angle)
     rotation = np.array(((1.0, 0, 0), (0, c, -s), (0, s, c)))

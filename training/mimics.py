@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, Trainer
 
 from training.mine import mine, mined
 from training.module import Segmenter
+from training.stop import Asked
 from training.unet import UNet
 
 
@@ -19,11 +20,12 @@ class Mimics(Callback):
         folder: keeps what was found, a file a time, so that an interrupted run goes on with the same.
         studies: cases a time.
         every: epochs between two times.
+        asked: whether to stop.
         start: network to ask before the first step, or None.
     """
 
-    def __init__(self, folder: Path, studies: int, every: int, start: UNet | None = None) -> None:
-        self.folder, self.studies, self.every, self.start = folder, studies, every, start
+    def __init__(self, folder: Path, studies: int, every: int, asked: Asked, start: UNet | None = None) -> None:
+        self.folder, self.studies, self.every, self.asked, self.start = folder, studies, every, asked, start
         self.rounds: list[str] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: Segmenter) -> None:
@@ -56,6 +58,8 @@ class Mimics(Callback):
                 studies=self.studies,
                 first=len(self.rounds) * self.studies,
                 threshold=pl_module.threshold,
+                precision=str(trainer.precision),
+                check=lambda: self.asked.check_alone(trainer),
             )
         trainer.strategy.barrier("mimics")
         self.rounds.append(name)

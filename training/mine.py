@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +12,15 @@ from numpy.typing import NDArray
 from lnfast.card import ModelCard
 from lnfast_ext import label_components
 from training.case import Case, node_places
+from training.files import beside
 from training.unet import UNet
-from training.validate import predict, segment
+from training.validate import BFLOAT16, predict, segment
 
 
-def mimics_of(model: UNet, case: Case, card: ModelCard, threshold: float) -> Case:
+def mimics_of(model: UNet, case: Case, card: ModelCard, threshold: float, precision: str = BFLOAT16) -> Case:
     """The case with the centres of all predicted nodes that touch no true one."""
-    labels, count = label_components(segment(predict(model, case, card), case.volume.grid, card, threshold))
+    logits = predict(model, case, card, precision)
+    labels, count = label_components(segment(logits, case.volume.grid, card, threshold))
     true = np.zeros(count + 1, bool)
     true[np.unique(labels[case.labels > 0])] = True
     places, _ = node_places(np.where(true[labels], 0, labels))
@@ -27,7 +28,16 @@ def mimics_of(model: UNet, case: Case, card: ModelCard, threshold: float) -> Cas
 
 
 def mine(
-    path: Path, model: UNet, cases: Sequence[Case], card: ModelCard, *, studies: int, first: int, threshold: float
+    path: Path,
+    model: UNet,
+    cases: Sequence[Case],
+    card: ModelCard,
+    *,
+    studies: int,
+    first: int,
+    threshold: float,
+    precision: str = BFLOAT16,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Look for mimics in some of the cases and keep them, so that a run that goes on from a checkpoint sees the same.
 
@@ -39,16 +49,18 @@ def mine(
         studies: how many of the cases to look at; a study takes about two seconds on two cores.
         first: index of the first of them, modulo their number.
         threshold: probability at which a voxel is called node.
+        precision: as Lightning calls it.
+        check: called before each study; may raise.
     """
     if path.exists():
         return
     chosen = [cases[(first + i) % len(cases)] for i in range(min(studies, len(cases)))]
-    found = {case.name: mimics_of(model, case, card, threshold).mimics for case in chosen}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    found = {}
+    for case in chosen:
+        check()
+        found[case.name] = mimics_of(model, case, card, threshold, precision).mimics
+    with beside(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **found)
-    temporary.replace(path)
 
 
 def mined(path: Path) -> dict[str, NDArray[np.float32]]:

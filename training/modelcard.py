@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from training.files import write_text
+from training.snapshot import sources_of
 
 _TEXT = """# {name} {version}
 
 **For research use only. {warning}**
 
 A 3D U-Net (Cicek et al. 2016, first width {width}, {parameters:,} parameters) that marks lymph nodes on pelvic
-diffusion-weighted MR at b = 800-1000 s/mm2. Which nodes are suspicious is decided afterwards, by measuring.
+diffusion-weighted MR at b = {b_targets} s/mm2. Which nodes are suspicious is decided afterwards, by measuring.
 
 ## Training
 
@@ -41,24 +43,31 @@ diffusion-weighted MR at b = 800-1000 s/mm2. Which nodes are suspicious is decid
 ## Known failures
 
 {failures}
-- Sizes near the 8 mm limit depend on slices of 3-8 mm; the report marks nodes where the slice limits the measure.
-- Fields of view outside {in_plane} mm in plane or {through_plane} mm through it were not seen in training.
-"""
+- Sizes near the 8 mm limit depend on how thick the slices are; the report marks nodes where the slice limits the
+  measure.
+{unseen}"""
 
 _PHANTOM = {
     "warning": "Trained on a digital phantom; it has seen no patient and has proved nothing about patients.",
-    "held": "phantoms with seeds kept apart from training",
-    "meaning": " Phantoms, not patients: the figures say that the software works.",
     "failures": """- Real studies look different from the phantom: look at what it marks there before anything else.
   For the model that ships, two public studies and what it got wrong on them are in `docs/real-studies.md`.
-- In noisy studies it marks dozens of specks, too small to be suspicious.
 - A node's outline follows the phantom's definition of its edge (half of the voxel), not a radiologist's.""",
+    "unseen": """- Slices outside 3-8 mm were not seen in training, nor were fields of view outside {in_plane} mm in
+  plane or {through_plane} mm through it.
+""",
 }
 _STUDIES = {
     "warning": "What it was trained on decides whom it fits; it has been validated on no other patients.",
-    "held": "studies of patients kept apart from training",
-    "meaning": "",
     "failures": "- Nobody has looked yet: write down here what it gets wrong.",
+    "unseen": "",
+}
+# What the validation was of, which need not be what was learned from.
+_VALIDATED = {
+    "phantoms": {
+        "held": "phantoms with seeds kept apart from training",
+        "meaning": " Phantoms, not patients: the figures say that the software works.",
+    },
+    "folder": {"held": "studies of patients kept apart from training", "meaning": ""},
 }
 
 
@@ -114,10 +123,10 @@ def record_holdout(folder: Path, holdout: dict[str, Any]) -> None:
     path = folder / "card.json"
     card = json.loads(path.read_bytes())
     card["training"]["holdout"] = holdout
-    for name, text in (("card.json", json.dumps(card, indent=2) + "\n"), ("MODEL_CARD.md", model_card(card))):
-        temporary = folder / f".{name}.{os.getpid()}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(folder / name)
+    # Both before either is written: a card that cannot be told must not be half replaced.
+    texts = {"card.json": json.dumps(card, indent=2) + "\n", "MODEL_CARD.md": model_card(card)}
+    for name, text in texts.items():
+        write_text(folder / name, text)
 
 
 def model_card(card: dict[str, Any]) -> str:
@@ -127,9 +136,16 @@ def model_card(card: dict[str, Any]) -> str:
     found["validation_cases"] = found.pop("cases")
     config = training["config"]
     patch = config["patch_zyx"]
-    words = _PHANTOM if only_phantoms(training) else _STUDIES
+    field_mm = {name: "-".join(map(str, limits)) for name, limits in field.items()}
+    words = dict(_PHANTOM if only_phantoms(training) else _STUDIES)
+    words["unseen"] = words["unseen"].format(**field_mm)
+    validated = _VALIDATED[_validated_kind(training)]
+    if not only_phantoms(training) and validated is _VALIDATED["phantoms"]:
+        words["warning"] = "What it was trained on decides whom it fits; it has been validated on no patient."
     return _TEXT.format(
         **words,
+        **validated,
+        b_targets="-".join(map(str, card["input"]["b_targets"])),
         data=told(training),
         name=card["name"],
         version=card["version"],
@@ -143,8 +159,6 @@ def model_card(card: dict[str, Any]) -> str:
         seed=config["seed"],
         patch="whole studies" if patch is None else f"patches of {'x'.join(map(str, patch))} voxels",
         threshold=card["output"]["threshold"],
-        in_plane="-".join(map(str, field["in_plane"])),
-        through_plane="-".join(map(str, field["through_plane"])),
         holdout=_holdout(training["holdout"]) if "holdout" in training else "",
         **found,
     )
@@ -191,7 +205,14 @@ def _holdout(told: dict[str, Any]) -> str:
 
 def only_phantoms(training: dict[str, Any]) -> bool:
     """Whether no patient was learned from."""
-    return all(source["kind"] == "phantoms" for source in training["sources"])
+    return all(source["kind"] == "phantoms" for source in sources_of(training))
+
+
+def _validated_kind(training: dict[str, Any]) -> str:
+    """ "phantoms" or "folder"; an older snapshot does not say, and was judged on what it was trained on."""
+    default = "phantoms" if only_phantoms(training) else "folder"
+    kind: str = training.get("validated_on", {}).get("kind", default)
+    return kind
 
 
 def told(training: dict[str, Any]) -> str:
@@ -200,13 +221,27 @@ def told(training: dict[str, Any]) -> str:
         f"{source['cases']} phantoms of `lnfast.phantom`, seeds {source['seeds'][0]}-{source['seeds'][1] - 1}"
         if source["kind"] == "phantoms"
         else f"{source['cases']} studies of the data set `{source['name']}`"
-        for source in training["sources"]
+        for source in sources_of(training)
     )
 
 
 def trained_on(training: dict[str, Any]) -> str:
     """What the card, and so every report, says of it; cases that were learned from twice count once."""
     if only_phantoms(training):
-        counts = {tuple(source["seeds"]): source["cases"] for source in training["sources"]}
-        return f"digital phantom ({sum(counts.values())} cases), no patient data"
+        return f"digital phantom ({_phantoms(sources_of(training))} cases), no patient data"
     return told(training).replace("`", "")
+
+
+def _phantoms(sources: list[dict[str, Any]]) -> int:
+    """How many phantoms there are in sources whose seeds may overlap; of another version the same seed is another."""
+    known: set[tuple[Any, int]] = set()
+    uncertain: dict[tuple[Any, ...], int] = {}
+    for source in sources:
+        first, end = source["seeds"]
+        # An older snapshot has only the outermost seeds: which of them there were is certain if all were.
+        ranges = source.get("ranges") or ([(first, end)] if source["cases"] == end - first else None)
+        if ranges is None:
+            uncertain[source["version"], first, end] = source["cases"]
+        else:
+            known |= {(source["version"], seed) for a, b in ranges for seed in range(a, b)}
+    return len(known) + sum(uncertain.values())

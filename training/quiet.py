@@ -41,7 +41,7 @@ class Curves(TensorBoardLogger):
     """
 
     def __init__(self, run: os.PathLike[str], step: int) -> None:
-        super().__init__(run, name="tensorboard", version="", purge_step=step + 1 if step else None)
+        super().__init__(run, name="tensorboard", version="", purge_step=step + 1)
 
     @rank_zero_only
     def save(self) -> None:

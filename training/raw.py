@@ -72,10 +72,12 @@ class RawFolder:
     Attributes:
         cases: those with image and label, in the order of their names.
         troubles: of the layout; no file of ``cases`` was opened.
+        notes: what is odd about it and no hindrance.
     """
 
     cases: tuple[CaseFiles, ...]
     troubles: tuple[Trouble, ...]
+    notes: tuple[Trouble, ...] = ()
 
 
 @dataclass
@@ -91,14 +93,12 @@ class _Scan:
 def open_cases(folder: Path) -> tuple[CaseFiles, ...]:
     """The cases of a folder in the order of their names.
 
-    That ``numTraining`` counts otherwise is no hindrance; `training.check` tells it.
-
     Raises:
         UsageError: ``no-dataset`` where there is no ``dataset.json``.
         StudyError: with the code of the first trouble and all of them in the message.
     """
     found = scan(folder)
-    troubles = [trouble for trouble in found.troubles if trouble.code != "count-mismatch"]
+    troubles = found.troubles
     if not troubles and not found.cases:
         raise StudyError("no-cases", f"{folder} has no case; put images into imagesTr and label maps into labelsTr")
     if troubles:
@@ -135,13 +135,15 @@ def scan(folder: Path) -> RawFolder:
         told.add(name, "no-label", f"has an image and no labelsTr/{name}{ending}; add it, empty if it has no node")
     for name in sorted(labels.keys() - images.keys()):
         told.add(name, "no-image", f"has a label map and no imagesTr/{name}_0000{ending}; add it or take the map away")
-    count = content.get("numTraining")
-    if count != len(images):
-        told.add("dataset.json", "count-mismatch", f"numTraining is {count!r} and imagesTr has {len(images)} cases")
     names = sorted(images.keys() & labels.keys())
     patients = _patients(folder, content, names, told)
     cases = tuple(CaseFiles(name, patients.get(name, name), images[name], labels[name], rule) for name in names)
-    return RawFolder(cases, tuple(told.troubles))
+    count, notes = content.get("numTraining"), []
+    if count != len(images):
+        # Nothing here reads it; nnU-Net's own tools would refuse the folder.
+        said = f"numTraining is {count!r} and imagesTr has {len(images)} cases"
+        notes.append(Trouble("dataset.json", "count-mismatch", said))
+    return RawFolder(cases, tuple(told.troubles), tuple(notes))
 
 
 def _label_rule(content: dict[str, Any], told: _Scan) -> LabelRule:
@@ -235,7 +237,7 @@ def _patients(folder: Path, content: dict[str, Any], names: list[str], told: _Sc
         if stated is None and not table.exists():
             return {}
         mapping = _mapping(stated) if stated is not None else _read_table(table)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         told.add(source, "bad-patients", f"does not name a patient a case ({error}); wanted columns case,patient")
         return {}
     for name in names:
@@ -246,7 +248,7 @@ def _patients(folder: Path, content: dict[str, Any], names: list[str], told: _Sc
 
 
 def _mapping(stated: Any) -> dict[str, str]:
-    if not isinstance(stated, dict) or not all(value and isinstance(value, (str, int)) for value in stated.values()):
+    if not isinstance(stated, dict) or not all(type(value) in (str, int) and value != "" for value in stated.values()):
         raise ValueError('"patients" is not {case: patient}')
     return {case: str(patient) for case, patient in stated.items()}
 

@@ -1,22 +1,22 @@
 """One run on disk: what `fit` composes.
 
-RUN/run.json               what the run is; another one is refused here
-RUN/split.json             which of somebody's own studies serve for what
-RUN/checkpoints/step-*/    where to go on from: the newest two
-RUN/snapshot.safetensors   judged weights with statistics of whole studies: what `export` takes
-RUN/mimics/step-*.npz      what the network took for nodes
-RUN/log.jsonl              a line every so many steps: loss; a line a validation
-RUN/tensorboard/           the same as curves
+RUN/run.json                what the run is; another one is refused here
+RUN/split.json              which of somebody's own studies serve for what
+RUN/start.safetensors       what the run began with; teacher.safetensors likewise
+RUN/checkpoints/step-*/     where to go on from: the newest two
+RUN/snapshot.safetensors    judged weights with statistics of whole studies: what `export` takes
+RUN/mimics/step-*.npz       what the network took for nodes
+RUN/log.jsonl               a line every so many steps: loss; a line a validation
+RUN/tensorboard/            the same as curves
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,77 +26,35 @@ from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lnfast.errors import BackendError, UsageError
-from training import card as cards
-from training import cohort
-from training.callbacks import Average, Budget, Intake, Journal, Keeper, Snapshots, checkpoints
-from training.checkpoint import SafeCheckpointIO
+from training.callbacks import Average, Budget, Intake, Journal, Keeper, Listener, Snapshots
+from training.checkpoint import SafeCheckpointIO, newest_readable, share_in
+from training.config import RunConfig
+from training.devices import accelerator_of, micro_of, precision_of
+from training.earlier import Earlier, find
+from training.files import sweep, write_json
+from training.identity import check_same, identity
 from training.loaders import Loaders, Share, Studies
 from training.loss import Teacher
 from training.mimics import Mimics
 from training.module import Segmenter
-from training.presets import Preset
 from training.quiet import Bar, Curves, lightning
-from training.snapshot import load_tensors, save_tensors, sources_of, write_json
+from training.snapshot import SNAPSHOT, learned_from, sources_of
 from training.source import Source
 from training.stop import Asked
-from training.unet import UNet
-from training.validate import validate
+
+__all__ = ["RunConfig", "fit", "micro_of", "precision_of"]
 
 THRESHOLD = 0.5
-# What a whole study needs on a GPU at the paper's width in half precision: about 1.2 kB a voxel for activations that
-# are kept for the way back, by counting them.
-STUDY_BYTES = 12e9
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """What a run is, beside its cases.
-
-    Attributes:
-        preset: everything that does not change from run to run.
-        seed: of weights and batches.
-        steps, minutes, epochs: where the run ends, and the schedule with it; at most one of them, none is the preset's.
-        exact: FP32 on one thread, so that the run repeats to the bit.
-        start: run whose snapshot this one goes on from, with a schedule of its own, or None.
-        teacher: run whose snapshot is a second truth, or None.
-        precision: of Lightning, or None for the preset's.
-        accelerator, devices: of Lightning.
-    """
-
-    preset: Preset
-    seed: int = 1
-    steps: int | None = None
-    minutes: float | None = None
-    epochs: int | None = None
-    exact: bool = False
-    start: Path | None = None
-    teacher: Path | None = None
-    precision: str | None = None
-    accelerator: str = "auto"
-    devices: int = 1
-
-    def __post_init__(self) -> None:
-        if sum(budget is not None for budget in (self.steps, self.minutes, self.epochs)) > 1:
-            raise UsageError("bad-budget", "got several of --steps, --minutes and --epochs, wanted at most one of them")
-        if self.exact and self.minutes is not None:
-            raise UsageError("bad-budget", "got --exact and --minutes, wanted --steps: a clock does not repeat")
-        if self.exact and self.accelerator == "gpu":
-            raise UsageError(
-                "bad-device", "got --exact on a GPU, which repeats nothing to the bit; wanted --accelerator cpu"
-            )
-        if self.devices > 1 and self.minutes is not None:
-            raise UsageError("bad-budget", "got --minutes and several devices, wanted --steps: each has its own clock")
-        if self.exact and self.precision not in (None, "32-true"):
-            raise UsageError("bad-precision", f"got --exact and --precision {self.precision}, wanted FP32")
-        if self.teacher is not None and not self.preset.teaching:
-            raise UsageError("bad-teacher", f"preset {self.preset.name} learns from no teacher; wanted edge")
 
 
 def fit(run: Path, config: RunConfig, source: Source) -> None:
     """Train to the end of the budget, going on from the newest checkpoint where there is one.
 
+    Nothing is written into ``run`` before everything was checked.
+
     Raises:
-        UsageError: ``bad-batch``, ``no-cases``, ``other-run``, ``other-width``, ``reserved-seed``.
+        UsageError: ``no-cases``, ``other-run``, ``other-width``, ``reserved-seed``, ``leaked-cases``, ``bad-run``.
+        ModelError: ``no-snapshot``, ``bad-snapshot``, ``bad-checkpoint``.
         BackendError: ``no-device``.
         training.stop.StoppedError: a signal asked to stop; the run is saved.
     """
@@ -106,73 +64,86 @@ def fit(run: Path, config: RunConfig, source: Source) -> None:
             f"wanted {config.devices} CUDA device(s), found {torch.cuda.device_count()}; try --accelerator cpu",
         )
     with lightning(), _threads(config.exact):
-        run.mkdir(parents=True, exist_ok=True)
-        _check_same(run, config, source)
+        start, teacher = find(run, "start", config.start), find(run, "teacher", config.teacher)
+        if start is not None and (width := start.meta["config"]["width"]) != config.preset.width:
+            raise UsageError("other-width", f"{config.start} has width {width}, wanted {config.preset.width}")
+        cases = source.describe(run, [one for one in (start, teacher) if one is not None])
+        said = identity(config, start, teacher, cases)
+        check_same(run, said)
         studies = source.open(run)
         if not studies.cases or not studies.held:
             raise UsageError("no-cases", "there is no case to train on or none to validate on")
         with Asked() as asked:
-            _Fit(run, config, source, studies, asked).train()
-
-
-def validate_again(run: Path, cache: Path, seeds: range, threshold: float) -> dict[str, Any]:
-    """Validate a run's snapshot at another threshold or on other phantoms; the snapshot says that from now on.
-
-    Raises:
-        UsageError: ``reserved-seed``.
-        ModelError: ``no-snapshot``, ``bad-snapshot``.
-    """
-    cohort.check_seeds(seeds, (cohort.VALIDATION_SEEDS,))
-    model, meta = network(run)
-    folder = cohort.folder_of(cache)
-    cases = [case for seed in cohort.generate(folder, seeds) if (case := cohort.load(folder, seed)) is not None]
-    found = validate(model, cases, cards.draft(), threshold).summary()
-    save_tensors(run / "snapshot.safetensors", model.state_dict(), meta | {"validation": found, "threshold": threshold})
-    return found
-
-
-def network(run: Path) -> tuple[UNet, dict[str, Any]]:
-    """The snapshot of a run in evaluation mode, and its header."""
-    tensors, meta = load_tensors(run / "snapshot.safetensors")
-    model = UNet(meta["config"]["width"]).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    model.load_state_dict(tensors)
-    return model.eval(), meta
+            _Fit(run, config, source, studies, asked, start, teacher).train(said)
 
 
 class _Fit:
     """The parts of one call of `fit`."""
 
-    def __init__(self, run: Path, config: RunConfig, source: Source, studies: Studies, asked: Asked) -> None:
+    def __init__(
+        self,
+        run: Path,
+        config: RunConfig,
+        source: Source,
+        studies: Studies,
+        asked: Asked,
+        start: Earlier | None,
+        teacher: Earlier | None,
+    ) -> None:
         self.run, self.config, self.source, self.studies, self.asked = run, config, source, studies, asked
+        self.start, self.teacher = start, teacher
         preset = config.preset
-        self.newest = (checkpoints(run / "checkpoints") or [None])[-1]
-        self.start, self.before = network(config.start) if config.start is not None else (None, {})
+        self.newest = newest_readable(run / "checkpoints")
+        self.start_net = start.network() if start is not None else None
         torch.manual_seed(config.seed)
-        teacher = Teacher(network(config.teacher)[0]) if config.teacher is not None else None
-        self.module = Segmenter(preset, studies, config.seed, THRESHOLD, teacher)
-        if self.start is not None:
-            if self.start.width != preset.width:
-                raise UsageError("other-width", f"{config.start} has width {self.start.width}, wanted {preset.width}")
-            self.module.net.load_state_dict(self.start.state_dict())
-        highest = preset.learning_rate if self.start is None else preset.learning_rate_again
+        taught = Teacher(teacher.network()) if teacher is not None else None
+        self.module = Segmenter(preset, studies, config.seed, THRESHOLD, taught, asked)
+        if self.start_net is not None:
+            self.module.net.load_state_dict(self.start_net.state_dict())
+        highest = preset.learning_rate if start is None else preset.learning_rate_again
         self.budget = Budget(highest, preset.schedule, self._steps(), config.minutes)
 
-    def train(self) -> None:
+    def train(self, said: dict[str, Any]) -> None:
         config, preset = self.config, self.config.preset
         trainer = self._trainer()
-        if config.exact and trainer.strategy.root_device.type != "cpu":
-            raise UsageError(
-                "bad-device", "got --exact on a GPU, which repeats nothing to the bit; add --accelerator cpu"
-            )
-        if len(self.studies.held) < trainer.world_size:
-            raise UsageError(
-                "no-cases", f"wanted at least as many cases to validate on as devices: {trainer.world_size}"
-            )
-        micro = micro_of(preset, trainer.world_size, trainer.strategy.root_device)
-        trainer.accumulate_grad_batches = Share(micro, 0, trainer.world_size).accumulation(preset.batch)
+        world = trainer.world_size
+        if len(self.studies.held) < world:
+            raise UsageError("no-cases", f"wanted at least as many cases to validate on as devices: {world}")
+        share = self._share(world, micro_of(preset, world, trainer.strategy.root_device, precision_of(config)))
+        self.keeper.share = share
+        trainer.accumulate_grad_batches = share.accumulation(preset.batch)
         workers = 1 if trainer.strategy.root_device.type == "cpu" else min(8, os.cpu_count() or 1)
-        loaders = Loaders(self.studies, preset, config.seed, micro, workers)
+        loaders = Loaders(self.studies, preset, config.seed, share.micro, workers)
+        if rank_zero_only.rank == 0:
+            self._keep(said)
         trainer.fit(self.module, datamodule=loaders, ckpt_path=self.newest)
+
+    def _share(self, world: int, micro: int) -> Share:
+        """As the checkpoint was learned with: Dice and batch statistics are of so many items at a time.
+
+        Raises:
+            UsageError: ``other-run`` for another number of devices.
+        """
+        was = share_in(self.newest) if self.newest is not None else None
+        if was is None:
+            return Share(micro, 0, world)
+        if was["world"] != world:
+            raise UsageError(
+                "other-run",
+                f"{self.run} was begun on {was['world']} device(s), is {world}; add --devices {was['world']}",
+            )
+        return Share(was["micro"], 0, world)
+
+    def _keep(self, said: dict[str, Any]) -> None:
+        """Write what the run is, now that nothing speaks against it."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        sweep(self.run)
+        self.source.keep(self.run)
+        for one in (self.start, self.teacher):
+            if one is not None:
+                one.keep(self.run)
+        if not (self.run / "run.json").exists():
+            write_json(self.run / "run.json", said)
 
     def _steps(self) -> int | None:
         if self.config.minutes is not None:
@@ -203,85 +174,36 @@ class _Fit:
 
     def _callbacks(self, bar: bool) -> list[Callback]:
         preset, run = self.config.preset, self.run
-        found: list[Callback] = [self.budget]
+        found: list[Callback] = [Listener(self.asked), self.budget]
         if preset.average is not None:
             found.append(Average(preset.average))
         found.append(Intake(lambda: self.source.look(self.studies)))
         found.append(Journal(run / "log.jsonl", self.budget, loud=not bar))
-        found.append(Snapshots(run / "snapshot.safetensors", preset, self._meta))
+        found.append(Snapshots(run / SNAPSHOT, preset, self._meta))
         if preset.mimics:
-            found.append(Mimics(run / "mimics", preset.mimics, preset.mine_every, self.start))
+            found.append(Mimics(run / "mimics", preset.mimics, preset.mine_every, self.asked, self.start_net))
         if preset.patience is not None:
             found.append(EarlyStopping("dice", mode="max", patience=preset.patience, check_on_train_epoch_end=False))
         if bar:
             found.append(Bar())
-        found.append(Keeper(run / "checkpoints", preset.checkpoint_steps, self.asked))
-        return found
+        self.keeper = Keeper(run / "checkpoints", preset.checkpoint_steps, self.asked)
+        return [*found, self.keeper]
 
     def _meta(self, step: int) -> dict[str, Any]:
         """What a snapshot says of the run, with the runs that it goes on from counted in."""
-        before, config = self.before, self.config
-        sources = sources_of(before) + [self.source.meta(self.studies)] if before else [self.source.meta(self.studies)]
-        return {
+        before, config = self.start.meta if self.start is not None else {}, self.config
+        sources = sources_of(before) if before else []
+        taught_by = [*before.get("taught_by", []), *(learned_from(self.teacher.meta) if self.teacher else [])]
+        said = {
             "config": {"seed": config.seed, **asdict(config.preset)},
             "step": before.get("step", 0) + step,
             "minutes": round(before.get("minutes", 0.0) + self.budget.elapsed_s / 60, 1),
             "rounds": before.get("rounds", 0) + 1,
-            "sources": sources,
+            "sources": [*sources, self.source.meta(self.studies)],
+            "precision": precision_of(config),
+            "validated_on": self.source.validated_on(self.studies),
         }
-
-
-def precision_of(config: RunConfig) -> str:
-    """What is asked for, else what the device is good at: CPUs have bfloat16 and no half precision."""
-    if config.exact:
-        return "32-true"
-    wanted = config.precision or config.preset.precision
-    return "bf16-mixed" if wanted == "16-mixed" and accelerator_of(config) == "cpu" else wanted
-
-
-def accelerator_of(config: RunConfig) -> str:
-    """Lightning's name of what is asked for; other GPUs than CUDA's have not been tried."""
-    if config.accelerator == "auto":
-        return "cuda" if torch.cuda.is_available() and not config.exact else "cpu"
-    return {"gpu": "cuda"}.get(config.accelerator, config.accelerator)
-
-
-def micro_of(preset: Preset, world: int, device: torch.device) -> int:
-    """Items in memory at a time: the preset's, or as many as the device holds; a divisor of each device's share.
-
-    Raises:
-        UsageError: ``bad-batch`` when the batch cannot be shared out evenly.
-    """
-    if preset.batch % world:
-        raise UsageError("bad-batch", f"a batch of {preset.batch} cannot be shared by {world} devices")
-    share = preset.batch // world
-    most = preset.micro or 1
-    if preset.micro is None and device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
-        most = max(1, int(memory / (STUDY_BYTES * preset.width / 32)))
-    return max(n for n in range(1, min(most, share) + 1) if share % n == 0)
-
-
-def _check_same(run: Path, config: RunConfig, source: Source) -> None:
-    """Write what the run is, or compare it with what it was.
-
-    Raises:
-        UsageError: ``other-run``, naming what differs.
-    """
-    said = asdict(config) | {"start": str(config.start), "teacher": str(config.teacher), "cases": source.describe()}
-    for name in ("accelerator", "devices"):
-        del said[name]  # a run may go on elsewhere
-    now = json.loads(json.dumps(said))
-    path = run / "run.json"
-    if not path.exists():
-        if rank_zero_only.rank == 0:
-            write_json(path, now)
-        return
-    was = json.loads(path.read_text(encoding="utf-8"))
-    differ = sorted(name for name in now.keys() | was.keys() if now.get(name) != was.get(name))
-    if differ:
-        told = "; ".join(f"{name} was {was.get(name)}, is {now.get(name)}" for name in differ)
-        raise UsageError("other-run", f"{run} is of another run ({told}); give another folder")
+        return said | ({"taught_by": taught_by} if taught_by else {})
 
 
 @contextmanager

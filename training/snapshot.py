@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lnfast.errors import ModelError
+from training.files import write_bytes
+from training.unet import UNet
+
+SNAPSHOT = "snapshot.safetensors"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """One safetensors file with a JSON header, written beside and renamed: a snapshot, which `export` takes."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    """One safetensors file with a JSON header, whole or not at all: a snapshot, which `export` takes."""
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    save_file(contiguous, temporary, metadata={"lnfast": json.dumps(meta)})
-    temporary.replace(path)
+    # Not `save_file`, whose files only their owner may read.
+    write_bytes(path, save(contiguous, metadata={"lnfast": json.dumps(meta)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -38,6 +42,40 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ModelError("bad-snapshot", f"{path} cannot be read ({error})") from error
 
 
+def build(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> UNet:
+    """The network of a snapshot, in evaluation mode.
+
+    Raises:
+        ModelError: ``bad-snapshot`` when the tensors are not those of the network that the header names.
+    """
+    try:
+        model = UNet(meta["config"]["width"]).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        model.load_state_dict(tensors)
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise ModelError("bad-snapshot", f"{path} does not hold the network that its header names ({error})") from error
+    return model.eval()
+
+
+def network(run: Path) -> tuple[UNet, dict[str, Any]]:
+    """The snapshot of a run in evaluation mode, and its header.
+
+    Raises:
+        ModelError: ``no-snapshot``, ``bad-snapshot``.
+    """
+    tensors, meta = load_tensors(run / SNAPSHOT)
+    return build(run / SNAPSHOT, tensors, meta), meta
+
+
+def weights_sha256(tensors: dict[str, Tensor]) -> str:
+    """Of the tensors alone: another threshold in the header is the same network."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data if value.numel() else b"")
+    return digest.hexdigest()
+
+
 def sources_of(meta: dict[str, Any]) -> list[dict[str, Any]]:
     """What a snapshot was trained on, in turn; one that does not say so is older than training on studies."""
     old = {"kind": "phantoms", "seeds": meta.get("seeds"), "cases": meta.get("cases"), "version": None}
@@ -45,8 +83,7 @@ def sources_of(meta: dict[str, Any]) -> list[dict[str, Any]]:
     return sources
 
 
-def write_json(path: Path, content: Any) -> None:
-    """A JSON file, written beside and renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+def learned_from(meta: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a snapshot knows: what it was trained on, and what its teacher was."""
+    taught: list[dict[str, Any]] = meta.get("taught_by", [])
+    return sources_of(meta) + taught

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from lnfast.errors import StudyError, UsageError
+from lnfast.errors import UsageError
 from training import card as cards
 from training import cohort
 from training.case import Case
+from training.earlier import Earlier
+from training.folder import Folder
+from training.identity import read_identity
 from training.loaders import Studies
+
+__all__ = ["Folder", "Phantoms", "Source", "source_of"]
 
 # Small fields, each made and judged in a fraction of a second.
 QUICK_SEEDS, QUICK_VALIDATION = range(1003, 1027, 8), range(9003, 9004)
@@ -21,12 +26,16 @@ QUICK_SEEDS, QUICK_VALIDATION = range(1003, 1027, 8), range(9003, 9004)
 class Source(Protocol):
     """Cases to train and to validate on."""
 
-    def describe(self) -> dict[str, Any]:
-        """What the run is of, in JSON; a run that goes on must be of the same."""
+    def describe(self, run: Path, earlier: Sequence[Earlier]) -> dict[str, Any]:
+        """What the run is of, in JSON; a run that goes on must be of the same. Writes nothing."""
         ...
 
     def open(self, run: Path) -> Studies:
-        """Load what is there; makes or checks it first where that is asked for."""
+        """Load what was described; makes it first where that is asked for."""
+        ...
+
+    def keep(self, run: Path) -> None:
+        """Write into the run what it must have to go on."""
         ...
 
     def look(self, studies: Studies) -> None:
@@ -34,7 +43,11 @@ class Source(Protocol):
         ...
 
     def meta(self, studies: Studies) -> dict[str, Any]:
-        """What a snapshot says of the cases."""
+        """What a snapshot says of the cases that were learned from."""
+        ...
+
+    def validated_on(self, studies: Studies) -> dict[str, Any]:
+        """What a snapshot says of the cases that it was judged on."""
         ...
 
 
@@ -57,8 +70,14 @@ class Phantoms:
     complete: bool
     version: str
 
-    def describe(self) -> dict[str, Any]:
-        """Seeds and version; where the cache lies makes no difference."""
+    def describe(self, run: Path, earlier: Sequence[Earlier]) -> dict[str, Any]:
+        """Seeds and version; where the cache lies makes no difference.
+
+        Raises:
+            UsageError: ``reserved-seed``.
+        """
+        cohort.check_seeds(self.seeds, (cohort.TRAINING_SEEDS,))
+        cohort.check_seeds(self.validation, (cohort.VALIDATION_SEEDS,))
         return {
             "kind": "phantoms",
             "seeds": [self.seeds.start, self.seeds.stop, self.seeds.step],
@@ -92,6 +111,9 @@ class Phantoms:
             cohort.generate_beside(folder, [seed for seed in missing if seed not in absent])
         return Studies(cards.draft(), self._load(self.seeds, {}), self._load(self.validation, {}))
 
+    def keep(self, run: Path) -> None:
+        """Seeds say everything."""
+
     def look(self, studies: Studies) -> None:
         """Load the phantoms that have been made since, in the order of their seeds."""
         if len(studies.cases) < len(self.seeds):
@@ -99,8 +121,12 @@ class Phantoms:
 
     def meta(self, studies: Studies) -> dict[str, Any]:
         """Of the cases that were there, which may be fewer than were asked for."""
-        seeds = [int(case.name) for case in studies.cases]
-        return {"kind": "phantoms", "seeds": [min(seeds), max(seeds) + 1], "version": self.version, "cases": len(seeds)}
+        seeds = sorted(int(case.name) for case in studies.cases)
+        return phantoms_told(seeds, self.version) | {"ranges": _ranges(seeds)}
+
+    def validated_on(self, studies: Studies) -> dict[str, Any]:
+        """The held-out seeds."""
+        return phantoms_told([int(case.name) for case in studies.held], self.version)
 
     def _load(self, seeds: range, present: dict[str, Case]) -> tuple[Case, ...]:
         folder = self.cache / self.version
@@ -108,55 +134,20 @@ class Phantoms:
         return tuple(case for case in found if case is not None)
 
 
-@dataclass(frozen=True)
-class Folder:
-    """Somebody's own studies in nnU-Net's raw layout, split by patient.
+def phantoms_told(seeds: Sequence[int], version: str) -> dict[str, Any]:
+    """What a snapshot says of phantoms; ``seeds`` there are the first and the one after the last."""
+    return {"kind": "phantoms", "seeds": [min(seeds), max(seeds) + 1], "version": version, "cases": len(seeds)}
 
-    Attributes:
-        folder: with ``dataset.json``.
-        seed: of the split, which is drawn once and kept in ``RUN/split.json``.
-    """
 
-    folder: Path
-    seed: int
-
-    def describe(self) -> dict[str, Any]:
-        """The folder's name; its place makes no difference."""
-        return {"kind": "folder", "name": self.folder.resolve().name, "seed": self.seed}
-
-    def open(self, run: Path) -> Studies:
-        """Check every case, then load those of the split's training and validation parts.
-
-        Raises:
-            StudyError: ``bad-cases`` after each of them was named on standard error.
-            UsageError: ``bad-split`` for a split of other cases.
-        """
-        from training import dataset
-
-        card = cards.draft()
-        bad = dataset.check_dataset(self.folder, card)
-        for line in bad:
-            print(line, file=sys.stderr)
-        if bad:
-            raise StudyError("bad-cases", f"{len(bad)} cases of {self.folder} cannot be used; mend or remove them")
-        files = dataset.open_cases(self.folder)
-        path = run / "split.json"
-        if not path.exists():
-            dataset.write_split(path, dataset.split_cases(files, self.seed))
-        split = dataset.read_split(path)
-        dataset.check_split(split, files, partial=True)
-        by_name = {case.name: case for case in files}
-        train, held = (
-            tuple(dataset.load_case(by_name[name], card) for name in part) for part in (split.train, split.validation)
-        )
-        return Studies(card, train, held)
-
-    def look(self, studies: Studies) -> None:
-        """Nothing comes after the start."""
-
-    def meta(self, studies: Studies) -> dict[str, Any]:
-        """The folder's name and how many of its cases were learned from."""
-        return {"kind": "folder", "name": self.folder.resolve().name, "cases": len(studies.cases)}
+def _ranges(seeds: Sequence[int]) -> list[list[int]]:
+    """Sorted seeds as [first, one after the last] of each run without a gap."""
+    found: list[list[int]] = []
+    for seed in seeds:
+        if found and found[-1][1] == seed:
+            found[-1][1] += 1
+        else:
+            found.append([seed, seed + 1])
+    return found
 
 
 def source_of(
@@ -173,7 +164,7 @@ def source_of(
     """What the command line asks for.
 
     Raises:
-        UsageError: ``no-cases``, ``bad-cases``.
+        UsageError: ``no-cases``, ``two-sources``, ``bad-run``.
     """
     if data is not None:
         if phantoms is not None or validation is not None:
@@ -181,10 +172,9 @@ def source_of(
         return Folder(data, seed)
     if phantoms is None and not quick:
         raise UsageError("no-cases", "wanted --phantoms FIRST-LAST or --data FOLDER to train on")
-    known = run / "run.json"
     version = cohort.version()
-    if known.exists():
-        version = json.loads(known.read_text(encoding="utf-8"))["cases"].get("version", version)
+    if (known := read_identity(run)) is not None:
+        version = known["cases"].get("version", version)
     return Phantoms(
         cache or run.parent / "phantoms",
         phantoms or QUICK_SEEDS,

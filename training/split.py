@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lnfast.errors import UsageError
+from training.files import write_json
 from training.raw import CaseFiles
 
 SPLIT_SCHEMA = "lnfast.split/1"
@@ -40,6 +40,12 @@ class Split:
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Of which case serves for what, however its file is laid out."""
+        sides = {side: sorted(getattr(self, side)) for side in SIDES}
+        return hashlib.sha256(json.dumps(sides).encode()).hexdigest()
 
 
 def split_cases(cases: Sequence[CaseFiles], seed: int) -> Split:
@@ -87,15 +93,7 @@ def check_split(split: Split, cases: Sequence[CaseFiles], *, partial: bool = Fal
 
 def write_split(path: Path, split: Split) -> None:
     """Write a split as JSON, one case a line; whole or not at all."""
-    text = json.dumps({"schema": SPLIT_SCHEMA, **asdict(split)}, indent=1) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_json(path, {"schema": SPLIT_SCHEMA, **asdict(split)})
 
 
 def read_split(path: Path, cases: Sequence[CaseFiles] | None = None, *, partial: bool = False) -> Split:

@@ -63,6 +63,15 @@ class Asked:
         if self.signal is not None:
             raise StoppedError(self.signal)
 
+    def check_alone(self, trainer: Trainer) -> None:
+        """`check`, unless there are other devices: they may not have as much to do here, and would wait for this one.
+
+        Raises:
+            StoppedError: a signal asked.
+        """
+        if trainer.world_size == 1:
+            self.check()
+
     def _note(self, number: int, frame: Any) -> None:
         self.signal = number
         for known, handler in self._before.items():

@@ -1,9 +1,9 @@
-"""How good the network is on phantoms that it has not seen, on the grid and by the rule that count."""
+"""How good the network is on studies that it has not learned from, on the grid and by the rule that count."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,12 +13,16 @@ from torch import Tensor, nn
 
 from lnfast.card import ModelCard
 from lnfast.geometry import Grid, Volume
+from lnfast.measure import Rules
 from lnfast_ext import label_components, measure_components, threshold_resample
 from training import data
 from training.case import Case
 from training.unet import UNet
 
-SUSPICIOUS_MM = 8.0
+SUSPICIOUS_MM = Rules().suspicious_mm
+BFLOAT16 = "bf16-mixed"
+# What Lightning's names mean for a forward pass; None is FP32.
+_TYPES = {BFLOAT16: torch.bfloat16, "16-mixed": torch.float16, "32-true": None}
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,21 @@ class Score:
         }
 
 
-def recalibrate(model: UNet, cases: Sequence[Case], card: ModelCard, volumes: int, seed: int) -> None:
+def recalibrate(
+    model: UNet,
+    cases: Sequence[Case],
+    card: ModelCard,
+    volumes: int,
+    seed: int,
+    precision: str = BFLOAT16,
+    check: Callable[[], None] = lambda: None,
+) -> None:
     """Measure the batch statistics anew on whole studies, in place.
 
     What the running averages hold after training is of patches, most of them centred near a node: brighter and busier
     than a whole pelvis. The runtime shows whole studies, so the statistics are taken there: the plain mean over
-    ``volumes`` of them, of all protocols, cropped and augmented like the patches.
+    ``volumes`` of them, of all protocols, cropped and augmented like the patches. ``check`` is called before each of
+    them and may raise.
     """
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm3d)]
     momenta = [norm.momentum for norm in norms]
@@ -83,22 +96,23 @@ def recalibrate(model: UNet, cases: Sequence[Case], card: ModelCard, volumes: in
     model.train()
     rng = np.random.default_rng([seed, 0])
     for index in np.linspace(0, len(cases) - 1, volumes).round().astype(int):
-        _logits(model, data.whole(cases[index], card, rng)[0])
+        check()
+        _logits(model, data.whole(cases[index], card, rng)[0], precision)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()
 
 
-def predict(model: UNet, case: Case, card: ModelCard) -> NDArray[np.float32]:
+def predict(model: UNet, case: Case, card: ModelCard, precision: str = BFLOAT16) -> NDArray[np.float32]:
     """Logits of a whole study, ``card.shape_zyx`` float32."""
-    logits = _logits(model, data.whole(case, card)[0])
+    logits = _logits(model, data.whole(case, card)[0], precision)
     array: NDArray[np.float32] = np.ascontiguousarray(logits.float()[0, 0].cpu().numpy())
     return array
 
 
-def judge(model: UNet, case: Case, card: ModelCard, threshold: float) -> Score:
+def judge(model: UNet, case: Case, card: ModelCard, threshold: float, precision: str = BFLOAT16) -> Score:
     """Predict one case and compare with its truth; ``model`` in evaluation mode."""
-    return score(case, segment(predict(model, case, card), case.volume.grid, card, threshold))
+    return score(case, segment(predict(model, case, card, precision), case.volume.grid, card, threshold))
 
 
 def segment(logits: NDArray[np.float32], grid: Grid, card: ModelCard, threshold: float) -> NDArray[np.uint8]:
@@ -144,17 +158,17 @@ def _short_axes_mm(labels: NDArray[np.int32], count: int, affine: NDArray[np.flo
     return np.concatenate(([0.0], measure_components(labels, count, affine)["box_mm"][:, 0]))
 
 
-def validate(model: UNet, cases: Sequence[Case], card: ModelCard, threshold: float) -> Score:
+def validate(model: UNet, cases: Sequence[Case], card: ModelCard, threshold: float, precision: str = BFLOAT16) -> Score:
     """The sum over cases."""
     total = Score()
     for case in cases:
-        total += judge(model, case, card, threshold)
+        total += judge(model, case, card, threshold, precision)
     return total
 
 
-def _logits(model: UNet, image: Tensor) -> Tensor:
-    """Of a whole study, where the model lies, in bfloat16 as far as that is safe."""
-    device = next(model.parameters()).device
-    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
+def _logits(model: UNet, image: Tensor, precision: str) -> Tensor:
+    """Of a whole study, where the model lies, in the run's precision as far as that is safe."""
+    device, kind = next(model.parameters()).device, _TYPES[precision]
+    with torch.inference_mode(), torch.autocast(device.type, dtype=kind, enabled=kind is not None):
         logits: Tensor = model(image.to(device).contiguous(memory_format=torch.channels_last_3d))
     return logits
