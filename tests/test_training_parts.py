@@ -414,6 +414,9 @@ def test_a_phantom_counts_once_for_each_version() -> None:
     ):
         told = trained_on({"sources": [first, second]})
         assert told == f"digital phantom ({count} cases), no patient data"
+    scattered = source("a", 3, (1003, 1004), (1011, 1012), (1019, 1020))
+    older = {name: value for name, value in scattered.items() if name != "ranges"}
+    assert "(3 cases)" in trained_on({"sources": [older, scattered]})
     del first["ranges"]
     assert "(600 cases)" in trained_on({"sources": [first, source("a", 200, (1400, 1600))]})
 

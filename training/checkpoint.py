@@ -10,7 +10,6 @@ import json
 import math
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from lnfast.errors import LnfastError, ModelError
 from lnfast.report.folder import flush
+from training.quiet import say
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
 # Marks of what JSON has no word for. A dict that has one of them as a key is written as its items.
@@ -97,7 +97,7 @@ def newest_readable(folder: Path) -> Path | None:
             last = error
             continue
         if last is not None:
-            print(f"{last}: going on from {path.name}, the one before", file=sys.stderr, flush=True)
+            say(f"{last}; going on from {path.name}, the one before")
         return path
     if last is not None:
         raise last

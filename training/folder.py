@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from training.check import Findings, examine, image_id
 from training.earlier import Earlier
 from training.load import load_case
 from training.loaders import Studies
+from training.quiet import say
 from training.raw import CaseFiles, open_cases
 from training.snapshot import learned_from
 from training.split import Split, check_split, read_split, split_cases, write_split
@@ -67,7 +67,7 @@ class Folder:
         by_name = {case.name: case for case in self.files}
         used = len(self.split.train) + len(self.split.validation) + len(self.split.test)
         if left := len(by_name) - used:
-            print(f"split.json leaves out {left} of {len(by_name)} cases of {self.folder}", file=sys.stderr)
+            say(f"split.json leaves out {left} of {len(by_name)} cases of {self.folder}")
         card = cards.draft()
         train, held = (
             tuple(load_case(by_name[name], card) for name in part) for part in (self.split.train, self.split.validation)
@@ -105,7 +105,7 @@ class Folder:
         """
         found = examine(self.folder, cards.draft())
         for line in found.troubles:
-            print(line, file=sys.stderr)
+            say(str(line))
         if found.troubles:
             bad = len({trouble.case for trouble in found.troubles})
             raise StudyError("bad-cases", f"{bad} cases or files of {self.folder} cannot be used; mend or remove them")
@@ -146,7 +146,7 @@ class Folder:
                 elif told["name"] == self.name and (one.run / "split.json").exists():  # an older snapshot
                     known.update(images[name] for name in read_split(one.run / "split.json").train if name in images)
                 else:
-                    print(f"{one.run} does not say which cases it learned from; see to it yourself", file=sys.stderr)
+                    say(f"{one.run} does not say which cases it learned from; see to it yourself")
             held = (*self.split.validation, *self.split.test)
             refuse_leaked([name for name in held if images[name] in known], str(one.run))
 

@@ -244,4 +244,5 @@ def _phantoms(sources: list[dict[str, Any]]) -> int:
             uncertain[source["version"], first, end] = source["cases"]
         else:
             known |= {(source["version"], seed) for a, b in ranges for seed in range(a, b)}
-    return len(known) + sum(uncertain.values())
+    told = {(source["version"], *source["seeds"], source["cases"]) for source in sources if source.get("ranges")}
+    return len(known) + sum(cases for key, cases in uncertain.items() if (*key, cases) not in told)

@@ -11,7 +11,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a whole study is moved; see `training.affine`.
+    """How far a whole study is moved, in voxels of the network's grid; see `training.affine`.
 
     Attributes:
         rotation_deg: highest angle about each axis, either way; the paper's "skewing".

@@ -65,7 +65,7 @@ def fit(run: Path, config: RunConfig, source: Source) -> None:
         )
     with lightning(), _threads(config.exact):
         start, teacher = find(run, "start", config.start), find(run, "teacher", config.teacher)
-        if start is not None and (width := start.meta["config"]["width"]) != config.preset.width:
+        if start is not None and (width := start.network().width) != config.preset.width:
             raise UsageError("other-width", f"{config.start} has width {width}, wanted {config.preset.width}")
         cases = source.describe(run, [one for one in (start, teacher) if one is not None])
         said = identity(config, start, teacher, cases)

@@ -49,11 +49,12 @@ def build(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> UNet:
         ModelError: ``bad-snapshot`` when the tensors are not those of the network that the header names.
     """
     try:
-        model = UNet(meta["config"]["width"]).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        model: UNet = UNet(meta["config"]["width"]).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         model.load_state_dict(tensors)
     except (RuntimeError, KeyError, TypeError) as error:
         raise ModelError("bad-snapshot", f"{path} does not hold the network that its header names ({error})") from error
-    return model.eval()
+    model.eval()
+    return model
 
 
 def network(run: Path) -> tuple[UNet, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from training.earlier import Earlier
 from training.folder import Folder
 from training.identity import read_identity
 from training.loaders import Studies
+from training.quiet import say
 
 __all__ = ["Folder", "Phantoms", "Source", "source_of"]
 
@@ -106,7 +106,7 @@ class Phantoms:
         needed = [*self.validation, *(self.seeds if self.complete else self.seeds[:8])]
         absent = set(missing) & set(needed)
         for done, seed in enumerate(cohort.generate(folder, [seed for seed in needed if seed in absent]), 1):
-            print(f"phantom {seed}, {done} of {len(absent)}", file=sys.stderr, flush=True)
+            say(f"phantom {seed}, {done} of {len(absent)}")
         if not self.complete and set(missing) - absent:
             cohort.generate_beside(folder, [seed for seed in missing if seed not in absent])
         return Studies(cards.draft(), self._load(self.seeds, {}), self._load(self.validation, {}))
