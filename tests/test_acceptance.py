@@ -14,9 +14,9 @@ from lnfast.measure import n_stage
 from lnfast.phantom import SCANNERS, make_phantom
 
 SEEDS = range(20)  # training refuses the seeds below 100
-# The shipped model reaches 0.62 (23 of 37), and 0.55 may not be lost unseen. The goal is 0.8, which it reaches on the
-# validation phantoms only (0.84): of these twenty patients fourteen have no suspicious node at all.
-PRECISION_AT_LEAST = 0.55
+# The shipped model reaches 0.52 (24 of 46), and 0.45 may not be lost unseen. The goal is the paper's 0.97. On these
+# phantoms, which are harder than those of 0.1.0, the model of 0.1.0 reached 0.49 (21 of 43) and found 21 of 26.
+PRECISION_AT_LEAST = 0.45
 
 
 @pytest.fixture(scope="module")

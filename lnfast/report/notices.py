@@ -74,7 +74,7 @@ def _of_the_ellipsoid(rules: Rules) -> Iterator[Notice]:
         yield Notice(
             "ellipsoid-decides",
             "the ellipsoid takes its size from how sharply this network decides; its error was measured for the model "
-            "that ships (docs/measurement.md) and is unknown for any other",
+            "pelvic-ln-edge 0.1.0 (docs/measurement.md) and is unknown for any other",
         )
 
 
