@@ -40,9 +40,10 @@ def main(path: Path) -> None:
     _, dy, dx = study.grid.spacing_zyx_mm
     for axes in (whole, close):
         draw_slice(axes, result, study.array[slice_z], slice_z, dy / dx)
-    rows = study.array[slice_z].mean(axis=1)
-    body = np.flatnonzero(rows > (rows.min() + rows.max()) / 3)
-    whole.set_ylim(body[-1] + 20, body[0] - 20)
+    # The body, and not the air about it.
+    rows, columns = study.array[slice_z].shape
+    whole.set_ylim(0.75 * rows, 0.25 * rows)
+    whole.set_xlim(0.14 * columns, 0.86 * columns)
     draw_box(close, node, to_index)
     close.set_xlim(x - MARGIN_MM / dx, x + MARGIN_MM / dx)
     close.set_ylim(y + MARGIN_MM / dy, y - MARGIN_MM / dy)
@@ -64,7 +65,7 @@ def main(path: Path) -> None:
 
 def draw_slice(axes: Axes, result: lnfast.Result, image: NDArray[np.int16], slice_z: int, aspect: float) -> None:
     """The slice as a radiologist sees it (the patient's left on the right) with every node's outline."""
-    axes.imshow(image, cmap="gray", vmax=float(np.percentile(image, 99.7)), aspect=aspect, interpolation="bilinear")
+    axes.imshow(image, cmap="gray", vmax=float(np.percentile(image, 99.2)), aspect=aspect, interpolation="bilinear")
     labels = result.labels.array[slice_z]
     for node in result.nodes:
         if (labels == node.id).any():
