@@ -148,7 +148,7 @@ def small_box(answer: Any, *_: Any) -> Any:
 
 def scaled(field: str, factor: float) -> Fault:
     def fault(nodes: Any, *_: Any, **__: Any) -> Any:
-        nodes[field][0] *= factor
+        nodes[field] *= factor  # of all nodes: a peer's box may be some percent larger than the smallest
         return nodes
 
     fault.__name__ = f"{field} times {factor}"

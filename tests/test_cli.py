@@ -167,7 +167,7 @@ def test_the_rules_are_the_ones_asked_for(
     assert lnfast("run", study, "-o", tmp_path, "--model", model, "--json", *options) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["rules"]["short_axis"] == rule
-    assert report["rules"]["measured_on"].startswith({"axial": "native", "ellipsoid": "network"}[rule])
+    assert report["rules"]["measured_on"].startswith({"axial": "native", "ellipsoid": "short axis: network"}[rule])
     assert report["rules"]["suspicious_mm"] == 12.5
     node = report["nodes"][0]
     assert node["short_axis_mm"] == node[f"{rule}_short_mm"]

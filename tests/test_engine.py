@@ -60,7 +60,8 @@ def test_a_phantom_is_found_and_measured(result: Result, phantom: Phantom) -> No
     assert 2 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth)) > 0.5
     assert result.labels.array.shape == phantom.volume.array.shape
     assert [node.id for node in result.nodes] == list(range(1, int(result.labels.array.max()) + 1))
-    assert all(0.5 <= node.mean_probability <= 1.0 for node in result.nodes if node.mean_probability is not None)
+    threshold = load_model("pelvic-ln-edge").card.threshold
+    assert all(threshold <= node.mean_probability <= 1.0 for node in result.nodes if node.mean_probability is not None)
 
 
 def test_every_stage_is_timed(result: Result) -> None:

@@ -79,7 +79,9 @@ def make_inputs(settings: Settings) -> Inputs:
     for seed in count(settings.seed):
         phantom = make_phantom(seed, SCANNER, "n1")
         grid = network_grid(phantom.volume.grid)
-        logits = logits_around([node.shape for node in phantom.nodes], grid, rng)
+        # The ellipsoid in each node's box, whatever the node's shape: timings stay those of the same kind of work.
+        bodies = [Ellipsoid(node.centre_ras_mm, node.semi_axes_mm, node.axes_ras) for node in phantom.nodes]
+        logits = logits_around(bodies, grid, rng)
         labels, found = ndimage.label(logits > 0, np.ones((3, 3, 3)))
         # Neighbours may meet on this grid.
         if min(found, len(phantom.nodes)) >= NODES:
