@@ -22,8 +22,9 @@ from lnfast.preprocess import write_input
 from lnfast_ext import label_components
 
 DICE_AT_LEAST = 0.98
-# BF16 is 0.004 mm off FP32; logits twice as large are 0.09 mm off, half as large 0.3 mm.
-ELLIPSOID_WITHIN_MM = 0.05
+# Root mean square over the probe's nodes. BF16 is 0.03 mm off FP32 with the model that ships and 0.05 with a hardly trained
+# one; logits twice as large are 0.2 and 0.5 mm off, half as large 0.4 and 0.5.
+ELLIPSOID_WITHIN_MM = 0.12
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,10 @@ def _compare_ellipsoids(
         mine = int(np.bincount(found[both & (truth == label)]).argmax())
         short_mm = nodes[mine - 1].ellipsoid_short_mm
         assert short_mm is not None
-        apart.append(abs(short_mm - float(wanted_mm[label - 1])))
-    # One node of a voxel more or less may differ; all of them do when the scale is another.
-    if np.median(apart) > ELLIPSOID_WITHIN_MM:
+        apart.append(short_mm - float(wanted_mm[label - 1]))
+    off_mm = float(np.sqrt(np.mean(np.square(apart))))
+    if off_mm > ELLIPSOID_WITHIN_MM:
         raise EngineError(
             "self-test-failed",
-            f"{engine} gives ellipsoids {np.median(apart):.2f} mm off FP32 on the probe, wanted {ELLIPSOID_WITHIN_MM}",
+            f"{engine} gives ellipsoids {off_mm:.2f} mm off FP32 on the probe, wanted at most {ELLIPSOID_WITHIN_MM}",
         )
