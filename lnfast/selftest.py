@@ -22,8 +22,8 @@ from lnfast.preprocess import write_input
 from lnfast_ext import label_components
 
 DICE_AT_LEAST = 0.98
-# Root mean square over the probe's nodes. BF16 is 0.03 mm off FP32 with the model that ships and 0.05 with a hardly trained
-# one; logits twice as large are 0.2 and 0.5 mm off, half as large 0.4 and 0.5.
+# Root mean square over the probe's nodes. BF16 is 0.03 mm off FP32 with the model that ships and 0.05 with a hardly
+# trained one; logits twice as large are 0.2 and 0.5 mm off, half as large 0.4 and 0.5.
 ELLIPSOID_WITHIN_MM = 0.12
 
 
