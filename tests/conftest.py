@@ -37,6 +37,18 @@ _make_importable("training")
 _make_importable("benchmarks")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked ``gpu`` run where there is one and TensorRT can reach it."""
+    if item.get_closest_marker("gpu"):
+        from lnfast.backends import cuda
+        from lnfast.errors import BackendError
+
+        try:
+            cuda.count()
+        except BackendError as error:
+            pytest.skip(error.message)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _empty_working_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test writes into the checkout, and no child process imports from it."""
