@@ -11,6 +11,7 @@ Which of the network's voxels are a node's (drawn along one axis, ``o`` its own,
 
 A voxel is its own when its centre lies in one of the node's native voxels or when it holds the centre of one. Another
 node's own does not count, and what touches two nodes and is neither's own counts half for each.
+Beyond the grid, and beyond the window in which the network was asked, nothing counts.
 
 `docs/measurement.md` has what this gains over the corners of voxels.
 """
@@ -19,6 +20,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from lnfast.window import Window
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -34,6 +37,7 @@ def ellipsoid_short_mm(
     bounds_zyx: ArrayLike,
     logits: NDArray[np.floating],
     affine: NDArray[np.float64],
+    window: Window | None = None,
 ) -> list[float]:
     """Short axis of each node's ellipsoid.
 
@@ -42,28 +46,30 @@ def ellipsoid_short_mm(
         bounds_zyx: ``(n, 3, 2)``, first voxel and one past the last.
         logits: ``(z, y, x)`` float32 or float16 on the grid with the same outer edges; read about nodes only.
         affine: (4, 4), voxel-centre index ``(x, y, z, 1)`` of ``labels`` to mm.
+        window: what part of their grid the logits are; None for all of it.
 
     Returns:
         Millimetres, in the order of labels; NaN for a node of which the network is nowhere sure enough for float64.
     """
-    native, network = np.array(labels.shape), np.array(logits.shape)
+    native, network = np.array(labels.shape), np.array(logits.shape if window is None else window.grid_zyx)
+    first = np.array((0, 0, 0) if window is None else window.start_zyx)
     # Of every network voxel along each axis: the native voxel in which its centre lies.
     under = [_holder(np.arange(n), n, m) for n, m in zip(network, native, strict=True)]
     step_mm = affine[:3, :3] * (native / network)[::-1]
     bounds = np.asarray(bounds_zyx, dtype=np.int64).reshape(-1, 3, 2)
-    low = np.maximum(bounds[:, :, 0] * network // native - AROUND, 0)
-    high = np.minimum(-(-bounds[:, :, 1] * network // native) + AROUND, network)
+    low = (bounds[:, :, 0] * network // native - AROUND).clip(first, first + logits.shape)
+    high = (-(-bounds[:, :, 1] * network // native) + AROUND).clip(first, first + logits.shape)
     finer = bool((native > network).any())  # else every native voxel has a centre of the network's in it
     shorts = []
-    for label, (start, stop) in enumerate(zip(low.tolist(), high.tolist(), strict=True), start=1):
-        box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    for label, (start, stop) in enumerate(zip(low, high, strict=True), start=1):
+        box = _box(start, stop)
         found = labels[np.ix_(*(nearest[axis] for nearest, axis in zip(under, box, strict=True)))]
         own, theirs = found == label, (found > 0) & (found != label)
         if finer:
-            ids, holders = _held(labels, np.array(start), np.array(stop), native, network)
+            ids, holders = _held(labels, start, stop, native, network)
             own[tuple(holders[ids == label].T)] = True
             theirs[tuple(holders[ids != label].T)] = True
-        weights = _weights(own, theirs & ~own, logits[box])
+        weights = _weights(own, theirs & ~own, logits[_box(start - first, stop - first)])
         shorts.append(equivalent_short_mm(weights, step_mm))
     return shorts
 
@@ -109,6 +115,10 @@ def _holder(
     return np.asarray((2 * index + 1) * other_size // (2 * size), dtype=np.intp)
 
 
+def _box(start: NDArray[np.int64], stop: NDArray[np.int64]) -> tuple[slice, ...]:
+    return tuple(slice(a, b) for a, b in zip(start.tolist(), stop.tolist(), strict=True))
+
+
 def _held(
     labels: NDArray[np.integer],
     start: NDArray[np.int64],
@@ -122,7 +132,7 @@ def _held(
         start, stop: the box, first voxel and one past the last; indices of holders count from its start.
     """
     low, high = start * native // network, -(-stop * native // network)
-    inside = labels[tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))]
+    inside = labels[_box(low, high)]
     places = np.argwhere(inside > 0)
     ids, holders = inside[tuple(places.T)], _holder(places + low, native, network)
     within = ((holders >= start) & (holders < stop)).all(axis=1)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lnfast.ellipsoid import ellipsoid_short_mm
 from lnfast.errors import ModelError, StudyError, UsageError
 from lnfast.geometry import Volume
+from lnfast.window import Window
 from lnfast_ext import measure_components
 
 ShortAxis = Literal["box", "axial", "ellipsoid"]
@@ -160,6 +161,7 @@ def measure_nodes(
     orientation: str = "LPS",
     intensity: ScaledVolume | None = None,
     logits: NDArray[Any] | None = None,
+    window: Window | None = None,
     threads: int = 0,
 ) -> tuple[LymphNode, ...]:
     """Measure every node.
@@ -172,6 +174,7 @@ def measure_nodes(
             or nearly so.
         intensity: the study on the same grid, for the mean intensity.
         logits: ``(z, y, x)`` of the network in that orientation, for the mean probability and the ellipsoid.
+        window: what part of the network's grid the logits are, the one that the labels were found in; None for all.
         threads: 0 takes one per core.
 
     Returns:
@@ -179,7 +182,8 @@ def measure_nodes(
 
     Raises:
         ModelError: ``bad-card`` for an orientation whose slices are not axial.
-        UsageError: ``bad-rules`` when the ellipsoid shall decide and there are no logits.
+        UsageError: ``bad-rules`` when the ellipsoid shall decide and there are no logits; ``bad-window`` for logits of
+            another shape than the window's.
         StudyError: ``not-measured`` when a node has no finite measure; there is never a number in its place.
     """
     if orientation[2:] not in ("S", "I"):
@@ -188,13 +192,24 @@ def measure_nodes(
         raise UsageError(
             "bad-rules", "got the ellipsoid rule for a label map, which has no probabilities; take 'box' or 'axial'"
         )
+    if logits is not None and window is not None:
+        window.check(logits.shape)
     view = labels.oriented(orientation)
     values = None if intensity is None else intensity.volume.oriented(orientation).array
     affine = without_header_noise(view.grid.affine)
-    rows = measure_components(view.array, count, affine, intensity=values, logits=logits, threads=threads)
+    rows = measure_components(
+        view.array,
+        count,
+        affine,
+        intensity=values,
+        logits=logits,
+        grid=None if window is None else window.grid_zyx,
+        start=(0, 0, 0) if window is None else window.start_zyx,
+        threads=threads,
+    )
     ellipsoids: list[float | None] = [None] * count
     if logits is not None:
-        ellipsoids[:] = ellipsoid_short_mm(view.array, rows["bounds_zyx"], logits, affine)
+        ellipsoids[:] = ellipsoid_short_mm(view.array, rows["bounds_zyx"], logits, affine, window)
     nodes = []
     for row, ellipsoid_mm in zip(rows, ellipsoids, strict=True):
         mean = None if intensity is None else intensity.slope * float(row["mean_intensity"]) + intensity.inter

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lnfast.card import ModelCard
 from lnfast.errors import EngineError
 from lnfast.geometry import Grid, Volume
+from lnfast.window import Window
 from lnfast_ext import Components, threshold_resample
 
 NODES_AT_MOST = 65535  # labels are written as uint16
@@ -33,24 +34,40 @@ class Segmentation:
     count: int
 
 
-def segment(logits: NDArray[Any], grid: Grid, card: ModelCard, *, threads: int = 0) -> Segmentation:
+def segment(
+    logits: NDArray[Any], grid: Grid, card: ModelCard, *, window: Window | None = None, threads: int = 0
+) -> Segmentation:
     """Call each native voxel node or not, and number the nodes: 26-connected, so that a shared corner makes one.
 
+    A voxel whose logit cannot be interpolated within the window is none; every other one is as on the whole grid.
+
     Args:
-        logits: ``(z, y, x)`` float32 or float16 of ``card.shape_zyx``: the network's output buffer, read where it lies.
+        logits: ``(z, y, x)`` float32 or float16 of the window's shape: the network's output buffer, read where it lies.
         grid: of the study as it is stored.
         card: says threshold and axes.
+        window: of the grid of ``card.shape_zyx``; None for all of it.
         threads: 0 takes one per core.
 
     Raises:
         EngineError: ``bad-output`` for logits of another shape, ``non-finite-logits`` for NaN or infinity (such a
             mask would read as N0), ``too-many-nodes``.
+        UsageError: ``bad-window`` for a window of another grid than the card's.
     """
-    if logits.shape != card.shape_zyx:
-        raise EngineError("bad-output", f"got logits of shape {logits.shape}, wanted {card.shape_zyx} as the card says")
+    part = Window.whole(card.shape_zyx) if window is None else window
+    part.check(part.shape_zyx, card.shape_zyx)
+    if logits.shape != part.shape_zyx:
+        wanted = "as the card says" if window is None else "as the window says"
+        raise EngineError("bad-output", f"got logits of shape {logits.shape}, wanted {part.shape_zyx} {wanted}")
     mask = Volume(np.empty(grid.shape, np.uint8), grid)
     try:
-        threshold_resample(logits, mask.oriented(card.orientation).array, card.level, threads=threads)
+        threshold_resample(
+            logits,
+            mask.oriented(card.orientation).array,
+            card.level,
+            grid=part.grid_zyx,
+            start=part.start_zyx,
+            threads=threads,
+        )
     except ValueError as error:
         if "non-finite" not in str(error):
             raise
@@ -64,3 +81,30 @@ def segment(logits: NDArray[Any], grid: Grid, card: ModelCard, *, threads: int =
             "too-many-nodes", f"got {found.count} separate nodes, wanted at most {NODES_AT_MOST}: not a pelvis"
         )
     return Segmentation(Volume(found.label(np.empty(grid.shape, np.uint16)), grid), found.count)
+
+
+def touches_edge(found: Segmentation, window: Window, card: ModelCard, margin_vox: int) -> bool:
+    """Whether a node comes so near to a face of the window that the network may have missed a part of it or misread it.
+
+    Faces of the window that are faces of the grid cut nothing off and do not count.
+
+    Args:
+        found: what `segment` found in the window.
+        window: that window.
+        card: says the axes.
+        margin_vox: voxels of the network; the near side of a node's voxel must be nearer to the face than this.
+    """
+    view = found.labels.oriented(card.orientation).array
+    axes = zip(window.grid_zyx, window.start_zyx, window.stop_zyx, view.shape, strict=True)
+    held = [slice(start * native // grid, -(-stop * native // grid)) for grid, start, stop, native in axes]
+    for axis, (grid, native) in enumerate(zip(window.grid_zyx, view.shape, strict=True)):
+        start, stop = window.start_zyx[axis], window.stop_zyx[axis]
+        # Voxel o of the study spans o to o + 1 voxels of the study, that is o * grid / native on of the network's.
+        beside = []
+        if start > 0:
+            beside.append(slice(held[axis].start, -(-(start + margin_vox) * native // grid)))
+        if stop < grid:
+            beside.append(slice(max((stop - margin_vox) * native // grid, 0), held[axis].stop))
+        if any(view[(*held[:axis], slab, *held[axis + 1 :])].any() for slab in beside):
+            return True
+    return False

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lnfast.card import ModelCard
 from lnfast.errors import StudyError
 from lnfast.geometry import Volume
+from lnfast.window import Window
 from lnfast_ext import intensity_statistics, resample_normalize
 
 # A voxel this many times as long one way as another shows which way the slices of a stack lie.
@@ -53,18 +54,26 @@ def normalization(volume: Volume, card: ModelCard, *, threads: int = 0) -> Norma
     return Normalization(float(lo), float(hi), mean, 1.0 / std)
 
 
-def write_input(volume: Volume, card: ModelCard, out: NDArray[Any], *, threads: int = 0) -> Normalization:
-    """Write a study into the network's input buffer.
+def write_input(
+    volume: Volume, card: ModelCard, out: NDArray[Any], *, window: Window | None = None, threads: int = 0
+) -> Normalization:
+    """Write a study, or the part of it in a window, into the network's input buffer.
+
+    Intensities are measured on the whole study: a window has the values that the whole grid has there.
 
     Args:
         volume: native grid, any strides.
         card: says grid, axes and normalisation.
-        out: ``(z, y, x)`` float32 or float16, C-contiguous, of ``card.shape_zyx``; every value is overwritten.
+        out: ``(z, y, x)`` float32 or float16, C-contiguous, of the window's shape; every value is overwritten.
+        window: of the grid of ``card.shape_zyx``; None for all of it.
         threads: 0 takes one per core.
 
     Raises:
         StudyError: ``not-axial`` for thick slices that run another way than the model's; as `normalization`.
+        UsageError: ``bad-window`` for a window of another grid, or an output of another shape than the window's.
     """
+    if window is not None:
+        window.check(out.shape, card.shape_zyx)
     view = volume.oriented(card.orientation)
     _check_slices(view)
     norm = normalization(volume, card, threads=threads)
@@ -75,6 +84,8 @@ def write_input(volume: Volume, card: ModelCard, out: NDArray[Any], *, threads: 
         hi=norm.hi,
         shift=norm.shift,
         scale=norm.scale,
+        grid=None if window is None else window.grid_zyx,
+        start=(0, 0, 0) if window is None else window.start_zyx,
         threads=threads,
     )
     return norm

@@ -43,6 +43,8 @@ def measure_components(
     *,
     intensity: NDArray[Any] | None = None,
     logits: NDArray[Any] | None = None,
+    grid: Sequence[int] | None = None,
+    start: Sequence[int] = (0, 0, 0),
     threads: int = 0,
 ) -> NDArray[np.void]: ...
 def min_volume_box(points_mm: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
@@ -54,6 +56,16 @@ def resample_normalize(
     hi: float,
     shift: float,
     scale: float,
+    grid: Sequence[int] | None = None,
+    start: Sequence[int] = (0, 0, 0),
     threads: int = 0,
 ) -> None: ...
-def threshold_resample(logits: NDArray[Any], out: NDArray[Any], level: float, *, threads: int = 0) -> int: ...
+def threshold_resample(
+    logits: NDArray[Any],
+    out: NDArray[Any],
+    level: float,
+    *,
+    grid: Sequence[int] | None = None,
+    start: Sequence[int] = (0, 0, 0),
+    threads: int = 0,
+) -> int: ...

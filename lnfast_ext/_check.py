@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+LONGEST = 2**31 - 1  # voxels along an axis of a grid
 VOXELS = (*INTEGERS, "float32", "float64")
 
 
@@ -43,6 +45,31 @@ def writable(name: str, array: NDArray[Any], *, contiguous: bool) -> NDArray[Any
     if contiguous and not array.flags.c_contiguous:
         raise ValueError(f"{name}: is not C-contiguous")
     return array
+
+
+def part(name: str, array: NDArray[Any], grid: Any, start: Any) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Return ``(grid, start)`` as ints if ``array`` can be the voxels from ``start`` on of a grid of that shape.
+
+    Raises:
+        TypeError: not whole numbers.
+        ValueError: not three of them, or a part that is not inside its grid.
+    """
+    shape = _three("grid", array.shape if grid is None else grid)
+    begin = _three("start", start)
+    for size, first, width in zip(shape, begin, array.shape, strict=True):
+        if not (0 <= first <= size - width and size <= LONGEST):
+            raise ValueError(
+                f"grid, start: got {name} of shape {array.shape} from {begin} on in a grid of shape {shape}, wanted it "
+                "inside"
+            )
+    return shape, begin
+
+
+def _three(name: str, numbers: Any) -> tuple[int, int, int]:
+    found = tuple(index(number) for number in numbers)
+    if len(found) != 3:
+        raise ValueError(f"{name}: got {len(found)} numbers, wanted 3: (z, y, x)")
+    return found
 
 
 def threads(count: int) -> int:

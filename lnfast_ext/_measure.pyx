@@ -8,6 +8,7 @@ import numpy as np
 
 from lnfast_ext import _check
 from lnfast_ext._label cimport Components, Found
+from lnfast_ext._part cimport Part, part_of
 from lnfast_ext._view cimport View3, integer_t, logit_t, voxel_t
 
 cdef extern from "measure.hpp" namespace "lnfast" nogil:
@@ -21,7 +22,7 @@ cdef extern from "measure.hpp" namespace "lnfast" nogil:
     void _intensity "lnfast::mean_intensity"[T](
         const Runs& runs, const View3[T]& image, double* out, size_t record) except +
     void _probability "lnfast::mean_probability"[T](
-        const Runs& runs, const View3[T]& logits, double* out, size_t record) except +
+        const Runs& runs, const View3[T]& logits, const Part& part, double* out, size_t record) except +
 
 NODE = np.dtype(
     [
@@ -81,14 +82,15 @@ cdef class _Reader:
         with nogil:
             _intensity(self.runs, view, &self.nodes.mean_intensity, sizeof(Node))
 
-    def probability(self, const logit_t[:, :, :] logits):
+    def probability(self, const logit_t[:, :, :] logits, grid, start):
         cdef View3[logit_t] view
+        cdef Part part = part_of(grid, start, logits.shape)
         view.look_at(&logits[0, 0, 0], logits.shape, logits.strides)
         with nogil:
-            _probability(self.runs, view, &self.nodes.mean_probability, sizeof(Node))
+            _probability(self.runs, view, part, &self.nodes.mean_probability, sizeof(Node))
 
 
-def measure_components(labels, count, affine, *, intensity=None, logits=None, threads=0):
+def measure_components(labels, count, affine, *, intensity=None, logits=None, grid=None, start=(0, 0, 0), threads=0):
     """Measure every node of a label image.
 
     The box is the exact minimum-volume box (see min_volume_box) of all voxel corners, the hull being found in integer
@@ -103,6 +105,8 @@ def measure_components(labels, count, affine, *, intensity=None, logits=None, th
         affine: (4, 4), voxel-centre index (x, y, z, 1) of this array -> RAS+ mm.
         intensity: (z, y, x) of the same shape, any voxel type; or None.
         logits: (z, y, x) float32 or float16 on any grid with the same outer edges; or None.
+        grid, start: logits holds the voxels from start on of a grid of this shape; None for logits as the whole grid.
+            Of a mask that threshold_resample made of the same part every voxel has all logits that it needs.
         threads: 0 for one for each core.
 
     Returns:
@@ -113,8 +117,9 @@ def measure_components(labels, count, affine, *, intensity=None, logits=None, th
 
     Raises:
         TypeError: wrong type of array.
-        ValueError: wrong shape, a label without voxels or outside 0 to count, a singular or non-finite affine, or
-            non-finite intensities or logits within a node.
+        ValueError: wrong shape, a label without voxels or outside 0 to count, a singular or non-finite affine,
+            non-finite intensities or logits within a node, a part outside its grid, or a voxel of a node that needs
+            logits beyond the part.
     """
     found = isinstance(labels, Components)
     if not found:
@@ -130,6 +135,7 @@ def measure_components(labels, count, affine, *, intensity=None, logits=None, th
             raise ValueError(f"intensity: got shape {intensity.shape}, wanted that of labels, {labels.shape}")
     if logits is not None:
         _check.volume("logits", logits, ("float32", "float16"))
+        grid, start = _check.part("logits", logits, grid, start)
     if count == 0:
         if not found and labels.any():
             raise ValueError("count: got 0, but labels holds nonzero voxels")
@@ -143,5 +149,5 @@ def measure_components(labels, count, affine, *, intensity=None, logits=None, th
     if intensity is not None:
         reader.intensity(intensity)
     if logits is not None:
-        reader.probability(logits if logits.dtype == np.float32 else logits.view(np.uint16))
+        reader.probability(logits if logits.dtype == np.float32 else logits.view(np.uint16), grid, start)
     return reader.out

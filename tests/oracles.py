@@ -34,6 +34,17 @@ def resample(volume: Array, shape: tuple[int, ...]) -> Array:
     return np.einsum("zi,yj,xk,ijk->zyx", z, y, x, volume.astype(np.float64), optimize=True)
 
 
+def supported(native: tuple[int, ...], grid: tuple[int, ...], start: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+    """Which native voxels have all of their weights in a part of a grid."""
+    held = []
+    for size_out, size_in, first, size in zip(native, grid, start, shape, strict=True):
+        outside = weights(size_in, size_out)
+        outside[:, first : first + size] = 0.0
+        held.append(~outside.any(axis=1))
+    z, y, x = held
+    return z[:, None, None] & y[:, None] & x
+
+
 def normalize(volume: Array, shape: tuple[int, ...], lo: float, hi: float, shift: float, scale: float) -> Array:
     """Clip, shift and scale each voxel, then resample."""
     return resample((np.clip(volume.astype(np.float64), lo, hi) - shift) * scale, shape)

@@ -18,10 +18,12 @@ PACKAGE = Path(__file__).parent.parent / "lnfast"
 LAYERS = {
     "errors": 0,
     "geometry": 1,
+    "window": 1,
     "card": 2,
     "study": 2,
     "ellipsoid": 2,
     "backends": 3,
+    "body": 3,
     "preprocess": 3,
     "postprocess": 3,
     "measure": 3,

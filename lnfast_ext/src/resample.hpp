@@ -8,7 +8,8 @@
 //                                              v
 //                                            target row
 //
-// so the input is read once (but for one row where two bands meet) and the output is written once.
+// so the input is read once (but for one row where two bands meet) and the output is written once. Of an output that is
+// a part of its grid, that part alone is made, and the input under it alone is read.
 #pragma once
 
 #include <algorithm>
@@ -234,10 +235,14 @@ void resample_rows(const Axes<float>& axes, const LoadRow& load, const View3<Out
     });
 }
 
-// out: C-contiguous.
+// out: C-contiguous, not empty; `part` says where it lies in its grid.
 template <class T, class Out>
-void resample_normalize(const View3<T>& volume, const View3<Out>& out, const Window& window, int threads) {
-    resample_rows(Axes<float>(volume.size, out.size), row_loader(volume, window), out, threads);
+void resample_normalize(const View3<T>& volume, const View3<Out>& out, const Part& part, const Window& window,
+                        int threads) {
+    Axes<float> axes(Part::whole(volume.size), part);
+    const std::ptrdiff_t z = axes.z.trim(), y = axes.y.trim(), x = axes.x.trim();
+    const View3<T> under = volume.part(z, y, x, axes.z.in, axes.y.in, axes.x.in);
+    resample_rows(axes, row_loader(under, window), out, threads);
 }
 
 }  // namespace lnfast

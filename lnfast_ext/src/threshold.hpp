@@ -10,6 +10,9 @@
 //     z1 y0  ................
 //     z1 y1  ........#.......
 //
+// Where only a part of the logits is there, those target voxels that it is enough for are made as with all of them, and
+// the others are 0.
+//
 // All in double: the difference of two float32 cannot overflow there, and a constant field comes out as exactly itself.
 #pragma once
 
@@ -69,16 +72,22 @@ private:
     template <class Tag, class T>
     std::uint32_t read_slice(Tag isa, const View3<T>& logits, std::ptrdiff_t z, float level) {
         const std::ptrdiff_t width = logits.size[2], blocks = (width + 63) / 64;
+        // A packed row is read where it lies, but for a last block that is not full.
+        const bool here = std::is_same_v<T, float> && logits.packed_rows();
+        const std::ptrdiff_t last = here ? width / 64 * 64 : 64 * blocks;
         std::vector<float> copy(static_cast<std::size_t>(64 * blocks), -std::numeric_limits<float>::max());
         std::uint32_t largest = 0;
         for (std::ptrdiff_t y = 0; y < height_; ++y) {
             const float* row = copy.data();
-            bool copied = true;
-            if constexpr (std::is_same_v<T, float>) copied = !(logits.packed_rows() && width == 64 * blocks);
-            if (copied) logits.read_row(z, y, copy.data(), [](T value) { return as_float(value); });
-            else row = reinterpret_cast<const float*>(logits.row(z, y));
+            if (here) {
+                row = reinterpret_cast<const float*>(logits.row(z, y));
+                std::copy(row + last, row + width, copy.data());
+            } else {
+                logits.read_row(z, y, copy.data(), [](T value) { return as_float(value); });
+            }
             for (std::ptrdiff_t x = 0; x < width; ++x) largest = std::max(largest, float_bits(row[x]) & 0x7fffffffu);
-            for (std::ptrdiff_t x = 0; x < width; x += 64) mark(above(isa, row + x, level), x, z * height_ + y);
+            for (std::ptrdiff_t x = 0; x < last; x += 64) mark(above(isa, row + x, level), x, z * height_ + y);
+            if (last < width) mark(above(isa, copy.data(), level), last, z * height_ + y);
         }
         return largest;
     }
@@ -243,10 +252,25 @@ struct Thresholded {
     std::ptrdiff_t ones;
 };
 
-// 1 where the interpolated logit is greater than level, else 0 (so equal is 0). Where a logit is not finite nothing is
-// written.
+// 0 into the target voxels that the source is not enough for.
+inline void clear_around(const View3<unsigned char>& out, const Axes<double>& axes, Team& team) {
+    const auto holds = [](const Axis<double>& axis, std::ptrdiff_t k) {
+        return k >= axis.begin && k < axis.begin + axis.out;
+    };
+    team.each(out.size[0], [&](std::ptrdiff_t z, int) {
+        for (std::ptrdiff_t y = 0; y < out.size[1]; ++y) {
+            const bool crossed = holds(axes.z, z) && holds(axes.y, y);
+            out.fill(out.row(z, y), 0, crossed ? axes.x.begin : out.size[2], 0);
+            if (crossed) out.fill(out.row(z, y), axes.x.begin + axes.x.out, out.size[2], 0);
+        }
+    });
+}
+
+// 1 where the interpolated logit is greater than level, else 0 (so equal is 0). `part` says where the logits lie in their
+// grid; 0 where they are not enough. Where a logit is not finite nothing is written.
 template <class T>
-Thresholded threshold_resample(const View3<T>& logits, const View3<unsigned char>& out, double level, int threads) {
+Thresholded threshold_resample(const View3<T>& logits, const Part& part, const View3<unsigned char>& out, double level,
+                               int threads) {
     // Rounding can lift a mean above its neighbours by some 1e-15 of the largest logit. That is not known before the
     // look, so the look supposes a size that logits of a network have, and is repeated for larger ones.
     const auto below = [level](double largest) {
@@ -255,17 +279,21 @@ Thresholded threshold_resample(const View3<T>& logits, const View3<unsigned char
     };
     constexpr double usual = 1e6;
     constexpr std::ptrdiff_t rows = 16;
-    const std::ptrdiff_t bands = (out.size[1] + rows - 1) / rows;
-    Team team(threads, std::max(logits.size[0], bands));
+    Team team(threads, std::max(logits.size[0], (out.size[1] + rows - 1) / rows));
     Peaks peaks(logits, below(usual), team);
     if (!peaks.finite()) return {false, 0};
     if (out.size[0] * out.size[1] * out.size[2] == 0) return {true, 0};
     if (peaks.largest() > usual) peaks = Peaks(logits, below(peaks.largest()), team);
-    const Axes<double> axes(logits.size, out.size);
+    const Axes<double> axes(part, Part::whole(out.size));
+    const std::ptrdiff_t made = axes.z.out * axes.y.out * axes.x.out;
+    if (made != out.size[0] * out.size[1] * out.size[2]) clear_around(out, axes, team);
+    if (made == 0) return {true, 0};
+    const View3<unsigned char> inner =
+        out.part(axes.z.begin, axes.y.begin, axes.x.begin, axes.z.out, axes.y.out, axes.x.out);
     std::atomic<std::ptrdiff_t> ones{0};
-    team.each(bands, [&](std::ptrdiff_t task, int) {
+    team.each((axes.y.out + rows - 1) / rows, [&](std::ptrdiff_t task, int) {
         const std::ptrdiff_t begin = task * rows, end = std::min(begin + rows, axes.y.out);
-        ThresholdBand<T> band(axes, peaks, begin, end, logits, out, level);
+        ThresholdBand<T> band(axes, peaks, begin, end, logits, inner, level);
         vectorized([&](auto) { ones += band.run(); });
     });
     return {true, ones};

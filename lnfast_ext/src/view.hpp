@@ -26,6 +26,11 @@ struct View3 {
             stride[axis] = strides[axis];
         }
     }
+    // The voxels from (z, y, x) on, so many along each axis.
+    View3 part(std::ptrdiff_t z, std::ptrdiff_t y, std::ptrdiff_t x, std::ptrdiff_t depth, std::ptrdiff_t height,
+               std::ptrdiff_t width) const {
+        return {row(z, y) + x * stride[2], {depth, height, width}, {stride[0], stride[1], stride[2]}};
+    }
     char* row(std::ptrdiff_t z, std::ptrdiff_t y) const { return data + z * stride[0] + y * stride[1]; }
     T& at(char* row_start, std::ptrdiff_t x) const { return *reinterpret_cast<T*>(row_start + x * stride[2]); }
     T& at(std::ptrdiff_t z, std::ptrdiff_t y, std::ptrdiff_t x) const { return at(row(z, y), x); }
