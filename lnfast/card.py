@@ -63,6 +63,13 @@ class ModelCard:
         """The threshold as a logit."""
         return math.log(self.threshold / (1.0 - self.threshold))
 
+    @property
+    def decisive(self) -> str:
+        """Everything but the weights that decides what is found: an engine's certificate holds for this only."""
+        return repr(
+            (self.input_name, self.output_name, self.shape_zyx, self.orientation, self.clip_percentiles, self.threshold)
+        )
+
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
         """Read a card.

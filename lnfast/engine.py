@@ -12,8 +12,9 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -21,18 +22,17 @@ from types import TracebackType
 from typing import Any
 from weakref import WeakSet
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from lnfast.backends import Backend, BackendInfo, Candidate, candidates, open_backend
+from lnfast.backends import BackendInfo
 from lnfast.card import Model, load_model
-from lnfast.errors import BackendError, EngineError, LnfastError, StudyError, UsageError
+from lnfast.errors import EngineError, LnfastError, StudyError, UsageError
 from lnfast.geometry import Volume
-from lnfast.measure import LymphNode, Rules, measure_nodes
-from lnfast.postprocess import segment
-from lnfast.preprocess import write_input
+from lnfast.measure import LymphNode, Rules
+from lnfast.network import Network
 from lnfast.report import EngineFacts, Report, distinct_names, make_report, write_study_folder
-from lnfast.selftest import SelfTest, prove
+from lnfast.selftest import SelfTest
+from lnfast.serving import Asked, serve
 from lnfast.study import Study, read_study, study_from_array
 
 # Studies read ahead of the network by run_many: one is read while one is inferred. More would hold more memory and
@@ -106,8 +106,8 @@ class StudyFailure:
 
     Attributes:
         source: the path as it was given, or "array".
-        error: why: the study is refused (`StudyError`), the network's answer to it is (`EngineError`), or the place for
-            its report is taken (`UsageError`).
+        error: why: the study is refused (`StudyError`), the network's answer to it is (`EngineError`), a part of the
+            engine that it needs cannot be loaded, or the place for its report is taken (`UsageError`).
     """
 
     source: str
@@ -130,12 +130,14 @@ class Engine:
     `close`.
 
     Args:
-        model: shipped name or model folder.
+        model: shipped name, model folder, or a folder that ``lnfast export`` wrote.
         backend: ``auto``, ``openvino``, ``onnxruntime`` or ``tensorrt``. What is named is used or is an error.
         device: ``auto``, ``cpu`` or ``cuda:N``.
-        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``. ``auto`` takes what can serve at once; a
+            precision that takes an engine is exported into the cache when it is named, which takes minutes, once.
         rules: which short axis decides and at how many millimetres.
         threads: for the network and the kernels; 0 takes one per core.
+        progress: told of each step of an export, ``(what, done, of)``.
 
     Raises:
         ModelError: the model folder is refused.
@@ -152,17 +154,16 @@ class Engine:
         *,
         rules: Rules | None = None,
         threads: int = 0,
+        progress: Callable[[str, int, int], None] = lambda what, done, of: None,
     ) -> None:
         self.rules = rules or Rules()
         self.model: Model = load_model(model)
-        self._threads = threads
-        self._lock = threading.Lock()
-        options = candidates(backend, device, precision)
-        self._backend: Backend | None
-        self.choice: str | None
-        self._backend, self.self_test, self.choice = _first_proven(self.model, options, threads)
-        if "auto" not in (backend, device, precision):
-            self.choice = None
+        self._lock = threading.RLock()
+        self._serving = self._closing = False
+        served = serve(self.model, Asked(backend, device, precision, threads), progress)
+        self._network: Network | None = served.network
+        self.self_test: SelfTest = served.self_test
+        self.choice: str | None = served.choice
         _engines.add(self)
 
     def __enter__(self) -> Engine:
@@ -174,11 +175,15 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Give the runtime's memory back; a second call does nothing."""
+        """Give the runtime's memory back; a second call does nothing.
+
+        From a signal handler that came in the middle of a study of this thread: as soon as the study is done.
+        """
         with self._lock:
-            if self._backend is not None:
-                self._backend.close()
-                self._backend = None
+            self._closing = True
+            if self._network is not None and not self._serving:
+                self._network.close()
+                self._network = None
 
     @property
     def info(self) -> BackendInfo:
@@ -213,6 +218,7 @@ class Engine:
         Raises:
             StudyError: the study is refused.
             EngineError: the network failed or its answer cannot be trusted.
+            UsageError: ``engine-closed``; ``engine-busy`` from a signal handler in the middle of another study.
         """
         started = perf_counter()
         read = self.read(study)
@@ -280,51 +286,49 @@ class Engine:
             return StudyFailure(read.source, read.study)
         try:
             return self._analyse(read.study, read.read_ms)
-        except (StudyError, EngineError) as error:
+        except UsageError:
+            raise
+        except LnfastError as error:  # also of a window that is loaded when a study first needs it
             return StudyFailure(read.source, error)
 
     def _analyse(self, study: Study, read_ms: float) -> Result:
-        with self._lock:
-            backend, card = self._open(), self.model.card
-            marks = [perf_counter()]
-            write_input(study.volume, card, backend.input[0, 0], threads=self._threads)
-            marks.append(perf_counter())
-            backend.infer()
-            marks.append(perf_counter())
-            logits: NDArray[np.float32] = backend.output[0, 0]
-            found = segment(logits, study.volume.grid, card, threads=self._threads)
-            marks.append(perf_counter())
-            nodes = measure_nodes(
-                found.labels,
-                found.count,
-                self.rules,
-                orientation=card.orientation,
-                intensity=study,
-                logits=logits,
-                threads=self._threads,
-            )
-            marks.append(perf_counter())
-        stages = ("preprocess", "infer", "postprocess", "measure")
-        timings_ms = {"read": read_ms} | {
-            stage: (after - before) * 1e3 for stage, before, after in zip(stages, marks, marks[1:], strict=False)
-        }
-        report = make_report(study, self.model, self._facts(backend.info), self.rules, nodes, timings_ms)
-        return Result(study, nodes, found.labels, report)
+        with self._turn() as network:
+            answer = network.answer(study.volume, self.rules, intensity=study)
+        timings_ms = {"read": read_ms} | answer.timings_ms
+        report = make_report(study, self.model, self._facts(network), self.rules, answer.nodes, timings_ms)
+        return Result(study, answer.nodes, answer.labels, report)
 
-    def _facts(self, info: BackendInfo) -> EngineFacts:
+    @contextmanager
+    def _turn(self) -> Iterator[Network]:
+        """The network, for one thread at a time, and not for a signal handler that interrupts that thread."""
+        with self._lock:
+            if self._serving:
+                raise UsageError("engine-busy", "this thread is in the middle of a study; a signal handler must not run one")
+            network = self._open()
+            self._serving = True
+            try:
+                yield network
+            finally:
+                self._serving = False
+                if self._closing:
+                    self.close()
+
+    def _facts(self, network: Network) -> EngineFacts:
+        info, engine = network.info, network.engine
         return EngineFacts(
             backend=info.name,
             backend_version=info.version,
             device=info.device,
             precision=info.precision,
-            engine_sha256=self.model.sha256,
+            engine_sha256=self.model.sha256 if engine is None else engine.sha256,
+            certificate=None if engine is None else engine.manifest.certificate,
             choice=self.choice,
         )
 
-    def _open(self) -> Backend:
-        if self._backend is None:
+    def _open(self) -> Network:
+        if self._network is None:
             raise UsageError("engine-closed", "this engine was closed; make a new one")
-        return self._backend
+        return self._network
 
 
 def _source(study: StudyInput) -> str:
@@ -345,33 +349,9 @@ _engines: WeakSet[Engine] = WeakSet()
 
 def _unlock_all() -> None:
     for engine in tuple(_engines):
-        engine._lock = threading.Lock()
+        engine._lock, engine._serving = threading.RLock(), False
 
 
 if sys.platform != "win32":
     # Whoever held a lock is not there in a fork; the backends refuse to run there by themselves.
     os.register_at_fork(after_in_child=_unlock_all)
-
-
-def _first_proven(model: Model, options: tuple[Candidate, ...], threads: int) -> tuple[Backend, SelfTest, str]:
-    """Open candidates, fastest first, until one proves itself; what was asked for by name is the only candidate."""
-    refused: list[LnfastError] = []
-    for option in options:
-        try:
-            backend = open_backend(model, option, threads=threads)
-        except (EngineError, BackendError) as error:
-            refused.append(error)
-            continue
-        try:
-            proof = prove(backend, model)
-        except BaseException as error:
-            backend.close()
-            if not isinstance(error, EngineError):
-                raise
-            refused.append(error)
-            continue
-        reasons = [option.reason, *(f"passed over: {error.message}" for error in refused)]
-        return backend, proof, "; ".join(reasons)
-    if len(refused) == 1 or all(isinstance(error, BackendError) for error in refused):
-        raise refused[0]
-    raise EngineError("self-test-failed", "; ".join(error.message for error in refused))

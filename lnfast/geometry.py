@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import permutations
+from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ SPACING_RANGE_MM = (0.2, 20.0)
 # Cosine between two voxel axes above which they are called sheared. Headers round their quaternions and direction
 # cosines to about 1e-6; a tilt of 1e-3 (0.06 degrees) moves a corner of a 400 mm field by 0.4 mm.
 SHEAR_COSINE = 1e-3
+# DLPack's device types: CPU, memory pinned for CUDA or ROCm, memory managed by CUDA.
+_SEEN_BY_CPU = {1, 3, 11, 13}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +47,10 @@ class Grid:
             raise StudyError("not-3d", f"got a grid of shape {tuple(shape)}, wanted three axes of at least one voxel")
         try:
             given = np.asarray(affine)
-        except ValueError:  # rows of different lengths
-            given = np.empty(0)
+        except Exception as error:  # rows of different lengths, a tensor on a device
+            raise StudyError(
+                "bad-geometry", f"got an affine that NumPy cannot read ({str(error)[:200]}), wanted 4x4 real numbers"
+            ) from error
         if given.shape != (4, 4) or given.dtype.kind not in "fiu":
             raise StudyError(
                 "bad-geometry", f"got an affine of {given.dtype} and shape {given.shape}, wanted 4x4 real numbers"
@@ -93,14 +98,21 @@ class Volume:
     """Voxel values on a grid.
 
     Attributes:
-        array: ``(z, y, x)``, any strides (a view is welcome), never copied here.
+        array: ``(z, y, x)``, any strides (a view is welcome), never copied here. What is not NumPy's and lends its
+            memory becomes a NumPy view of it (`as_numpy`).
         grid: where the voxels are; ``grid.shape == array.shape``.
+
+    Raises:
+        StudyError: ``not-3d`` for another shape than the grid's; as `as_numpy`.
     """
 
     array: NDArray[Any]
     grid: Grid
 
     def __post_init__(self) -> None:
+        given: Any = self.array
+        if not isinstance(given, np.ndarray):
+            object.__setattr__(self, "array", as_numpy(given))
         if self.array.shape != self.grid.shape:
             raise StudyError("not-3d", f"got an array of shape {self.array.shape} for a grid of {self.grid.shape}")
 
@@ -121,6 +133,62 @@ class Volume:
             turn[old, new] = -1.0 if flip else 1.0
             turn[old, 3] = shape_xyz[old] - 1 if flip else 0
         return Volume(array, Grid(array.shape, self.grid.affine @ turn))
+
+
+def as_numpy(array: Any) -> NDArray[Any]:
+    """Somebody else's voxels as a NumPy array on the same memory.
+
+    Args:
+        array: NumPy; or what speaks DLPack (tensors of PyTorch, CuPy, JAX); or a buffer, such as a memoryview cast to
+            three axes. Read-only memory stays read-only. A list has no memory to share: it is the one that is copied.
+
+    Raises:
+        StudyError: ``not-on-cpu`` for memory that the CPU does not see; ``not-3d`` for bytes without a shape;
+            ``unsupported-type`` for whatever NumPy cannot view, with the reason.
+    """
+    kind = type(array).__name__
+    if isinstance(array, np.ma.MaskedArray):
+        raise StudyError("unsupported-type", "got a masked array, wanted plain values; fill the masked ones")
+    if isinstance(array, np.ndarray):
+        return np.asarray(array)
+    try:
+        if isinstance(array, (bytes, bytearray, mmap)):
+            array = memoryview(array)
+        if isinstance(array, memoryview) and array.ndim == 1:
+            raise StudyError(
+                "not-3d",
+                f"got a {kind} of {array.nbytes} bytes without a shape, wanted (z, y, x); give "
+                "numpy.frombuffer(buffer, dtype).reshape(z, y, x), which copies nothing",
+            )
+        _refuse_foreign(array, kind)
+        viewed = np.from_dlpack(array) if hasattr(array, "__dlpack__") else np.asarray(array)
+    except StudyError:
+        raise
+    except Exception as error:  # whatever a foreign array raises: a layout without strides, a ragged list
+        dtype = f" of {array.dtype}" if hasattr(array, "dtype") else ""
+        reason = f"({str(error)[:200]})" if str(error) else ""
+        raise StudyError(
+            "unsupported-type",
+            f"got a {kind}{dtype} that NumPy cannot view {reason}, wanted plain voxels in CPU memory",
+        ) from error
+    if viewed.dtype == object:
+        raise StudyError("unsupported-type", f"got a {kind}, wanted an array of numbers")
+    return viewed
+
+
+def _refuse_foreign(array: Any, kind: str) -> None:
+    """Refuse memory that the CPU does not see, and tensors whose memory does not hold their values."""
+    lent = array.__dlpack_device__()[0] if hasattr(array, "__dlpack_device__") else 1
+    if int(lent) not in _SEEN_BY_CPU or (
+        not hasattr(array, "__dlpack__") and hasattr(array, "__cuda_array_interface__")
+    ):
+        raise StudyError("not-on-cpu", f"got a {kind} in a device's memory, wanted voxels in CPU memory; copy it there")
+    if getattr(array, "requires_grad", False) is True:
+        raise StudyError("unsupported-type", f"got a {kind} that requires a gradient; give its .detach()")
+    # PyTorch lends the memory of such a tensor as it lies, with every sign the wrong way round.
+    is_negated = getattr(array, "is_neg", None)
+    if callable(is_negated) and is_negated() is True:
+        raise StudyError("unsupported-type", f"got a {kind} that is negated when read; give its .resolve_neg()")
 
 
 def axes_toward(affine: NDArray[np.float64], code: str) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:

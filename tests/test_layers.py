@@ -29,12 +29,15 @@ LAYERS = {
     "measure": 3,
     "phantom": 4,
     "report": 4,
-    "selftest": 4,
+    "network": 4,
+    "selftest": 5,
     "cohort": 5,
     "evaluate": 5,
-    "engine": 5,
-    "cli": 6,
-    "__main__": 7,
+    "export": 6,
+    "serving": 7,
+    "engine": 8,
+    "cli": 9,
+    "__main__": 10,
 }
 # The one module below lnfast that may import the package, and only inside a function. None: nobody may; what stands
 # behind the extra "evaluate" comes through `lnfast.evaluate.extra.load` alone.
@@ -44,7 +47,7 @@ HEAVY = {
     "tensorrt": "backends.trt",
     "tensorrt_rtx": "backends.trt",
     "nibabel": "cohort",
-    "onnx": None,
+    "onnx": None,  # lnfast.export.graph asks lnfast.backends.package for it
     "torch": None,
     "scipy": None,
     "statsmodels": None,

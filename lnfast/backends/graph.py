@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lnfast.backends.protocol import NetworkIO
 from lnfast.card import Model
 from lnfast.errors import ModelError
 
@@ -39,7 +40,7 @@ class Port:
     Attributes:
         names: all names it goes by.
         shape: an axis of free length is a string.
-        dtype: ``"float32"`` or the runtime's word for anything else.
+        dtype: ``"float32"``, ``"float16"`` or the runtime's word for anything else.
     """
 
     names: frozenset[str]
@@ -47,14 +48,17 @@ class Port:
     dtype: str
 
 
-def check_file(model: Model) -> None:
+def check_file(onnx_bytes: bytes, whose: str) -> None:
     """Refuse an ONNX file that is damaged or points outside itself.
 
+    Args:
+        onnx_bytes: the file.
+        whose: for the message, ``"model.onnx of model NAME"``.
+
     Raises:
-        ModelError: ``bad-onnx``, ``external-data``, or what `Model.onnx_bytes` raises.
+        ModelError: ``bad-onnx`` or ``external-data``.
     """
-    content = memoryview(model.onnx_bytes)
-    whose = f"model.onnx of model {model.card.name}"
+    content = memoryview(onnx_bytes)
     has_graph = False
     ahead = [("model", 0, len(content))]
     try:
@@ -77,22 +81,22 @@ def check_file(model: Model) -> None:
         raise ModelError("bad-onnx", f"{whose} is not an ONNX file: it holds no graph")
 
 
-def check_ports(model: Model, inputs: list[Port], outputs: list[Port]) -> None:
-    """Refuse a graph whose one input and one output are not what the card says.
+def check_ports(model: Model, io: NetworkIO, inputs: list[Port], outputs: list[Port]) -> None:
+    """Refuse a graph whose one input and one output are not what the card says, in the type that was asked for.
 
     Raises:
         ModelError: ``model-mismatch`` saying what was got and what was wanted.
     """
     card = model.card
-    wanted = (1, 1, *card.shape_zyx)
-    for role, ports, name in (("input", inputs, card.input_name), ("output", outputs, card.output_name)):
-        if len(ports) == 1 and name in ports[0].names and ports[0].shape == wanted and ports[0].dtype == "float32":
+    wanted = (1, 1, *io.shape_zyx)
+    for role, ports, name in (("input", inputs, io.input_name), ("output", outputs, io.output_name)):
+        if len(ports) == 1 and name in ports[0].names and ports[0].shape == wanted and ports[0].dtype == io.dtype:
             continue
         got = ", ".join(f"{'/'.join(sorted(p.names))} {p.dtype} ({', '.join(map(str, p.shape))})" for p in ports)
         raise ModelError(
             "model-mismatch",
             f"the {role} of model.onnx is {got or 'missing'}, card.json of model {card.name} wants "
-            f"{name} float32 {wanted}; export the model again",
+            f"{name} {io.dtype} {wanted}; export the model again",
         )
 
 

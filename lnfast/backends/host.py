@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from math import prod
+from typing import Any
 from weakref import WeakSet
 
 import numpy as np
@@ -19,12 +20,12 @@ from lnfast.errors import EngineError
 _ALIGNMENT = 64  # bytes: a cache line and the widest vector register; OpenVINO takes no buffer in place below it
 
 
-def aligned(shape: tuple[int, ...], fill: float) -> NDArray[np.float32]:
-    """A C-contiguous float32 array on a 64-byte boundary."""
-    size = prod(shape) * 4
+def aligned(shape: tuple[int, ...], fill: float, dtype: str = "float32") -> NDArray[Any]:
+    """A C-contiguous array on a 64-byte boundary."""
+    size = prod(shape) * np.dtype(dtype).itemsize
     raw = np.empty(size + _ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT
-    made = raw[start : start + size].view(np.float32).reshape(shape)
+    made: NDArray[Any] = raw[start : start + size].view(dtype).reshape(shape)
     made.fill(fill)
     return made
 
@@ -34,12 +35,12 @@ class HostBackend:
 
     Args:
         info: what really runs.
-        source, target: ``(1, 1, z, y, x)`` float32 that `run` reads and writes in place.
+        source, target: ``(1, 1, z, y, x)`` float32 or float16 that `run` reads and writes in place.
         run: the runtime's call; it owns the network, which goes when this goes.
     """
 
     def __init__(
-        self, info: BackendInfo, source: NDArray[np.float32], target: NDArray[np.float32], run: Callable[[], object]
+        self, info: BackendInfo, source: NDArray[Any], target: NDArray[Any], run: Callable[[], object]
     ) -> None:
         self.info = info
         self.input = source
@@ -85,7 +86,7 @@ if sys.platform != "win32":
     os.register_at_fork(after_in_child=_abandon_all)
 
 
-def prove_in_place(name: str, ours: NDArray[np.float32], theirs: int) -> None:
+def prove_in_place(name: str, ours: NDArray[Any], theirs: int) -> None:
     """Check that a runtime works at the very address of our buffer, else what it computes would never arrive.
 
     Raises:

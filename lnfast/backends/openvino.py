@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Lock
 from typing import Any
 
 from lnfast.backends.graph import Port, check_ports
 from lnfast.backends.host import HostBackend, aligned, prove_as_asked, prove_in_place
+from lnfast.backends.loading import Loading
 from lnfast.backends.package import Package, one_line
 from lnfast.backends.protocol import BackendInfo, Candidate
-from lnfast.card import Model
-from lnfast.errors import EngineError, ModelError
+from lnfast.errors import EngineError, LnfastError, ModelError
 
 PACKAGE = Package("openvino", "openvino", ("openvino",), "pip install 'lnfast[cpu]'")
 _TELEMETRY = "openvino_telemetry"
@@ -22,56 +24,131 @@ _importing = Lock()
 
 
 def offers() -> tuple[Candidate, ...]:
-    """What OpenVINO can do here, fastest first.
+    """What OpenVINO can do here, fastest first; int8 needs an engine.
 
     Raises:
         BackendError: ``backend-missing`` or ``backend-broken``.
     """
     core = _load().Core()
     fp32 = Candidate("openvino", "cpu", "fp32", "openvino, the fastest runtime on CPUs, in the precision every CPU has")
+    int8 = Candidate("openvino", "cpu", "int8", "openvino with a certified 8-bit engine", needs_engine=True)
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        return (fp32,)
+        return (int8, fp32)
     # OpenVINO also claims bf16 where it must emulate it. What it takes when nobody asks tells the two apart.
     if _precision(core.get_property("CPU", "INFERENCE_PRECISION_HINT")) == "bf16":
-        return (Candidate("openvino", "cpu", "bf16", "openvino, and this CPU multiplies bf16 faster than fp32"), fp32)
-    return (fp32, Candidate("openvino", "cpu", "bf16", "openvino emulates bf16 here, which is slower than fp32"))
+        return (
+            int8,
+            Candidate("openvino", "cpu", "bf16", "openvino, and this CPU multiplies bf16 faster than fp32"),
+            fp32,
+        )
+    return (int8, fp32, Candidate("openvino", "cpu", "bf16", "openvino emulates bf16 here, which is slower than fp32"))
 
 
-def open_model(model: Model, candidate: Candidate, threads: int) -> HostBackend:
-    """Load a checked model; see `lnfast.backends.open_backend`."""
+def open_model(loading: Loading) -> HostBackend:
+    """Load a checked model or engine; see `lnfast.backends.open_backend`."""
     openvino = _load()
-    core = openvino.Core()
+    compiled = _compiled(openvino, loading)
+    candidate, io = loading.candidate, loading.io
+    check_ports(
+        loading.model, io, [_port(port) for port in compiled.inputs], [_port(port) for port in compiled.outputs]
+    )
     try:
-        network = core.read_model(model=model.onnx_bytes)
-    except Exception as error:
-        told = f"openvino cannot read model.onnx of model {model.card.name}: {one_line(error)}"
-        raise ModelError("bad-onnx", told) from error
-    check_ports(model, [_port(port) for port in network.inputs], [_port(port) for port in network.outputs])
-    try:
-        compiled = core.compile_model(network, "CPU", _settings(candidate, threads))
         request = compiled.create_infer_request()
     except Exception as error:
-        told = f"openvino cannot compile model {model.card.name} for {candidate.precision}: {one_line(error)}"
+        told = f"openvino cannot compile {loading.whose} for {candidate.precision}: {one_line(error)}"
         raise EngineError("compile-failed", told) from error
     device = "+".join(compiled.get_property("EXECUTION_DEVICES")).lower()
     precision = _precision(compiled.get_property("INFERENCE_PRECISION_HINT"))
+    if _counts_in_integers(compiled):
+        precision = "int8"
     prove_as_asked("openvino", (candidate.device, candidate.precision), (device, precision))
 
-    shape = (1, 1, *model.card.shape_zyx)
+    shape = (1, 1, *io.shape_zyx)
     source, target = aligned(shape, 0.0), aligned(shape, float("nan"))
     request.set_input_tensor(openvino.Tensor(source, shared_memory=True))
     request.set_output_tensor(openvino.Tensor(target, shared_memory=True))
     prove_in_place("openvino", source, request.get_input_tensor().data.ctypes.data)
     prove_in_place("openvino", target, request.get_output_tensor().data.ctypes.data)
-    info = BackendInfo("openvino", PACKAGE.version() or str(openvino.get_version()), device, precision)
+    info = BackendInfo("openvino", installed_version(), device, precision)
     # Without share_outputs the Python binding returns a copy of the logits that nobody wants.
     return HostBackend(info, source, target, lambda: request.infer(share_outputs=True))
+
+
+def compile_blob(loading: Loading) -> bytes:
+    """What `open_model` loads in a tenth of the time: the network compiled for a shape and this kind of CPU.
+
+    Raises:
+        ModelError, EngineError, BackendError: as `open_model`.
+    """
+    content: bytes = _compiled(_load(), loading).export_model().getvalue()
+    return content
+
+
+def installed_version(target: str = "openvino") -> str:
+    """Of the package, for manifests and reports; there is one target."""
+    return PACKAGE.version() or str(_load().get_version())
+
+
+def _compiled(openvino: Any, loading: Loading) -> Any:
+    core, candidate = openvino.Core(), loading.candidate
+    settings = _settings(candidate, loading.threads)
+    blob = loading.compiled()
+    if blob is not None:
+        try:
+            return core.import_model(blob, "CPU", settings)
+        except Exception as error:
+            assert loading.engine is not None
+            told = f"openvino does not load {loading.whose}: {one_line(error)}; {loading.engine.again}"
+            raise EngineError("engine-damaged", told) from error
+    try:
+        network = core.read_model(model=loading.graph())
+    except LnfastError:
+        raise
+    except Exception as error:
+        raise _unreadable(loading, error) from error
+    check_ports(
+        loading.model,
+        replace(loading.io, shape_zyx=loading.model.card.shape_zyx),
+        [_port(port) for port in network.inputs],
+        [_port(port) for port in network.outputs],
+    )
+    try:
+        if loading.shape_zyx != loading.model.card.shape_zyx:
+            network.reshape([1, 1, *loading.shape_zyx])
+        return core.compile_model(network, "CPU", settings)
+    except Exception as error:
+        told = f"openvino cannot compile {loading.whose} for {candidate.precision}: {one_line(error)}"
+        raise EngineError("compile-failed", told) from error
+
+
+def _unreadable(loading: Loading, error: Exception) -> ModelError:
+    """An operator that OpenVINO lacks, by name, or whatever else it dislikes."""
+    lacking = re.search(r"No conversion rule found for operations: (\S+)", str(error))
+    if lacking:
+        kind = re.sub(r"-\d+$", "", lacking[1])
+        return ModelError("unsupported-op", f"openvino has no operator {kind}, which {loading.whose} needs")
+    return ModelError("bad-onnx", f"openvino cannot read the graph of {loading.whose}: {one_line(error)}")
+
+
+def _counts_in_integers(compiled: Any) -> bool:
+    """Whether most convolutions really run in 8 bits, as OpenVINO's own list of what it executes says."""
+    convolutions = []
+    for layer in compiled.get_runtime_model().get_ops():
+        told = layer.get_rt_info()
+        if "layerType" in told and str(told["layerType"].astype(str)) in ("Convolution", "Deconvolution"):
+            convolutions.append(str(told["runtimePrecision"].astype(str)) in ("u8", "i8"))
+    return 2 * sum(convolutions) > len(convolutions)
+
+
+def _beside_int8() -> str:
+    """What is not integer in an int8 network: the convolutions that export keeps high."""
+    return next((offer.precision for offer in offers() if offer.precision != "int8"), "fp32")
 
 
 def _settings(candidate: Candidate, threads: int) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": _HINTS.get(candidate.precision, candidate.precision),
+        "INFERENCE_PRECISION_HINT": _HINTS[candidate.precision if candidate.precision != "int8" else _beside_int8()],
         "ENABLE_CPU_PINNING": False,  # inside a host program: its threads and ours would meet on the same cores
     }
     if threads:

@@ -2,59 +2,109 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
+import re
+from collections.abc import Callable
 from typing import Any
+
+from numpy.typing import NDArray
 
 from lnfast.backends.graph import Port, check_ports
 from lnfast.backends.host import HostBackend, aligned, prove_as_asked, prove_in_place
+from lnfast.backends.loading import Loading
+from lnfast.backends.machine import nvidia_gpus
 from lnfast.backends.package import Package, one_line
 from lnfast.backends.protocol import BackendInfo, Candidate
-from lnfast.card import Model
 from lnfast.errors import EngineError, ModelError
 
 PACKAGE = Package("onnxruntime", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "pip install 'lnfast[cpu]'")
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 _FATAL = 4  # log level: what goes wrong is raised, so nothing below it belongs on a host program's stderr
 
 
 def offers() -> tuple[Candidate, ...]:
-    """What ONNX Runtime can do here, fastest first.
+    """What ONNX Runtime can do here, fastest first; fp16 and int8 need an engine.
 
     Raises:
         BackendError: ``backend-missing`` or ``backend-broken``.
     """
-    gpus = _gpus() if _CUDA in _load().get_available_providers() else 0
+    gpus = nvidia_gpus() if _CUDA in _load().get_available_providers() else 0
+    offered = []
+    for i in range(gpus):
+        half = "onnxruntime on an NVIDIA GPU with an fp16 engine"
+        offered.append(Candidate("onnxruntime", f"cuda:{i}", "fp16", half, needs_engine=True))
+        offered.append(Candidate("onnxruntime", f"cuda:{i}", "fp32", "onnxruntime on an NVIDIA GPU"))
+    slow = "onnxruntime with a certified 8-bit engine, slower than openvino"
     return (
-        *(Candidate("onnxruntime", f"cuda:{i}", "fp32", "onnxruntime on an NVIDIA GPU") for i in range(gpus)),
+        *offered,
         Candidate("onnxruntime", "cpu", "fp32", "onnxruntime, the reference on CPUs, about half as fast as openvino"),
+        Candidate("onnxruntime", "cpu", "int8", slow, needs_engine=True),
     )
 
 
-def open_model(model: Model, candidate: Candidate, threads: int) -> HostBackend:
-    """Load a checked model; see `lnfast.backends.open_backend`."""
+def open_model(loading: Loading) -> HostBackend:
+    """Load a checked model or engine; see `lnfast.backends.open_backend`."""
     ort = _load()
-    session = _session(ort, model, candidate, threads)
-    check_ports(model, [_port(port) for port in session.get_inputs()], [_port(port) for port in session.get_outputs()])
+    candidate, io = loading.candidate, loading.io
+    session = _session(ort, loading)
+    inputs, outputs = ([_port(port) for port in ports] for ports in (session.get_inputs(), session.get_outputs()))
+    check_ports(loading.model, io, inputs, outputs)
     device = candidate.device if session.get_providers()[0] == _provider(candidate)[0] else "cpu"
-    prove_as_asked("onnxruntime", (candidate.device, candidate.precision), (device, "fp32"))
+    # What the types in the graph say is what ONNX Runtime computes in.
+    precision = "fp32" if loading.engine is None else loading.engine.manifest.precision
+    prove_as_asked("onnxruntime", (candidate.device, candidate.precision), (device, precision))
 
-    shape = (1, 1, *model.card.shape_zyx)
-    source, target = aligned(shape, 0.0), aligned(shape, float("nan"))
+    shape = (1, 1, *io.shape_zyx)
+    source, target = aligned(shape, 0.0, io.dtype), aligned(shape, float("nan"), io.dtype)
     read, written = ort.OrtValue.ortvalue_from_numpy(source), ort.OrtValue.ortvalue_from_numpy(target)
     prove_in_place("onnxruntime", source, read.data_ptr())
     prove_in_place("onnxruntime", target, written.data_ptr())
     binding = session.io_binding()
-    binding.bind_ortvalue_input(model.card.input_name, read)
-    binding.bind_ortvalue_output(model.card.output_name, written)
+    binding.bind_ortvalue_input(io.input_name, read)
+    binding.bind_ortvalue_output(io.output_name, written)
 
     def run() -> None:
         if device != "cpu":  # a GPU gets its input when it is bound
-            binding.bind_ortvalue_input(model.card.input_name, read)
+            binding.bind_ortvalue_input(io.input_name, read)
         session.run_with_iobinding(binding)
 
-    info = BackendInfo("onnxruntime", str(ort.__version__), device, "fp32")
+    info = BackendInfo("onnxruntime", installed_version(), device, precision)
     return HostBackend(info, source, target, run)
+
+
+def open_reference(onnx_bytes: bytes, outputs: list[str]) -> Callable[[dict[str, NDArray[Any]]], list[NDArray[Any]]]:
+    """FP32 on the CPU, for what export must know of a network; not for serving.
+
+    Args:
+        onnx_bytes: a graph with any number of outputs.
+        outputs: names of those that are wanted.
+
+    Returns:
+        A function of the inputs by name.
+
+    Raises:
+        BackendError: ``backend-missing`` or ``backend-broken``.
+        EngineError: ``compile-failed``.
+    """
+    ort = _load()
+    try:
+        session = ort.InferenceSession(onnx_bytes, _options(ort), providers=[_CPU])
+    except Exception as error:
+        raise EngineError("compile-failed", f"onnxruntime cannot load the reference: {one_line(error)}") from error
+
+    def run(inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        try:
+            found: list[NDArray[Any]] = session.run(outputs, inputs)
+        except Exception as error:
+            raise EngineError("inference-failed", f"onnxruntime failed to infer: {one_line(error)}") from error
+        return found
+
+    return run
+
+
+def installed_version(target: str = "onnxruntime") -> str:
+    """Of the module, for manifests and reports; there is one target."""
+    return str(_load().__version__)
 
 
 def rivals() -> str | None:
@@ -63,24 +113,36 @@ def rivals() -> str | None:
     return f"{' and '.join(present)} are installed over each other" if len(present) > 1 else None
 
 
-def _session(ort: Any, model: Model, candidate: Candidate, threads: int) -> Any:
+def _session(ort: Any, loading: Loading) -> Any:
+    candidate, options = loading.candidate, _options(ort)
+    options.intra_op_num_threads = loading.threads
+    if candidate.device != "cpu":
+        # Nodes that the GPU cannot do would otherwise run on the CPU and nobody would be told.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    content = loading.graph()
+    try:
+        return ort.InferenceSession(content, options, providers=[_provider(candidate)], enable_fallback=0)
+    except Exception as error:
+        told = f"onnxruntime cannot load {loading.whose} on {candidate.device}: {one_line(error)}"
+        lacking = re.search(r"No Op registered for (\S+)|Fatal error: ([\w.:]+)\(.*is not a registered", str(error))
+        if lacking:
+            told = f"onnxruntime has no operator {lacking[1] or lacking[2]}, which {loading.whose} needs"
+            raise ModelError("unsupported-op", told) from error
+        if type(error).__name__ == "NotImplemented":  # an operator without a kernel for this type or device
+            raise ModelError("unsupported-op", told) from error
+        if candidate.device == "cpu" and type(error).__name__ != "RuntimeException":
+            raise ModelError("bad-onnx", told) from error
+        raise EngineError("compile-failed", told) from error
+
+
+def _options(ort: Any) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
-    options.intra_op_num_threads = threads
     # Without both, a 64x256x256 network of first width 8 peaks at 1.7 GB and rests at 0.15 GB; with them it takes 3.8
     # and keeps them. Speed is the same: a run allocates a few dozen large blocks.
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle means idle in a host program
-    if candidate.device != "cpu":
-        # Nodes that the GPU cannot do would otherwise run on the CPU and nobody would be told.
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    try:
-        return ort.InferenceSession(model.onnx_bytes, options, providers=[_provider(candidate)], enable_fallback=0)
-    except Exception as error:
-        told = f"onnxruntime cannot load model {model.card.name} on {candidate.device}: {one_line(error)}"
-        if candidate.device == "cpu" and type(error).__name__ != "RuntimeException":
-            raise ModelError("bad-onnx", told) from error
-        raise EngineError("compile-failed", told) from error
+    return options
 
 
 def _provider(candidate: Candidate) -> tuple[str, dict[str, str]]:
@@ -93,22 +155,10 @@ def _provider(candidate: Candidate) -> tuple[str, dict[str, str]]:
 def _port(port: Any) -> Port:
     kind = str(port.type)
     shape = tuple(axis if isinstance(axis, int) else str(axis) for axis in port.shape)
-    return Port(frozenset((str(port.name),)), shape, "float32" if kind == "tensor(float)" else kind)
+    return Port(frozenset((str(port.name),)), shape, _DTYPES.get(kind, kind))
 
 
 def _load() -> Any:
     ort = PACKAGE.load()
     ort.disable_telemetry_events()  # the builds for Windows have some
     return ort
-
-
-def _gpus() -> int:
-    """How many NVIDIA GPUs the driver shows; 0 without a driver."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        count = ctypes.c_int(0)
-        if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
-            return 0
-    except (OSError, AttributeError):
-        return 0
-    return count.value

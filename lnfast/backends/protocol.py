@@ -8,10 +8,25 @@ The buffers are allocated once and the runtime works in them directly, so no vol
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class NetworkIO:
+    """The one input and the one output of a network.
+
+    Attributes:
+        input_name, output_name: in the ONNX graph and in the engine.
+        shape_zyx: both are ``(1, 1, *shape_zyx)``.
+        dtype: of both, ``"float32"`` or ``"float16"``.
+    """
+
+    input_name: str
+    output_name: str
+    shape_zyx: tuple[int, int, int]
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -19,10 +34,10 @@ class BackendInfo:
     """What really runs, read back from the runtime.
 
     Attributes:
-        name: ``"openvino"`` or ``"onnxruntime"``.
+        name: ``"openvino"``, ``"onnxruntime"`` or ``"tensorrt"``.
         version: of the runtime.
         device: ``"cpu"`` or ``"cuda:0"``.
-        precision: ``"fp32"`` or ``"bf16"``: of the arithmetic; the buffers are float32 in either case.
+        precision: ``"fp32"``, ``"bf16"``, ``"fp16"`` or ``"int8"``: of the arithmetic, not of the buffers.
     """
 
     name: str
@@ -36,13 +51,14 @@ class Backend(Protocol):
 
     Attributes:
         info: what really runs.
-        input: ``(1, 1, z, y, x)`` float32, C-contiguous, 64-byte aligned; write the next study here.
+        input: ``(1, 1, z, y, x)`` float32 or float16, C-contiguous, 64-byte aligned, pinned where a GPU reads it; write
+            the next study here.
         output: the same of logits; NaN until the first `infer`, overwritten by each one. Its address never changes.
     """
 
     info: BackendInfo
-    input: NDArray[np.float32]
-    output: NDArray[np.float32]
+    input: NDArray[Any]
+    output: NDArray[Any]
 
     def infer(self) -> None:
         """Compute `output` from `input`.
@@ -63,12 +79,14 @@ class Candidate:
     Attributes:
         backend, device, precision: as in `BackendInfo`.
         reason: one line that says why it stands here in the order.
+        needs_engine: only what `lnfast.export` made can be run so; else the model's own graph can.
     """
 
     backend: str
     device: str
     precision: str
     reason: str
+    needs_engine: bool = False
 
 
 @dataclass(frozen=True)

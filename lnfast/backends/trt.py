@@ -12,9 +12,12 @@ from threading import Lock
 from typing import Any
 
 from lnfast.backends import cuda
+from lnfast.backends.engine_folder import SERIALIZED
 from lnfast.backends.host import HostBackend
+from lnfast.backends.loading import Loading
+from lnfast.backends.machine import nvidia_gpus
 from lnfast.backends.package import Package, one_line
-from lnfast.backends.protocol import BackendInfo, Candidate
+from lnfast.backends.protocol import BackendInfo, Candidate, NetworkIO
 from lnfast.errors import BackendError, EngineError, LnfastError
 
 PACKAGES = {  # in the order of `offers`: the first tunes an engine on the very GPU
@@ -32,22 +35,6 @@ _PRECISIONS = {
 }
 _TURING = (7, 5)  # TensorRT-RTX refuses fp32 and Q/DQ 3D convolutions for it
 _NOISE = ("Thread context has not been set", "catchCudaError")  # beside the error that matters, or without any
-
-
-@dataclass(frozen=True)
-class NetworkIO:
-    """The one input and the one output of a network.
-
-    Attributes:
-        input_name, output_name: in the ONNX graph and in the engine.
-        shape_zyx: both are ``(1, 1, *shape_zyx)``.
-        dtype: of both, ``"float32"`` or ``"float16"``.
-    """
-
-    input_name: str
-    output_name: str
-    shape_zyx: tuple[int, int, int]
-    dtype: str
 
 
 @dataclass(frozen=True)
@@ -119,16 +106,61 @@ def offers() -> tuple[Candidate, ...]:
     Raises:
         BackendError: ``backend-missing``, ``backend-broken`` or ``device-missing``.
     """
+    package = present()
+    if not package.installed():
+        raise BackendError(
+            "backend-missing",
+            f"backend tensorrt needs TensorRT or TensorRT-RTX, and neither is installed: {package.install}",
+        )
+    if not nvidia_gpus():  # asked before anything heavy is imported
+        raise BackendError(
+            "device-missing",
+            "backend tensorrt needs an NVIDIA GPU with its driver, and this machine shows none; take --device cpu",
+        )
     toolkit = _first()
     offered = []
     for facts in map(cuda.device_facts, range(cuda.count())):
         number = tuple(map(int, facts.capability.split(".")))
         fit = ("fp16",) if toolkit.name == "tensorrt-rtx" and number <= _TURING else tuple(_PRECISIONS)
         offered += [
-            Candidate("tensorrt", facts.device, precision, f"{toolkit.name} on {facts.name}: {_PRECISIONS[precision]}")
+            Candidate(
+                "tensorrt",
+                facts.device,
+                precision,
+                f"{toolkit.name} on {facts.name}: {_PRECISIONS[precision]}",
+                needs_engine=True,
+            )
             for precision in fit
         ]
     return tuple(offered)
+
+
+def present() -> Package:
+    """The package that is there, or the one to install."""
+    return next((package for package in PACKAGES.values() if package.installed()), PACKAGES["tensorrt-rtx"])
+
+
+def installed_version(target: str) -> str:
+    """Of a target's package, for manifests.
+
+    Raises:
+        BackendError: ``backend-missing`` or ``backend-broken``.
+    """
+    return load(target).version
+
+
+def open_model(loading: Loading) -> HostBackend:
+    """Load a checked engine; see `lnfast.backends.open_backend`."""
+    engine = loading.engine
+    if engine is None:
+        raise EngineError(
+            "engine-missing",
+            f"tensorrt runs engines, and there is none of {loading.whose}; make one: lnfast export "
+            f"{loading.model.card.name} -o DIR --target {next(iter(PACKAGES))}",
+        )
+    told = engine.manifest
+    built = BuiltFor(told.target, told.version, told.made_for)
+    return open_engine(engine.content(SERIALIZED), loading.io, built, loading.candidate)
 
 
 def open_engine(blob: bytes, io: NetworkIO, built: BuiltFor, candidate: Candidate) -> HostBackend:

@@ -18,6 +18,7 @@ from lnfast import __version__
 from lnfast.cli.demo import demo
 from lnfast.cli.doctor import doctor
 from lnfast.cli.evaluate import evaluate
+from lnfast.cli.export import export
 from lnfast.cli.phantom import phantom
 from lnfast.cli.run import run
 from lnfast.errors import LnfastError, UsageError
@@ -43,7 +44,7 @@ def lnfast(context: click.Context, debug: bool) -> None:
         click.echo(context.get_help())
 
 
-for _command in (run, evaluate, demo, phantom, doctor):
+for _command in (run, export, evaluate, demo, phantom, doctor):
     lnfast.add_command(_command)
 
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import click
 
 from lnfast import __version__
 from lnfast.errors import BackendError, LnfastError
-
-# What decides how fast a network runs on a CPU, as Linux names it.
-_CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
 
 
 @click.command(short_help="Say what this machine can run and what is missing.")
@@ -39,6 +35,7 @@ def examine() -> dict[str, Any]:
     from dataclasses import asdict
 
     from lnfast.backends import backend_status
+    from lnfast.backends.machine import cpu_flags
     from lnfast_ext import instruction_set
 
     return {
@@ -46,23 +43,13 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "cpu_flags": _cpu_flags(),
+        "cpu_flags": None if (flags := cpu_flags()) is None else list(flags),
         "kernels": instruction_set(),
         "backends": [asdict(status) for status in backend_status()],
         "models": _models(),
+        "engines": _engines(),
         "auto": _auto(),
     }
-
-
-def _cpu_flags() -> list[str] | None:
-    """The flags that matter here, None where the system does not tell."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    lines = (line.partition(":") for line in text.splitlines())
-    flags = next((set(value.split()) for key, _, value in lines if key.strip() in ("flags", "Features")), set())
-    return [flag for flag in _CPU_FLAGS if flag in flags]
 
 
 def _models() -> list[dict[str, Any]]:
@@ -75,6 +62,27 @@ def _models() -> list[dict[str, Any]]:
             model = load_model(SHIPPED_MODELS / name)
             row |= {"version": model.card.version, "trained_on": model.card.trained_on, "sha256": model.sha256}
             _ = model.onnx_bytes, model.probe  # reading proves the hashes
+        except LnfastError as error:
+            row["problem"] = str(error)
+        found.append(row)
+    return found
+
+
+def _engines() -> list[dict[str, Any]]:
+    """What the cache holds, and whether it can serve here."""
+    from lnfast.backends import engine_cache
+    from lnfast.backends.choice import version_of
+    from lnfast.backends.engine_folder import check_certified, check_here
+
+    found = []
+    for engine in engine_cache.engines():
+        told = engine.manifest
+        row: dict[str, Any] = {"folder": str(engine.folder), "model": told.model["name"], "target": told.target}
+        row |= {"version": told.version, "precision": told.precision, "certificate": told.certificate, "problem": None}
+        try:
+            engine.check_files()
+            check_here(engine, version_of(told.target))
+            check_certified(engine, "cpu" if told.device == "cpu" else "cuda:0")
         except LnfastError as error:
             row["problem"] = str(error)
         found.append(row)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Find, outline and measure the nodes of studies.")
 @click.argument("studies", metavar="STUDY...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", metavar="OUT", required=True, type=click.Path(path_type=Path), help="Folder of results.")
-@click.option("--model", default="pelvic-ln-edge", show_default=True, metavar="NAME|DIR", help="Model to run.")
+@click.option("--model", default="pelvic-ln-edge", show_default=True, metavar="NAME|DIR", help="Model or engine.")
 @click.option(
     "--backend",
     type=click.Choice(["auto", "openvino", "onnxruntime", "tensorrt"]),
@@ -61,17 +61,22 @@ def run(
     study that is refused does not stop the others. The report of another study of the same name is kept:
     that is a refusal too.
     """
-    from lnfast.engine import Engine
     from lnfast.measure import Rules
 
     rules = Rules(short_axis=short_axis, suspicious_mm=suspicious_mm)  # type: ignore[arg-type]  # Rules checks it
     if out.exists() and not out.is_dir():
         raise UsageError("bad-output", f"got -o {out}, which is a file; wanted a folder")
-    with Watcher(len(studies), "loading the engine") as watcher, Engine(**engine, rules=rules) as loaded:
+    with Watcher(len(studies), "loading the engine") as watcher, _loaded(engine, rules, watcher) as loaded:
         info = loaded.info
         why = f" ({loaded.choice})" if loaded.choice else ""
         watcher.log(f"{info.name} {info.version}, {info.precision} on {info.device}{why}")
         return _serve(loaded, studies, out, as_json, watcher)
+
+
+def _loaded(wanted: dict[str, Any], rules: Any, watcher: Watcher) -> Engine:
+    from lnfast.engine import Engine
+
+    return Engine(**wanted, rules=rules, progress=watcher.steps())
 
 
 def _serve(engine: Engine, studies: tuple[Path, ...], out: Path, as_json: bool, watcher: Watcher) -> int:

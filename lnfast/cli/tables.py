@@ -70,6 +70,17 @@ def show_findings(findings: dict[str, Any]) -> None:
         )
     if findings["models"]:
         console.print(rows, "")
+    rows = table(console, "engine", "of model", "state")
+    for engine in findings["engines"]:
+        proof = engine["certificate"] or {"studies": 0}
+        state = engine["problem"] or f"certified on {proof['studies']} studies"
+        rows.add_row(
+            f"{engine['target']} {engine['version']} {engine['precision']}",
+            engine["model"],
+            Text(state, style="red" if engine["problem"] else ""),
+        )
+    if findings["engines"]:
+        console.print(rows, "")
     chosen = findings["auto"]
     if chosen["error"]:
         console.print(Text(f"nothing can run: {chosen['error']}", style="red"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ class Watcher:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
             columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False)]
-            if self._steps > 1:
+            if self._steps != 1:
                 columns += [BarColumn(), MofNCompleteColumn()]
             self._progress = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
             self._progress.start()
@@ -52,6 +53,20 @@ class Watcher:
         """Count one step, and say what follows."""
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], advance=1, description=following)
+
+    def steps(self) -> Callable[[str, int, int], None]:
+        """A function that is told ``(what, done, of)``: a bar on a terminal, a line for each new thing elsewhere."""
+        said = ""
+
+        def step(what: str, done: int, of: int) -> None:
+            nonlocal said
+            if self._progress is not None:
+                self._progress.update(self._progress.task_ids[0], description=what, completed=done, total=of)
+            elif what != said:
+                said = what
+                self.log(what)
+
+        return step
 
     def result(self, line: str) -> None:
         """A line on stdout; above the bar where both are terminals."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lnfast.errors import StudyError
-from lnfast.geometry import Grid, Volume
+from lnfast.geometry import Grid, Volume, as_numpy
 from lnfast.study.adc import refuse_adc
 from lnfast.study.bvalues import BRule, choose_volume, read_bvalues
 from lnfast.study.nifti import NiftiHeader, parse_header
@@ -105,16 +105,17 @@ def study_from_array(array: Any, affine: ArrayLike, *, name: str = "array") -> S
     """A study from voxels in memory, which stay where they are.
 
     Args:
-        array: ``(z, y, x)``, at least 2 along each, int8 to uint64, float32 or float64, any strides; NumPy or anything
-            that offers its memory by the buffer, array or DLPack protocol. Copied only when its byte order is foreign
-            or its values are not aligned.
+        array: ``(z, y, x)``, at least 2 along each, int8 to uint64, float32 or float64, any strides, read-only too;
+            NumPy or anything that lends its memory by the buffer, array or DLPack protocol
+            (`lnfast.geometry.as_numpy`). Copied only when its byte order is foreign or its values are not aligned. It
+            is read until the study has been run; `Study.volume` goes on to look at it.
         affine: (4, 4), voxel-centre index ``(x, y, z, 1)`` to RAS+ mm.
         name: for the report.
 
     Raises:
-        StudyError: ``unsupported-type``, ``rgb-or-complex``, ``not-3d``, ``bad-geometry``.
+        StudyError: ``unsupported-type``, ``not-on-cpu``, ``rgb-or-complex``, ``not-3d``, ``bad-geometry``.
     """
-    values = _usable(_as_numpy(array))
+    values = _usable(as_numpy(array))
     if values.ndim != 3 or min(values.shape) < 2:
         raise StudyError("not-3d", f"got an array of shape {values.shape}, wanted (z, y, x) with at least 2 along each")
     return Study(name, Volume(values, Grid(values.shape, affine)), 1.0, 0.0, None, Provenance("array"))
@@ -176,19 +177,6 @@ def _usable(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.isnative and values.flags.aligned:
         return values
     return values.astype(values.dtype.newbyteorder("="))
-
-
-def _as_numpy(array: Any) -> NDArray[Any]:
-    if isinstance(array, np.ma.MaskedArray):
-        raise StudyError("unsupported-type", "got a masked array, wanted plain values; fill the masked ones")
-    try:
-        if hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray):
-            return np.from_dlpack(array)
-        return np.asarray(array)
-    except Exception as error:  # whatever a foreign array raises: a device that the CPU cannot see, a ragged list
-        raise StudyError(
-            "unsupported-type", f"got a {type(array).__name__} that NumPy cannot view, wanted voxels in CPU memory"
-        ) from error
 
 
 def _stem(name: str) -> str:

@@ -206,10 +206,10 @@ private:
             std::int64_t *even = counts[worker].data(), *odd = even + bins;
             std::ptrdiff_t x = 0;
             for (; x + 2 <= width_; x += 2) {
-                ++even[(keys[x] - least_) >> shift_];
-                ++odd[(keys[x + 1] - least_) >> shift_];
+                ++even[bin_of(keys[x])];
+                ++odd[bin_of(keys[x + 1])];
             }
-            if (x < width_) ++even[(keys[x] - least_) >> shift_];
+            if (x < width_) ++even[bin_of(keys[x])];
         });
         up_to_.assign(bins, 0);
         std::int64_t seen = 0;
@@ -219,6 +219,8 @@ private:
         }
     }
 
+    // The array may be another thread's, which writes where it was read a moment ago: no bin lies outside.
+    std::size_t bin_of(Key key) const { return std::min<Key>((key - least_) >> shift_, (greatest_ - least_) >> shift_); }
     std::size_t bin_of_rank(std::ptrdiff_t rank) const {
         return static_cast<std::size_t>(std::upper_bound(up_to_.begin(), up_to_.end(), rank) - up_to_.begin());
     }
@@ -240,6 +242,8 @@ private:
         std::ptrdiff_t settled = 0;
         wanted_.read(n_, [&](std::ptrdiff_t rank) {
             const std::ptrdiff_t place = rank - skipped[bin_of_rank(rank)];
+            if (place < 0 || place >= static_cast<std::ptrdiff_t>(few.size()))
+                throw std::runtime_error("volume: changed while it was measured");
             if (place >= settled) {
                 std::nth_element(few.begin() + settled, few.begin() + place, few.end());
                 settled = place + 1;
@@ -252,7 +256,7 @@ private:
         std::vector<std::vector<Key>> found(workers_);
         each_row([&](int worker, std::ptrdiff_t, const Key* keys) {
             for (std::ptrdiff_t x = 0; x < width_; ++x)
-                if (needed[(keys[x] - least_) >> shift_]) found[worker].push_back(keys[x]);
+                if (needed[bin_of(keys[x])]) found[worker].push_back(keys[x]);
         });
         for (std::size_t worker = 1; worker < workers_; ++worker)
             found[0].insert(found[0].end(), found[worker].begin(), found[worker].end());

@@ -1,0 +1,109 @@
+"""What is exported: a model by name, a model or engine folder, or a bare .onnx that a card says everything of.
+
+A bare .onnx becomes a model folder first: hashed, and with a probe, a digital patient and what FP32 finds in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnfast.backends import candidates
+from lnfast.card import Model, load_model
+from lnfast.errors import ModelError, UsageError
+from lnfast.geometry import Volume
+from lnfast.measure import LymphNode, Rules
+from lnfast.network import Network
+from lnfast.phantom import make_phantom
+from lnfast.window import Window
+
+PROBE_SEED, PROBE_SCANNER = 8_200_000, "achieva"
+_CHECKPOINTS = (".ckpt", ".pt", ".pth", ".safetensors")
+_NO_PROBE = {"model.onnx": {"sha256": ""}, "probe.npz": {"sha256": ""}}
+
+
+@contextmanager
+def opened(source: str, card: Path | None, say: Callable[[str], None]) -> Iterator[Model]:
+    """The model of what was named; what had to be made for it is gone afterwards.
+
+    Args:
+        source: shipped name, folder, or ``.onnx``.
+        card: of a bare ``.onnx``; None for the ``card.json`` beside it.
+        say: told of what is made.
+
+    Raises:
+        UsageError: ``checkpoint`` for a training run, which has no graph yet.
+        ModelError: what is wrong with the model.
+    """
+    path = Path(source)
+    if path.suffix in _CHECKPOINTS or (path.is_dir() and (path / "snapshot.safetensors").exists()):
+        raise UsageError(
+            "checkpoint",
+            f"{source} is a training run or its checkpoint; make a model folder of it first: python -m training export "
+            f"{path if path.is_dir() else path.parent} -o DIR",
+        )
+    if path.suffix != ".onnx":
+        if card is not None:
+            raise UsageError("bad-card", f"--card is for a bare .onnx, and {source} is none")
+        yield load_model(source)
+        return
+    with tempfile.TemporaryDirectory(prefix="lnfast-model-") as work:
+        say(f"making a probe for {path.name}: a digital patient and what FP32 finds in it")
+        yield _with_probe(path, card or path.with_name("card.json"), Path(work))
+
+
+def probe_bytes(volume: Volume, mask: NDArray[np.uint8], nodes: tuple[LymphNode, ...]) -> bytes:
+    """``probe.npz``: a study and what FP32 found in it.
+
+    Args:
+        volume: the study.
+        mask: ``(z, y, x)`` uint8 on its grid.
+        nodes: the mask's components, in raster order, measured with their logits.
+    """
+    packed = io.BytesIO()
+    shorts_mm = np.array([node.ellipsoid_short_mm for node in nodes], dtype=np.float64)
+    np.savez_compressed(packed, array=volume.array, affine=volume.grid.affine, mask=mask, ellipsoid_short_mm=shorts_mm)
+    return packed.getvalue()
+
+
+def _with_probe(onnx: Path, card: Path, folder: Path) -> Model:
+    try:
+        told: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
+        content = onnx.read_bytes()
+        told["files"] = {**_NO_PROBE, "model.onnx": _entry(content)}
+    except OSError as error:
+        raise ModelError("model-incomplete", f"{error.filename} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError) as error:
+        raise ModelError("bad-card", f"{card} cannot be used: {error}") from error
+    (folder / "model.onnx").write_bytes(content)
+    text = json.dumps(told, indent=1)
+    (folder / "card.json").write_text(text, encoding="utf-8")
+    model = load_model(folder)
+    volume = make_phantom(PROBE_SEED, PROBE_SCANNER, stage="n1").volume
+    network = Network(model, candidates("onnxruntime", "cpu", "fp32")[0])
+    try:
+        answer = network.answer(volume, Rules(), window=Window.whole(model.card.shape_zyx))
+    finally:
+        network.close()
+    if not answer.nodes:
+        raise ModelError(
+            "blank", f"{onnx.name} finds no node in the probe, so the probe would prove nothing of an engine"
+        )
+    probe = probe_bytes(volume, np.asarray(answer.labels.array > 0, np.uint8), answer.nodes)
+    (folder / "probe.npz").write_bytes(probe)
+    told["files"]["probe.npz"] = _entry(probe)
+    (folder / "card.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return load_model(folder)
+
+
+def _entry(content: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}

@@ -1,0 +1,169 @@
+"""A loaded network and the stages around it: from a study on its own grid to measured nodes.
+
+    preprocess -> infer -> postprocess -> measure        in a window of the grid, where the engine has some
+
+What serves studies, what proves itself on the probe and what export certifies is this one path.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+
+from lnfast.backends import Backend, BackendInfo, Candidate, open_backend
+from lnfast.backends.engine_folder import EngineFolder
+from lnfast.body import body_extent, choose_window
+from lnfast.card import Model
+from lnfast.errors import EngineError
+from lnfast.geometry import Volume
+from lnfast.measure import LymphNode, Rules, ScaledVolume, measure_nodes
+from lnfast.postprocess import Segmentation, segment, touches_edge
+from lnfast.preprocess import write_input
+from lnfast.window import Three, Window
+
+# Voxels of the network around the body; and how near to a cut face a node may come before the whole grid is run.
+MARGIN_ZYX: Three = (0, 4, 4)
+EDGE_VOX = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a network says of one study.
+
+    Attributes:
+        labels: ``(z, y, x)`` uint16, native grid, value = node id.
+        nodes: measured, in order of their id.
+        window: what the network was run on.
+        timings_ms: ``preprocess``, ``infer``, ``postprocess`` and ``measure``.
+    """
+
+    labels: Volume
+    nodes: tuple[LymphNode, ...]
+    window: Window
+    timings_ms: dict[str, float]
+
+
+class Network:
+    """A model's network in a runtime, on the whole grid and in the windows that its engine has. For one thread.
+
+    Args:
+        model: whose network it is.
+        candidate: how it is run.
+        engine: made for that; None for the model's own graph, which has no windows.
+        threads: for the network and the kernels; 0 takes one per core.
+
+    Raises:
+        ModelError, EngineError, BackendError: as `lnfast.backends.open_backend`.
+    """
+
+    def __init__(
+        self, model: Model, candidate: Candidate, *, engine: EngineFolder | None = None, threads: int = 0
+    ) -> None:
+        self.model = model
+        self.candidate = candidate
+        self.engine = engine
+        self.grid_zyx: Three = model.card.shape_zyx
+        self.windows: tuple[Three, ...] = () if engine is None else engine.manifest.shapes
+        self._threads = threads
+        self._process = os.getpid()
+        self._loaded: dict[Three, Backend] = {}
+        self.info: BackendInfo = self.at(min(self.shapes, key=_voxels)).info
+
+    @property
+    def shapes(self) -> tuple[Three, ...]:
+        """All that the network can be run at, the whole grid first."""
+        return (self.grid_zyx, *self.windows)
+
+    def at(self, shape_zyx: Three) -> Backend:
+        """The backend for a shape, loaded when it is first asked for.
+
+        Raises:
+            EngineError: ``forked`` in a child process of the one that made the network; else as `Network`.
+        """
+        if os.getpid() != self._process:  # a runtime that was started before a fork loads nothing after it
+            told = f"the network was loaded in process {self._process} and is used in its fork {os.getpid()}"
+            raise EngineError("forked", f"{told}; load one in each process")
+        if shape_zyx not in self._loaded:
+            self._loaded[shape_zyx] = open_backend(
+                self.model, self.candidate, engine=self.engine, shape_zyx=shape_zyx, threads=self._threads
+            )
+        return self._loaded[shape_zyx]
+
+    def close(self) -> None:
+        """Let go of the runtime; a second call does nothing."""
+        for backend in self._loaded.values():
+            backend.close()
+
+    def window_for(self, volume: Volume) -> Window:
+        """The smallest window with the patient in it; the whole grid where the engine has none."""
+        if not self.windows:
+            return Window.whole(self.grid_zyx)
+        return choose_window(body_extent(volume, self.model.card), self.windows, self.grid_zyx, MARGIN_ZYX)
+
+    def answer(
+        self, volume: Volume, rules: Rules, *, intensity: ScaledVolume | None = None, window: Window | None = None
+    ) -> Answer:
+        """Find and measure the nodes of a study.
+
+        Args:
+            volume: native grid.
+            rules: of the measurement.
+            intensity: the study on the same grid, for the mean intensity.
+            window: to run the network in; None lets the patient decide. A node at its face sends the study through
+                the whole grid: there may be more of it, or others, beyond.
+
+        Raises:
+            StudyError: the study is refused.
+            EngineError: the network failed or its answer cannot be trusted.
+        """
+        card, watch = self.model.card, _Watch()
+        with watch("preprocess"):
+            chosen = self.window_for(volume) if window is None else window
+        backend, found = self._find(volume, chosen, watch)
+        if window is None and touches_edge(found, chosen, card, EDGE_VOX):
+            chosen = Window.whole(self.grid_zyx)
+            backend, found = self._find(volume, chosen, watch)
+        with watch("measure"):
+            nodes = measure_nodes(
+                found.labels,
+                found.count,
+                rules,
+                orientation=card.orientation,
+                intensity=intensity,
+                logits=backend.output[0, 0],
+                window=chosen,
+                threads=self._threads,
+            )
+        return Answer(found.labels, nodes, chosen, watch.spent_ms)
+
+    def _find(self, volume: Volume, window: Window, watch: _Watch) -> tuple[Backend, Segmentation]:
+        card = self.model.card
+        with watch("preprocess"):
+            backend = self.at(window.shape_zyx)
+            write_input(volume, card, backend.input[0, 0], window=window, threads=self._threads)
+        with watch("infer"):
+            backend.infer()
+        with watch("postprocess"):
+            found = segment(backend.output[0, 0], volume.grid, card, window=window, threads=self._threads)
+        return backend, found
+
+
+class _Watch:
+    """Wall-clock milliseconds by stage; a stage that is entered twice adds up."""
+
+    def __init__(self) -> None:
+        self.spent_ms: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        started = perf_counter()
+        yield
+        self.spent_ms[stage] = self.spent_ms.get(stage, 0.0) + (perf_counter() - started) * 1e3
+
+
+def _voxels(shape: Three) -> int:
+    z, y, x = shape
+    return z * y * x

@@ -1,0 +1,199 @@
+"""Which engine serves: the one that was exported, one that this machine keeps, or the model's own graph.
+
+exported folder         that engine and no other
+auto                    for each way to run, fastest first: a certified engine from the cache, or the model's own
+                        graph; the first that proves itself on the probe
+a precision by name     the same; where it takes an engine and there is none, one is exported into the cache
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from lnfast import __version__
+from lnfast.backends import Candidate, candidates, engine_cache
+from lnfast.backends.choice import each_candidate, version_of
+from lnfast.backends.engine_folder import (
+    MANIFEST,
+    TARGETS,
+    EngineFolder,
+    check_certified,
+    check_here,
+    check_model,
+    read_engine_folder,
+)
+from lnfast.backends.machine import device_kind
+from lnfast.card import Model
+from lnfast.errors import BackendError, EngineError, LnfastError
+from lnfast.network import Network
+from lnfast.selftest import SelfTest, prove
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `lnfast.Engine` was asked for.
+
+    Attributes:
+        backend, device, precision: a name or ``auto``.
+        threads: on a CPU; 0 takes one per core.
+    """
+
+    backend: str
+    device: str
+    precision: str
+    threads: int
+
+    @property
+    def by_name(self) -> bool:
+        """Whether nothing was left open."""
+        return "auto" not in (self.backend, self.device, self.precision)
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """What serves.
+
+    Attributes:
+        network: loaded and proven.
+        self_test: what the probe showed, now or earlier since the machine was started.
+        choice: why it was taken; None when it was asked for by name.
+    """
+
+    network: Network
+    self_test: SelfTest
+    choice: str | None
+
+
+def serve(model: Model, asked: Asked, progress: Progress) -> Served:
+    """Load the first engine that proves itself.
+
+    Raises:
+        UsageError: unknown names.
+        ModelError: the model is refused.
+        EngineError: an exported engine is refused, or nothing proved itself.
+        BackendError: what was asked for is not available here.
+    """
+    if (model.folder / MANIFEST).exists():
+        return _exported(model, asked)
+    refused: list[LnfastError] = []
+    without: list[str] = []
+    for option in each_candidate(asked.backend, asked.device, asked.precision):
+        try:
+            engine = _engine_for(model, option, asked, progress)
+        except (EngineError, BackendError) as error:  # what is kept is damaged; the model's own graph is not
+            refused.append(error)
+            if option.needs_engine:
+                continue
+            engine = None
+        if option.needs_engine and engine is None:
+            without.append(option.precision)
+            continue
+        try:
+            network, proof = _proven(model, option, engine, asked.threads)
+        except (EngineError, BackendError) as error:
+            refused.append(error)
+            continue
+        reasons = [option.reason, *(f"passed over: {error.message}" for error in refused)]
+        if without and not option.needs_engine:
+            name = model.card.name
+            reasons.append(f"no certified {without[0]} engine is here yet: lnfast export {name} makes one")
+        return Served(network, proof, None if asked.by_name else "; ".join(reasons))
+    if not refused:  # all there is takes an engine, and there is none
+        raise EngineError(
+            "engine-missing",
+            f"{' and '.join(dict.fromkeys(without))} takes an engine, and none of model {model.card.name} is here; "
+            f"make one: lnfast export {model.card.name}",
+        )
+    if len(refused) == 1 or all(isinstance(error, BackendError) for error in refused):
+        raise refused[0]
+    raise EngineError("self-test-failed", "; ".join(error.message for error in refused))
+
+
+def _exported(model: Model, asked: Asked) -> Served:
+    """The engine of an exported folder, or nothing."""
+    engine = read_engine_folder(model.folder)
+    told = engine.manifest
+    check_model(engine, model)
+    engine.check_files()
+    for what, wanted, got in (
+        ("backend", asked.backend, told.backend),
+        ("precision", asked.precision, told.precision),
+        ("device", asked.device.partition(":")[0], told.device),
+    ):
+        if wanted not in ("auto", got):
+            raise BackendError(
+                f"{what}-unavailable", f"{model.folder} is an engine for {what} {got}, and {wanted} was asked for"
+            )
+    if told.backend != "tensorrt":
+        check_here(engine, version_of(told.target))
+    device = _device_for(told.device, asked.device)
+    option = Candidate(told.backend, device, told.precision, "an exported engine", needs_engine=True)
+    candidates(told.backend, device, "auto")  # the runtime and the device are there, or the error says what is missing
+    check_certified(engine, device)
+    network, proof = _proven(model, option, engine, asked.threads)
+    return Served(network, proof, None if asked.by_name else f"exported for {told.target}")
+
+
+def _device_for(kind: str, asked: str) -> str:
+    if kind == "cpu":
+        return "cpu"
+    return asked if asked.startswith("cuda:") else "cuda:0"
+
+
+def _engine_for(model: Model, option: Candidate, asked: Asked, progress: Progress) -> EngineFolder | None:
+    """From the cache; made for it where it was asked for by name and nothing else will do."""
+    for target in (target for target, backend in TARGETS.items() if backend == option.backend):
+        try:
+            version = version_of(target)
+        except BackendError:
+            continue
+        key = engine_cache.key_of(model, target, version, (device_kind(option.device),), option.precision)
+        by_name = option.needs_engine and asked.precision == option.precision
+        try:
+            found = engine_cache.find(model, key, option.device)
+        except EngineError:
+            if not by_name:
+                raise
+            found = None  # it is made again
+        if found is None and by_name:
+            from lnfast.export import Request, export_to_cache
+
+            request = Request(target, option.precision, option.device, threads=asked.threads)
+            return export_to_cache(model, request, progress).engine
+        if found is not None:
+            return found
+    return None
+
+
+def _proven(model: Model, option: Candidate, engine: EngineFolder | None, threads: int) -> tuple[Network, SelfTest]:
+    """Load, and run the probe unless this very engine has passed since the machine was started."""
+    network = Network(model, option, engine=engine, threads=threads)
+    try:
+        info = network.info
+        what = model.sha256 if engine is None else engine.sha256
+        key = engine_cache.proof_key(
+            __version__,
+            *model.card.sha256.values(),
+            model.card.decisive,
+            what,
+            info.name,
+            info.version,
+            info.precision,
+            device_kind(info.device),
+        )
+        proof = SelfTest.from_facts(engine_cache.remembered(key))
+        if proof is None:
+            proof = prove(network)
+            engine_cache.remember(key, asdict(proof))
+    except EngineError as error:
+        network.close()
+        if engine is None or "lnfast export" in error.message:
+            raise
+        raise EngineError(error.code, f"{error.message}; {engine.again}") from error
+    except BaseException:
+        network.close()
+        raise
+    return network, proof

@@ -1,0 +1,164 @@
+"""A vendor's program without Python, built as docs/vendors.md says, finds what `lnfast.Engine` finds, bit by bit."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from model_files import make_model_folder
+from nifti_files import write_nifti
+from numpy.typing import NDArray
+
+from lnfast import Engine, Volume
+from lnfast.card import ModelCard, load_model
+from lnfast.engine import Result
+from lnfast.geometry import Grid
+from lnfast.phantom import make_phantom
+
+ROOT = Path(__file__).resolve().parent.parent
+STRICT = "-Wall -Wextra -Wpedantic -Werror"
+EDGES = slice(2, 7)  # of a printed row: the box's edges and the diameters in the slice
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the commands of docs/vendors.md are those for Linux")
+Program = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def documented(name: str) -> str:
+    """The shell block that follows the line ``<!-- test: NAME -->`` in docs/vendors.md."""
+    text = (ROOT / "docs" / "vendors.md").read_text(encoding="utf-8")
+    found = re.search(rf"<!-- test: {name} -->\n```sh\n(.*?)```", text, re.DOTALL)
+    assert found, f"docs/vendors.md has no block {name!r}"
+    return found[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _empty_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The model's own graph serves, not an engine that an earlier export left on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LNFAST_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """Builds tests/vendor/study.cpp by the documented commands; a call runs it."""
+    built = tmp_path_factory.mktemp("vendor") / "study"
+    command = documented("build").replace("g++ ", f"g++ {STRICT} ", 1).replace("-o study", f"-o {built}", 1)
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([built, *map(str, words)], capture_output=True, text=True, timeout=300)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """What is bright is node."""
+    folder = make_model_folder(tmp_path_factory.mktemp("model") / "tiny", orientation="LPS")
+    with Engine(model=folder, backend="openvino", precision="fp32") as engine:
+        yield engine
+
+
+def save(path: Path, volume: Volume) -> Path:
+    """A plain NIfTI-1 file of int16; what float32 makes of its affine is up to the header."""
+    affine = volume.grid.affine
+    pixdim = (1.0, *np.linalg.norm(affine[:3, :3], axis=0), 1.0, 1.0, 1.0, 1.0)
+    return write_nifti(path, volume.array, srow=tuple(affine[:3].ravel()), pixdim=pixdim)
+
+
+def settings(card: ModelCard) -> list[str]:
+    """What a host reads from card.json and hands over."""
+    low, high = card.clip_percentiles
+    return [f"threshold={card.threshold}", f"low={low}", f"high={high}", f"orientation={card.orientation}"]
+
+
+def rows_of(result: Result) -> NDArray[np.float64]:
+    return np.array(
+        [
+            (node.id, node.voxels, *node.box_mm, node.axial_short_mm, node.axial_long_mm, node.mean_probability)
+            + node.box_centre_ras_mm
+            for node in result.nodes
+        ]
+    )
+
+
+def printed(done: subprocess.CompletedProcess[str]) -> tuple[NDArray[np.float64], str]:
+    assert (done.returncode, done.stderr) == (0, "")
+    *rows, stage = done.stdout.splitlines()
+    return np.array([[float(number) for number in row.split()] for row in rows]), stage
+
+
+def test_a_phantom_has_the_same_voxels_and_millimetres(program: Program, tmp_path: Path) -> None:
+    model = load_model("pelvic-ln-edge")
+    path = save(tmp_path / "phantom.nii", make_phantom(11, "achieva", "n1").volume)
+    done = program(model.folder / "model.onnx", path, *settings(model.card), f"labels={tmp_path / 'labels.raw'}")
+    rows, stage = printed(done)
+    with Engine(backend="openvino", precision="fp32") as engine:
+        result = engine.run(path)
+    wanted = rows_of(result)
+    assert stage == result.n_stage == "N1" and len(wanted) > 10
+    np.testing.assert_array_equal(rows[:, :2], wanted[:, :2])
+    # The slices are tilted, so two ways to find the nearest right angles differ in the last bit.
+    np.testing.assert_allclose(rows, wanted, rtol=1e-12)
+    labels = np.fromfile(tmp_path / "labels.raw", np.uint16)
+    np.testing.assert_array_equal(labels.reshape(result.labels.array.shape), result.labels.array)
+
+
+@pytest.mark.parametrize("code", ["LPS", "RAS", "PLS", "IRA", "ASL", "SPR"])
+@pytest.mark.parametrize("spacing_mm", [(1.1, 1.1, 6.6), (1.5, 1.7, 4.3)], ids=["simple", "odd"])
+def test_however_the_voxels_are_stored(
+    program: Program, tiny: Engine, tmp_path: Path, code: str, spacing_mm: tuple[float, float, float]
+) -> None:
+    """Spacings of which float32 makes others; axes in every order; equal to the last bit."""
+    rng = np.random.default_rng(5)
+    voxels = rng.integers(0, 200, (10, 22, 26)).astype(np.int16)
+    for z, y, x in rng.integers((1, 2, 2), (8, 16, 20), (6, 3)):
+        voxels[z : z + rng.integers(1, 3), y : y + rng.integers(2, 6), x : x + rng.integers(2, 6)] += 2000
+    affine = np.diag((-spacing_mm[0], -spacing_mm[1], spacing_mm[2], 1.0))
+    affine[:3, 3] = 20.3, 18.7, -31.1
+    turned = Volume(voxels, Grid(voxels.shape, affine)).oriented(code)
+    path = save(tmp_path / "study.nii", Volume(np.ascontiguousarray(turned.array), turned.grid))
+    done = program(tiny.model.folder / "model.onnx", path, *settings(tiny.model.card), "threads=1")
+    rows, stage = printed(done)
+    result = tiny.run(path)
+    wanted = rows_of(result)
+    assert stage == result.n_stage and len(wanted) >= 2
+    np.testing.assert_array_equal(rows[:, :2], wanted[:, :2])
+    np.testing.assert_array_equal(rows[:, EDGES], wanted[:, EDGES])
+    np.testing.assert_allclose(rows, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_what_it_refuses(program: Program, tiny: Engine, tmp_path: Path) -> None:
+    model = tiny.model.folder / "model.onnx"
+    (tmp_path / "text.nii").write_text("no study")
+    blank = np.full((4, 5, 6), 7, np.int16)
+    flat = write_nifti(tmp_path / "flat.nii", blank)
+    sheared = write_nifti(tmp_path / "sheared.nii", blank, srow=(1, 0.5, 0, 0, 0, 1, 0, 0, 0, 0, 5, 0))
+    no_size = write_nifti(tmp_path / "no_size.nii", blank, srow=(0,) * 12)
+    for words, code, said in (
+        ((model,), 2, "bad-call"),
+        ((model, flat, "colour=red"), 2, "bad-call"),
+        ((model, flat, "orientation=LPL"), 2, "bad-call"),
+        ((model, flat, "threshold=half"), 2, "bad-call"),
+        ((model, tmp_path / "none.nii"), 3, "not-found"),
+        ((model, tmp_path / "text.nii"), 3, "not-nifti"),
+        ((model, sheared), 3, "bad-geometry"),
+        ((model, no_size), 3, "bad-geometry"),
+        ((model, flat), 3, "constant"),
+        ((tmp_path / "text.nii", flat), 4, "inference-failed"),
+    ):
+        done = program(*words)
+        assert (done.returncode, done.stdout) == (code, "")
+        # OpenVINO has words of its own before the last.
+        assert any(line.startswith(f"{said}: ") for line in done.stderr.splitlines()), done.stderr

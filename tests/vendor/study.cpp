@@ -1,0 +1,182 @@
+// A study from file to measured nodes without Python: lnfast_ext/src around OpenVINO's C++ runtime.
+//
+//     study MODEL.onnx STUDY.nii [key=value ...]
+//
+// prints one line for each node: its label, voxels, short axis and the three edges of its box, the short and the long
+// diameter in the slice, the mean probability and the box's centre, all in mm. What the keys say stands in card.json,
+// whose reading is the host's affair. Exit codes are those of `lnfast run`.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include <openvino/openvino.hpp>
+
+#include "label.hpp"
+#include "measure.hpp"
+#include "nifti.hpp"
+#include "placement.hpp"
+#include "resample.hpp"
+#include "statistics.hpp"
+#include "threshold.hpp"
+
+struct Settings {
+    std::map<std::string, std::string> given = {
+        {"threshold", "0.4"}, {"low", "0.5"},     {"high", "99.9"}, {"orientation", "LPS"},
+        {"precision", "f32"}, {"suspicious", "8"}, {"threads", "0"}, {"labels", ""},
+    };
+
+    void add(const std::string& word) {
+        const std::size_t at = word.find('=');
+        if (at == std::string::npos || given.count(word.substr(0, at)) == 0)
+            throw Refusal(2, "bad-call: got " + word + ", wanted key=value");
+        given[word.substr(0, at)] = word.substr(at + 1);
+    }
+    void check() const {
+        std::string letters;
+        for (const char letter : text("orientation"))
+            letters += static_cast<char>('0' + std::min<std::size_t>(std::string("RLAPSI").find(letter), 8) / 2);
+        std::sort(letters.begin(), letters.end());
+        if (letters != "012") throw Refusal(2, "bad-call: wanted an orientation such as LPS");
+        if (!(number("threshold") > 0 && number("threshold") < 1))
+            throw Refusal(2, "bad-call: wanted a threshold between 0 and 1");
+        if (!(number("low") >= 0 && number("low") < number("high") && number("high") <= 100))
+            throw Refusal(2, "bad-call: wanted percentiles with 0 <= low < high <= 100");
+        if (!(number("suspicious") > 0)) throw Refusal(2, "bad-call: wanted millimetres above 0");
+        if (!(number("threads") >= 0 && number("threads") <= 4096))
+            throw Refusal(2, "bad-call: wanted 0 to 4096 threads");
+    }
+    const std::string& text(const char* key) const { return given.at(key); }
+    double number(const char* key) const {
+        try {
+            return std::stod(given.at(key));
+        } catch (const std::logic_error&) {
+            throw Refusal(2, std::string("bad-call: wanted a number for ") + key);
+        }
+    }
+    int threads() const { return static_cast<int>(number("threads")); }
+};
+
+// The network, compiled once; it reads and writes the runtime's own buffers.
+class Network {
+public:
+    Network(const std::string& path, const Settings& settings) {
+        ov::Core core;
+        ov::AnyMap options = {ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
+                              ov::hint::inference_precision(ov::element::Type(settings.text("precision"))),
+                              ov::hint::enable_cpu_pinning(false)};
+        if (settings.threads() > 0) options.insert(ov::inference_num_threads(settings.threads()));
+        request_ = core.compile_model(path, "CPU", options).create_infer_request();
+        const ov::Shape in = request_.get_input_tensor().get_shape(), out = request_.get_output_tensor().get_shape();
+        if (in.size() != 5 || in[0] != 1 || in[1] != 1 || in != out)
+            throw Refusal(4, "model-mismatch: wanted one input and one output of (1, 1, z, y, x)");
+        for (std::size_t axis = 0; axis < 3; ++axis) size_[axis] = static_cast<std::ptrdiff_t>(in[2 + axis]);
+    }
+
+    lnfast::View3<float> input() { return view(request_.get_input_tensor()); }
+    lnfast::View3<float> output() { return view(request_.get_output_tensor()); }
+    void infer() { request_.infer(); }
+
+private:
+    lnfast::View3<float> view(const ov::Tensor& tensor) const {
+        const std::ptrdiff_t bytes[3] = {4 * size_[1] * size_[2], 4 * size_[2], 4};
+        lnfast::View3<float> seen;
+        seen.look_at(tensor.data<float>(), size_, bytes);
+        return seen;
+    }
+
+    ov::InferRequest request_;
+    std::ptrdiff_t size_[3];
+};
+
+void preprocess(const lnfast::View3<std::int16_t>& voxels, const lnfast::View3<float>& out, const Settings& settings) {
+    const double percents[2] = {settings.number("low"), settings.number("high")};
+    double ends[2];
+    const lnfast::Percentiles wanted{percents, 2, ends, true};
+    const lnfast::Moments found = lnfast::intensity_statistics(voxels, wanted, settings.threads());
+    if (!(found.max > found.min && ends[1] > ends[0] && found.std > 0))
+        throw study_refused("constant: there is nothing to see");
+    const lnfast::Window window{ends[0], ends[1], found.mean, 1.0 / found.std};
+    lnfast::resample_normalize(voxels, out, lnfast::Part::whole(out.size), window, settings.threads());
+}
+
+// The nodes of the logits, and their labels on the study's own grid.
+std::vector<lnfast::Node> postprocess(const lnfast::View3<float>& logits, const Volume& study,
+                                      const Settings& settings, std::vector<std::uint16_t>& labels) {
+    const Turn turn(study.affine, settings.text("orientation"));
+    const int threads = settings.threads();
+    const double probability = settings.number("threshold"), level = std::log(probability / (1 - probability));
+    std::vector<std::uint8_t> mask(study.voxels.size());
+    const lnfast::Part whole = lnfast::Part::whole(logits.size);
+    if (!lnfast::threshold_resample(logits, whole, turn.view(mask.data(), study.size), level, threads).finite)
+        throw Refusal(4, "non-finite-logits: the network answered with NaN or infinity");
+
+    // Labels follow the order of the study as it is stored; axes and millimetres that of the network.
+    const auto stored = [&](auto* first) {
+        lnfast::View3<std::decay_t<decltype(*first)>> seen;
+        const auto width = static_cast<std::ptrdiff_t>(sizeof *first);
+        const std::ptrdiff_t bytes[3] = {width * study.size[1] * study.size[2], width * study.size[2], width};
+        seen.look_at(first, study.size, bytes);
+        return seen;
+    };
+    const lnfast::Components found(stored(mask.data()), 26);
+    labels.assign(study.voxels.size(), 0);
+    found.write(stored(labels.data()), true);
+
+    const Mat4 affine = without_header_noise(turn.affine(study.affine, study.size));
+    const lnfast::Runs runs = lnfast::read_runs(turn.view(labels.data(), study.size), found.count());
+    std::vector<lnfast::Node> nodes(static_cast<std::size_t>(found.count()));
+    if (nodes.empty()) return nodes;
+    lnfast::measure_nodes(runs, affine[0].data(), nodes.data(), threads);
+    lnfast::mean_probability(runs, logits, whole, &nodes[0].mean_probability, sizeof(lnfast::Node));
+    return nodes;
+}
+
+void serve(const std::string& model, const std::string& path, const Settings& settings) {
+    const Volume study = read_nifti(path);
+    Network network(model, settings);
+    const Turn turn(study.affine, settings.text("orientation"));
+    preprocess(turn.view(study.voxels.data(), study.size), network.input(), settings);
+    network.infer();
+
+    std::vector<std::uint16_t> labels;
+    bool suspicious = false;
+    for (const lnfast::Node& node : postprocess(network.output(), study, settings, labels)) {
+        suspicious = suspicious || node.box_mm[0] > settings.number("suspicious") + 1e-6;
+        std::printf("%d %lld %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g\n", node.label,
+                    static_cast<long long>(node.voxels), node.box_mm[0], node.box_mm[1], node.box_mm[2],
+                    node.axial_short_mm, node.axial_long_mm, node.mean_probability, node.box_centre_ras_mm[0],
+                    node.box_centre_ras_mm[1], node.box_centre_ras_mm[2]);
+    }
+    std::printf("%s\n", suspicious ? "N1" : "N0");
+    if (settings.text("labels").empty()) return;
+    std::ofstream file(settings.text("labels"), std::ios::binary);
+    file.write(reinterpret_cast<const char*>(labels.data()), static_cast<std::streamsize>(2 * labels.size()));
+    if (!file.flush()) throw std::runtime_error("the labels cannot be written");
+}
+
+int main(int count, char** words) {
+    try {
+        if (count < 3) throw Refusal(2, "bad-call: study MODEL.onnx STUDY.nii [key=value ...]");
+        Settings settings;
+        for (int k = 3; k < count; ++k) settings.add(words[k]);
+        settings.check();
+        serve(words[1], words[2], settings);
+        return 0;
+    } catch (const Refusal& refusal) {
+        std::fprintf(stderr, "%s\n", refusal.what());
+        return refusal.exit_code;
+    } catch (const ov::Exception& error) {
+        std::fprintf(stderr, "inference-failed: %s\n", error.what());
+        return 4;
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "%s\n", error.what());
+        return 1;
+    }
+}
