@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 
 from lnfast.backends import BackendInfo
 from lnfast.card import Model, load_model
-from lnfast.errors import EngineError, LnfastError, StudyError, UsageError
+from lnfast.errors import LnfastError, StudyError, UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules
 from lnfast.network import Network
@@ -303,7 +303,9 @@ class Engine:
         """The network, for one thread at a time, and not for a signal handler that interrupts that thread."""
         with self._lock:
             if self._serving:
-                raise UsageError("engine-busy", "this thread is in the middle of a study; a signal handler must not run one")
+                raise UsageError(
+                    "engine-busy", "this thread is in the middle of a study; a signal handler must not run one"
+                )
             network = self._open()
             self._serving = True
             try:

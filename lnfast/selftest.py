@@ -46,8 +46,9 @@ class SelfTest:
         """Of its own attributes; None for anything else that stands where they were kept."""
         told = facts or {}
         dice, nodes = told.get("dice"), told.get("nodes")
-        right = type(dice) is float and type(nodes) is int and told.keys() == {"dice", "nodes"}
-        return cls(dice, nodes) if right else None
+        if not (isinstance(dice, float) and isinstance(nodes, int) and told.keys() == {"dice", "nodes"}):
+            return None
+        return cls(dice, nodes)
 
 
 def prove(network: Network) -> SelfTest:

@@ -8,7 +8,8 @@ a precision by name     the same; where it takes an engine and there is none, on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from lnfast import __version__
@@ -143,29 +144,43 @@ def _device_for(kind: str, asked: str) -> str:
     return asked if asked.startswith("cuda:") else "cuda:0"
 
 
-def _engine_for(model: Model, option: Candidate, asked: Asked, progress: Progress) -> EngineFolder | None:
-    """From the cache; made for it where it was asked for by name and nothing else will do."""
-    for target in (target for target, backend in TARGETS.items() if backend == option.backend):
-        try:
-            version = version_of(target)
-        except BackendError:
-            continue
-        key = engine_cache.key_of(model, target, version, (device_kind(option.device),), option.precision)
-        by_name = option.needs_engine and asked.precision == option.precision
-        try:
-            found = engine_cache.find(model, key, option.device)
-        except EngineError:
-            if not by_name:
-                raise
-            found = None  # it is made again
-        if found is None and by_name:
-            from lnfast.export import Request, export_to_cache
+def kept_engine(model: Model, option: Candidate) -> EngineFolder | None:
+    """The certified engine that this machine keeps for a way to run; None where there is none.
 
-            request = Request(target, option.precision, option.device, threads=asked.threads)
-            return export_to_cache(model, request, progress).engine
+    Raises:
+        EngineError: there is one, and it is damaged.
+    """
+    for target, version in _targets(option.backend):
+        key = engine_cache.key_of(model, target, version, (device_kind(option.device),), option.precision)
+        found = engine_cache.find(model, key, option.device)
         if found is not None:
             return found
     return None
+
+
+def _engine_for(model: Model, option: Candidate, asked: Asked, progress: Progress) -> EngineFolder | None:
+    """What is kept; made anew where it was asked for by name and nothing else will do."""
+    by_name = option.needs_engine and asked.precision == option.precision
+    try:
+        found = kept_engine(model, option)
+    except EngineError:
+        if not by_name:
+            raise
+        found = None
+    target = next((target for target, _ in _targets(option.backend)), None)
+    if found is not None or not by_name or target is None:
+        return found
+    from lnfast.export import Request, export_to_cache
+
+    request = Request(target, option.precision, option.device, threads=asked.threads)
+    return export_to_cache(model, request, progress).engine
+
+
+def _targets(backend: str) -> Iterator[tuple[str, str]]:
+    """What a backend's engines are exported for, where it is installed, and its version."""
+    for target in (target for target, runner in TARGETS.items() if runner == backend):
+        with suppress(BackendError):
+            yield target, version_of(target)
 
 
 def _proven(model: Model, option: Candidate, engine: EngineFolder | None, threads: int) -> tuple[Network, SelfTest]:

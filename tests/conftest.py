@@ -58,6 +58,14 @@ def _empty_working_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     os.chdir(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _empty_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test finds an engine or a proof that was left on this machine, and none leaves any."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LNFAST_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real studies: ``LNFAST_TEST_DATA``, else ``../shared/data``. Without it tests skip, but not in CI."""

@@ -24,6 +24,8 @@ from model_files import blob_network, make_model_folder
 from nifti_files import write_nifti
 
 from lnfast import __version__
+from lnfast.backends import trt
+from lnfast.backends.package import Package
 from lnfast.cli import main
 from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, StudyError, UsageError
 from lnfast.evaluate import compare, node_map
@@ -32,7 +34,7 @@ from lnfast.study import read_study
 from lnfast_ext import instruction_set
 
 SHAPE_ZYX = (12, 24, 24)  # of study and network alike, so that nothing is interpolated
-COMMANDS = {"run", "evaluate", "demo", "phantom", "doctor"}
+COMMANDS = {"run", "export", "evaluate", "demo", "phantom", "doctor"}
 STUDY_FILES = {"report.json", "report.txt", "labels.nii.gz"}
 
 
@@ -300,15 +302,24 @@ def test_an_engine_that_does_not_prove_itself_exits_4(
     assert not (tmp_path / "out").exists()
 
 
-def test_tensorrt_where_it_is_not_exits_5_and_says_what_to_install(
-    study: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("package", "mend"), [(False, "pip install 'lnfast[rtx]'"), (True, "--device cpu")])
+def test_tensorrt_where_it_is_not_exits_5_and_says_what_to_do(
+    study: Path,
+    model: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    package: bool,
+    mend: str,
 ) -> None:
+    monkeypatch.setattr(trt, "nvidia_gpus", lambda: 0)
+    monkeypatch.setattr(Package, "installed", lambda self: package)
     arguments = ("run", study, "-o", tmp_path / "out", "--model", model, "--backend", "tensorrt")
     assert lnfast(*arguments) == BackendError.exit_code == 5
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.count("\n") == 1
-    assert "pip install" in said.err
+    assert mend in said.err
     assert "tensorrt" in said.err
 
 
@@ -322,7 +333,7 @@ def test_our_own_fault_exits_1_with_a_hint_and_no_traceback(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("two\nlines")
 
-    monkeypatch.setattr("lnfast.engine.measure_nodes", broken)
+    monkeypatch.setattr("lnfast.network.measure_nodes", broken)
     monkeypatch.delenv("LNFAST_DEBUG", raising=False)
     arguments = ("run", study, "-o", tmp_path, "--model", model)
     assert lnfast(*arguments) == LnfastError.exit_code == 1

@@ -36,14 +36,6 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason=
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _empty_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No engine that an earlier export left on this machine serves here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LNFAST_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def backend_of(engine: Engine) -> Any:
     """What computes; the model's own graph has one for its whole grid."""
     network = engine._network

@@ -18,16 +18,21 @@ import pytest
 from model_files import make_model_folder
 
 import lnfast
-from lnfast.backends import BackendInfo, Candidate, open_backend
+import lnfast.network as network_module
+from lnfast import serving
+from lnfast.backends import BackendInfo, Candidate
 from lnfast.card import Model, load_model
 from lnfast.cohort import add_case
 from lnfast.engine import Engine, Result, StudyFailure
 from lnfast.errors import BackendError, EngineError, ModelError, StudyError, UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import Rules
+from lnfast.network import Network
 from lnfast.phantom import Phantom, make_phantom
 from lnfast.report import distinct_names, folder_name
 from lnfast.selftest import prove
+
+FP32 = Candidate("openvino", "cpu", "fp32", "second")
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +110,9 @@ def test_nothing_is_copied_between_the_file_and_the_runtime(
     engine: Engine, phantom: Phantom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernels read the very bytes of the study and the network's output, and write the network's input."""
-    backend = engine._backend
-    assert backend is not None
+    network = engine._network
+    assert network is not None
+    backend = network.at(network.grid_zyx)
     seen: dict[str, np.ndarray] = {}
 
     def watched(module: Any, name: str, *kept: str) -> None:
@@ -354,45 +360,49 @@ class Broken:
 @pytest.mark.parametrize(
     ("answer", "code"), [(-9.0, "self-test-failed"), (9.0, "self-test-failed"), (np.nan, "non-finite-logits")]
 )
-def test_an_engine_that_is_blank_full_or_not_finite_never_serves(answer: float, code: str) -> None:
+def test_an_engine_that_is_blank_full_or_not_finite_never_serves(
+    answer: float, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = load_model("pelvic-ln-edge")
+    monkeypatch.setattr(network_module, "open_backend", lambda *_, **__: Broken(model, answer))
     with pytest.raises(EngineError) as refusal:
-        prove(Broken(model, answer), model)
+        prove(Network(model, FP32))
     assert refusal.value.code == code
     assert refusal.value.exit_code == 4
 
 
-def test_an_engine_whose_logits_have_another_scale_never_serves() -> None:
+def test_an_engine_whose_logits_have_another_scale_never_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its mask is the reference's to the voxel; its ellipsoids are not."""
     model = load_model("pelvic-ln-edge")
-    real = open_backend(model, Candidate("openvino", "cpu", "fp32", ""))
+    real = Network(model, FP32)
     try:
-        prove(real, model)
+        prove(real)
+        honest = real.at(real.grid_zyx)
         scaled = Broken(model, 0.0)
-        scaled.input, scaled.output[:] = real.input, model.card.level + 8 * (real.output - model.card.level)
+        scaled.input, scaled.output[:] = honest.input, model.card.level + 8 * (honest.output - model.card.level)
+        monkeypatch.setattr(network_module, "open_backend", lambda *_, **__: scaled)
         with pytest.raises(EngineError, match=r"self-test-failed.*ellipsoids"):
-            prove(scaled, model)
+            prove(Network(model, FP32))
     finally:
         real.close()
 
 
-def test_auto_passes_over_an_engine_that_fails_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    import lnfast.engine as module
+def test_auto_passes_over_an_engine_that_fails_and_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LNFAST_CACHE", str(tmp_path / "cache"))  # nothing is remembered as proven
+    real_open = network_module.open_backend
 
-    real_open = module.open_backend
-
-    def open_backend(model: Model, candidate: Candidate, *, threads: int = 0) -> object:
+    def open_backend(model: Model, candidate: Candidate, **options: Any) -> object:
         if candidate.precision != "fp32":
             return Broken(model, -9.0)
-        return real_open(model, candidate, threads=threads)
+        return real_open(model, candidate, **options)
 
-    options = (Candidate("openvino", "cpu", "bf16", "first"), Candidate("openvino", "cpu", "fp32", "second"))
-    monkeypatch.setattr(module, "candidates", lambda *_: options)
-    monkeypatch.setattr(module, "open_backend", open_backend)
+    options = (Candidate("openvino", "cpu", "bf16", "first"), FP32)
+    monkeypatch.setattr(serving, "each_candidate", lambda *_: iter(options))
+    monkeypatch.setattr(network_module, "open_backend", open_backend)
     with Engine() as engine:
         assert engine.info.precision == "fp32"
-        assert "finds nothing on the probe" in engine.choice
-    monkeypatch.setattr(module, "candidates", lambda *_: options[:1])
+        assert engine.choice is not None and "finds nothing on the probe" in engine.choice
+    monkeypatch.setattr(serving, "each_candidate", lambda *_: iter(options[:1]))
     with pytest.raises(EngineError, match="finds nothing on the probe"):
         Engine()
 

@@ -30,7 +30,7 @@ from lnfast.backends.machine import device_kind
 from lnfast.backends.openvino import offers
 from lnfast.card import Model, load_model
 from lnfast.cli import main
-from lnfast.errors import EngineError, LnfastError, UsageError
+from lnfast.errors import EngineError, LnfastError
 from lnfast.export import Request, export_to_cache
 from lnfast.network import Network
 

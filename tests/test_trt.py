@@ -293,9 +293,10 @@ def test_without_a_gpu_there_is_no_offer() -> None:
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     found = package.find_spec
     monkeypatch.setattr(package, "find_spec", lambda name: None if name.startswith(missing) else found(name))
+    monkeypatch.setattr(trt, "nvidia_gpus", lambda: 1)
     error = refusal(BackendError, trt.offers)
     assert error.code == "backend-missing" and "pip install 'lnfast[rtx]'" in error.message
-    assert ("tensorrt-rtx-cu13" if missing == "tensorrt" else "cuda-core") in error.message
+    assert ("TensorRT-RTX" if missing == "tensorrt" else "cuda-core") in error.message
 
 
 def test_no_package_is_no_builder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -543,8 +544,9 @@ def plug(monkeypatch: pytest.MonkeyPatch) -> Callable[[Gpu], Gpu]:
         monkeypatch.setattr(cuda, "_BINDINGS", SimpleNamespace(load=lambda: gpu))
         missing = package.Package("tensorrt", "not_there", ("not-there",), "pip install not-there")
         monkeypatch.setitem(trt.PACKAGES, "tensorrt", missing)
-        monkeypatch.setitem(trt.PACKAGES, RTX, SimpleNamespace(load=lambda: gpu.trt))
+        monkeypatch.setitem(trt.PACKAGES, RTX, SimpleNamespace(load=lambda: gpu.trt, installed=lambda: True))
         monkeypatch.setattr(trt, "_toolkits", {})
+        monkeypatch.setattr(trt, "nvidia_gpus", cuda.count)
         return gpu
 
     return into
@@ -562,7 +564,7 @@ def test_tensorrt_builds_for_its_own_gpu(plug: Any, monkeypatch: pytest.MonkeyPa
         **{name: getattr(rtx, name) for name in names},
     )
     gpu = plug(Gpu(io(), devices=1))
-    monkeypatch.setitem(trt.PACKAGES, "tensorrt", SimpleNamespace(load=lambda: plain))
+    monkeypatch.setitem(trt.PACKAGES, "tensorrt", SimpleNamespace(load=lambda: plain, installed=lambda: True))
     during: list[int | None] = []
     target = BuildTarget("tensorrt")
     engine = build(network().SerializeToString(), io(), target, progress=lambda *step: during.append(gpu.current))
@@ -573,7 +575,7 @@ def test_tensorrt_builds_for_its_own_gpu(plug: Any, monkeypatch: pytest.MonkeyPa
     error = refusal(UsageError, lambda: build(network().SerializeToString(), io(), BuildTarget("tensorrt", ("8.6",))))
     assert error.code == "unknown-capability" and "for the GPU that it runs on" in error.message
     plug(Gpu(io(), devices=0))
-    monkeypatch.setitem(trt.PACKAGES, "tensorrt", SimpleNamespace(load=lambda: plain))
+    monkeypatch.setitem(trt.PACKAGES, "tensorrt", SimpleNamespace(load=lambda: plain, installed=lambda: True))
     assert refusal(BackendError, lambda: build(network().SerializeToString(), io(), target)).code == "device-missing"
 
 

@@ -202,10 +202,8 @@ def check_model(engine: EngineFolder, model: Model) -> None:
     if differing is None:
         for shape in engine.manifest.shapes:
             if any(size > grid for size, grid in zip(shape, model.card.shape_zyx, strict=True)):
-                told_shape = "x".join(map(str, shape))
-                raise EngineError(
-                    "bad-manifest", f"{engine.folder}: a window of {told_shape} is beyond the model's grid; {engine.again}"
-                )
+                beyond = f"a window of {'x'.join(map(str, shape))} is beyond the model's grid"
+                raise EngineError("bad-manifest", f"{engine.folder}: {beyond}; {engine.again}")
         return
     what = {"sha256": "model.onnx", "probe_sha256": "probe.npz", "decisive": "card.json"}[differing]
     raise EngineError(

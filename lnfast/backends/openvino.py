@@ -146,9 +146,10 @@ def _beside_int8() -> str:
 
 
 def _settings(candidate: Candidate, threads: int) -> dict[str, Any]:
+    precision = _beside_int8() if candidate.precision == "int8" else candidate.precision
     settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": _HINTS[candidate.precision if candidate.precision != "int8" else _beside_int8()],
+        "INFERENCE_PRECISION_HINT": _HINTS.get(precision, precision),
         "ENABLE_CPU_PINNING": False,  # inside a host program: its threads and ours would meet on the same cores
     }
     if threads:
