@@ -16,9 +16,9 @@ from benchmarks.agreement import WrongAnswerError
 from lnfast.errors import BackendError, LnfastError
 
 # Speed, and what runs only when it is named.
-SPEED, MEASUREMENT = ("network", "pipeline", "kernels"), "measurement"
+SPEED, MEASUREMENT = ("network", "pipeline", "coldstart", "kernels"), "measurement"
 # These start from one reference inference.
-REFERENCED = ("network", "pipeline")
+REFERENCED = ("network", "pipeline", "coldstart")
 REPEATS, QUICK_REPEATS = 7, 2
 KERNEL_REPEATS, QUICK_KERNEL_REPEATS = 30, 3
 
@@ -31,9 +31,11 @@ KERNEL_REPEATS, QUICK_KERNEL_REPEATS = 30, 3
 @click.option("--repeat", type=click.IntRange(min=1), help=f"Runs that count: {REPEATS}, of kernels {KERNEL_REPEATS}.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of the first phantom.")
 @click.option("--threads", type=click.IntRange(min=1), help="For everyone alike; one per core.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Of network.")
 @click.option("--model", default="pelvic-ln-edge", show_default=True, help="Shipped name or model folder.")
 def main(groups: tuple[str, ...], quick: bool, json_path: Path | None, plot: Path | None, **options: Any) -> None:
-    """Compare lnfast with named peers, with the same weights, studies and threads: network, pipeline, kernels (all).
+    """Compare lnfast with named peers, with the same weights, studies and threads: network, pipeline, coldstart,
+    kernels (all).
 
     Answers are compared before anything is timed; a wrong one makes the exit code 1. The group measurement, which runs
     only when it is named, times nothing: it compares each short-axis rule with nodes that are exactly known.
@@ -41,7 +43,11 @@ def main(groups: tuple[str, ...], quick: bool, json_path: Path | None, plot: Pat
     if plot is not None and MEASUREMENT not in groups:
         raise click.UsageError("--plot is for the group measurement")
     try:
-        sys.exit(run(groups or SPEED, settle(quick, **options), json_path, plot))
+        on_gpu = options["device"] == "cuda"
+        if on_gpu and set(groups) - {"network"}:
+            raise click.UsageError("--device cuda is for the group network")
+        chosen = groups or (("network",) if on_gpu else SPEED)
+        sys.exit(run(chosen, settle(quick, **options), json_path, plot))
     except LnfastError as error:
         _log(str(error))
         sys.exit(error.exit_code)
@@ -56,11 +62,18 @@ def settle(
     repeat: int | None = None,
     seed: int | None = None,
     threads: int | None = None,
+    device: str = "cpu",
     model: str = "pelvic-ln-edge",
 ) -> Any:
-    """The `benchmarks.settings.Settings` that the options ask for."""
+    """The `benchmarks.settings.Settings` that the options ask for.
+
+    Raises:
+        BackendError: ``device-missing`` for a GPU that no backend sees.
+    """
+    from lnfast.backends import candidates
     from lnfast.card import load_model
 
+    candidates(device="cuda:0" if device == "cuda" else device)  # asked for before anybody takes minutes
     settings = _load("settings")
     return settings.Settings(
         model=load_model(model),
@@ -69,6 +82,7 @@ def settle(
         kernel_repeats=repeat or (QUICK_KERNEL_REPEATS if quick else KERNEL_REPEATS),
         warmups=0 if quick else 1,
         seed=settings.DEFAULT_SEED if seed is None else seed,
+        device=device,
         quick=quick,
         log=_log,
     )

@@ -1,10 +1,17 @@
-"""One inference with the input in place: every backend here against PyTorch with the same weights."""
+"""One inference with the input in place: every backend and kept engine here against PyTorch with the same weights.
+
+An engine that has windows is timed in each of them as well: its time does not depend on the patient, only on the window
+that holds him. What patients cost on average is then the mean over those of the engine's own certificate. Which answers
+are good enough is not asked twice: an engine with a certificate has the reference's stage and suspicious nodes on every
+study of it, and its logits are only looked at for what a certificate does not see, a broken program.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from copy import deepcopy
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -17,11 +24,39 @@ from benchmarks.onnx_torch import OnnxUNet
 from benchmarks.reference import Logits, Reference
 from benchmarks.rows import Pair, Row, make_row
 from benchmarks.settings import Settings
-from benchmarks.timing import Times, interleave
-from lnfast.backends import Backend, Candidate, backend_status, candidates, open_backend
-from lnfast.errors import LnfastError
+from benchmarks.timing import Samples, Times, interleave
+from lnfast.backends import Backend, Candidate, backend_status, candidates
+from lnfast.card import Model
+from lnfast.errors import EngineError, LnfastError
+from lnfast.network import Network
+from lnfast.serving import kept_engine
+from lnfast.window import Three
 
 Contender = Callable[[], Logits]
+# Of an engine with a certificate: 8 bits move the faint rim of nodes on the probe by more than other precisions do, and
+# on no study of the certificate by more than it says.
+CERTIFIED_DICE_AT_LEAST = 0.9
+# Of a certificate, for the row.
+_TOLD = ("studies", "stage_flips", "suspicious", "short_axis_mm", "dice", "windows")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One of ours.
+
+    Attributes:
+        name: backend, precision, and the window where it is not the whole grid.
+        backend: loaded.
+        certificate: of the engine; None for the model's own graph.
+        of: the name without the window.
+        shape_zyx: of the input.
+    """
+
+    name: str
+    backend: Backend
+    certificate: Mapping[str, Any] | None
+    of: str
+    shape_zyx: Three
 
 
 def run(settings: Settings, reference: Reference) -> list[Row]:
@@ -31,51 +66,112 @@ def run(settings: Settings, reference: Reference) -> list[Row]:
         WrongAnswerError: neither side finds anything.
     """
     with ExitStack() as stack:
-        subjects = {}
-        for candidate in cpu_candidates(settings.log):
-            backend = stack.enter_context(closing(open_backend(settings.model, candidate, threads=settings.threads)))
-            np.copyto(backend.input, reference.x, casting="same_kind")
-            subjects[f"{backend.info.name} {backend.info.precision}"] = _infer(backend)
-        # Without BF16 instructions torch falls back to loops that take minutes.
-        peers = torch_peers(reference, bf16=any(name.endswith(" bf16") for name in subjects))
+        subjects: dict[str, Subject] = {}
+        for candidate in found_candidates(settings.device, settings.log):
+            network = open_network(settings.model, candidate, settings)
+            if network is not None:
+                subjects |= {one.name: one for one in subjects_of(stack.enter_context(closing(network)), reference.x)}
+        whole = {name: _infer(one.backend) for name, one in subjects.items() if name == one.of}
+        windows = {name: _infer(one.backend) for name, one in subjects.items() if name != one.of}
+        if settings.device == "cuda":
+            peers = gpu_peers(reference.network, reference.x, torch.device("cuda:0"), settings.log)
+        else:  # without BF16 instructions torch falls back to loops that take minutes
+            peers = torch_peers(reference, bf16=any(one.backend.info.precision == "bf16" for one in subjects.values()))
         if settings.quick:
-            peers = dict(list(peers.items())[-1:])
-        overlaps = check(subjects | peers, reference.logits, settings.model.card.level, settings.log)
+            peers, windows = dict(list(peers.items())[-1:]), {}
+        overlaps = check(whole | peers, reference.logits, settings.model.card.level, settings.log)
         samples = interleave(
-            {name: _timed(one) for name, one in (subjects | peers).items()},
+            {name: _timed(one) for name, one in (whole | windows | peers).items()},
             repeats=settings.repeats,
             warmups=settings.warmups,
             log=lambda line: settings.log(f"network: {line}"),
         )
-    return [
-        make_row(
-            Pair("network", reference.study, "infer", subject, peer),
-            samples[subject]["infer"],
-            samples[peer]["infer"],
-            judge(overlaps[subject], overlaps[peer]),
-        )
-        for subject in subjects
-        for peer in peers
-    ]
+    rows = []
+    for name in (*whole, *windows):
+        one = subjects[name]
+        for peer in peers:
+            agreement = judge(overlaps[one.of], overlaps[peer], one.certificate)
+            pair = Pair("network", reference.study, "infer", name, peer)
+            rows.append(make_row(pair, samples[name]["infer"], samples[peer]["infer"], agreement))
+    if windows:
+        rows += _patients(subjects, samples, peers, overlaps)
+    return rows
 
 
-def judge(subject_dice: float, peer_dice: float) -> dict[str, Any]:
+def subjects_of(network: Network, x: Logits) -> list[Subject]:
+    """The network on the whole grid and in each of its windows, its input in place."""
+    info, engine = network.info, network.engine
+    name = f"{info.name} {info.precision}" + ("" if engine is None else " engine")
+    found = []
+    for shape in network.shapes:
+        backend = network.at(shape)
+        np.copyto(backend.input, x[(0, 0, *map(slice, shape))], casting="same_kind")
+        shown = name if shape == network.grid_zyx else f"{name} {_text(shape)}"
+        certificate = None if engine is None else engine.manifest.certificate
+        found.append(Subject(shown, backend, certificate, name, shape))
+    return found
+
+
+def open_network(model: Model, candidate: Candidate, settings: Settings) -> Network | None:
+    """The engine that is kept for a candidate, else the model's own graph; None where that takes an engine."""
+    try:
+        engine = kept_engine(model, candidate)
+    except EngineError as error:
+        settings.log(f"network: {error}")
+        engine = None
+    if candidate.needs_engine and engine is None:
+        told = f"lnfast export {model.card.name} --target {candidate.backend} --precision {candidate.precision}"
+        settings.log(f"network: without {candidate.backend} {candidate.precision}, which takes an engine: {told}")
+        return None
+    return Network(model, candidate, engine=engine, threads=settings.threads)
+
+
+def judge(subject_dice: float, peer_dice: float, certificate: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Both against the reference: a subject that is off is wrong, a peer that is off is different."""
     verdict: Verdict = "same" if peer_dice >= DICE_AT_LEAST else "different"
     if subject_dice < DICE_AT_LEAST:
-        verdict = "wrong"
-    return {"verdict": verdict, "dice": subject_dice, "peer_dice": peer_dice, "reference": "onnxruntime fp32"}
+        verdict = "close" if certificate is not None and subject_dice >= CERTIFIED_DICE_AT_LEAST else "wrong"
+    told = {"verdict": verdict, "dice": subject_dice, "peer_dice": peer_dice, "reference": "onnxruntime fp32"}
+    return told if certificate is None else {**told, "certificate": {key: certificate[key] for key in _TOLD}}
 
 
-def cpu_candidates(log: Callable[[str], None]) -> list[Candidate]:
-    """Every backend and precision that this machine's processor can run."""
+def _patients(
+    subjects: Mapping[str, Subject],
+    samples: Mapping[str, Samples],
+    peers: Mapping[str, Contender],
+    overlaps: Mapping[str, float],
+) -> list[Row]:
+    """Each engine with windows as the studies of its certificate chose among them."""
+    rows = []
+    for of in dict.fromkeys(one.of for one in subjects.values() if one.name != one.of):
+        mine = [one for one in subjects.values() if one.of == of]
+        certificate = mine[0].certificate or {}
+        chosen: Mapping[str, int] = certificate.get("windows", {})
+        studies = sum(chosen.values())
+        parts = [chosen.get(_text(one.shape_zyx), 0) / studies for one in mine]
+        turns = zip(*(samples[one.name]["infer"] for one in mine), strict=True)
+        ours = [sum(part * ms for part, ms in zip(parts, turn, strict=True)) for turn in turns]
+        for peer in peers:
+            agreement = judge(overlaps[of], overlaps[peer], certificate)
+            pair = Pair("network", f"{studies} of the certificate", "infer", f"{of}, in its windows", peer)
+            rows.append(make_row(pair, ours, samples[peer]["infer"], agreement))
+    return rows
+
+
+def _text(shape: Three) -> str:
+    return "x".join(map(str, shape))
+
+
+def found_candidates(device: str, log: Callable[[str], None]) -> list[Candidate]:
+    """Every backend and precision that this machine's processor, or its first GPU, can run."""
+    device = "cuda:0" if device == "cuda" else device
     found: list[Candidate] = []
     for status in backend_status():
-        if not status.installed or "cpu" not in status.devices:
+        if not status.installed or device not in status.devices:
             continue
         for precision in status.precisions:
             try:
-                found.extend(candidates(status.name, "cpu", precision))
+                found.extend(candidates(status.name, device, precision))
             except LnfastError as error:
                 log(f"network: without {status.name} {precision}: {error}")
     return found
@@ -101,6 +197,38 @@ def torch_peers(reference: Reference, *, bf16: bool) -> dict[str, Contender]:
     }
     if bf16:
         peers["pytorch channels_last_3d bf16 autocast"] = call(network_last, last, autocast=True)
+    return peers
+
+
+def gpu_peers(network: OnnxUNet, x: Logits, device: torch.device, log: Callable[[str], None]) -> dict[str, Contender]:
+    """The same network as torch users run it on a GPU, from voxels in host memory to logits in host memory."""
+    host = torch.from_numpy(x)
+    host = host.pin_memory() if device.type == "cuda" else host
+    plain = deepcopy(network).to(device)
+    last = deepcopy(network).to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def call(model: Callable[[Tensor], Tensor], memory_format: torch.memory_format, autocast: bool) -> Contender:
+        def forward() -> Logits:
+            with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=autocast):
+                volume = host.to(device, non_blocking=True).to(memory_format=memory_format)
+                logits = model(volume).float().cpu()  # waits for the GPU
+                return logits.numpy()
+
+        return forward
+
+    contiguous, channels_last = torch.contiguous_format, torch.channels_last_3d
+    peers = {
+        "pytorch eager fp32": call(plain, contiguous, False),
+        "pytorch amp fp16": call(plain, contiguous, True),
+        "pytorch channels_last_3d amp fp16": call(last, channels_last, True),
+    }
+    name = "pytorch compile amp fp16"
+    try:
+        compiled = call(torch.compile(plain), contiguous, True)
+        compiled()  # compiles now
+        peers[name] = compiled
+    except Exception as error:  # whatever its compilers say
+        log(f"network: without {name}: {' '.join(str(error).split())}")
     return peers
 
 

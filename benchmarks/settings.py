@@ -25,6 +25,7 @@ class Settings:
         kernel_repeats: the same for what takes milliseconds.
         warmups: rounds before them, beside the run in which the answers are compared.
         seed: of the first phantom; the others follow.
+        device: ``cpu``, or ``cuda`` for the first GPU; of the group ``network``.
         quick: one study instead of one for each scanner.
         log: progress, one line at a time.
     """
@@ -35,6 +36,7 @@ class Settings:
     kernel_repeats: int
     warmups: int
     seed: int
+    device: str
     quick: bool
     log: Callable[[str], None]
 
@@ -47,6 +49,7 @@ class Settings:
             "kernel_repeats": self.kernel_repeats,
             "warmups": self.warmups,
             "seed": self.seed,
+            "device": self.device,
             "quick": self.quick,
         }
 

@@ -7,7 +7,7 @@ import json
 import platform
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,9 +21,10 @@ pytest.importorskip("cc3d")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from benchmarks import kernels, pipeline  # noqa: E402
+from benchmarks import coldstart, kernels, network, pipeline  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.agreement import Answer, WrongAnswerError, compare, dice, worst  # noqa: E402
+from benchmarks.coldstart import ProcessFailedError, agree  # noqa: E402
 from benchmarks.environment import describe  # noqa: E402
 from benchmarks.network import judge  # noqa: E402
 from benchmarks.onnx_torch import OnnxUNet  # noqa: E402
@@ -235,6 +236,48 @@ def test_a_network_that_is_off_is_wrong_and_a_peer_that_is_off_is_different() ->
     assert [judge(*pair)["verdict"] for pair in ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0))] == ["same", "different", "wrong"]
 
 
+CERTIFICATE = {
+    "studies": 4,
+    "stage_flips": {"box": 0, "axial": 0},
+    "suspicious": {"reference": 3, "lost": 0, "added": 0},
+    "short_axis_mm": {"max_difference": 1.0, "mean_difference": 0.1},
+    "dice": {"worst": 0.95, "mean": 0.97},
+    "windows": {"4x6x8": 3, "4x8x8": 1},
+    "source": "phantoms",
+}
+
+
+def test_a_certified_engine_may_be_a_little_off_and_not_broken() -> None:
+    assert judge(0.97, 1.0)["verdict"] == "wrong"
+    told = judge(0.97, 1.0, CERTIFICATE)
+    assert told["verdict"] == "close" and told["certificate"]["suspicious"]["lost"] == 0
+    assert judge(0.5, 1.0, CERTIFICATE)["verdict"] == "wrong"
+
+
+def test_another_stage_in_a_fresh_process_is_wrong() -> None:
+    ours = {"summary": {"n_stage": "N1", "suspicious": 2}}
+    verdicts = [agree(ours, {"n_stage": n, "suspicious": s})["verdict"] for n, s in (("N1", 2), ("N1", 1), ("N0", 0))]
+    assert verdicts == ["same", "different", "wrong"]
+
+
+def test_a_process_without_a_report_is_no_number(tmp_path: Path) -> None:
+    with pytest.raises(ProcessFailedError, match="ended with 3: no luck"):
+        coldstart._timed(["sh", "-c", "echo no luck; exit 3"], tmp_path / "report.json", tmp_path)
+    with pytest.raises(ProcessFailedError, match="ended with 0"):
+        coldstart._timed(["true"], tmp_path / "report.json", tmp_path)
+
+
+def test_windows_count_as_patients_chose_them() -> None:
+    backend = cast(Any, None)
+    whole = network.Subject("ours", backend, CERTIFICATE, "ours", (4, 8, 8))
+    part = network.Subject("ours 4x6x8", backend, CERTIFICATE, "ours", (4, 6, 8))
+    samples = {"ours": {"infer": [8.0, 16.0]}, "ours 4x6x8": {"infer": [4.0, 8.0]}, "torch": {"infer": [50.0, 100.0]}}
+    peers = {"torch": lambda: np.zeros(1)}
+    overlaps = {"ours": 0.97, "torch": 1.0}
+    (row,) = network._patients({one.name: one for one in (whole, part)}, samples, peers, overlaps)
+    assert (row.subject_ms, row.ratio, row.study) == (7.5, 10.0, "4 of the certificate")
+
+
 def test_the_peer_measures_what_is_known() -> None:
     labels = np.zeros((9, 12, 12), np.uint16)
     labels[2:4, 3:6, 1:5] = 1  # 2 x 3 x 4 voxels of 6 x 1.5 x 2 mm
@@ -363,7 +406,39 @@ def test_every_group_runs_and_keeps_its_rows(
         "pytorch channels_last_3d fp32",
         "pytorch channels_last_3d bf16 autocast",
     }
-    assert all(row.agreement["dice"] >= 0.98 and row.n == 2 and row.subject_ms > 0 for row in rows)
+    cold = [row for row in rows if row.bench == "coldstart"]
+    assert [(row.stage, row.n, row.agreement["verdict"]) for row in cold] == [
+        ("report", 1, "same"),
+        ("exit", 1, "same"),
+    ]
+    assert all(row.subject.endswith("the model's own graph") and row.subject_ms > 50 for row in cold)
+    warm = [row for row in rows if row not in cold]
+    assert all(row.agreement["dice"] >= 0.98 and row.n == 2 and row.subject_ms > 0 for row in warm)
+
+
+def test_a_benchmark_on_a_gpu_that_is_not_there_is_one_line() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    done = CliRunner().invoke(main, ["network", "--device", "cuda", "--quick"])
+    assert done.exit_code == 5 and done.stderr.startswith("device-missing: ") and done.stderr.count("\n") == 1
+
+
+def test_peers_on_a_gpu_compute_what_the_network_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU in place of one; what cannot be compiled is left out and told."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no compiler\nat all")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    x = np.linspace(-1, 1, 4 * 8 * 8, dtype=np.float32).reshape(1, 1, 4, 8, 8)
+    kernel = np.full((1, 1, 3, 3, 3), 0.1, np.float32)
+    content = graph([helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 6)], {"w": kernel}, x.shape)
+    wanted = through_ort(content, x)
+    said: list[str] = []
+    peers = network.gpu_peers(OnnxUNet(content).eval(), x, torch.device("cpu"), said.append)
+    assert list(peers) == ["pytorch eager fp32", "pytorch amp fp16", "pytorch channels_last_3d amp fp16"]
+    assert all(np.abs(peer() - wanted).max() < 1e-2 for peer in peers.values())
+    assert said == ["network: without pytorch compile amp fp16: no compiler at all"]
 
 
 def test_a_corrupted_mask_fails_the_benchmark(
