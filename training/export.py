@@ -9,7 +9,6 @@ MODEL_CARD.md   what a person must know
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import os
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 
 from lnfast.card import Model, load_model
 from lnfast.errors import ModelError, UsageError
+from lnfast.export.source import probe_bytes
 from lnfast.geometry import Volume
 from lnfast.measure import Rules, measure_nodes
 from lnfast.phantom import Phantom, make_phantom
@@ -193,14 +193,9 @@ def _prove(model: UNet, folder: Path, threshold: float) -> NDArray[np.uint8]:
     got = run_onnx(folder / "model.onnx", image)
     masks = [segment(np.ascontiguousarray(logits), volume.grid, card, threshold) for logits in (expected, got)]
     check(expected, got, *masks)
-    packed = io.BytesIO()
     labels, count = label_components(masks[1])
     nodes = measure_nodes(Volume(labels, volume.grid), count, Rules(), orientation=card.orientation, logits=got)
-    shorts_mm = np.array([node.ellipsoid_short_mm for node in nodes], dtype=np.float64)
-    np.savez_compressed(
-        packed, array=volume.array, affine=volume.grid.affine, mask=masks[1], ellipsoid_short_mm=shorts_mm
-    )
-    (folder / "probe.npz").write_bytes(packed.getvalue())
+    (folder / "probe.npz").write_bytes(probe_bytes(volume, masks[1], nodes))
     return masks[1]
 
 
