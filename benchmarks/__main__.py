@@ -73,7 +73,8 @@ def settle(
     from lnfast.backends import candidates
     from lnfast.card import load_model
 
-    candidates(device="cuda:0" if device == "cuda" else device)  # asked for before anybody takes minutes
+    if device == "cuda":
+        candidates(device="cuda:0")  # asked for before anybody takes minutes
     settings = _load("settings")
     return settings.Settings(
         model=load_model(model),
