@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from model_files import SHAPE_ZYX, graph, make_model_folder, network
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from lnfast.backends import Backend, Candidate, backend_status, candidates, choice, open_backend, package
+from lnfast.backends import Backend, Candidate, backend_status, candidates, choice, open_backend, package, trt
 from lnfast.backends import graph as graph_module
 from lnfast.backends import openvino as ov_backend
 from lnfast.backends import ort as ort_backend
@@ -32,11 +33,38 @@ from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, Us
 OPENVINO = Candidate("openvino", "cpu", "fp32", "")
 ONNXRUNTIME = Candidate("onnxruntime", "cpu", "fp32", "")
 BOTH = pytest.mark.parametrize("candidate", [OPENVINO, ONNXRUNTIME], ids=["openvino", "onnxruntime"])
+NO_TENSORRT = pytest.mark.parametrize(
+    ("package_there", "code", "said"),
+    [
+        (False, "backend-missing", r"neither is installed: pip install 'lnfast\[rtx\]'"),
+        (True, "device-missing", "needs an NVIDIA GPU"),
+    ],
+    ids=["no package", "no GPU"],
+)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return load_model(make_model_folder(tmp_path_factory.mktemp("model"), network()))
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What holds without an NVIDIA GPU is tested on machines that have one, too."""
+    for module in (choice, ort_backend, trt):
+        monkeypatch.setattr(module, "nvidia_gpus", lambda: 0)
+
+
+def show_tensorrt(monkeypatch: pytest.MonkeyPatch, package_there: bool) -> None:
+    """Make TensorRT-RTX look installed or not; TensorRT is not."""
+    real = package.find_spec
+
+    def find_spec(name: str) -> Any:
+        if name.startswith("tensorrt"):
+            return SimpleNamespace(origin=name) if package_there and name == "tensorrt_rtx" else None
+        return real(name)
+
+    monkeypatch.setattr(package, "find_spec", find_spec)
 
 
 @pytest.fixture
@@ -451,7 +479,6 @@ def test_unknown_names(request_: dict[str, str], code: str) -> None:
 @pytest.mark.parametrize(
     ("request_", "code", "said"),
     [
-        ({"backend": "tensorrt"}, "device-missing", "NVIDIA GPU"),
         ({"backend": "openvino", "device": "cuda:0"}, "device-missing", "here: cpu"),
         ({"device": "cuda:77"}, "device-missing", "onnxruntime-gpu"),
         ({"precision": "fp16"}, "precision-unavailable", "onnxruntime cpu fp32"),
@@ -459,10 +486,22 @@ def test_unknown_names(request_: dict[str, str], code: str) -> None:
         ({"backend": "openvino", "precision": "fp16"}, "precision-unavailable", "openvino cpu fp32"),
     ],
 )
+@pytest.mark.usefixtures("no_gpu")
 def test_what_this_machine_lacks(request_: dict[str, str], code: str, said: str) -> None:
     with pytest.raises(BackendError, match=said) as caught:
         candidates(**request_)
     assert caught.value.code == code and caught.value.exit_code == 5
+
+
+@NO_TENSORRT
+@pytest.mark.usefixtures("no_gpu")
+def test_tensorrt_where_it_is_not(monkeypatch: pytest.MonkeyPatch, package_there: bool, code: str, said: str) -> None:
+    show_tensorrt(monkeypatch, package_there)
+    for device in ("auto", "cuda:0"):
+        with pytest.raises(BackendError, match=said) as caught:
+            candidates("tensorrt", device)
+        assert caught.value.code == code and caught.value.exit_code == 5
+    assert {one.backend for one in candidates()} == {"openvino", "onnxruntime"}, "the others do not go with it"
 
 
 def test_a_runtime_that_falls_back_to_the_cpu_is_caught(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -525,6 +564,7 @@ def hide(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     return hide  # type: ignore[return-value]
 
 
+@pytest.mark.usefixtures("no_gpu")
 def test_a_missing_runtime(hide: Callable[..., None]) -> None:
     hide("openvino")
     assert {one.backend for one in candidates()} == {"onnxruntime"}
@@ -539,6 +579,7 @@ def test_a_missing_runtime(hide: Callable[..., None]) -> None:
         assert not status.installed and status.mend == "pip install 'lnfast[cpu]'" and "not installed" in status.problem
 
 
+@pytest.mark.usefixtures("no_gpu")
 def test_a_broken_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.import_module
 
@@ -562,13 +603,18 @@ def test_a_folder_that_an_uninstall_left_is_not_a_package(tmp_path: Path, monkey
     assert not package.Package("x", "no.such.package", ("left-behind",), "").installed()
 
 
-def test_status_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+@NO_TENSORRT
+@pytest.mark.usefixtures("no_gpu")
+def test_status_of_this_machine(monkeypatch: pytest.MonkeyPatch, package_there: bool, code: str, said: str) -> None:
+    show_tensorrt(monkeypatch, package_there)
     openvino, onnxruntime, tensorrt = backend_status()
     assert [one.name for one in (openvino, onnxruntime, tensorrt)] == ["openvino", "onnxruntime", "tensorrt"]
     for status in (openvino, onnxruntime):
         assert status.installed and status.version and "cpu" in status.devices and "fp32" in status.precisions
         assert status.problem is None and status.mend is None
-    assert tensorrt.devices == () and "needs an NVIDIA GPU" in str(tensorrt.problem)
+    assert tensorrt.installed == package_there and tensorrt.devices == tensorrt.precisions == ()
+    assert re.search(said, str(tensorrt.problem))
+    assert tensorrt.mend == (None if package_there else "pip install 'lnfast[rtx]'")
 
     monkeypatch.setattr(package, "_version", lambda name: "1.0")
     status = backend_status()[1]

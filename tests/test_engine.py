@@ -20,7 +20,7 @@ from model_files import make_model_folder
 import lnfast
 import lnfast.network as network_module
 from lnfast import serving
-from lnfast.backends import BackendInfo, Candidate
+from lnfast.backends import BackendInfo, Candidate, trt
 from lnfast.card import Model, load_model
 from lnfast.cohort import add_case
 from lnfast.engine import Engine, Result, StudyFailure
@@ -326,7 +326,8 @@ def test_a_closed_engine_says_so(phantom: Phantom, tmp_path: Path) -> None:
     assert refusal.value.code == "engine-closed"
 
 
-def test_what_is_asked_for_by_name_is_used_or_refused() -> None:
+def test_what_is_asked_for_by_name_is_used_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trt, "nvidia_gpus", lambda: 0)
     with pytest.raises(BackendError) as refusal:
         Engine(backend="tensorrt")
     assert refusal.value.exit_code == 5
@@ -405,6 +406,29 @@ def test_auto_passes_over_an_engine_that_fails_and_says_so(monkeypatch: pytest.M
     monkeypatch.setattr(serving, "each_candidate", lambda *_: iter(options[:1]))
     with pytest.raises(EngineError, match="finds nothing on the probe"):
         Engine()
+
+
+def test_auto_waits_for_no_engine_and_says_how_one_is_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LNFAST_CACHE", str(tmp_path / "cache"))  # no engine is kept
+    real_open, opened = network_module.open_backend, []
+
+    def open_backend(model: Model, candidate: Candidate, **options: Any) -> object:
+        opened.append(candidate)
+        return real_open(model, candidate, **options)
+
+    int8 = Candidate("openvino", "cpu", "int8", "first", needs_engine=True)
+    monkeypatch.setattr(serving, "each_candidate", lambda *_: iter((int8, FP32)))
+    monkeypatch.setattr(network_module, "open_backend", open_backend)
+    with Engine() as engine:
+        assert engine.info.precision == "fp32"
+        assert engine.choice == (
+            "second; no certified int8 engine is here yet: lnfast export pelvic-ln-edge makes one"
+        ), "an engine that is not there is not one that failed"
+    assert opened == [FP32], "the model's own graph is no int8 engine"
+    monkeypatch.setattr(serving, "each_candidate", lambda *_: iter((int8,)))
+    with pytest.raises(EngineError, match=r"int8 takes an engine.*lnfast export pelvic-ln-edge") as refusal:
+        Engine()
+    assert refusal.value.code == "engine-missing" and refusal.value.exit_code == 4
 
 
 def test_a_model_whose_weights_were_changed_is_refused(tmp_path: Path) -> None:

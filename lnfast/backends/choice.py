@@ -162,7 +162,9 @@ def _status(name: str) -> BackendStatus:
         offered = runtime.offers()
     except Exception as error:  # whatever a broken package does, doctor tells it
         problem = error.message if isinstance(error, BackendError) else one_line(error)
-        return BackendStatus(name, installed, version, (), (), problem, package.install)
+        # No package brings a GPU.
+        mend = None if isinstance(error, BackendError) and error.code == "device-missing" else package.install
+        return BackendStatus(name, installed, version, (), (), problem, mend)
     devices = tuple(dict.fromkeys(offer.device for offer in offered))
     precisions = tuple(dict.fromkeys(offer.precision for offer in offered))
     rivals = ort.rivals() if runtime is ort else None
