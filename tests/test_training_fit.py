@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,14 @@ def test_a_killed_run_ends_where_an_unbroken_one_ends(cache: Path, unbroken: Pat
     assert "Lightning" not in done.stderr and "Warning" not in done.stderr and "GPU" not in done.stderr
     fit(run, runs.config(), runs.phantoms(cache))
     assert_same(unbroken, run)
+
+
+@pytest.fixture(autouse=True)
+def _survivor() -> Iterator[None]:
+    """A SIGTERM that a run does not take is one test's failure and not the end of the process that runs the tests."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize("step", [2, 9, 13])

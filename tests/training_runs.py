@@ -58,7 +58,7 @@ def signal_at(step: int, number: int) -> None:
 
     def struck(keeper: Keeper, trainer: Any, *args: Any) -> None:
         if trainer.global_step == step:
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number) if number == signal.SIGKILL else signal.raise_signal(number)
         honest(keeper, trainer, *args)
 
     Keeper.on_train_batch_end = struck  # type: ignore[method-assign]
