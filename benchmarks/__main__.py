@@ -17,6 +17,8 @@ from lnfast.errors import BackendError, LnfastError
 
 # Speed, and what runs only when it is named.
 SPEED, MEASUREMENT = ("network", "pipeline", "coldstart", "kernels"), "measurement"
+# A quick run does without fresh processes that import torch.
+QUICK = tuple(group for group in SPEED if group != "coldstart")
 # These start from one reference inference.
 REFERENCED = ("network", "pipeline", "coldstart")
 REPEATS, QUICK_REPEATS = 7, 2
@@ -46,7 +48,7 @@ def main(groups: tuple[str, ...], quick: bool, json_path: Path | None, plot: Pat
         on_gpu = options["device"] == "cuda"
         if on_gpu and set(groups) - {"network"}:
             raise click.UsageError("--device cuda is for the group network")
-        chosen = groups or (("network",) if on_gpu else SPEED)
+        chosen = groups or (("network",) if on_gpu else QUICK if quick else SPEED)
         sys.exit(run(chosen, settle(quick, **options), json_path, plot))
     except LnfastError as error:
         _log(str(error))

@@ -393,7 +393,8 @@ def test_every_group_runs_and_keeps_its_rows(
     kept = tmp_path / "bench.json"
     of_kernels = make_row(replace(PAIR, bench="kernels"), [1.0, 1.0], [2.0, 2.0], {"verdict": "same", "dice": 1.0})
     monkeypatch.setattr(kernels, "run", lambda settings: [of_kernels])  # tests/test_benchmark_kernels.py runs it
-    done = CliRunner().invoke(main, ["--quick", "--json", str(kept), "--model", str(model_folder), "--threads", "1"])
+    asked = ["--quick", "--json", str(kept), "--model", str(model_folder), "--threads", "1"]
+    done = CliRunner().invoke(main, ["network", "pipeline", "coldstart", "kernels", *asked])
     assert done.exit_code == 0, done.output
     document = json.loads(kept.read_text())
     assert document["environment"]["model"]["name"] == "bright"

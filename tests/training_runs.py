@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from dataclasses import replace
@@ -58,7 +57,7 @@ def signal_at(step: int, number: int) -> None:
 
     def struck(keeper: Keeper, trainer: Any, *args: Any) -> None:
         if trainer.global_step == step:
-            os.kill(os.getpid(), number) if number == signal.SIGKILL else signal.raise_signal(number)
+            signal.raise_signal(number)
         honest(keeper, trainer, *args)
 
     Keeper.on_train_batch_end = struck  # type: ignore[method-assign]

@@ -259,7 +259,6 @@ def check_certified(engine: EngineFolder, device: str) -> None:
         EngineError: ``uncertified``.
     """
     told, here = engine.manifest, device_kind(device)
-    mend = f"lnfast export {engine.folder} -o DIR --target {told.target} --precision {told.precision}"
     if told.certificate is None:
         why = "was never compared with FP32, because the machine that made it could not run it"
     elif told.certificate.get("passed") is not True:
@@ -268,7 +267,7 @@ def check_certified(engine: EngineFolder, device: str) -> None:
         why = f"was compared with FP32 on {told.certificate.get('device')}, not on {here}"
     else:
         return
-    raise EngineError("uncertified", f"{engine.folder} {why}; certify it on this machine: {mend}")
+    raise EngineError("uncertified", f"{engine.folder} {why}; to certify one here, {engine.again}")
 
 
 def is_engine_file(name: str) -> bool:
