@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,14 @@ _make_importable("training")
 _make_importable("benchmarks")
 
 
+_STDERR = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the terminal's standard error, which is a file of pytest's own while a test runs."""
+    config.stash[_STDERR] = os.dup(2)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests marked ``gpu`` run where there is one and TensorRT can reach it."""
     if item.get_closest_marker("gpu"):
@@ -47,6 +56,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             cuda.count()
         except BackendError as error:
             pytest.skip(error.message)
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """A crash says where it was. Lightning puts back the signal handlers that Python knows, and loses faulthandler's."""
+    if "pytorch_lightning" in sys.modules:
+        faulthandler.disable()
+        faulthandler.enable(item.config.stash[_STDERR])
 
 
 @pytest.fixture(scope="session", autouse=True)
