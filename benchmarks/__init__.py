@@ -8,9 +8,10 @@
 
     onnx_torch   model.onnx as a torch module       agreement    are two answers the same?
     peers        the researcher's pipeline          timing       interleaved runs, percentiles
-    reference    same weights, same studies         rows         what is printed and kept as JSON
-    grids        that several groups need
+    reference    same weights, same studies         rows         what is kept as JSON
+    grids        that several groups need           shown        rows for people
     environment  what the numbers were taken on     settings     what was asked for
+    compare      of two files: who lost ground?
 
 Nothing is timed before both sides have answered the same study, and a peer that answers differently gets no ratio.
 """

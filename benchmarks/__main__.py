@@ -1,6 +1,6 @@
-"""``python -m benchmarks [GROUP...] [--quick] [--json FILE] [--plot FILE]``.
+"""``python -m benchmarks [GROUP...] [--quick] [--json FILE] [--plot DIR]``, and ``compare OLD NEW`` of two such files.
 
-Exit codes: 0 done, 1 a wrong answer, 2 usage, 4 model refused, 5 a package or backend is missing.
+Exit codes: 0 done, 1 a wrong answer or a regression, 2 usage, 4 model refused, 5 a package or backend is missing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Any
 
 import click
 
+from benchmarks import compare
 from benchmarks.agreement import WrongAnswerError
+from benchmarks.rows import read_json, write_json, wrong
 from lnfast.errors import BackendError, LnfastError
 
 # Speed, and what runs only when it is named.
@@ -25,7 +27,31 @@ REPEATS, QUICK_REPEATS = 7, 2
 KERNEL_REPEATS, QUICK_KERNEL_REPEATS = 30, 3
 
 
-@click.command()
+class _Program(click.Group):
+    """Runs benchmarks unless another command is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """What is asked of `run_groups` needs no name before it."""
+        return super().parse_args(ctx, args if args and args[0] in self.commands else ["run", *args])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Errors as one line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except LnfastError as error:
+            _log(str(error))
+            sys.exit(error.exit_code)
+        except WrongAnswerError as error:
+            _log(f"wrong answer: {error}")
+            sys.exit(1)
+
+
+@click.group(cls=_Program)
+def main() -> None:
+    """Compare lnfast with named peers."""
+
+
+@main.command("run")
 @click.argument("groups", nargs=-1, type=click.Choice((*SPEED, MEASUREMENT)), metavar="[GROUP]...")
 @click.option("--quick", is_flag=True, help="One study, fewest runs: for checking answers, not for numbers.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Also write rows here.")
@@ -35,27 +61,46 @@ KERNEL_REPEATS, QUICK_KERNEL_REPEATS = 30, 3
 @click.option("--threads", type=click.IntRange(min=1), help="For everyone alike; one per core.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Of network.")
 @click.option("--model", default="pelvic-ln-edge", show_default=True, help="Shipped name or model folder.")
-def main(groups: tuple[str, ...], quick: bool, json_path: Path | None, plot: Path | None, **options: Any) -> None:
+def run_groups(groups: tuple[str, ...], quick: bool, json_path: Path | None, plot: Path | None, **options: Any) -> None:
     """Compare lnfast with named peers, with the same weights, studies and threads: network, pipeline, coldstart,
     kernels (all).
 
     Answers are compared before anything is timed; a wrong one makes the exit code 1. The group measurement, which runs
     only when it is named, times nothing: it compares each short-axis rule with nodes that are exactly known.
+
+    `python -m benchmarks compare OLD NEW` compares what two runs wrote with --json.
     """
     if plot is not None and MEASUREMENT not in groups:
         raise click.UsageError("--plot is for the group measurement")
-    try:
-        on_gpu = options["device"] == "cuda"
-        if on_gpu and set(groups) - {"network"}:
-            raise click.UsageError("--device cuda is for the group network")
-        chosen = groups or (("network",) if on_gpu else QUICK if quick else SPEED)
-        sys.exit(run(chosen, settle(quick, **options), json_path, plot))
-    except LnfastError as error:
-        _log(str(error))
-        sys.exit(error.exit_code)
-    except WrongAnswerError as error:
-        _log(f"wrong answer: {error}")
-        sys.exit(1)
+    on_gpu = options["device"] == "cuda"
+    if on_gpu and set(groups) - {"network"}:
+        raise click.UsageError("--device cuda is for the group network")
+    chosen = groups or (("network",) if on_gpu else QUICK if quick else SPEED)
+    sys.exit(run(chosen, settle(quick, **options), json_path, plot))
+
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@main.command("compare")
+@click.argument("old", type=_FILE)
+@click.argument("new", type=_FILE)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(min=1, min_open=True),
+    default=compare.THRESHOLD,
+    show_default=True,
+    help="By how much a ratio may fall.",
+)
+def compare_files(old: Path, new: Path, threshold: float) -> None:
+    """Did lnfast lose ground against its peers from OLD to NEW, two files of --json?
+
+    Ratios are compared, so that another machine does not look like a slowdown. The exit code is 1 when a ratio fell by
+    more than the threshold and by more than its runs spread, or an answer has become wrong.
+    """
+    found = compare.compare_files(read_json(old), read_json(new), threshold)
+    _load("shown").print_comparison(found, threshold)
+    sys.exit(1 if found.regressions else 0)
 
 
 def settle(
@@ -93,7 +138,6 @@ def settle(
 
 def run(groups: tuple[str, ...], settings: Any, json_path: Path | None, plot: Path | None = None) -> int:
     """Run the groups, print and keep the rows; the exit code."""
-    rows = _load("rows")
     environment = _load("environment").describe(settings.threads)
     if environment["busy"]:
         _log(f"this machine is busy (load {environment['load_average'][0]}): no number here is final")
@@ -107,14 +151,14 @@ def run(groups: tuple[str, ...], settings: Any, json_path: Path | None, plot: Pa
     answers = truth.run(settings) if truth else None
     if json_path is not None:
         tables = answers.to_tables() if answers else None
-        rows.write_json(json_path, {**environment, **settings.to_dict()}, found, tables)
-    rows.print_rows(environment, found)
+        write_json(json_path, {**environment, **settings.to_dict()}, found, tables)
+    _load("shown").print_rows(environment, found)
     if answers:
         _load("measurement.shown").show(answers, plot)
-    wrong = rows.wrong(found)
-    for row in wrong:
+    contradictions = wrong(found)
+    for row in contradictions:
         _log(f"wrong answer: {row.bench} {row.study} {row.stage}: {row.subject} against {row.peer}: {row.agreement}")
-    return 1 if wrong else 0
+    return 1 if contradictions else 0
 
 
 def _load(name: str) -> Any:

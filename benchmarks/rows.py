@@ -1,4 +1,4 @@
-"""One comparison is one row: printed for people, kept as JSON for machines."""
+"""One comparison is one row, kept as JSON for machines."""
 
 from __future__ import annotations
 
@@ -6,38 +6,28 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
+from typing import Any, Literal
 
 from benchmarks.agreement import ALIKE
-from benchmarks.timing import Summary, summarize
+from benchmarks.timing import summarize
+from lnfast.errors import UsageError
 
-SCHEMA = "lnfast.benchmarks/1"
-_SHOWN = ("lnfast", "openvino", "onnxruntime", "torch", "numpy", "scipy", "connected-components-3d", "trimesh")
-_NONE = "-"
-_WORDS = ("study", "stage", "peer", "answer")
-_STYLE = {"same": "", "close": "", "different": "yellow", "wrong": "bold red"}
+SCHEMA = "lnfast.benchmarks/2"
+Unit = Literal["ms", "ms/study", "MB"]
+# What is no comparison with a peer, by name: ``{"columns": names, "rows": lists of values}``.
+Tables = Mapping[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Row:
-    """Subject against peer.
+class Pair:
+    """What a row is about.
 
     Attributes:
         bench: the group.
         study: what was run on; "all" pools every study's runs, "2 of 3" those of the studies with the same answer.
         stage: "total" or a part of it.
         subject, peer: names with precision.
-        subject_ms, peer_ms: medians.
-        ratio: ``peer_ms / subject_ms``: above one the subject is faster. None unless both answered alike.
-        agreement: how their answers compare; ``agreement["verdict"]`` as in `benchmarks.agreement`.
-        n: runs of each; a run on several inputs counts for each of them.
-        floor_ms: median of one plain read or write of the same bytes in the same rounds; None where that says nothing.
-        of_floor: ``subject_ms / floor_ms``.
-        target: the ratio that is wanted; None where none was set.
+        unit: of what was measured, of which less is better.
     """
 
     bench: str
@@ -45,61 +35,77 @@ class Row:
     stage: str
     subject: str
     peer: str
-    subject_ms: float
-    peer_ms: float
+    unit: Unit = "ms"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Pair):
+    """Subject against peer; medians, percentiles, floor and limit are in the row's unit.
+
+    Attributes:
+        subject_median, subject_p5, subject_p95, peer_median, peer_p5, peer_p95: over the runs of each.
+        ratio: ``peer_median / subject_median``: above one the subject is better. None unless both answered alike.
+        agreement: how their answers compare; ``agreement["verdict"]`` as in `benchmarks.agreement`.
+        n: runs of each; a run on several inputs counts for each of them.
+        floor: median of what nobody can do without, in the same rounds: of a kernel one plain read or write of the same
+            bytes, of a pipeline its network; None where that says nothing.
+        of_floor: ``subject_median / floor``.
+        target: the ratio that is wanted; None where none was set.
+        limit: what the subject should stay under; None where none was set.
+    """
+
+    subject_median: float
+    peer_median: float
     ratio: float | None
     agreement: dict[str, Any]
-    subject_p5_ms: float
-    subject_p95_ms: float
-    peer_p5_ms: float
-    peer_p95_ms: float
+    subject_p5: float
+    subject_p95: float
+    peer_p5: float
+    peer_p95: float
     n: int
-    floor_ms: float | None = None
+    floor: float | None = None
     of_floor: float | None = None
     target: float | None = None
+    limit: float | None = None
 
-
-@dataclass(frozen=True)
-class Pair:
-    """What a row is about."""
-
-    bench: str
-    study: str
-    stage: str
-    subject: str
-    peer: str
+    @property
+    def pair(self) -> Pair:
+        """What it is about, by which rows of two files are matched."""
+        return Pair(self.bench, self.study, self.stage, self.subject, self.peer, self.unit)
 
 
 def make_row(
     pair: Pair,
-    subject_ms: list[float],
-    peer_ms: list[float],
+    subject: list[float],
+    peer: list[float],
     agreement: dict[str, Any],
     *,
-    floor_ms: list[float] | None = None,
+    floor: list[float] | None = None,
     target: float | None = None,
+    limit: float | None = None,
 ) -> Row:
     """Summarize two series of runs, and a third of what nobody can do without.
 
     Raises:
         ValueError: an empty series.
     """
-    ours, theirs = summarize(subject_ms), summarize(peer_ms)
-    floor = None if floor_ms is None else summarize(floor_ms).median
+    ours, theirs = summarize(subject), summarize(peer)
+    least = None if floor is None else summarize(floor).median
     return Row(
         **asdict(pair),
-        subject_ms=ours.median,
-        peer_ms=theirs.median,
+        subject_median=ours.median,
+        peer_median=theirs.median,
         ratio=theirs.median / ours.median if agreement["verdict"] in ALIKE and ours.median > 0 else None,
         agreement=agreement,
-        subject_p5_ms=ours.p5,
-        subject_p95_ms=ours.p95,
-        peer_p5_ms=theirs.p5,
-        peer_p95_ms=theirs.p95,
+        subject_p5=ours.p5,
+        subject_p95=ours.p95,
+        peer_p5=theirs.p5,
+        peer_p95=theirs.p95,
         n=min(ours.n, theirs.n),
-        floor_ms=floor,
-        of_floor=None if floor is None else ours.median / floor,
+        floor=least,
+        of_floor=None if least is None else ours.median / least,
         target=target,
+        limit=limit,
     )
 
 
@@ -108,16 +114,41 @@ def wrong(rows: list[Row]) -> list[Row]:
     return [row for row in rows if row.agreement["verdict"] == "wrong"]
 
 
-def write_json(
-    path: Path, environment: dict[str, Any], rows: list[Row], tables: Mapping[str, dict[str, Any]] | None = None
-) -> None:
-    """Write ``{"schema", "environment", "rows"}``; what could not be measured is null.
+@dataclass(frozen=True)
+class Kept:
+    """What a file of ``--json`` holds: the environment it was measured on, comparisons, and other tables."""
+
+    environment: dict[str, Any]
+    rows: list[Row]
+    tables: Tables
+
+
+def read_json(path: Path) -> Kept:
+    """What `write_json` wrote.
+
+    Raises:
+        UsageError: ``not-benchmarks`` for something else, ``other-schema`` for rows of another version.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        schema = str(document["schema"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        told = f"{path} is no file of python -m benchmarks --json: {type(error).__name__}: {error}"
+        raise UsageError("not-benchmarks", told) from error
+    if schema != SCHEMA:
+        raise UsageError("other-schema", f"{path} is of {schema}, wanted {SCHEMA}; run these benchmarks again")
+    rows = [Row(**row) for row in document["rows"]]
+    return Kept(document["environment"], rows, document.get("tables", {}))
+
+
+def write_json(path: Path, environment: dict[str, Any], rows: list[Row], tables: Tables | None = None) -> None:
+    """Write ``{"schema", "environment", "rows", "tables"}``; what could not be measured is null.
 
     Args:
         path: overwritten.
         environment: what it was measured on.
         rows: comparisons.
-        tables: by name, ``{"columns", "rows"}`` of what is no comparison with a peer; a row is a line of the file.
+        tables: a row of one is a line of the file.
     """
     document = {"schema": SCHEMA, "environment": environment, "rows": [asdict(row) for row in rows]}
     text = json.dumps({**document, **({"tables": {}} if tables else {})}, indent=1, allow_nan=False)
@@ -129,76 +160,3 @@ def write_json(
 def _table_text(name: str, table: dict[str, Any]) -> str:
     lines = ",\n".join(f" {json.dumps(row, allow_nan=False, separators=(',', ':'))}" for row in table["rows"])
     return f'  {json.dumps(name)}: {{\n   "columns": {json.dumps(table["columns"])},\n   "rows": [\n{lines}\n   ]\n  }}'
-
-
-def print_rows(environment: dict[str, Any], rows: list[Row]) -> None:
-    """What it was measured on, then a table for each group and subject."""
-    out = console()
-    versions = environment["versions"]
-    packages = ", ".join(f"{name} {versions[name]}" for name in _SHOWN if name in versions)
-    load = environment["load_average"]
-    busy = f", load {load[0]}: BUSY, no number here is final" if environment["busy"] else ""
-    flags = " ".join(environment["cpu_flags"])
-    used = f"{environment['threads']} threads, kernels {environment['kernels']}{busy}"
-    out.print(f"{environment['cpu']} ({flags}), {used}\n{packages}\n", highlight=False)
-    for bench, subject in dict.fromkeys((row.bench, row.subject) for row in rows):
-        chosen = [row for row in rows if (row.bench, row.subject) == (bench, subject)]
-        cells = [_cells(row) for row in chosen]
-        table = Table(title=f"{bench}: {subject}", title_justify="left", box=SIMPLE_HEAD)
-        shown = [heading for heading in cells[0] if any(cell[heading] != _NONE for cell in cells)]
-        for heading in shown:
-            table.add_column(heading, justify="left" if heading in _WORDS else "right")
-        for row, cell in zip(chosen, cells, strict=True):
-            table.add_row(*(cell[heading] for heading in shown), style=_STYLE[row.agreement["verdict"]])
-        out.print(table)
-
-
-def _cells(row: Row) -> dict[str, str]:
-    """What is printed, by heading; a column in which nobody has anything is left out."""
-    ours = Summary(row.n, row.subject_ms, row.subject_p5_ms, row.subject_p95_ms)
-    theirs = Summary(row.n, row.peer_ms, row.peer_p5_ms, row.peer_p95_ms)
-    dice = row.agreement.get("dice")
-    return {
-        "study": row.study,
-        "stage": row.stage,
-        "peer": row.peer,
-        "subject ms (p5-p95)": _range(ours),
-        "peer ms (p5-p95)": _range(theirs),
-        "ratio": _NONE if row.ratio is None else f"{row.ratio:.2f}x",
-        "target": _NONE if row.target is None else f"{row.target:g}x",
-        "floor ms": _NONE if row.floor_ms is None else _ms(row.floor_ms),
-        "of floor": _NONE if row.of_floor is None else f"{row.of_floor:.1f}x",
-        "Dice": _NONE if dice is None else f"{dice:.4f}",
-        "runs": str(row.n),
-        "answer": _answer(row.agreement),
-    }
-
-
-def _answer(agreement: dict[str, Any]) -> str:
-    """The verdict, and what differs when something does."""
-    verdict = str(agreement["verdict"])
-    if verdict == "same":
-        return verdict
-    differing = [
-        f"{key.replace('_', ' ')} {agreement[key][0]} / {agreement[key][1]}"
-        for key in ("nodes", "suspicious", "n_stage")
-        if key in agreement and agreement[key][0] != agreement[key][1]
-    ]
-    return f"{verdict}: {', '.join(differing)}" if differing else verdict
-
-
-def _range(summary: Summary) -> str:
-    return f"{_ms(summary.median)} ({_ms(summary.p5)}-{_ms(summary.p95)})"
-
-
-def _ms(value: float) -> str:
-    """Three digits that mean something."""
-    if value < 0.1:
-        return f"{value:.4f}"
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def console() -> Console:
-    """As wide as the terminal; a file or a pipe gets lines that are not folded."""
-    plain = Console()
-    return plain if plain.is_terminal else Console(width=240)

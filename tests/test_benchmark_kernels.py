@@ -96,8 +96,8 @@ def test_kernels_run_without_network_and_backend_and_keep_their_rows(
     assert {row.bench for row in rows} == {"kernels"}
     for row in rows:
         assert row.agreement["verdict"] == "same"
-        assert row.floor_ms and row.of_floor == pytest.approx(row.subject_ms / row.floor_ms)
-        assert row.ratio == pytest.approx(row.peer_ms / row.subject_ms)
+        assert row.floor and row.of_floor == pytest.approx(row.subject_median / row.floor)
+        assert row.ratio == pytest.approx(row.peer_median / row.subject_median)
         assert row.n == (NODES if row.study == f"each of {NODES} nodes" else 1)
     wanted = {(row.stage, row.peer): row.target for row in rows if row.target}
     assert wanted == {

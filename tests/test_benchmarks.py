@@ -30,13 +30,14 @@ from benchmarks.network import judge  # noqa: E402
 from benchmarks.onnx_torch import OnnxUNet  # noqa: E402
 from benchmarks.peers import measure  # noqa: E402
 from benchmarks.reference import same_weights  # noqa: E402
-from benchmarks.rows import Pair, Row, make_row, print_rows, write_json, wrong  # noqa: E402
+from benchmarks.rows import Pair, Row, make_row, write_json, wrong  # noqa: E402
+from benchmarks.shown import print_rows  # noqa: E402
 from benchmarks.timing import Stopwatch, interleave, pool, summarize  # noqa: E402
 from lnfast.card import load_model, shipped_models  # noqa: E402
 from lnfast.phantom import make_phantom  # noqa: E402
 
-ROW_KEYS = {"bench", "study", "stage", "subject", "peer", "subject_ms", "peer_ms", "ratio", "agreement"}
-ROW_KEYS |= {"subject_p5_ms", "subject_p95_ms", "peer_p5_ms", "peer_p95_ms", "n", "floor_ms", "of_floor", "target"}
+ROW_KEYS = {"bench", "study", "stage", "subject", "peer", "subject_median", "peer_median", "ratio", "agreement"}
+ROW_KEYS |= {"subject_p5", "subject_p95", "peer_p5", "peer_p95", "n", "unit", "floor", "of_floor", "target", "limit"}
 PAIR = Pair("pipeline", "all", "total", "ours", "theirs")
 
 
@@ -275,7 +276,7 @@ def test_windows_count_as_patients_chose_them() -> None:
     peers = {"torch": lambda: np.zeros(1)}
     overlaps = {"ours": 0.97, "torch": 1.0}
     (row,) = network._patients({one.name: one for one in (whole, part)}, samples, peers, overlaps)
-    assert (row.subject_ms, row.ratio, row.study) == (7.5, 10.0, "4 of the certificate")
+    assert (row.subject_median, row.ratio, row.study) == (7.5, 10.0, "4 of the certificate")
 
 
 def test_the_peer_measures_what_is_known() -> None:
@@ -306,7 +307,7 @@ def test_no_box_of_the_peer_is_smaller_than_ours() -> None:
 def test_rows_are_printed_and_kept(tmp_path: Path, labels: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
     agreement = compare(answer(labels), answer(labels)).to_dict()
     row = make_row(PAIR, [10.0, 12.0, 11.0], [110.0, 99.0, 121.0], agreement)
-    assert (row.subject_ms, row.peer_ms, row.ratio, row.n) == (11.0, 110.0, 10.0, 3)
+    assert (row.subject_median, row.peer_median, row.ratio, row.n) == (11.0, 110.0, 10.0, 3)
     print_rows(describe(2), [row])
     printed = capsys.readouterr().out
     assert "10.00x" in printed
@@ -318,8 +319,8 @@ def test_rows_are_printed_and_kept(tmp_path: Path, labels: np.ndarray, capsys: p
 
 
 def test_floor_and_target_stand_beside_the_ratio(capsys: pytest.CaptureFixture[str]) -> None:
-    row = make_row(PAIR, [3.0, 4.0, 3.5], [7.0], {"verdict": "same"}, floor_ms=[0.5, 2.0, 0.01], target=8.0)
-    assert (row.ratio, row.floor_ms, row.of_floor, row.target) == (2.0, 0.5, 7.0, 8.0)
+    row = make_row(PAIR, [3.0, 4.0, 3.5], [7.0], {"verdict": "same"}, floor=[0.5, 2.0, 0.01], target=8.0)
+    assert (row.ratio, row.floor, row.of_floor, row.target) == (2.0, 0.5, 7.0, 8.0)
     print_rows(describe(2), [row, make_row(PAIR, [2.0], [0.04], {"verdict": "wrong"})])
     printed = capsys.readouterr().out
     assert "Dice" not in printed
@@ -412,9 +413,9 @@ def test_every_group_runs_and_keeps_its_rows(
         ("report", 1, "same"),
         ("exit", 1, "same"),
     ]
-    assert all(row.subject.endswith("the model's own graph") and row.subject_ms > 50 for row in cold)
+    assert all(row.subject.endswith("the model's own graph") and row.subject_median > 50 for row in cold)
     warm = [row for row in rows if row not in cold]
-    assert all(row.agreement["dice"] >= 0.98 and row.n == 2 and row.subject_ms > 0 for row in warm)
+    assert all(row.agreement["dice"] >= 0.98 and row.n == 2 and row.subject_median > 0 for row in warm)
 
 
 def test_a_benchmark_on_a_gpu_that_is_not_there_is_one_line() -> None:

@@ -118,7 +118,7 @@ class Contest:
                 times[match.subject],
                 times[match.peer],
                 one,
-                floor_ms=times[FLOOR],
+                floor=times[FLOOR],
                 target=match.target,
             )
             for match, one in zip(self._matches, agreed, strict=True)

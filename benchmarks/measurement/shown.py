@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.measurement.table import ALL, MeasurementRow
-from benchmarks.rows import console
+from benchmarks.shown import console
 from lnfast.errors import BackendError
 
 if TYPE_CHECKING:
