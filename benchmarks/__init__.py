@@ -1,14 +1,16 @@
 """Speed against named peers, with the answers compared first: ``python -m benchmarks``.
 
-    network    one inference: every backend and precision here, against PyTorch with the same weights
-    pipeline   file on disk to report on disk, per stage, against the pipeline that a researcher writes
-    kernels    each compiled kernel, and all of them, against the libraries that are used for the same work
-
+    network      one inference: every backend and precision here, against PyTorch with the same weights
+    pipeline     file on disk to report on disk, per stage, against the pipeline that a researcher writes, and MONAI's
+    coldstart    the same from the start of a process        memory     and the most memory that such a process holds
+    kernels      each compiled kernel, and all of them, against the libraries that are used for the same work
     measurement  not speed: each short-axis rule against nodes that are exactly known
 
     onnx_torch   model.onnx as a torch module       agreement    are two answers the same?
     peers        the researcher's pipeline          timing       interleaved runs, percentiles
-    reference    same weights, same studies         rows         what is kept as JSON
+    monai_peer   MONAI's                            processes    from their start, both sides'
+    reference    same weights, same studies         engines      which of ours are measured
+    studies      as files                           rows         what is kept as JSON
     grids        that several groups need           shown        rows for people
     environment  what the numbers were taken on     settings     what was asked for
     compare      of two files: who lost ground?

@@ -18,12 +18,12 @@ from benchmarks.rows import read_json, write_json, wrong
 from lnfast.errors import BackendError, LnfastError
 
 # Speed, and what runs only when it is named.
-SPEED, MEASUREMENT = ("network", "pipeline", "coldstart", "kernels"), "measurement"
-# A quick run does without fresh processes that import torch.
-QUICK = tuple(group for group in SPEED if group != "coldstart")
+SPEED, MEASUREMENT = ("network", "pipeline", "coldstart", "memory", "kernels"), "measurement"
+# What starts no process that imports torch.
+QUICK = ("network", "pipeline", "kernels")
 # These start from one reference inference.
-REFERENCED = ("network", "pipeline", "coldstart")
-REPEATS, QUICK_REPEATS = 7, 2
+REFERENCED = ("network", "pipeline")
+REPEATS, QUICK_REPEATS = 7, 1
 KERNEL_REPEATS, QUICK_KERNEL_REPEATS = 30, 3
 
 
@@ -63,7 +63,7 @@ def main() -> None:
 @click.option("--model", default="pelvic-ln-edge", show_default=True, help="Shipped name or model folder.")
 def run_groups(groups: tuple[str, ...], quick: bool, json_path: Path | None, plot: Path | None, **options: Any) -> None:
     """Compare lnfast with named peers, with the same weights, studies and threads: network, pipeline, coldstart,
-    kernels (all).
+    memory, kernels (all).
 
     Answers are compared before anything is timed; a wrong one makes the exit code 1. The group measurement, which runs
     only when it is named, times nothing: it compares each short-axis rule with nodes that are exactly known.

@@ -13,8 +13,8 @@ from typing import Any
 from lnfast_ext import instruction_set
 
 PACKAGES = (
-    *("lnfast", "numpy", "nibabel", "isal", "openvino", "onnxruntime", "onnx", "torch"),
-    *("scipy", "trimesh", "connected-components-3d"),
+    *("lnfast", "numpy", "nibabel", "isal", "openvino", "onnxruntime", "onnx", "torch", "monai"),
+    *("scipy", "trimesh", "connected-components-3d", "scikit-image", "SimpleITK"),
 )
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
 # Runnable tasks a core above which timings say more of the neighbours than of the code.

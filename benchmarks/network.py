@@ -19,23 +19,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.agreement import DICE_AT_LEAST, Verdict, dice
+from benchmarks.agreement import CERTIFIED_DICE_AT_LEAST, DICE_AT_LEAST, Verdict, dice
+from benchmarks.engines import found_candidates
 from benchmarks.onnx_torch import OnnxUNet
 from benchmarks.reference import Logits, Reference
 from benchmarks.rows import Pair, Row, make_row
 from benchmarks.settings import Settings
 from benchmarks.timing import Samples, Times, interleave
-from lnfast.backends import Backend, Candidate, backend_status, candidates
+from lnfast.backends import Backend, Candidate
 from lnfast.card import Model
-from lnfast.errors import EngineError, LnfastError
+from lnfast.errors import EngineError
 from lnfast.network import Network
 from lnfast.serving import kept_engine
 from lnfast.window import Three
 
 Contender = Callable[[], Logits]
-# Of an engine with a certificate: 8 bits move the faint rim of nodes on the probe by more than other precisions do, and
-# on no study of the certificate by more than it says.
-CERTIFIED_DICE_AT_LEAST = 0.9
 # Of a certificate, for the row.
 _TOLD = ("studies", "stage_flips", "suspicious", "short_axis_mm", "dice", "windows")
 
@@ -160,21 +158,6 @@ def _patients(
 
 def _text(shape: Three) -> str:
     return "x".join(map(str, shape))
-
-
-def found_candidates(device: str, log: Callable[[str], None]) -> list[Candidate]:
-    """Every backend and precision that this machine's processor, or its first GPU, can run."""
-    device = "cuda:0" if device == "cuda" else device
-    found: list[Candidate] = []
-    for status in backend_status():
-        if not status.installed or device not in status.devices:
-            continue
-        for precision in status.precisions:
-            try:
-                found.extend(candidates(status.name, device, precision))
-            except LnfastError as error:
-                log(f"network: without {status.name} {precision}: {error}")
-    return found
 
 
 def torch_peers(reference: Reference, *, bf16: bool) -> dict[str, Contender]:

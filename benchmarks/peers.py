@@ -15,7 +15,7 @@ import json
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import nibabel as nib
 import numpy as np
@@ -59,6 +59,16 @@ class PeerResult:
     timings_ms: Times
 
 
+class Pipeline(Protocol):
+    """A peer's."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, path: Path, folder: Path) -> PeerResult:
+        """Read ``path``, write ``labels.nii.gz`` or a volume of another name, and ``report.json``, into ``folder``."""
+
+
 class TorchPipeline:
     """File on disk to labels and report on disk.
 
@@ -90,10 +100,11 @@ class TorchPipeline:
             labels, count = self._postprocess(logits, shape_xyz, back)
         with watch.stage("measure"):
             nodes = measure(labels, count, image.affine)
-            n_stage = "N1" if any(node.suspicious for node in nodes) else "N0"
         with watch.stage("write"):
-            _write(folder, labels, image.affine, nodes, n_stage)
-        return PeerResult(labels, nodes, n_stage, watch.times_ms)
+            folder.mkdir(parents=True)
+            nib.save(nib.Nifti1Image(labels.transpose(2, 1, 0), image.affine), folder / "labels.nii.gz")
+            write_report(folder, nodes)
+        return PeerResult(labels, nodes, stage_of(nodes), watch.times_ms)
 
     def _preprocess(self, data_xyz: NDArray[np.float32]) -> Tensor:
         low, high = np.percentile(data_xyz, self._card.clip_percentiles)
@@ -155,9 +166,13 @@ def box_edges(points_mm: NDArray[np.float64]) -> Edges | None:
     return short, middle, long
 
 
-def _write(folder: Path, labels: Any, affine: NDArray[np.float64], nodes: tuple[PeerNode, ...], stage: str) -> None:
-    folder.mkdir(parents=True)
-    nib.save(nib.Nifti1Image(labels.transpose(2, 1, 0), affine), folder / "labels.nii.gz")
+def stage_of(nodes: tuple[PeerNode, ...]) -> str:
+    """N1 with a suspicious node."""
+    return "N1" if any(node.suspicious for node in nodes) else "N0"
+
+
+def write_report(folder: Path, nodes: tuple[PeerNode, ...]) -> None:
+    """``report.json``."""
     entries = [
         {
             "id": node.id,
@@ -168,5 +183,5 @@ def _write(folder: Path, labels: Any, affine: NDArray[np.float64], nodes: tuple[
         }
         for node in nodes
     ]
-    report = {"nodes": entries, "n_stage": stage, "suspicious": sum(node.suspicious for node in nodes)}
+    report = {"nodes": entries, "n_stage": stage_of(nodes), "suspicious": sum(node.suspicious for node in nodes)}
     (folder / "report.json").write_text(json.dumps(report, indent=2), encoding="utf-8")

@@ -1,28 +1,35 @@
-"""File on disk to report on disk: a warm engine against the researcher's pipeline, per stage."""
+"""File on disk to report on disk: warm engines against the researcher's pipeline and MONAI's, per stage.
+
+The floor of a total is its network, so that "of floor" says what all the rest costs.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import nibabel as nib
-
 from benchmarks.agreement import ALIKE, Agreement, Answer, compare, worst
-from benchmarks.peers import PeerResult, TorchPipeline
+from benchmarks.engines import name_of, subjects
+from benchmarks.monai_peer import MonaiPipeline
+from benchmarks.peers import PeerResult, Pipeline, TorchPipeline
 from benchmarks.reference import Reference
 from benchmarks.rows import Pair, Row, make_row
 from benchmarks.settings import Settings
-from benchmarks.timing import Samples, Times, interleave, pool
+from benchmarks.studies import write_study
+from benchmarks.timing import Samples, Times, interleave, pool, summarize
 from lnfast.engine import Engine, Result
-from lnfast.geometry import Volume
 
 STAGES = ("read", "preprocess", "infer", "postprocess", "measure", "write", "around", "total")
 ALL = "all"
+# How much faster from file to report, and the part of that time which may be spent around the network.
+TARGET, AROUND = 20.0, 0.1
+
+Match = tuple[str, str]  # names of a subject and a peer
 
 
 def run(settings: Settings, reference: Reference) -> list[Row]:
@@ -31,71 +38,60 @@ def run(settings: Settings, reference: Reference) -> list[Row]:
     Raises:
         WrongAnswerError: a study in which neither side finds a node.
     """
-    peer = TorchPipeline(reference.network, settings.model.card)
+    peers = [pipeline(reference.network, settings.model.card) for pipeline in (TorchPipeline, MonaiPipeline)]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lnfast-bench-")))
         paths = {name: write_study(volume, folder / f"{name}.nii.gz") for name, volume in reference.volumes.items()}
-        engines = {}
-        for engine in map(stack.enter_context, subjects(settings)):
-            engines[f"lnfast {engine.info.name} {engine.info.precision}"] = engine
+        engines = [stack.enter_context(engine) for engine in subjects(settings)]
         samples, agreements = {}, {}
         for study, path in paths.items():
-            contest = Contest(engines, peer, path, folder / "out")
+            contest = Contest(engines, peers, path, folder / "out")
             agreements[study] = contest.answers(settings.log)
             samples[study] = contest.timings(settings)
     return _rows(samples, agreements)
 
 
-def subjects(settings: Settings) -> Iterator[Engine]:
-    """The engine that ``auto`` picks and, where that is not FP32 and there is time, the same backend in FP32."""
-    folder, threads = settings.model.folder, settings.threads
-    first = Engine(folder, device="cpu", threads=threads)
-    backend, precision = first.info.name, first.info.precision
-    yield first
-    if not settings.quick and precision != "fp32":
-        yield Engine(folder, backend=backend, device="cpu", precision="fp32", threads=threads)
-
-
-def write_study(volume: Volume, path: Path) -> Path:
-    """A phantom as a scanner's converter leaves it: int16, gzipped."""
-    image = nib.Nifti1Image(volume.array.transpose(2, 1, 0), volume.grid.affine)
-    image.header.set_xyzt_units("mm")
-    nib.save(image, path)
-    return path
-
-
 class Contest:
-    """One study, every engine, one peer.
+    """One study, every engine, every peer.
 
     Args:
-        engines: by the name that the rows show.
-        peer: the researcher's pipeline.
+        engines: loaded.
+        peers: pipelines around the same weights.
         path: the study.
         folder: for outputs; each run gets a fresh one inside.
     """
 
-    def __init__(self, engines: dict[str, Engine], peer: TorchPipeline, path: Path, folder: Path) -> None:
+    def __init__(self, engines: Sequence[Engine], peers: Sequence[Pipeline], path: Path, folder: Path) -> None:
         self._engines = engines
-        self._peer = peer
+        self._peers = peers
         self._path = path
         self._folder = folder
+        self._names: list[str] = []  # of the engines, as their reports have them
 
-    def answers(self, log: Callable[[str], None]) -> dict[str, Agreement]:
-        """Each engine's answer against the peer's; also everyone's first warm-up."""
-        theirs = answer_of_peer(self._in_fresh_folder(lambda out: self._peer.run(self._path, out)))
+    def answers(self, log: Callable[[str], None]) -> dict[Match, Agreement]:
+        """Each engine's answer against each peer's; also everyone's first warm-up."""
+        results = [engine.run(self._path) for engine in self._engines]
+        self._names = [name_of(result.report) for result in results]
         agreements = {}
-        for name, engine in self._engines.items():
-            agreements[name] = compare(answer_of_engine(engine.run(self._path)), theirs)
-            log(f"pipeline {self._path.name}: {name}: {agreements[name].verdict}, Dice {agreements[name].dice:.4f}")
+        for peer in self._peers:
+            theirs = answer_of_peer(self._in_fresh_folder(partial(peer.run, self._path)))
+            for name, result in zip(self._names, results, strict=True):
+                certified = result.report.engine.certificate is not None
+                agreement = compare(answer_of_engine(result), theirs, certified=certified)
+                log(
+                    f"pipeline {self._path.name}: {name}: {agreement.verdict} as {peer.name}, Dice {agreement.dice:.4f}"
+                )
+                agreements[name, peer.name] = agreement
         return agreements
 
     def timings(self, settings: Settings) -> dict[str, Samples]:
-        """Milliseconds by contender and stage."""
+        """Milliseconds by contender and stage; `answers` came before."""
         contenders: dict[str, Callable[[], Times]] = {
             name: partial(self._in_fresh_folder, partial(timed_engine, engine, self._path))
-            for name, engine in self._engines.items()
+            for name, engine in zip(self._names, self._engines, strict=True)
         }
-        contenders[self._peer.name] = partial(self._in_fresh_folder, partial(timed_peer, self._peer, self._path))
+        for peer in self._peers:
+            contenders[peer.name] = partial(self._in_fresh_folder, partial(timed_peer, peer, self._path))
         return interleave(
             contenders,
             repeats=settings.repeats,
@@ -120,7 +116,7 @@ def timed_engine(engine: Engine, path: Path, folder: Path) -> Times:
     return with_around(times)
 
 
-def timed_peer(peer: TorchPipeline, path: Path, folder: Path) -> Times:
+def timed_peer(peer: Pipeline, path: Path, folder: Path) -> Times:
     """The same of the peer."""
     return with_around(peer.run(path, folder).timings_ms)
 
@@ -144,21 +140,25 @@ def answer_of_peer(result: PeerResult) -> Answer:
     return Answer(result.labels, boxes, suspicious, result.n_stage)
 
 
-def _rows(samples: dict[str, dict[str, Samples]], agreements: dict[str, dict[str, Agreement]]) -> list[Row]:
-    names = next(iter(agreements.values()))
+def _rows(samples: dict[str, dict[str, Samples]], agreements: dict[str, dict[Match, Agreement]]) -> list[Row]:
     rows = []
-    for subject in names:
+    for subject, peer in next(iter(agreements.values())):
         # A ratio is drawn from the studies that were answered alike; the others stand in rows of their own below.
-        alike = [study for study in samples if agreements[study][subject].verdict in ALIKE] or list(samples)
+        of_study = {study: by_match[subject, peer] for study, by_match in agreements.items()}
+        alike = [study for study in samples if of_study[study].verdict in ALIKE] or list(samples)
         ours = pool([samples[study][subject] for study in alike])
-        theirs = pool([samples[study][TorchPipeline.name] for study in alike])
-        summed_up = worst([agreements[study][subject] for study in alike])
+        theirs = pool([samples[study][peer] for study in alike])
+        summed_up = worst([of_study[study] for study in alike])
         pooled = ALL if len(alike) == len(samples) else f"{len(alike)} of {len(samples)}"
+        network_ms = summarize(ours["infer"]).median
         for stage in STAGES:
-            pair = Pair("pipeline", pooled, stage, subject, TorchPipeline.name)
-            rows.append(make_row(pair, ours[stage], theirs[stage], summed_up))
+            pair = Pair("pipeline", pooled, stage, subject, peer)
+            wanted: dict[str, Any] = {}
+            if stage == "total":
+                wanted = {"floor": ours["infer"], "target": TARGET, "limit": network_ms / (1 - AROUND)}
+            rows.append(make_row(pair, ours[stage], theirs[stage], summed_up, **wanted))
         for study, by_name in samples.items():
-            pair = Pair("pipeline", study, "total", subject, TorchPipeline.name)
-            agreement = agreements[study][subject].to_dict()
-            rows.append(make_row(pair, by_name[subject]["total"], by_name[TorchPipeline.name]["total"], agreement))
+            pair = Pair("pipeline", study, "total", subject, peer)
+            agreement = of_study[study].to_dict()
+            rows.append(make_row(pair, by_name[subject]["total"], by_name[peer]["total"], agreement))
     return rows

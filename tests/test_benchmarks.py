@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -21,14 +22,14 @@ pytest.importorskip("cc3d")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from benchmarks import coldstart, kernels, network, pipeline  # noqa: E402
+from benchmarks import coldstart, kernels, memory, network, pipeline, processes  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.agreement import Answer, WrongAnswerError, compare, dice, worst  # noqa: E402
-from benchmarks.coldstart import ProcessFailedError, agree  # noqa: E402
 from benchmarks.environment import describe  # noqa: E402
 from benchmarks.network import judge  # noqa: E402
 from benchmarks.onnx_torch import OnnxUNet  # noqa: E402
 from benchmarks.peers import measure  # noqa: E402
+from benchmarks.processes import ProcessFailedError, agree  # noqa: E402
 from benchmarks.reference import same_weights  # noqa: E402
 from benchmarks.rows import Pair, Row, make_row, write_json, wrong  # noqa: E402
 from benchmarks.shown import print_rows  # noqa: E402
@@ -218,14 +219,17 @@ def test_a_wrong_answer_is_called_wrong(labels: np.ndarray, fault: str) -> None:
 def test_the_ratio_is_drawn_from_the_studies_answered_alike(labels: np.ndarray) -> None:
     both = replace(answer(labels), suspicious=(1,))
     agreements = {
-        "a": {"ours": compare(answer(labels), answer(labels))},
-        "b": {"ours": compare(answer(labels), both)},
+        "a": {("ours", "theirs"): compare(answer(labels), answer(labels))},
+        "b": {("ours", "theirs"): compare(answer(labels), both)},
     }
     times = {stage: [1.0] for stage in pipeline.STAGES}
     slow = {stage: [5.0] for stage in pipeline.STAGES}
-    samples = {study: {"ours": times, pipeline.TorchPipeline.name: slow} for study in agreements}
+    samples = {study: {"ours": times, "theirs": slow} for study in agreements}
     rows = pipeline._rows(samples, agreements)
     assert {row.study: row.ratio for row in rows} == {"1 of 2": 5.0, "a": 5.0, "b": None}
+    (total,) = [row for row in rows if row.target]
+    assert (total.stage, total.study, total.floor, total.of_floor) == ("total", "1 of 2", 1.0, 1.0)
+    assert total.limit == pytest.approx(1 / 0.9)
 
 
 def test_agreement_on_nothing_proves_nothing() -> None:
@@ -263,9 +267,22 @@ def test_another_stage_in_a_fresh_process_is_wrong() -> None:
 
 def test_a_process_without_a_report_is_no_number(tmp_path: Path) -> None:
     with pytest.raises(ProcessFailedError, match="ended with 3: no luck"):
-        coldstart._timed(["sh", "-c", "echo no luck; exit 3"], tmp_path / "report.json", tmp_path)
+        processes.run_process(["sh", "-c", "echo no luck; exit 3"], tmp_path / "report.json", tmp_path)
     with pytest.raises(ProcessFailedError, match="ended with 0"):
-        coldstart._timed(["true"], tmp_path / "report.json", tmp_path)
+        processes.run_process(["true"], tmp_path / "report.json", tmp_path)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a peak is read from /proc")
+def test_a_peak_is_the_child_s_own_and_the_most_it_held(tmp_path: Path) -> None:
+    """This process, which starts it, holds torch."""
+    report = tmp_path / "report.json"
+    code = "import sys, time; a = bytearray({}); del a; open(sys.argv[1], 'w').write('{{}}'); time.sleep(0.05)"
+    held = []
+    for size in (0, 100_000_000):
+        command = [sys.executable, "-S", "-c", code.format(size), report]
+        held.append(processes.run_process(command, report, tmp_path, peak=True).times["peak"])
+    assert held[0] < 40
+    assert held[1] - held[0] == pytest.approx(100, abs=5)
 
 
 def test_windows_count_as_patients_chose_them() -> None:
@@ -392,10 +409,19 @@ def test_every_group_runs_and_keeps_its_rows(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = tmp_path / "bench.json"
-    of_kernels = make_row(replace(PAIR, bench="kernels"), [1.0, 1.0], [2.0, 2.0], {"verdict": "same", "dice": 1.0})
+    of_kernels = make_row(replace(PAIR, bench="kernels"), [1.0], [2.0], {"verdict": "same", "dice": 1.0})
     monkeypatch.setattr(kernels, "run", lambda settings: [of_kernels])  # tests/test_benchmark_kernels.py runs it
+    started: list[processes.Contest] = []
+
+    def of_both(settings: Any, study: Path, *, repeats: int, peak: bool = False) -> processes.Contest:
+        """One start of each process serves both groups."""
+        started.extend([] if started else [processes.contest(settings, study, repeats=repeats, peak=True)])
+        return started[0]
+
+    for group in (coldstart, memory):
+        monkeypatch.setattr(group, "contest", of_both)
     asked = ["--quick", "--json", str(kept), "--model", str(model_folder), "--threads", "1"]
-    done = CliRunner().invoke(main, ["network", "pipeline", "coldstart", "kernels", *asked])
+    done = CliRunner().invoke(main, ["network", "pipeline", "memory", "coldstart", "kernels", *asked])
     assert done.exit_code == 0, done.output
     document = json.loads(kept.read_text())
     assert document["environment"]["model"]["name"] == "bright"
@@ -413,9 +439,12 @@ def test_every_group_runs_and_keeps_its_rows(
         ("report", 1, "same"),
         ("exit", 1, "same"),
     ]
-    assert all(row.subject.endswith("the model's own graph") and row.subject_median > 50 for row in cold)
-    warm = [row for row in rows if row not in cold]
-    assert all(row.agreement["dice"] >= 0.98 and row.n == 2 and row.subject_median > 0 for row in warm)
+    assert all(not row.subject.endswith("engine") and row.subject_median > 50 for row in cold)
+    (held,) = [row for row in rows if row.bench == "memory"]
+    assert (held.unit, held.limit, held.agreement["verdict"]) == ("MB", 700.0, "same")
+    assert 20 < held.subject_median < held.peer_median  # an interpreter with numpy, and one with torch
+    warm = [row for row in rows if row not in (*cold, held)]
+    assert all(row.agreement["dice"] >= 0.98 and row.n == 1 and row.subject_median > 0 for row in warm)
 
 
 def test_a_benchmark_on_a_gpu_that_is_not_there_is_one_line() -> None:
