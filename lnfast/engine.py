@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import warnings
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,7 +32,7 @@ from lnfast.errors import LnfastError, StudyError, UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules
 from lnfast.network import Network
-from lnfast.report import EngineFacts, Report, distinct_names, make_report, write_study_folder
+from lnfast.report import EngineFacts, Notice, Report, add_page, distinct_names, make_report, write_study_folder
 from lnfast.selftest import SelfTest
 from lnfast.serving import Asked, serve
 from lnfast.study import Study, read_study, study_from_array
@@ -52,6 +54,7 @@ class Result:
         labels: ``(z, y, x)`` uint16 on the native grid, value = node id.
         report: everything that is written, as `lnfast.report.Report`.
         folder: the study folder, where `Engine.run_many` wrote it.
+        page_problem: why that folder has no report.html, where one was wanted; the report stands without it.
     """
 
     study: Study
@@ -59,6 +62,8 @@ class Result:
     labels: Volume
     report: Report
     folder: Path | None = None
+    page_problem: Notice | None = None
+    _sample: int | None = None
 
     @property
     def n_stage(self) -> str:
@@ -75,12 +80,16 @@ class Result:
         """What the reader of the numbers must know, as ``(code, message)`` records."""
         return self.report.warnings
 
-    def write(self, out: str | Path, *, name: str | None = None) -> Path:
+    def write(self, out: str | Path, *, name: str | None = None, html: bool = True) -> Path:
         """Write ``out/<study name>/`` with report.json, report.txt and labels.nii.gz: whole or not at all.
+
+        Then report.html, whole or not at all, with the study's voxels. Where it cannot be written the report stands,
+        and a RuntimeWarning ``page-not-written`` says why.
 
         Args:
             out: folder of study folders, made where it is missing.
             name: another name for the study, in the report as well: two inputs may have the same file name.
+            html: write the page too.
 
         Returns:
             The study folder.
@@ -89,15 +98,31 @@ class Result:
             UsageError: ``output-exists`` when something else of that name is there, such as another study's report.
             OSError: what the disk said; nothing is left behind.
         """
-        folder = self._written(Path(out), name or self.study.name).folder
-        assert folder is not None
-        return folder
+        written = self._written(Path(out), name or self.study.name, html)
+        if written.page_problem is not None:
+            warnings.warn(str(written.page_problem), RuntimeWarning, stacklevel=2)
+        assert written.folder is not None
+        return written.folder
 
-    def _written(self, out: Path, name: str) -> Result:
+    def _written(self, out: Path, name: str, html: bool) -> Result:
         """The same result with the report as it was written, and where."""
         report = replace(self.report, study=replace(self.report.study, name=name))
         folder, report = write_study_folder(report, self.labels, out, name)
-        return replace(self, report=report, folder=folder)
+        problem = self._add_page(folder, report) if html else None
+        return replace(self, report=report, folder=folder, page_problem=problem)
+
+    def _add_page(self, folder: Path, report: Report) -> Notice | None:
+        """Write the page; why it could not be. Whatever that is, a report that is filed is not taken back for it."""
+        try:
+            if self._sample not in (None, _sample_of(self.study)):
+                raise UsageError("array-changed", "the study's array holds other values than when it was run")
+            from lnfast.report.page import render
+
+            add_page(folder, report, render(report, self.study, self.labels))
+        except Exception as error:
+            reason = error if isinstance(error, (LnfastError, OSError)) else f"{type(error).__name__}: {error}"
+            return Notice("page-not-written", " ".join(f"report.html is missing: {reason}".split()))
+        return None
 
 
 @dataclass(frozen=True)
@@ -225,7 +250,7 @@ class Engine:
         return self._analyse(read, (perf_counter() - started) * 1e3)
 
     def run_many(
-        self, studies: Iterable[StudyInput], *, out: str | Path | None = None
+        self, studies: Iterable[StudyInput], *, out: str | Path | None = None, html: bool = True
     ) -> Iterator[Result | StudyFailure]:
         """Run studies in order, reading the next ones while the network works on this one.
 
@@ -235,6 +260,7 @@ class Engine:
             out: where results are written, each while the network works on the next; a result is yielded once its
                 folder is complete. Then all studies are looked at first, because those of one name get folders of their
                 own, as `lnfast.report.distinct_names` says.
+            html: write report.html too, after the report; `Result.page_problem` says why one is missing.
 
         Yields:
             A result, or a `StudyFailure` in its place. What is wrong with the disk or the call ends the iteration.
@@ -256,7 +282,7 @@ class Engine:
                     yield before.result()  # what was finished before a failure is still handed over
                 if failure is not None:
                     raise failure
-                before = writer.submit(_write, answer, Path(out), name)
+                before = writer.submit(_write, answer, Path(out), name, html)
             if before is not None:
                 yield before.result()
 
@@ -296,7 +322,7 @@ class Engine:
             answer = network.answer(study.volume, self.rules, intensity=study)
         timings_ms = {"read": read_ms} | answer.timings_ms
         report = make_report(study, self.model, self._facts(network), self.rules, answer.nodes, timings_ms)
-        return Result(study, answer.nodes, answer.labels, report)
+        return Result(study, answer.nodes, answer.labels, report, _sample=_sample_of(study))
 
     @contextmanager
     def _turn(self) -> Iterator[Network]:
@@ -333,15 +359,20 @@ class Engine:
         return self._network
 
 
+def _sample_of(study: Study) -> int | None:
+    """By which an array is known that its owner may have filled anew (0.2 ms); None for a file, which stays."""
+    return zlib.crc32(study.volume.array[:, ::4, ::4].tobytes()) if study.provenance.path is None else None
+
+
 def _source(study: StudyInput) -> str:
     return str(study) if isinstance(study, (str, Path)) else "array"
 
 
-def _write(answer: Result | StudyFailure, out: Path, name: str) -> Result | StudyFailure:
+def _write(answer: Result | StudyFailure, out: Path, name: str, html: bool) -> Result | StudyFailure:
     if isinstance(answer, StudyFailure):
         return answer
     try:
-        return answer._written(out, name)
+        return answer._written(out, name, html)
     except UsageError as error:
         return StudyFailure(answer.study.provenance.path or "array", error)
 

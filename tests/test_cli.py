@@ -35,7 +35,7 @@ from lnfast_ext import instruction_set
 
 SHAPE_ZYX = (12, 24, 24)  # of study and network alike, so that nothing is interpolated
 COMMANDS = {"run", "export", "evaluate", "demo", "phantom", "doctor"}
-STUDY_FILES = {"report.json", "report.txt", "labels.nii.gz"}
+STUDY_FILES = {"report.json", "report.txt", "report.html", "labels.nii.gz"}
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +93,13 @@ def last_line(text: str) -> str:
     return text.strip().splitlines()[-1]
 
 
-def check_whole(out: Path) -> int:
-    """Every visible folder is a whole study folder; how many there are."""
+def check_whole(out: Path, *, killed: bool = False) -> int:
+    """Every visible folder is a whole study folder; how many there are. The page comes last: a kill may go before."""
     folders = [path for path in out.glob("*") if not path.name.startswith(".")] if out.exists() else []
     for folder in folders:
-        assert {path.name for path in folder.iterdir()} == STUDY_FILES
+        names = {path.name for path in folder.iterdir()}
+        assert names == STUDY_FILES or (killed and names == STUDY_FILES - {"report.html"})
+        assert "report.html" not in names or (folder / "report.html").read_bytes().endswith(b"</html>\n")
         report = json.loads((folder / "report.json").read_text())
         labels = np.asanyarray(nibabel.load(folder / "labels.nii.gz").dataobj)
         assert int(labels.max()) == report["summary"]["nodes"]
@@ -367,7 +369,7 @@ def test_killed_at_any_moment_a_folder_is_whole_or_absent(cohort: Path, model: s
             time.sleep(chance.uniform(0.0, 0.2))
             run.kill()
             assert run.wait(timeout=60) == -signal.SIGKILL
-        assert check_whole(out) >= 1
+        assert check_whole(out, killed=True) >= 1
 
 
 def test_ctrl_c_leaves_nothing_half_written(cohort: Path, model: str, tmp_path: Path) -> None:

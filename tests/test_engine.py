@@ -293,7 +293,12 @@ def test_with_everything_named_there_is_nothing_to_explain() -> None:
 
 def test_a_result_is_written_whole(result: Result, tmp_path: Path) -> None:
     folder = result.write(tmp_path, name="case")
-    assert sorted(path.name for path in folder.iterdir()) == ["labels.nii.gz", "report.json", "report.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "labels.nii.gz",
+        "report.html",
+        "report.json",
+        "report.txt",
+    ]
     report = json.loads((folder / "report.json").read_text())
     assert report["study"]["name"] == "case"
     assert report["summary"]["n_stage"] == result.n_stage

@@ -51,15 +51,22 @@ if TYPE_CHECKING:
     metavar="MM",
     help="A longer short axis is suspicious.",
 )
+@click.option("--html/--no-html", default=True, show_default=True, help="Write the page report.html, after the report.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each study, in their order.")
 def run(
-    studies: tuple[Path, ...], out: Path, short_axis: str, suspicious_mm: float, as_json: bool, **engine: Any
+    studies: tuple[Path, ...],
+    out: Path,
+    short_axis: str,
+    suspicious_mm: float,
+    html: bool,
+    as_json: bool,
+    **engine: Any,
 ) -> int:
     """Find, outline and measure the lymph nodes of each STUDY (.nii or .nii.gz).
 
-    Writes OUT/<study name>/ with report.json, report.txt and labels.nii.gz, and prints a line a study. A
-    study that is refused does not stop the others. The report of another study of the same name is kept:
-    that is a refusal too.
+    Writes OUT/<study name>/ with report.json, report.txt, labels.nii.gz and report.html, a page for any
+    browser that holds the study's slices, and prints a line a study. A study that is refused does not stop
+    the others. The report of another study of the same name is kept: that is a refusal too.
     """
     from lnfast.measure import Rules
 
@@ -70,7 +77,7 @@ def run(
         info = loaded.info
         why = f" ({loaded.choice})" if loaded.choice else ""
         watcher.log(f"{info.name} {info.version}, {info.precision} on {info.device}{why}")
-        return _serve(loaded, studies, out, as_json, watcher)
+        return _serve(loaded, studies, out, watcher, html=html, as_json=as_json)
 
 
 def _loaded(wanted: dict[str, Any], rules: Any, watcher: Watcher) -> Engine:
@@ -79,7 +86,7 @@ def _loaded(wanted: dict[str, Any], rules: Any, watcher: Watcher) -> Engine:
     return Engine(**wanted, rules=rules, progress=watcher.steps())
 
 
-def _serve(engine: Engine, studies: tuple[Path, ...], out: Path, as_json: bool, watcher: Watcher) -> int:
+def _serve(engine: Engine, studies: tuple[Path, ...], out: Path, watcher: Watcher, *, html: bool, as_json: bool) -> int:
     """Run, write and print each study; the worst exit code seen."""
     from lnfast.engine import StudyFailure
     from lnfast.report import distinct_names
@@ -88,7 +95,7 @@ def _serve(engine: Engine, studies: tuple[Path, ...], out: Path, as_json: bool, 
     worst = 0
     names = distinct_names(studies)
     watcher.working_on(names[0])
-    outcomes = engine.run_many(studies, out=out)
+    outcomes = engine.run_many(studies, out=out, html=html)
     for index, (path, name, outcome) in enumerate(zip(studies, names, outcomes, strict=True), start=1):
         where = shown(str(path))
         if isinstance(outcome, StudyFailure):
@@ -100,7 +107,7 @@ def _serve(engine: Engine, studies: tuple[Path, ...], out: Path, as_json: bool, 
                 failure = {"code": outcome.error.code, "message": message}
                 watcher.result(json.dumps({"study": str(path), "error": failure}))
         else:
-            for notice in outcome.warnings:
+            for notice in (*outcome.warnings, *filter(None, [outcome.page_problem])):
                 watcher.log(f"{notice.code}: {where}: {notice.message}")
             assert outcome.folder is not None
             report = outcome.report

@@ -5,12 +5,13 @@ notices.py   what the reader of the numbers must know
 text.py      report.txt
 folder.py    OUT/<study>/, whole or not at all
 labels.py    labels.nii.gz
+page/        report.html; imported when a page is made
 names.py     folder names for a batch, of which no two are alike
 """
 
 from __future__ import annotations
 
-from lnfast.report.folder import folder_name, write_study_folder
+from lnfast.report.folder import add_page, folder_name, write_study_folder
 from lnfast.report.names import distinct_names
 from lnfast.report.notices import Notice
 from lnfast.report.record import DISCLAIMER, SCHEMA, EngineFacts, Report, make_report
@@ -21,6 +22,7 @@ __all__ = [
     "EngineFacts",
     "Notice",
     "Report",
+    "add_page",
     "distinct_names",
     "folder_name",
     "make_report",

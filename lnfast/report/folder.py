@@ -3,6 +3,8 @@
 .<study>.<random>.tmp/   written and flushed to the disk
     | rename, or one exchange of the two names where a study folder stands already
 <study>/                 the old one, now under the temporary name, is deleted
+
+The page comes afterwards, by a rename of its own, so that no report waits for it: it is there and whole, or not there.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from lnfast.report.labels import nifti_bytes
 from lnfast.report.record import Report
 
 # Nothing else is ever deleted: a folder that holds more than these is somebody's.
-OWN_FILES = frozenset({"report.json", "report.txt", "report.html", "labels.nii.gz"})
+PAGE = "report.html"
+OWN_FILES = frozenset({"report.json", "report.txt", PAGE, "labels.nii.gz"})
 # Writing takes milliseconds. What is this old was left by a process that died.
 STALE_S = 3600.0
 _NAME_BYTES_AT_MOST = 200  # of 255, so that the temporary name fits too
@@ -63,6 +66,55 @@ def write_study_folder(report: Report, labels: Volume, out_dir: Path, name: str)
         (work / "report.json").write_text(written.json(), encoding="ascii", newline="\n")
         flush(work / "report.json", work)
     return target, written
+
+
+def add_page(folder: Path, report: Report, page: bytes) -> None:
+    """Put report.html into a study folder beside its report.json, whole or not at all.
+
+    Args:
+        folder: as `write_study_folder` returned it.
+        report: as `write_study_folder` returned it: the page must not come beside another one.
+        page: of the report.
+
+    Raises:
+        UsageError: ``report-replaced`` when the folder holds another report by now.
+        OSError: what the disk said. Nothing of the page is left behind.
+    """
+    work = _temporary(folder)
+    try:
+        work.mkdir()
+        (work / PAGE).write_bytes(page)
+        flush(work / PAGE)
+        with _held(folder) as descriptor:
+            # From here on the folder is this very one, also if another run should take its name away.
+            if _content("report.json", folder, descriptor) != report.json().encode("ascii"):
+                raise UsageError("report-replaced", f"{folder} holds the report of another run by now")
+            if descriptor is None:
+                os.replace(work / PAGE, folder / PAGE)
+            else:
+                os.rename(work / PAGE, PAGE, dst_dir_fd=descriptor)
+    finally:
+        _discard(work, OWN_FILES)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[int | None]:
+    """A descriptor of a folder, which stays the same folder whatever it is called; None where the system has none."""
+    if os.rename not in os.supports_dir_fd:
+        yield None
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _content(name: str, folder: Path, descriptor: int | None) -> bytes:
+    if descriptor is None:
+        return (folder / name).read_bytes()
+    with open(os.open(name, os.O_RDONLY, dir_fd=descriptor), "rb") as file:
+        return file.read()
 
 
 @contextlib.contextmanager
