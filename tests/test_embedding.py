@@ -514,10 +514,14 @@ def test_an_interrupted_run_leaves_the_engine_as_it_was(
         honest()
         timer.join()  # however fast the network is, nobody is interrupted later
 
-    with monkeypatch.context() as patch:
-        patch.setattr(backend, "infer", infer)
-        with pytest.raises(KeyboardInterrupt):
-            engine.run(patient)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may ignore it
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(backend, "infer", infer)
+            with pytest.raises(KeyboardInterrupt):
+                engine.run(patient)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert engine.run(patient).nodes == alone.nodes
 
 

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,23 +89,24 @@ def test_two_runs_of_one_seed_agree_and_need_no_pickle(
     }
 
 
-def test_a_killed_run_ends_where_an_unbroken_one_ends(cache: Path, unbroken: Path, tmp_path: Path) -> None:
-    run = tmp_path / "killed"
-    program = [sys.executable, runs.__file__, str(run), str(cache)]
+@pytest.mark.parametrize(
+    ("step", "number", "code", "newest"),
+    [
+        pytest.param(11, signal.SIGKILL, -signal.SIGKILL, ["step-00000009", "step-00000010"], id="killed"),
+        pytest.param(6, signal.SIGTERM, 128 + signal.SIGTERM, ["step-00000004", "step-00000006"], id="asked"),
+    ],
+)
+def test_a_process_that_gets_a_signal_ends_where_an_unbroken_one_ends(
+    cache: Path, unbroken: Path, tmp_path: Path, step: int, number: int, code: int, newest: list[str]
+) -> None:
+    run = tmp_path / "run"
+    program = [sys.executable, "-X", "faulthandler", runs.__file__, str(run), str(cache), str(step), str(int(number))]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert [path.name for path in checkpoints(run / "checkpoints")] == ["step-00000009", "step-00000010"]
+    assert done.returncode == code, done.stderr
+    assert [path.name for path in checkpoints(run / "checkpoints")] == newest
     assert "Lightning" not in done.stderr and "Warning" not in done.stderr and "GPU" not in done.stderr
     fit(run, runs.config(), runs.phantoms(cache))
     assert_same(unbroken, run)
-
-
-@pytest.fixture(autouse=True)
-def _survivor() -> Iterator[None]:
-    """A SIGTERM that a run does not take is one test's failure and not the end of the process that runs the tests."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize("step", [2, 9, 13])
@@ -115,7 +116,7 @@ def test_a_stopped_run_is_saved_and_goes_on(
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
         patch.setattr(Keeper, "on_train_batch_end", Keeper.on_train_batch_end)
-        runs.signal_at(step, signal.SIGTERM)
+        runs.ask_at(step, signal.SIGTERM, runs.call_handler)
         with pytest.raises(StoppedError) as stopped:
             fit(tmp_path / "run", runs.config(), runs.phantoms(cache))
     assert stopped.value.signal == signal.SIGTERM
@@ -130,7 +131,7 @@ def test_a_run_stopped_while_it_is_validated_validates_again(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Keeper, "on_train_batch_end", Keeper.on_train_batch_end)
-        runs.signal_at(10, signal.SIGTERM)  # the last step of an epoch
+        runs.ask_at(10, signal.SIGTERM, runs.call_handler)  # the last step of an epoch
         with pytest.raises(StoppedError):
             fit(tmp_path / "run", runs.config(), runs.phantoms(cache))
     assert not (tmp_path / "run" / "log.jsonl").exists()
@@ -295,7 +296,7 @@ def test_a_run_stopped_while_it_looks_for_mimics_has_lost_nothing(
     cache: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def strike(*args: Any, check: Callable[[], None], **options: Any) -> None:
-        signal.raise_signal(signal.SIGTERM)
+        runs.call_handler(signal.SIGTERM)
         check()
 
     with monkeypatch.context() as patch:
