@@ -59,7 +59,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """A crash says where it was. Lightning puts back the signal handlers that Python knows, and loses faulthandler's."""
+    """A crash says where it was: Lightning puts back the handlers that Python knows, and faulthandler's is none."""
     if "pytorch_lightning" in sys.modules:
         faulthandler.disable()
         faulthandler.enable(item.config.stash[_STDERR])
