@@ -2,7 +2,10 @@
 
     network      one inference: every backend and precision here, against PyTorch with the same weights
     pipeline     file on disk to report on disk, per stage, against the pipeline that a researcher writes, and MONAI's
-    coldstart    the same from the start of a process        memory     and the most memory that such a process holds
+    latency      the same of one engine, study after study: p50, p95, p99
+    throughput   a queue of studies, with and without overlap
+    coldstart    one study from the start of a process; memory: and the most memory that such a process holds
+    scaling      how each stage grows with voxels, nodes and studies
     kernels      each compiled kernel, and all of them, against the libraries that are used for the same work
     measurement  not speed: each short-axis rule against nodes that are exactly known
 

@@ -14,12 +14,13 @@ import click
 
 from benchmarks import compare
 from benchmarks.agreement import WrongAnswerError
-from benchmarks.rows import read_json, write_json, wrong
+from benchmarks.rows import Row, read_json, write_json, wrong
 from lnfast.errors import BackendError, LnfastError
 
 # Speed, and what runs only when it is named.
-SPEED, MEASUREMENT = ("network", "pipeline", "coldstart", "memory", "kernels"), "measurement"
-# What starts no process that imports torch.
+SPEED = ("network", "pipeline", "latency", "throughput", "coldstart", "memory", "scaling", "kernels")
+MEASUREMENT = "measurement"
+# What starts no process that imports torch and times nobody alone.
 QUICK = ("network", "pipeline", "kernels")
 # These start from one reference inference.
 REFERENCED = ("network", "pipeline")
@@ -62,8 +63,8 @@ def main() -> None:
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Of network.")
 @click.option("--model", default="pelvic-ln-edge", show_default=True, help="Shipped name or model folder.")
 def run_groups(groups: tuple[str, ...], quick: bool, json_path: Path | None, plot: Path | None, **options: Any) -> None:
-    """Compare lnfast with named peers, with the same weights, studies and threads: network, pipeline, coldstart,
-    memory, kernels (all).
+    """Compare lnfast with named peers, with the same weights, studies and threads: network, pipeline, latency,
+    throughput, coldstart, memory, scaling, kernels (all).
 
     Answers are compared before anything is timed; a wrong one makes the exit code 1. The group measurement, which runs
     only when it is named, times nothing: it compares each short-axis rule with nodes that are exactly known.
@@ -145,14 +146,18 @@ def run(groups: tuple[str, ...], settings: Any, json_path: Path | None, plot: Pa
     modules = {group: _load(group) for group in groups}
     reference = _load("reference").prepare(settings) if modules.keys() & REFERENCED else None
     truth = modules.pop(MEASUREMENT, None)
-    found = []
+    found: list[Row] = []
+    tables: dict[str, Any] = {}
     for group, module in modules.items():
-        found += module.run(settings, reference) if group in REFERENCED else module.run(settings)
+        made = module.run(settings, reference) if group in REFERENCED else module.run(settings)
+        (tables.update if isinstance(made, dict) else found.extend)(made)
     answers = truth.run(settings) if truth else None
     if json_path is not None:
-        tables = answers.to_tables() if answers else None
-        write_json(json_path, {**environment, **settings.to_dict()}, found, tables)
-    _load("shown").print_rows(environment, found)
+        of_truth = answers.to_tables() if answers else {}
+        write_json(json_path, {**environment, **settings.to_dict()}, found, tables | of_truth)
+    shown = _load("shown")
+    shown.print_rows(environment, found)
+    shown.print_tables(tables)
     if answers:
         _load("measurement.shown").show(answers, plot)
     contradictions = wrong(found)

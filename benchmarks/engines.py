@@ -1,16 +1,24 @@
-"""Which engines of lnfast are measured: what ``auto`` takes, what else this machine keeps, and FP32 beside them."""
+"""Which engines of lnfast are measured: what ``auto`` takes, what else this machine keeps, and FP32 beside them.
+
+And how one of them is timed from file to report.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from benchmarks.settings import Settings
+from benchmarks.timing import Times
 from lnfast.backends import Candidate, backend_status, candidates
 from lnfast.engine import Engine
 from lnfast.errors import EngineError, LnfastError
 from lnfast.report import Report
 from lnfast.serving import kept_engine
+
+STAGES = ("read", "preprocess", "infer", "postprocess", "measure", "write", "around", "total")
 
 
 def found_candidates(device: str, log: Callable[[str], None]) -> list[Candidate]:
@@ -48,6 +56,21 @@ def subjects(settings: Settings, *, threads: int | None = None) -> Iterator[Engi
     yield first
     for backend, precision in precisions(settings, (first.info.name, first.info.precision)):
         yield Engine(folder, backend=backend, device="cpu", precision=precision, threads=threads)
+
+
+def timed_engine(engine: Engine, path: Path, folder: Path) -> Times:
+    """File to report once, in ms by stage; the engine's own stages, with write and total taken from outside."""
+    start = perf_counter()
+    result = engine.run(path)
+    ready = perf_counter()
+    result.write(folder)
+    end = perf_counter()
+    return with_around({**result.timings_ms, "write": (end - ready) * 1e3, "total": (end - start) * 1e3})
+
+
+def with_around(times: Times) -> Times:
+    """Adds ``around``: everything that is not the network."""
+    return {**times, "around": times["total"] - times["infer"]}
 
 
 def name_of(report: Report | dict[str, Any]) -> str:

@@ -1,10 +1,10 @@
 """The pipeline as MONAI's own documentation builds one, around the same weights:
 
     LoadImaged -> Orientationd, ClipIntensityPercentilesd, NormalizeIntensityd, Resized -> SimpleInferer
-               -> Activationsd, Invertd, AsDiscreted -> label (cc3d) -> volume, box (trimesh) -> stage
+               -> Invertd, Activationsd, AsDiscreted -> label (cc3d) -> volume, box (trimesh) -> stage
                -> SaveImaged, json
 
-The inferer runs the whole grid at once, as the network was made for; ``Invertd`` takes the probabilities back to the
+The inferer runs the whole grid at once, as the network was made for; ``Invertd`` takes the logits back to the
 scanner's grid, interpolating. MONAI's arrays are ``(x, y, z)``: the network sees them turned, which is a view.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 import cc3d
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 from monai.transforms import (
     Activationsd,
@@ -62,8 +63,8 @@ class MonaiPipeline:
         )
         self._after = Compose(
             [
-                Activationsd(PRED, sigmoid=True),
                 Invertd(PRED, transform=self._before, orig_keys=IMAGE, nearest_interp=False, to_tensor=True),
+                Activationsd(PRED, sigmoid=True),
                 AsDiscreted(PRED, threshold=card.threshold),
             ]
         )
@@ -77,7 +78,7 @@ class MonaiPipeline:
         with watch.stage("preprocess"):
             data = self._before(data)
         with watch.stage("infer"), torch.inference_mode():
-            data[PRED] = self._inferer(data[IMAGE][None], self._turned)[0]
+            data[PRED] = MetaTensor(self._inferer(data[IMAGE][None], self._turned)[0])
         with watch.stage("postprocess"):
             data = self._after(data)
             mask = data[PRED][0].numpy().transpose(2, 1, 0) > 0

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from benchmarks.agreement import ALIKE, Agreement, Answer, compare, worst
-from benchmarks.engines import name_of, subjects
+from benchmarks.engines import STAGES, name_of, subjects, timed_engine, with_around
 from benchmarks.monai_peer import MonaiPipeline
 from benchmarks.peers import PeerResult, Pipeline, TorchPipeline
 from benchmarks.reference import Reference
@@ -24,7 +23,6 @@ from benchmarks.studies import write_study
 from benchmarks.timing import Samples, Times, interleave, pool, summarize
 from lnfast.engine import Engine, Result
 
-STAGES = ("read", "preprocess", "infer", "postprocess", "measure", "write", "around", "total")
 ALL = "all"
 # How much faster from file to report, and the part of that time which may be spent around the network.
 TARGET, AROUND = 20.0, 0.1
@@ -105,25 +103,9 @@ class Contest:
             return use(Path(fresh) / "run")
 
 
-def timed_engine(engine: Engine, path: Path, folder: Path) -> Times:
-    """File to report once; the engine's own stages, with write and total taken from outside."""
-    start = perf_counter()
-    result = engine.run(path)
-    ready = perf_counter()
-    result.write(folder)
-    end = perf_counter()
-    times = {**result.timings_ms, "write": (end - ready) * 1e3, "total": (end - start) * 1e3}
-    return with_around(times)
-
-
 def timed_peer(peer: Pipeline, path: Path, folder: Path) -> Times:
     """The same of the peer."""
     return with_around(peer.run(path, folder).timings_ms)
-
-
-def with_around(times: Times) -> Times:
-    """Adds ``around``: everything that is not the network."""
-    return {**times, "around": times["total"] - times["infer"]}
 
 
 def answer_of_engine(result: Result) -> Answer:

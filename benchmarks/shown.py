@@ -72,8 +72,14 @@ def print_tables(tables: Tables) -> None:
         for column, value in zip(table["columns"], table["rows"][0], strict=True):
             shown.add_column(column, justify="left" if isinstance(value, str) else "right")
         for row in table["rows"]:
-            shown.add_row(*(digits(value) if isinstance(value, float) else str(value) for value in row))
+            shown.add_row(*map(_text, row))
         console().print(shown)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_text, value))
+    return digits(value) if isinstance(value, float) else str(value)
 
 
 def _answer(agreement: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import sys
@@ -20,6 +19,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("trimesh")
 pytest.importorskip("cc3d")
 
+from bright_model import bright_model  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from benchmarks import coldstart, kernels, memory, network, pipeline, processes  # noqa: E402
@@ -353,51 +353,6 @@ def test_the_environment_can_be_kept_and_names_nobody() -> None:
     )
     assert str(Path.home()) not in text
     assert platform.node() not in text
-
-
-def bright_model(folder: Path) -> Path:
-    """A model folder whose network calls bright what is bright: logit = (mean of 3x3x3 - 1.5 deviations) / 2."""
-    from lnfast.preprocess import write_input
-    from lnfast_ext import threshold_resample
-    from training.card import card_dict
-
-    shape = (16, 64, 64)
-    weights = {"w": np.full((1, 1, 3, 3, 3), 1 / 27), "s": np.full((1, 1, 1, 1, 1), 0.5), "b": [-0.75]}
-    nodes = [
-        helper.make_node("Conv", ["dwi", "w"], ["c"], pads=[1] * 6),
-        helper.make_node("Conv", ["c", "s", "b"], ["logits"]),
-    ]
-    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 1, *shape)) for n in ("dwi", "logits")]
-    stored = [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()]
-    opset = [helper.make_opsetid("", 17)]
-    made = helper.make_model(
-        helper.make_graph(nodes, "g", values[:1], values[1:], stored), opset_imports=opset, ir_version=8
-    )
-    content = made.SerializeToString()
-
-    def save(probe: bytes) -> None:
-        files = {"model.onnx": content, "probe.npz": probe}
-        hashes = {
-            name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()
-        }
-        card = card_dict(name="bright", files=hashes)
-        card["input"]["shape_zyx"] = list(shape)
-        folder.mkdir(exist_ok=True)
-        (folder / "card.json").write_text(json.dumps(card))
-        for name, data in files.items():
-            (folder / name).write_bytes(data)
-
-    save(b"")
-    card = load_model(folder).card
-    volume = make_phantom(3, "achieva", "n1").volume
-    x = np.empty((1, 1, *shape), np.float32)
-    write_input(volume, card, x[0, 0])
-    mask = np.empty(volume.array.shape, np.uint8)
-    target = type(volume)(mask, volume.grid).oriented(card.orientation).array
-    threshold_resample(through_ort(content, x)[0, 0], target, card.level)
-    np.savez(folder / "probe.npz", array=volume.array, affine=volume.grid.affine, mask=mask)
-    save((folder / "probe.npz").read_bytes())
-    return folder
 
 
 @pytest.fixture(scope="module")
