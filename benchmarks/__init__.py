@@ -16,7 +16,8 @@
     studies      as files                           rows         what is kept as JSON
     grids        that several groups need           shown        rows for people
     environment  what the numbers were taken on     settings     what was asked for
-    compare      of two files: who lost ground?
+    compare      of two files: who lost ground?     table        of files, as Markdown
+    plots        as pictures
 
 Nothing is timed before both sides have answered the same study, and a peer that answers differently gets no ratio.
 """

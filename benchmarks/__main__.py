@@ -1,4 +1,5 @@
-"""``python -m benchmarks [GROUP...] [--quick] [--json FILE] [--plot DIR]``, and ``compare OLD NEW`` of two such files.
+"""``python -m benchmarks [GROUP...] [--quick] [--json FILE] [--plot DIR]``; of such files ``compare OLD NEW`` and
+``table FILE...``.
 
 Exit codes: 0 done, 1 a wrong answer or a regression, 2 usage, 4 model refused, 5 a package or backend is missing.
 """
@@ -47,6 +48,10 @@ class _Program(click.Group):
             sys.exit(1)
 
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
 @click.group(cls=_Program)
 def main() -> None:
     """Compare lnfast with named peers."""
@@ -56,7 +61,7 @@ def main() -> None:
 @click.argument("groups", nargs=-1, type=click.Choice((*SPEED, MEASUREMENT)), metavar="[GROUP]...")
 @click.option("--quick", is_flag=True, help="One study, fewest runs: for checking answers, not for numbers.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Also write rows here.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Of measurement: write a PNG here.")
+@click.option("--plot", type=_FOLDER, help="Also draw PNGs into this folder.")
 @click.option("--repeat", type=click.IntRange(min=1), help=f"Runs that count: {REPEATS}, of kernels {KERNEL_REPEATS}.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of the first phantom.")
 @click.option("--threads", type=click.IntRange(min=1), help="For everyone alike; one per core.")
@@ -69,18 +74,14 @@ def run_groups(groups: tuple[str, ...], quick: bool, json_path: Path | None, plo
     Answers are compared before anything is timed; a wrong one makes the exit code 1. The group measurement, which runs
     only when it is named, times nothing: it compares each short-axis rule with nodes that are exactly known.
 
-    `python -m benchmarks compare OLD NEW` compares what two runs wrote with --json.
+    `python -m benchmarks compare OLD NEW` compares what two runs wrote with --json, and `table FILE...` prints such
+    files as Markdown.
     """
-    if plot is not None and MEASUREMENT not in groups:
-        raise click.UsageError("--plot is for the group measurement")
     on_gpu = options["device"] == "cuda"
     if on_gpu and set(groups) - {"network"}:
         raise click.UsageError("--device cuda is for the group network")
     chosen = groups or (("network",) if on_gpu else QUICK if quick else SPEED)
     sys.exit(run(chosen, settle(quick, **options), json_path, plot))
-
-
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @main.command("compare")
@@ -102,6 +103,19 @@ def compare_files(old: Path, new: Path, threshold: float) -> None:
     found = compare.compare_files(read_json(old), read_json(new), threshold)
     _load("shown").print_comparison(found, threshold)
     sys.exit(1 if found.regressions else 0)
+
+
+@main.command("table")
+@click.argument("files", nargs=-1, required=True, type=_FILE, metavar="FILE...")
+@click.option("--plot", type=_FOLDER, help="Also draw PNGs into this folder.")
+def show_files(files: tuple[Path, ...], plot: Path | None) -> None:
+    """Print FILEs of --json as Markdown: the rows that a reader wants first."""
+    kept = [read_json(file) for file in files]
+    table, plots = _load("table"), _load("plots") if plot else None
+    click.echo("\n".join(map(table.markdown, kept)), nl=False)
+    if plots:
+        rows, tables = [row for one in kept for row in one.rows], {k: v for one in kept for k, v in one.tables.items()}
+        plots.draw(rows, tables, plot)
 
 
 def settle(
@@ -144,6 +158,7 @@ def run(groups: tuple[str, ...], settings: Any, json_path: Path | None, plot: Pa
         _log(f"this machine is busy (load {environment['load_average'][0]}): no number here is final")
     # Everybody's packages are asked for before anybody takes minutes.
     modules = {group: _load(group) for group in groups}
+    plots = _load("plots") if plot else None
     reference = _load("reference").prepare(settings) if modules.keys() & REFERENCED else None
     truth = modules.pop(MEASUREMENT, None)
     found: list[Row] = []
@@ -158,6 +173,8 @@ def run(groups: tuple[str, ...], settings: Any, json_path: Path | None, plot: Pa
     shown = _load("shown")
     shown.print_rows(environment, found)
     shown.print_tables(tables)
+    if plots:
+        plots.draw(found, tables, plot)
     if answers:
         _load("measurement.shown").show(answers, plot)
     contradictions = wrong(found)

@@ -72,13 +72,14 @@ def print_tables(tables: Tables) -> None:
         for column, value in zip(table["columns"], table["rows"][0], strict=True):
             shown.add_column(column, justify="left" if isinstance(value, str) else "right")
         for row in table["rows"]:
-            shown.add_row(*map(_text, row))
+            shown.add_row(*map(text_of, row))
         console().print(shown)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A cell of a table that is no comparison."""
     if isinstance(value, list):
-        return " ".join(map(_text, value))
+        return " ".join(map(text_of, value))
     return digits(value) if isinstance(value, float) else str(value)
 
 
@@ -101,7 +102,7 @@ def _range(summary: Summary) -> str:
 
 def digits(value: float) -> str:
     """Three digits that mean something."""
-    if value < 0.1:
+    if abs(value) < 0.1:
         return f"{value:.4f}"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 

@@ -133,8 +133,8 @@ def test_the_command_writes_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(study, "THIN_MM", (3.0, 8.0))
     found = [Measured("network", rule, "box", "achieva", "5-7.5", "oblique", 6.0, 6.5) for rule in ("box", "ellipsoid")]
     monkeypatch.setattr(measurement, "on_network", lambda settings: iter(found))
-    kept, drawn = tmp_path / "m.json", tmp_path / "m.png"
-    done = CliRunner().invoke(main, ["measurement", "--quick", "--json", str(kept), "--plot", str(drawn)])
+    kept, drawn = tmp_path / "m.json", tmp_path / "pictures" / "measurement.png"
+    done = CliRunner().invoke(main, ["measurement", "--quick", "--json", str(kept), "--plot", str(drawn.parent)])
     assert done.exit_code == 0, done.output
     assert "exact nodes by slice thickness" in done.output
     document = json.loads(kept.read_text())
@@ -144,7 +144,7 @@ def test_the_command_writes_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert tables["network"]["rows"][0][:9] == ["network", "box", "box", "all", "all", "all", 1, 0, 0.5]
     assert all(len(row) == len(part["columns"]) for part in tables.values() for row in part["rows"])
     assert drawn.read_bytes().startswith(b"\x89PNG")
-    assert CliRunner().invoke(main, ["kernels", "--plot", str(drawn)]).exit_code == 2
+    assert CliRunner().invoke(main, ["measurement", "--plot", str(drawn)]).exit_code == 2
 
 
 def test_phantoms_have_nodes_about_the_limit() -> None:

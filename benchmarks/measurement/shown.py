@@ -11,7 +11,6 @@ from rich.table import Table
 
 from benchmarks.measurement.table import ALL, MeasurementRow
 from benchmarks.shown import console
-from lnfast.errors import BackendError
 
 if TYPE_CHECKING:
     from benchmarks.measurement import Answers
@@ -28,11 +27,12 @@ DRAWN = {"box": "#c0392b", "axial": "#2c7fb8", "surface": "#2e8b57"}
 WRONG_BAND = "7.5-8.8"
 
 
-def show(answers: Answers, plot: Path | None) -> None:
-    """Print the tables; draw the picture where one is asked for."""
+def show(answers: Answers, folder: Path | None) -> None:
+    """Print the tables; draw ``measurement.png`` into a folder where one is asked for."""
     print_answers(answers)
-    if plot is not None:
-        draw(answers, plot)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        draw(answers, folder / "measurement.png")
 
 
 def print_answers(answers: Answers) -> None:
@@ -57,10 +57,8 @@ def print_answers(answers: Answers) -> None:
 
 def draw(answers: Answers, path: Path) -> None:
     """Bias with spread, and wrong calls near the limit, against slice thickness, as a PNG."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise BackendError("missing-package", "the picture needs matplotlib: pip install matplotlib") from error
+    from matplotlib.figure import Figure
+
     near = [row for row in answers.slices if row.size_mm == WRONG_BAND]
     figure = Figure(figsize=(7.6, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2)

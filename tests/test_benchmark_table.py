@@ -1,0 +1,79 @@
+"""What a reader is shown first of a file of rows, as Markdown and as pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("matplotlib")
+
+from benchmarks.__main__ import main
+from benchmarks.engines import STAGES
+from benchmarks.environment import describe
+from benchmarks.rows import Kept, Pair, Row, make_row, write_json
+from benchmarks.table import headlines, markdown
+
+PAIR = Pair("pipeline", "2 of 3", "total", "ours int8", "theirs")
+SCALING = {
+    "columns": ["subject", "along", "sizes", "stage", "ms", "slope", "slope p5", "slope p95"],
+    "rows": [["ours", "voxels", [10, 100], "read", [1.0, 10.0], 1.0, 0.9, 1.1]],
+}
+
+
+def row(pair: Pair = PAIR, verdict: str = "same", **wanted: Any) -> Row:
+    return make_row(pair, [2.0, 2.0, 2.2], [40.0, 40.0, 44.0], {"verdict": verdict}, **wanted)
+
+
+def several() -> list[Row]:
+    pipeline = [row(replace(PAIR, stage=stage), target=20.0 if stage == "total" else None) for stage in STAGES]
+    windows = "openvino int8, in its windows"
+    others = [
+        row(replace(PAIR, study="achieva")),  # one study beside all of them
+        row(replace(PAIR, subject="ours fp32")),  # what auto did not take
+        row(Pair("network", "achieva", "infer", "openvino int8", "torch")),
+        row(Pair("network", "achieva", "infer", "openvino fp32", "torch")),
+        row(Pair("network", "24 of the certificate", "infer", windows, "torch")),
+        row(Pair("memory", "achieva", "peak", "ours", "theirs", "MB"), "different", limit=700.0),
+        row(Pair("kernels", "64x256x256", "label", "lnfast_ext", "cc3d"), target=10.0),
+        row(Pair("kernels", "64x256x256", "label", "lnfast_ext", "scipy")),
+    ]
+    return pipeline + others
+
+
+def test_headlines_are_what_auto_takes_on_all_studies_and_kernels_with_a_target() -> None:
+    shown = [(one.bench, one.stage, one.study, one.subject, one.peer) for one in headlines(several())]
+    assert shown == [
+        ("pipeline", "around", "2 of 3", "ours int8", "theirs"),
+        ("pipeline", "total", "2 of 3", "ours int8", "theirs"),
+        ("network", "infer", "achieva", "openvino int8", "torch"),
+        ("network", "infer", "24 of the certificate", "openvino int8, in its windows", "torch"),
+        ("memory", "peak", "achieva", "ours", "theirs"),
+        ("kernels", "label", "64x256x256", "lnfast_ext", "cc3d"),
+    ]
+
+
+def test_the_table_has_ratios_wishes_and_no_ratio_where_answers_differ() -> None:
+    text = markdown(Kept(describe(2), several(), {"scaling": SCALING}))
+    lines = text.splitlines()
+    total = "| pipeline, total: 2 of 3 | ours int8 | theirs | 2.00 ms (2.00-2.18) | 40.0 (40.0-43.6) | 20.00x | 20x |"
+    assert total in lines
+    assert "| memory, peak: achieva | ours | theirs | 2.00 MB (2.00-2.18) |" in text
+    assert "| different | under 700 MB |" in text
+    assert "| ours | voxels | 10 100 | read | 1.00 10.0 | 1.00 | 0.90 | 1.10 |" in lines
+    assert len({line.count("|") for line in lines if line.startswith("| pipeline") or "---" in line[:4]}) == 1
+
+
+def test_the_command_prints_and_draws(tmp_path: Path) -> None:
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    write_json(files[0], describe(2), several())
+    write_json(files[1], describe(1), [], {"scaling": SCALING})
+    done = CliRunner().invoke(main, ["table", *map(str, files), "--plot", str(tmp_path / "pictures")])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count(" threads on ") == 2 and "20.00x" in done.stdout
+    for name in ("benchmarks.png", "scaling.png"):
+        assert (tmp_path / "pictures" / name).read_bytes().startswith(b"\x89PNG")
+    assert CliRunner().invoke(main, ["table"]).exit_code == 2
