@@ -1,11 +1,19 @@
 "use strict";
 // Draws the study's slices with what was measured on them. Lengths are millimetres in the picture's frame (scene.py);
 // nothing is measured here, and nothing is fetched.
-(async () => {
 const $ = (id) => document.getElementById(id);
 const scene = JSON.parse($("scene").textContent);
+// What stands there without a script says why there are no pictures; it comes back when something goes wrong.
+if (scene.voxels) {
+  $("nopictures").hidden = true;
+  show().catch((error) => {
+    $("nopictures").hidden = false;
+    throw error;
+  });
+}
+
+async function show() {
 const [depth, height, width] = scene.shape, [dx, dy, dz] = scene.spacing;
-if (!scene.voxels) return;
 const [voxels, labels] = await Promise.all(["voxels", "labels"].map(unpack));
 if (voxels.length !== depth * height * width || labels.length !== voxels.length) throw new Error("damaged page");
 
@@ -49,7 +57,7 @@ function look(view, [u, v, w, h]) {
 }
 
 function element(name, attributes, text = "") {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  const made = document.createElementNS(whole.svg.namespaceURI, name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   made.textContent = text;
   return made;
@@ -319,9 +327,8 @@ function labelAt({frame, port: [u0, v0, w, h]}, event) {
 }
 
 look(whole, [0, 0, width * dx, height * dy]);
-$("nopictures").hidden = true;
 $("viewer").hidden = false;
 for (const id of ["close", "legend", "ofnodes"]) $(id).hidden = !first;
 if (first) toNode(first);
 else draw();
-})();
+}
