@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-for package in ("cc3d", "torch", "trimesh"):
+for package in ("cc3d", "torch", "trimesh", "skimage", "SimpleITK"):
     pytest.importorskip(package)
 
 from scipy import ndimage  # noqa: E402
@@ -22,7 +22,7 @@ from scipy import ndimage  # noqa: E402
 import lnfast_ext  # noqa: E402
 from benchmarks import kernels  # noqa: E402
 from benchmarks.__main__ import main, settle  # noqa: E402
-from benchmarks.kernels import peers, tasks  # noqa: E402
+from benchmarks.kernels import judges, peers, subjects, tasks  # noqa: E402
 from benchmarks.kernels.data import BIG_NODE_VOXELS, NODES, Inputs, make_inputs, with_noise  # noqa: E402
 from benchmarks.rows import Row, wrong  # noqa: E402
 from benchmarks.settings import Settings  # noqa: E402
@@ -75,6 +75,29 @@ def test_the_peer_measures_what_is_known() -> None:
     assert measured.nodes[0].volume_mm3 == pytest.approx(432.0)
     assert measured.mean_intensity == pytest.approx(image[mask > 0].mean())
     assert measured.mean_probability == pytest.approx(image[mask > 0].mean() / 2)
+
+
+def test_every_library_finds_the_same_nodes(inputs: Inputs) -> None:
+    """Of a mask with a node that only touches at a corner."""
+    mask = inputs.network.mask.copy()
+    z, y, x = np.argwhere(mask == 0)[0]
+    mask[z, y, x] = mask[z + 1, y + 1, x + 1] = 1
+    expected = peers.label_scipy(mask)
+    for label in (peers.label, peers.label_skimage, peers.label_sitk):
+        assert judges.same_components(mask, expected, label(mask))["verdict"] == "same"
+
+
+@pytest.mark.parametrize(
+    "way", [peers.label_and_measure, peers.label_and_measure_skimage, peers.label_and_measure_sitk]
+)
+def test_every_library_measures_alike(way: Callable[..., Any], inputs: Inputs) -> None:
+    scan = inputs.network
+    ours = subjects.measure()[subjects.NAME].make(2)(scan)
+    theirs = way(scan.mask, scan.grid.affine)
+    assert judges.same_measures(scan, ours, theirs)["verdict"] == "same"
+    half = replace(theirs[1].nodes[0], volume_mm3=theirs[1].nodes[0].volume_mm3 / 2)
+    less = replace(theirs[1], nodes=(half, *theirs[1].nodes[1:]))
+    assert judges.same_measures(scan, ours, (theirs[0], less))["verdict"] == "wrong"
 
 
 def test_kernels_run_without_network_and_backend_and_keep_their_rows(

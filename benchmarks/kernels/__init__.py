@@ -9,6 +9,7 @@ No network runs, so no backend is needed.
 
 from __future__ import annotations
 
+import SimpleITK as sitk  # noqa: N813
 import torch
 
 from benchmarks.kernels.data import make_inputs
@@ -24,4 +25,5 @@ def run(settings: Settings) -> list[Row]:
         WrongAnswerError: an input on which agreement proves nothing.
     """
     torch.set_num_threads(settings.threads)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(settings.threads)
     return [row for contest in contests(settings, make_inputs(settings)) for row in contest.rows(settings)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +14,8 @@ from benchmarks.kernels.contest import Contest, Side, Task, read
 from benchmarks.kernels.data import NETWORK_ZYX, NODES, PERCENTILES, SCANNER, THRESHOLD, Inputs, Mask, Scan, with_noise
 from benchmarks.peers import box_edges
 from benchmarks.settings import Settings
+
+Measure = Callable[[Mask, NDArray[np.float64]], judges.PeerMeasured]
 
 DENSE_ZYX = (256, 512, 512)
 NOISE = (0.001, 0.01)
@@ -28,7 +30,8 @@ def contests(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
 def _label(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
     others: dict[str, Side] = {"cc3d": peers.label}
     if not settings.quick:
-        others["scipy.ndimage"] = peers.label_scipy
+        others |= {"scipy.ndimage": peers.label_scipy, "scikit-image": peers.label_skimage}
+        others["SimpleITK"] = peers.label_sitk
     # Pages without a node keep the zeros that they come with, so a sparse mask need only be read.
     sparse = Task("label", subjects.label(), others, judges.same_components, read, {})
     for name, scan in _scans(inputs):
@@ -40,18 +43,24 @@ def _label(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
         dense[f"{_sizes(DENSE_ZYX)}, all ones"] = np.ones(DENSE_ZYX, np.uint8)
     for name, mask in dense.items():
         written = partial(np.copyto, np.zeros(mask.shape, np.int32))
-        yield Contest(replace(sparse, floor=written), name, [mask], settings.threads)
+        # scikit-image takes half a minute for the largest, an hour for all rounds; the others less than a second.
+        in_time = {peer: side for peer, side in others.items() if peer != "scikit-image" or mask.shape != DENSE_ZYX}
+        yield Contest(replace(sparse, peers=in_time, floor=written), name, [mask], settings.threads)
 
 
 def _measure(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
     def floor(scan: Scan) -> None:
         read(scan.mask)
 
-    def peer(scan: Scan) -> judges.PeerMeasured:
-        return peers.label_and_measure(scan.mask, scan.grid.affine)
+    def peer(measure: Measure, scan: Scan) -> judges.PeerMeasured:
+        return measure(scan.mask, scan.grid.affine)
 
     name = "cc3d + trimesh"
-    task = Task("label + measure", subjects.measure(), {name: peer}, judges.same_measures, floor, {name: 10.0})
+    others: dict[str, Side] = {name: partial(peer, peers.label_and_measure)}
+    if not settings.quick:
+        others["scikit-image + trimesh"] = partial(peer, peers.label_and_measure_skimage)
+        others["SimpleITK + trimesh"] = partial(peer, peers.label_and_measure_sitk)
+    task = Task("label + measure", subjects.measure(), others, judges.same_measures, floor, {name: 10.0})
     for study, scan in _scans(inputs):
         yield Contest(task, study, [scan], settings.threads)
 
