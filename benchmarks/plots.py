@@ -10,10 +10,12 @@ from matplotlib.figure import Figure
 
 from benchmarks.engines import STAGES
 from benchmarks.rows import Row, Tables
+from benchmarks.shown import digits
 from benchmarks.table import headlines
 
 PARTS = tuple(stage for stage in STAGES if stage not in ("around", "total"))
-COLOURS = dict(zip(PARTS, ("#7f8c8d", "#2c7fb8", "#c9d6df", "#2e8b57", "#e67e22", "#8e44ad"), strict=True))
+_COLOURS = ("#7f8c8d", "#2c7fb8", "#2e8b57", "#e67e22", "#8e44ad")
+AROUND = dict(zip((part for part in PARTS if part != "infer"), _COLOURS, strict=True))
 DPI = 110
 
 
@@ -23,10 +25,11 @@ def draw(rows: list[Row], tables: Tables, folder: Path) -> None:
     shown = [row for row in headlines(rows) if row.ratio is not None]
     parts = _parts(rows)
     if shown or parts:
-        figure = Figure(figsize=(11, 1.2 + 0.26 * max(len(shown), 6)), layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-        _ratios(left, shown)
-        _breakdown(right, parts)
+        heights = (max(len(shown), 2), max(len(parts), 2))
+        figure = Figure(figsize=(9, 2 + 0.24 * sum(heights)), layout="constrained")
+        above, below = figure.subplots(2, 1, height_ratios=heights)
+        _ratios(above, shown)
+        _breakdown(below, parts)
         figure.savefig(folder / "benchmarks.png", format="png", dpi=DPI)
     if "scaling" in tables:
         _scaling(tables["scaling"]).savefig(folder / "scaling.png", format="png", dpi=DPI)
@@ -34,7 +37,8 @@ def draw(rows: list[Row], tables: Tables, folder: Path) -> None:
 
 def _ratios(axes: Axes, rows: list[Row]) -> None:
     """A bar for each row, with what p5 and p95 of both sides leave open."""
-    names = [f"{row.bench}, {row.stage}: {row.study} / {row.peer}" for row in rows]
+    kernels = [f"{row.subject}, " if row.bench == "kernels" else "" for row in rows]
+    names = [f"{row.bench}, {who}{row.stage}: {row.study}" for who, row in zip(kernels, rows, strict=True)]
     ratios = [row.ratio or 0.0 for row in rows]
     low = [ratio - row.peer_p5 / row.subject_p95 for ratio, row in zip(ratios, rows, strict=True)]
     high = [row.peer_p95 / row.subject_p5 - ratio for ratio, row in zip(ratios, rows, strict=True)]
@@ -44,7 +48,11 @@ def _ratios(axes: Axes, rows: list[Row]) -> None:
     axes.barh(places, ratios, xerr=(low, high), color=colours, ecolor="0.3", capsize=2)
     axes.set_yticks(places, names, fontsize=7)
     axes.invert_yaxis()
+    for place, row in enumerate(rows):
+        peer = row.peer.removeprefix(f"{row.subject.removesuffix('run_many')}")
+        axes.text(row.peer_p95 / row.subject_p5 * 1.05, place, peer, fontsize=6, va="center", color="0.3")
     axes.set(xscale="log", xlabel="times as good as the peer (p5 to p95 of both)")
+    axes.margins(x=0.4, y=0.01)
     axes.axvline(1, color="0.4", linewidth=0.8)
 
 
@@ -60,18 +68,21 @@ def _parts(rows: list[Row]) -> dict[str, dict[str, float]]:
 
 
 def _breakdown(axes: Axes, parts: dict[str, dict[str, float]]) -> None:
-    """A bar of 100 % for each side."""
+    """A bar of the work around the network for each side, with the network in words: it would hide all else."""
     for place, times in enumerate(parts.values()):
-        done, total = 0.0, sum(times.values())
-        for stage, colour in COLOURS.items():
-            share = 100 * times[stage] / total
-            axes.barh(place, share, left=done, color=colour, label=stage if place == 0 else None)
-            done += share
+        done = 0.0
+        for stage, colour in AROUND.items():
+            axes.barh(place, times[stage], left=done, color=colour, label=stage if place == 0 else None)
+            done += times[stage]
+        share = 100 * done / (done + times["infer"])
+        told = f" {digits(done)} ms, {share:.1f} % of all; the network {digits(times['infer'])} ms"
+        axes.text(done, place, told, fontsize=6, va="center", color="0.3")
     axes.set_yticks(range(len(parts)), list(parts), fontsize=7)
     axes.invert_yaxis()
-    axes.set(title="where the time goes, file to report", xlabel="% of the total", xlim=(0, 100))
+    axes.set(xlabel="around the network, file to report, ms")
+    axes.margins(x=0.8)
     if parts:
-        axes.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False)
+        axes.legend(fontsize=6, ncols=len(AROUND), loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
 
 
 def _scaling(table: dict[str, Any]) -> Figure:
