@@ -29,7 +29,7 @@ async function unpack(id) {
 
 const nodes = new Map(scene.nodes.map((node) => [node.id, node]));
 const first = scene.nodes[0];
-const EDGES = ["short", "middle", "long"];
+const EDGES = ["short", "middle", "long"], DRAWN_TILT = 45;
 const state = {
   slice: first ? first.slice : depth >> 1, node: first, overlay: true, measure: scene.measure, grey: [...scene.voxels.window],
 };
@@ -139,9 +139,12 @@ function measureOf(view, outlines) {
   const end = (k, side) => [0, 1].map((i) => centre[i] + side * edges[k] / 2 * axes[k][i]);
   const cut = cutOf(node.box, (state.slice + 0.5) * dz);
   const marks = cut.length > 2 ? [element("polygon", {class: "cut", points: cut.map((p) => p.join()).join(" ")})] : [];
-  for (const k of [2, 1, 0]) marks.push(...line(view, EDGES[k], [end(k, -1), end(k, 1)], text[k]));
+  for (const k of [2, 1, 0].filter((k) => tilt(node.box, k) <= DRAWN_TILT)) marks.push(...line(view, EDGES[k], [end(k, -1), end(k, 1)], text[k]));
   return marks;
 }
+
+// Degrees by which an edge leaves the slice. One that mostly runs across the slices looks like a short one and is not drawn.
+const tilt = ({axes}, k) => Math.acos(Math.min(1, Math.hypot(axes[k][0], axes[k][1]))) * 180 / Math.PI;
 
 function line(view, name, [[x1, y1], [x2, y2]], text) {
   const marks = [element("line", {class: name, x1, y1, x2, y2})];
@@ -210,13 +213,12 @@ function legend() {
     const place = node.slice === state.slice ? "" : `, drawn in slice ${node.slice + 1} where they were measured`;
     return [mark("short", `short ${node.axial.text[0]} mm`), mark("long", `long ${node.axial.text[1]} mm${place}`)];
   }
-  const tilt = (k) => {
-    const [u, v] = node.box.axes[k], seen = Math.min(1, Math.hypot(u, v)), degrees = Math.round(Math.acos(seen) * 180 / Math.PI);
+  const lies = (k) => {
+    const degrees = Math.round(tilt(node.box, k)), seen = Math.hypot(...node.box.axes[k].slice(0, 2)) * node.box.edges[k];
     if (degrees < 1) return "in the slice";
-    if (degrees > 89) return "across the slices";
-    return `${degrees}\u00b0 out of the slice, ${(seen * node.box.edges[k]).toFixed(1)} mm seen`;
+    return `${degrees}\u00b0 out of the slice, ` + (degrees <= DRAWN_TILT ? `${seen.toFixed(1)} mm seen` : "not drawn");
   };
-  const edge = (k) => mark(EDGES[k], `${EDGES[k]} ${node.box.text[k]} mm ${tilt(k)}`);
+  const edge = (k) => mark(EDGES[k], `${EDGES[k]} ${node.box.text[k]} mm, ${lies(k)}`);
   return [edge(0), edge(1), edge(2), mark("cut", "where the box cuts this slice")];
 }
 
@@ -230,7 +232,7 @@ function toSlice(slice) {
 function toNode(node) {
   if (!node) return;
   state.node = node;
-  const {centre, edges} = node.box, size = Math.max(40, Math.ceil(2.2 * edges[2]));
+  const {centre} = node.box, size = Math.max(40, Math.ceil(2.4 * node.axial.text[1]));
   look(close, [centre[0] - size / 2, centre[1] - size / 2, size, size]);
   toSlice(node.slice);
 }
