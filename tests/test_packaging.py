@@ -65,6 +65,7 @@ def test_the_wheel_holds_all_that_is_needed_at_run_time(wheel_names: set[str]) -
     assert in_tree("lnfast/**/*.py") <= wheel_names
     assert {"lnfast/py.typed", "lnfast_ext/py.typed", "lnfast_ext/__init__.pyi"} <= wheel_names
     assert "lnfast/report.schema.json" in wheel_names
+    assert {f"lnfast/report/page/page.{kind}" for kind in ("html", "css", "js")} <= wheel_names
     assert "pelvic-ln-edge" in shipped_models()
     for model in shipped_models():
         assert {f"lnfast/models/{model}/{name}" for name in ("model.onnx", "card.json", "probe.npz")} <= wheel_names
