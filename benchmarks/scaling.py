@@ -142,7 +142,7 @@ def _from_logits(settings: Settings, result: Result, logits: NDArray[np.float32]
     measured = perf_counter()
     answer = replace(result, nodes=nodes, labels=found.labels, report=replace(result.report, nodes=nodes))
     ready = perf_counter()
-    answer.write(out)
+    answer.write(out, html=False)
     end = perf_counter()
     if found.count != count:
         raise WrongAnswerError(f"{count} nodes were put into the logits and {found.count} were found")

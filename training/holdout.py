@@ -77,7 +77,7 @@ def judge(folder: Path, model: str, tell: Callable[[str], None], *, record: bool
     studies = [_made(phantoms, patient, tell) for patient in patients()]
     rules = Rules()
     with Engine(model, rules=rules) as engine:
-        for outcome in engine.run_many(studies, out=runs):
+        for outcome in engine.run_many(studies, out=runs, html=False):
             if isinstance(outcome, StudyFailure):
                 raise outcome.error
             tell(f"{outcome.report.study.name}: {outcome.n_stage}")
