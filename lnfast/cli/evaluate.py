@@ -46,6 +46,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="What label maps hold, on both sides: ids of nodes, or a mask; auto: a mask where a file has one value.",
 )
+@click.option(
+    "--images",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The studies themselves, for the pictures of the worst; else TRUTHS/imagesTr and imagesTs.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what stands in metrics.json, as one line.")
 def evaluate(
     predictions: Path,
@@ -55,13 +61,15 @@ def evaluate(
     suspicious_mm: float,
     groups: Path | None,
     read_as: Meaning,
+    images: Path | None,
     as_json: bool,
 ) -> int:
     """Compare the label maps of PREDICTIONS with those of TRUTHS, by study name.
 
     Each is a folder of <name>.nii.gz (node ids, or a mask whose connected components are the nodes), of
-    what `lnfast run` wrote, or in nnU-Net's raw layout (labelsTr). Writes metrics.json, cases.csv,
-    nodes.csv and the paper's figures into DIR. Needs the extra: pip install 'lnfast[evaluate]'.
+    what `lnfast run` wrote, or in nnU-Net's raw layout (labelsTr). Writes into DIR evaluation.html, a page
+    with the paper's tables and figures and pictures of the ten worst studies; and metrics.json, cases.csv,
+    nodes.csv and the figures. Needs the extra: pip install 'lnfast[evaluate]'.
     """
     from lnfast.evaluate.evaluation import evaluate as evaluated
     from lnfast.evaluate.extra import check_all_installed
@@ -74,8 +82,10 @@ def evaluate(
     check_output(out)
     pairing = pair_up(predictions, truths)
     with Watcher(len(pairing.pairs), "reading label maps") as watcher:
-        evaluation = evaluated(pairing, rules, groups=groups, read_as=read_as, done_with_one=watcher.done_with_one)
-        watcher.working_on("statistics and figures")
+        evaluation = evaluated(
+            pairing, rules, groups=groups, read_as=read_as, images=images, done_with_one=watcher.done_with_one
+        )
+        watcher.working_on("statistics, figures and pictures")
         told = write_evaluation(evaluation, out)
         for code, message in evaluation.notes:
             watcher.log(f"{code}: {message}")

@@ -17,6 +17,8 @@
     metrics.py       metrics.json, and in definitions.py the words that stand in it
     tables.py        cases.csv, nodes.csv
     figures.py       correlation, Bland-Altman, ROC
+    paper.py         the paper's figures, to stand beside
+    page/            evaluation.html
     writing.py       DIR/, whole or not at all
     extra.py         scipy, statsmodels, scikit-learn, matplotlib: the one way to them
 

@@ -55,6 +55,7 @@ DEFINITIONS = {
     "measurement": "true nodes and for each the prediction that shares most voxels, where one touches it; bias: mean "
     "of prediction - truth; loa: bias -+ 1.96 SD; p_value: paired t-test; pearson: interval by Fisher's z. The subset "
     "is the true node's. Nodes of one patient are counted as independent of each other.",
-    "groups": "One value a study. f, p_value: one-way ANOVA; lsd: t-tests with the pooled variance, uncorrected. "
-    "error: mean of prediction - truth over the matched nodes of a study. largest_true: the largest true node's.",
+    "groups": "patient: as above, of the studies of one group. Else one value a study: f, p_value: one-way ANOVA; "
+    "lsd: t-tests with the pooled variance, uncorrected. error: mean of prediction - truth over the matched nodes of a "
+    "study. largest_true: the largest true node's.",
 }

@@ -79,6 +79,8 @@ class Evaluation:
         read_as: what single values were taken for.
         predictions_by: model and engine of the runs' reports, as in metrics.json; None without reports.
         notes: ``(code, message)`` of what the reader of the numbers must know.
+        pairing: where the label maps lie; ``pairing.pairs[i]`` is of ``studies[i]``.
+        images: where the studies lie, for pictures; None: where nnU-Net's raw layout has them.
     """
 
     studies: tuple[Study, ...]
@@ -88,6 +90,8 @@ class Evaluation:
     read_as: Meaning
     predictions_by: dict[str, Any] | list[dict[str, Any]] | None
     notes: tuple[Note, ...]
+    pairing: Pairing
+    images: Path | None
 
 
 def evaluate(
@@ -96,6 +100,7 @@ def evaluate(
     *,
     groups: Path | None = None,
     read_as: Meaning = "auto",
+    images: Path | None = None,
     done_with_one: Callable[[str], None] = lambda following: None,
 ) -> Evaluation:
     """Compare each truth with its prediction.
@@ -106,6 +111,7 @@ def evaluate(
         groups: a CSV file with the columns ``name`` and ``group`` and a line for each truth; else scanners are taken
             from ``truth/<name>.json`` where `lnfast phantom` wrote it.
         read_as: what the values of label maps mean on both sides; "auto" decides for each file by itself.
+        images: a folder of the studies themselves; nothing is read from it here.
         done_with_one: is told after each study which follows; "" after the last.
 
     Raises:
@@ -140,7 +146,18 @@ def evaluate(
         what = "no scanner is named" if ungrouped == len(studies) else f"{ungrouped} of {len(studies)} have no scanner"
         notes.append(("no-groups", f"{what}; --groups FILE.csv names them, for the comparison of scanners"))
     source = None if ungrouped == len(studies) else shown(groups.name) if groups else "truth/<name>.json"
-    return Evaluation(tuple(studies), rules, alone, source, read_as, predictions_by(reported), tuple(notes))
+    by = predictions_by(reported)
+    return Evaluation(tuple(studies), rules, alone, source, read_as, by, tuple(notes), pairing, images)
+
+
+def read_both(pair: StudyPair, meaning: Meaning) -> tuple[LabelMap, LabelMap]:
+    """Prediction and truth of one study, the prediction's axes in the truth's order.
+
+    Raises:
+        StudyError: of `read_label_map`.
+    """
+    predicted, truth = read_label_map(pair.prediction, meaning), read_label_map(pair.truth, meaning)
+    return _in_order_of(truth.labels.grid, predicted), truth
 
 
 def compare_study(name: str, predicted: LabelMap, truth: LabelMap, rules: Rules, group: str | None = None) -> Study:
@@ -180,7 +197,7 @@ def compare_study(name: str, predicted: LabelMap, truth: LabelMap, rules: Rules,
 
 def _study(pair: StudyPair, group: str | None, rules: Rules, meaning: Meaning) -> tuple[Study, list[Note]]:
     name = shown(pair.name)
-    predicted, truth = read_label_map(pair.prediction, meaning), read_label_map(pair.truth, meaning)
+    predicted, truth = read_both(pair, meaning)
     try:
         study = compare_study(name, predicted, truth, rules, group)
     except (StudyError, UsageError) as error:

@@ -106,10 +106,13 @@ def _groups(evaluation: Evaluation) -> dict[str, Any]:
     grouped = [study for study in evaluation.studies if study.group is not None]
     told = {"from": evaluation.groups_from, "studies": len(grouped)}
     if not grouped:
-        return {**told, "reason": "no groups", "segmentation": None, "error": None, "largest_true": None}
+        nothing = dict.fromkeys(("patient", "segmentation", "error", "largest_true"))
+        return {**told, "reason": "no groups", **nothing}
+    names = sorted({str(study.group) for study in grouped})
     return {
         **told,
         "reason": None,
+        "patient": {name: patient_level([one.patient for one in grouped if one.group == name]) for name in names},
         "segmentation": {
             subset: {
                 measure: _compared(grouped, [study.overlap[subset].score(measure).value for study in grouped])

@@ -28,6 +28,7 @@ class Told:
         engine: backend and precision.
         short_axis, suspicious_mm: the rules that it was written by.
         stages: by each rule; None by one that had nothing to measure.
+        sha256: of the study's file; None where it was an array.
     """
 
     model: tuple[str, str]
@@ -35,6 +36,7 @@ class Told:
     short_axis: str
     suspicious_mm: float
     stages: tuple[tuple[str, str | None], ...]
+    sha256: str | None = None
 
     def stage_by(self, rules: Rules) -> str | None:
         """N0 or N1 by these rules; None where the report does not say."""
@@ -128,6 +130,7 @@ def _told(record: Any) -> Told:
         shown(rules["short_axis"]),
         float(rules["suspicious_mm"]),
         tuple((rule, None if stage is None else shown(stage)) for rule, stage in stages),
+        record.get("study", {}).get("sha256"),
     )
 
 

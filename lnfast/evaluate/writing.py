@@ -1,4 +1,4 @@
-"""DIR: metrics.json, cases.csv, nodes.csv and the figures; the folder is whole or absent."""
+"""DIR: evaluation.html, metrics.json, cases.csv, nodes.csv and the figures; the folder is whole or absent."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from lnfast.errors import UsageError
 from lnfast.evaluate.evaluation import Evaluation
 from lnfast.evaluate.figures import FORMATS, draw_figures
 from lnfast.evaluate.metrics import SCHEMA, json_text, metrics
+from lnfast.evaluate.page import render
 from lnfast.evaluate.tables import cases_csv, nodes_csv
 from lnfast.report.folder import flush, replacing
 
 FIGURES = ("correlation", "bland_altman", "roc")
 # Nothing else is ever deleted: a folder that holds more than these is somebody's.
+PAGE = "evaluation.html"
 OWN_FILES = frozenset(
-    {"metrics.json", "cases.csv", "nodes.csv", *(f"{name}.{kind}" for name in FIGURES for kind in FORMATS)}
+    {PAGE, "metrics.json", "cases.csv", "nodes.csv", *(f"{name}.{kind}" for name in FIGURES for kind in FORMATS)}
 )
 
 
@@ -50,11 +52,13 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> dict[str, Any]:
 
     Raises:
         UsageError: ``output-exists``.
+        StudyError: a label map has changed since it was measured.
         OSError: what the disk said. Nothing is left behind, and what was there before is still there.
     """
-    told = metrics(evaluation)
+    told, figures = metrics(evaluation), draw_figures(evaluation)
     files = {
-        **draw_figures(evaluation),
+        **figures,
+        PAGE: render(evaluation, told, figures),
         "cases.csv": cases_csv(evaluation.studies).encode(),
         "nodes.csv": nodes_csv(evaluation.studies).encode(),
         "metrics.json": json_text(told).encode(),

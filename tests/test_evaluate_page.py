@@ -1,0 +1,444 @@
+"""evaluation.html: its numbers are those of metrics.json, it asks nobody for anything, and the worst come first."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import struct
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from blocks import affine_of
+from numpy.typing import NDArray
+
+from lnfast.cli import main
+from lnfast.errors import StudyError
+from lnfast.evaluate.evaluation import evaluate
+from lnfast.evaluate.metrics import metrics
+from lnfast.evaluate.page import render
+from lnfast.evaluate.page.drawing import PNG_BYTES_AT_MOST, grey_png, outline
+from lnfast.evaluate.page.slices import slice_of
+from lnfast.evaluate.page.worst import RULE, in_words, worst
+from lnfast.evaluate.reading import pair_up
+from lnfast.geometry import Grid, Volume
+from lnfast.measure import Rules
+from lnfast.report.labels import nifti_bytes
+
+SHAPE_ZYX, SPACING_MM = (8, 40, 40), 3.0
+AFFINE = affine_of((SPACING_MM,) * 3, 5, 10, 20)
+FIGURES = {f"{name}.png": b"\x89PNG" for name in ("correlation", "bland_altman", "roc")}
+# A cube of 3 voxels is suspicious (9 mm), of 2 it is not (6 mm); where they begin in (z, y, x).
+A, B, C = (1, 4, 4), (1, 4, 20), (1, 20, 20)
+# By name: true cubes, predicted cubes, each (place, edge). In the order of the page.
+COHORT = {
+    "d called N0": ([(A, 3)], [(A, 2)]),
+    "c called N1": ([(A, 2)], [(A, 2), (C, 3)]),
+    "z misses two": ([(A, 3), (B, 3), (C, 3)], [(A, 3)]),
+    "y misses one, one false": ([(A, 3), (B, 3)], [(A, 3), (C, 3)]),
+    "x misses one": ([(A, 3), (B, 3)], [(A, 3)]),
+    "a one false": ([(A, 3)], [(A, 3), (C, 3)]),
+    "w poor overlap": ([(A, 3)], [((1, 5, 5), 3)]),
+    "v small poor": ([(B, 2)], [((1, 5, 20), 2)]),
+    "b small better": ([(B, 2), (C, 2)], [((1, 5, 20), 2), (C, 2)]),
+}
+RIGHT = {"e right": ([(A, 3), (B, 2)], [(A, 3), (B, 2)]), "f empty": ([], [])}
+HOSTILE = "<script>alert(1)</script>&\"'"
+
+
+class Parsed(HTMLParser):
+    """Tags with their attributes, the rows of each table, and all text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.text = ""
+        self._rows: list[list[str]] = []
+        self._inside: list[str] = []
+        self._caption = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("caption", "th", "td", "style", "small", "sup"):
+            self._inside.append(tag)
+        if tag == "table":
+            self._rows, self._caption = [], ""
+        elif tag == "tr":
+            self._rows.append([])
+        elif tag in ("th", "td"):
+            self._rows[-1].append("")
+        elif tag == "small" and len(self._inside) > 1:
+            self._rows[-1][-1] += "|"
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._inside and self._inside[-1] == tag:
+            self._inside.pop()
+        if tag == "table":
+            self.tables[self._caption.partition(":")[0]] = self._rows
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self._inside:
+            return
+        self.text += data
+        if "caption" in self._inside:
+            self._caption += data
+        elif self._inside and "sup" not in self._inside and self._inside[0] in ("th", "td"):
+            self._rows[-1][-1] += data
+
+
+def write(folder: Path, name: str, array: NDArray[Any], affine: NDArray[np.float64] = AFFINE) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.nii.gz").write_bytes(nifti_bytes(Volume(array, Grid(array.shape, affine))))
+
+
+def cubes(found: list[tuple[tuple[int, int, int], int]]) -> NDArray[np.uint16]:
+    labels = np.zeros(SHAPE_ZYX, np.uint16)
+    for number, (place, edge) in enumerate(found, 1):
+        labels[tuple(slice(start, start + edge) for start in place)] = number
+    return labels
+
+
+def image() -> NDArray[np.uint16]:
+    return np.random.default_rng(1).integers(0, 1000, SHAPE_ZYX).astype(np.uint16)
+
+
+def write_cohort(folder: Path, cohort: dict[str, Any], images: bool = True) -> tuple[Path, Path]:
+    for name, (true, found) in cohort.items():
+        write(folder / "truth" / "labelsTr", name, cubes(true))
+        write(folder / "pred", name, cubes(found))
+        if images:
+            write(folder / "truth" / "imagesTr", f"{name}_0000", image())
+    return folder / "pred", folder / "truth"
+
+
+def page_of(pred: Path, truth: Path, **options: Any) -> tuple[str, dict[str, Any]]:
+    found = evaluate(pair_up(pred, truth), Rules(), **options)
+    told = metrics(found)
+    return render(found, told, FIGURES).decode(), told
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("page")
+    pred, truth = write_cohort(folder, COHORT | RIGHT)
+    (truth / "truth").mkdir()
+    for number, name in enumerate(COHORT | RIGHT):
+        (truth / "truth" / f"{name}.json").write_text(json.dumps({"scanner": "<b>" if number % 2 else "achieva"}))
+    return pred, truth
+
+
+@pytest.fixture(scope="module")
+def made(folders: tuple[Path, Path]) -> tuple[str, dict[str, Any]]:
+    return page_of(*folders)
+
+
+@pytest.fixture(scope="module")
+def parsed(made: tuple[str, dict[str, Any]]) -> Parsed:
+    return Parsed(made[0])
+
+
+# --- the numbers ------------------------------------------------------------------------------------------------------
+
+
+def test_it_opens_on_the_answer(made: tuple[str, dict[str, Any]], parsed: Parsed) -> None:
+    page, told = made
+    patient = told["patient"]
+    text = " ".join(parsed.text.split())
+    right = patient["table"]["tp"] + patient["table"]["tn"]
+    assert f"{right} of {told['counts']['studies']} studies staged as in the truth" in text
+    for key, name in (("sensitivity", "Sensitivity for N1"), ("specificity", "Specificity"), ("kappa", "Kappa")):
+        low, high = (f"{patient[key][edge]:.3f}" for edge in ("low", "high"))
+        assert re.search(rf"{name}{patient[key]['value']:.3f}(\d+ of \d+, )?{low} to {high}paper", text)
+    assert f"AUC of the call{patient['auc']['value']:.3f}" in text
+    assert page.index('class="answer"') < page.index("<table") < page.index('class="plot') < page.index('class="case"')
+
+
+def test_the_tables_are_those_of_metrics_json(made: tuple[str, dict[str, Any]], parsed: Parsed) -> None:
+    told, tables = made[1], parsed.tables
+    measures, subsets = ("dice", "ppv", "tpr", "vs", "hd_mm", "avd_mm", "mhd"), ("all", "suspicious", "largest")
+    parts = [told[key][subset] for key in ("segmentation", "segmentation_of_matched_nodes") for subset in subsets]
+    for row, part in zip(tables["Segmentation"][1:], parts, strict=True):
+        for cell, measure in zip(row[1:], measures, strict=True):
+            score = part[measure]
+            assert cell.startswith(f"{score['mean']:.2f} \u00b1 {score['sd']:.2f}|n {score['n']}"), (row[0], measure)
+    detection = tables["Detection"]
+    for start, subset in ((1, "suspicious"), (7, "largest")):
+        found = told["detection"][subset]
+        by_prediction = found["by_prediction"] | {"recall": found["recall"]}
+        others = (found[key] for key in ("one_to_one", "iou_0.1", "iou_0.5", "touching_any_size"))
+        for row, part in zip(detection[start : start + 6], (found, by_prediction, *others), strict=True):
+            shown = [cell.partition("|")[0] for cell in row[1:]]
+            assert shown == [f"{part[key]:.3f}" for key in ("precision", "recall", "f1")], row[0]
+    found = told["detection"]["suspicious"]
+    recall = f"{found['tp']} of {found['tp'] + found['fn']}, {found['recall_low']:.3f} to {found['recall_high']:.3f}"
+    assert f"{recall}|paper 226/230 0.983" in detection[1][2]
+    for row, name in zip(
+        tables["Diagnosis by scanner, with 95 % intervals"][1:], ("All", "<b>", "achieva"), strict=True
+    ):
+        part = told["patient"] if name == "All" else told["groups"]["patient"][name]
+        assert row[0] == f"{name}|{part['n']} studies"
+        assert [cell.partition("|")[0] for cell in row[1:]] == [
+            f"{part[key]['value']:.3f}" for key in ("sensitivity", "specificity", "auc", "auc_short_axis", "kappa")
+        ]
+    groups = told["groups"]["patient"].values()
+    assert sum(part["truth_n1"] for part in groups) == told["patient"]["truth_n1"]
+    short, volume = (told["measurement"][key] for key in ("short_axis_mm", "volume_mm3"))
+    rows = tables["Measurement agreement of matched nodes"]
+    assert len(rows) == 7
+    assert rows[1][3] == f"{short['bias']:.2f}|{short['n']} pairs".replace("-", "\u2212")
+    assert (
+        rows[4][1]
+        == f"{volume['predicted']['mean'] / 1e3:.3f} \u00b1 {volume['predicted']['sd'] / 1e3:.3f}|n {volume['n']}"
+    )
+
+
+def test_what_is_undefined_is_a_dash_with_its_reason(tmp_path: Path) -> None:
+    """One study without a node: no zero and no NaN where nothing is defined."""
+    page, told = page_of(*write_cohort(tmp_path, {"empty": ([], [])}))
+    parsed = Parsed(page)
+    assert told["segmentation"]["all"]["dice"]["mean"] is None
+    assert {cell for row in parsed.tables["Segmentation"][1:] for cell in row[1:]} <= {"\u2014", "\u2014|paper"} | {
+        f"\u2014|paper {value}" for value in re.findall(r"paper (\d\.\d\d)", page)
+    }
+    assert "no patient is N1 in the truth" in parsed.text
+    assert "undefined in 1 of 1: no node on either side (1)" in parsed.text
+    assert not re.search(r"\b(nan|NaN|None|null)\b", parsed.text)
+    assert all(attrs["title"] for tag, attrs in parsed.tags if attrs.get("class") == "undefined")
+    addresses = {attrs["id"] for _, attrs in parsed.tags if attrs.get("id")}
+    targets = {str(attrs["href"])[1:] for tag, attrs in parsed.tags if tag == "a"}
+    assert targets <= addresses
+    assert "No study has an error." in parsed.text
+
+
+# --- what a browser makes of it ---------------------------------------------------------------------------------------
+
+
+def test_it_asks_nobody_and_runs_nothing(made: tuple[str, dict[str, Any]], parsed: Parsed) -> None:
+    page, _ = made
+    assert not re.search(r"(?i)https?:|@import|url\(|javascript:", page)
+    for tag, attrs in parsed.tags:
+        assert tag not in ("script", "link", "iframe", "object", "embed", "form", "base")
+        assert not [name for name in attrs if name.startswith("on") or name in ("style", "srcset", "xlink:href")]
+        for name in ("src", "href"):
+            assert str(attrs.get(name, "#")).startswith(("#", "data:image/png;base64,"))
+    (policy,) = (attrs["content"] for tag, attrs in parsed.tags if attrs.get("http-equiv") == "Content-Security-Policy")
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    ids = [attrs["id"] for _, attrs in parsed.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+
+
+def test_it_can_be_read_without_seeing(parsed: Parsed) -> None:
+    assert parsed.text.count("Research use only") == 1
+    assert dict(parsed.tags[0][1]) == {"lang": "en"} or parsed.tags[0][0] == "html"
+    for tag, attrs in parsed.tags:
+        if tag == "th":
+            assert attrs["scope"] in ("col", "row")
+        elif tag == "img":
+            assert attrs["alt"]
+        elif tag == "svg":
+            assert attrs["role"] == "img" and attrs["aria-label"]
+    assert all(parsed.tables)
+    assert "Truth outlined in solid blue, prediction in dashed orange" in json.dumps(parsed.tags)
+
+
+def test_a_hostile_name_is_text(tmp_path: Path) -> None:
+    """Of a study, of a scanner and of what a report says; a right-to-left override turns nothing round."""
+    name = "<script>alert(1)<\u200b\u202escript>&\"'"
+    pred, truth = write_cohort(tmp_path, {name: COHORT["d called N0"]})
+    (tmp_path / "groups.csv").write_text(f'name,group\n"{name.replace(chr(34), chr(34) * 2)}","{HOSTILE[:8]}"\n')
+    page, _ = page_of(pred, truth, groups=tmp_path / "groups.csv")
+    parsed = Parsed(page)
+    assert "script" not in {tag for tag, _ in parsed.tags}
+    assert "<script>alert(1)<??script>&\"'" in parsed.text
+    assert "\u202e" not in page
+    assert parsed.tables["Diagnosis by scanner, with 95 % intervals"][2][0] == "<script>|1 studies"
+
+
+# --- the worst --------------------------------------------------------------------------------------------------------
+
+
+def test_the_worst_come_first(folders: tuple[Path, Path], parsed: Parsed) -> None:
+    """Each name of the hand-made cohort says what is wrong; what is right is not shown."""
+    found = evaluate(pair_up(*folders), Rules())
+    assert [case.study.name for case in worst(found)] == list(COHORT)
+    assert [case.study.name for case in worst(found, 2)] == list(COHORT)[:2]
+    text = " ".join(parsed.text.split())
+    assert RULE in text
+    assert [text.index(f"{number} {name}") for number, name in enumerate(COHORT, 1)] == sorted(
+        text.index(f"{number} {name}") for number, name in enumerate(COHORT, 1)
+    )
+    assert "e right" not in text and "f empty" not in text
+    assert text.count("N1 in the truth, called N0") == 1
+
+
+def test_what_went_wrong_is_said(folders: tuple[Path, Path]) -> None:
+    found = evaluate(pair_up(*folders), Rules())
+    words = {case.study.name: " ".join(in_words(case, found.rules)) for case in worst(found)}
+    assert words["d called N0"] == (
+        "Missed suspicious nodes: 1 of 1, of 9.0 mm. The prediction there has 6.0 mm and is not suspicious. "
+        "Dice 0.00 of suspicious nodes and 0.46 of all nodes."
+    )
+    assert words["z misses two"].startswith(
+        "Missed suspicious nodes: 2 of 3, the largest of 9.0 mm. Nothing was outlined there. Dice 0.50 of"
+    )
+    assert "False suspicious nodes: 1 of 1, of 9.0 mm. The truth has no node there." in words["c called N1"]
+    assert (
+        words["b small better"] == "Dice of suspicious nodes undefined (no node on either side) and 0.75 of all nodes."
+    )
+
+
+def test_the_slice_is_the_one_with_the_greatest_error(tmp_path: Path) -> None:
+    """Where the missed node is: most of its voxels that nobody predicted, in slice 6 of 8; its place in the picture by
+    millimetres, for a grid that runs to the right."""
+    truth, found = cubes([(C, 3)]), np.zeros(SHAPE_ZYX, np.uint16)
+    truth[5, 4:8, 30:34] = truth[4, 4:7, 30:33] = truth[6, 5:7, 31:33] = 2
+    found[C[0] : C[0] + 3, 20:23, 20:23] = 1
+    right = np.diag([-2.0, 3.0, 4.0, 1.0])
+    for side, array in (("truth/labelsTr", truth), ("pred", found)):
+        write(tmp_path / side, "0", array, right)
+    write(tmp_path / "truth" / "imagesTr", "0_0000", image(), right)
+    evaluation = evaluate(pair_up(tmp_path / "pred", tmp_path / "truth"), Rules(suspicious_mm=4.0))
+    (case,) = worst(evaluation)
+    shown = slice_of(case, evaluation)
+    assert (shown.number, shown.count, shown.spacing_xy_mm) == (6, 8, (2.0, 3.0))
+    # To the left and to the back: x grows to the left already, y is turned round.
+    assert np.array_equal(shown.truth, truth[5, ::-1])
+    left, top, edge = shown.close_mm
+    assert edge == 60.0
+    assert (left, top) == (80.0 - 60.0, 120.0 - 60.0)  # the node is at the edges: held within 80 and 120 mm
+    assert shown.grey is not None and shown.grey.min() == 0 and shown.grey.max() == 255
+
+
+def test_a_missing_image_is_said(folders: tuple[Path, Path], made: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+    """None, one on another grid, one that is no study, one that the report beside the prediction was not made of."""
+    assert "Outlines only" not in made[0] and made[0].count("<image ") == len(COHORT)
+    cohort = dict.fromkeys(("absent", "elsewhere", "no study", "other file"), COHORT["x misses one"])
+    pred, truth = write_cohort(tmp_path, cohort, images=False)
+    images = tmp_path / "images"
+    write(images, "elsewhere", image()[:-1])
+    (images / "no study_0000.nii").write_bytes(b"nothing")
+    write(images, "other file_0000", image())
+    (pred / "other file").mkdir()
+    (pred / "other file.nii.gz").rename(pred / "other file" / "labels.nii.gz")
+    report = {
+        "schema": "lnfast.report/1",
+        "study": {"sha256": "0" * 64},
+        "model": {"name": "m", "version": "1"},
+        "engine": {"backend": "b", "precision": "fp32"},
+        "rules": {"short_axis": "box", "suspicious_mm": 8.0},
+        "summary": {"n_stage_by_rule": {"box": "N1"}},
+    }
+    (pred / "other file" / "report.json").write_text(json.dumps(report))
+    page, _ = page_of(pred, truth, images=images)
+    said = re.findall(r'<p class="noimage">Outlines only: (.*?)\.</p>', page)
+    assert said[0] == "no image of this study was found"
+    assert said[1].startswith("its image was not taken (grid-mismatch: ")
+    assert said[2].startswith("its image was not taken (not-nifti: no study_0000.nii")
+    assert said[3] == "its image was not taken: the report beside the prediction is of another file"
+    assert "<image" not in page and page.count('class="plain"') == 4
+    report["study"] = {"sha256": hashlib.sha256((images / "other file_0000.nii.gz").read_bytes()).hexdigest()}
+    (pred / "other file" / "report.json").write_text(json.dumps(report))
+    page, _ = page_of(pred, truth, images=images)
+    assert page.count("<image ") == 1
+
+
+def test_a_label_map_that_changes_meanwhile_is_refused(tmp_path: Path) -> None:
+    pred, truth = write_cohort(tmp_path, {"0": COHORT["x misses one"]})
+    evaluation = evaluate(pair_up(pred, truth), Rules())
+    write(pred, "0", cubes([(A, 3), (C, 3)]))
+    with pytest.raises(StudyError, match="changed since") as refused:
+        render(evaluation, metrics(evaluation), FIGURES)
+    assert refused.value.code == "changed"
+
+
+# --- the drawing ------------------------------------------------------------------------------------------------------
+
+
+def filled(path: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """What a renderer fills by the non-zero rule from the winding number of each pixel."""
+    winding = np.zeros((shape[0], shape[1] + 1), np.int64)
+    x = y = 0
+    start = (0, 0)
+    for kind, value, other in re.findall(r"([MHVz])(\d*) ?(\d*)", path):
+        before = y
+        if kind == "M":
+            x, y = int(value), int(other)
+            start = (x, y)
+            continue
+        if kind == "H":
+            x = int(value)
+        else:
+            y = int(value) if kind == "V" else start[1]
+            x = x if kind == "V" else start[0]
+        low, high = sorted((before, y))
+        winding[low:high, x] += 1 if y > before else -1
+    return winding.cumsum(axis=1)[:, :-1] != 0
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_an_outline_holds_its_mask_and_nothing_else(seed: int) -> None:
+    """Holes, corners that touch, masks to the edge: filled again it is the mask, and it is as long as its edges."""
+    rng = np.random.default_rng(seed)
+    mask = rng.random((rng.integers(1, 9), rng.integers(1, 9))) < rng.random()
+    path = outline(mask)
+    assert np.array_equal(filled(path, mask.shape), mask)
+    assert path.count("M") == path.count("z")
+
+
+def test_straight_runs_are_one_step() -> None:
+    assert outline(np.zeros((3, 3), bool)) == ""
+    assert outline(np.ones((2, 3), bool)) == "M0 0H3V2H0z"
+
+
+def test_a_png_is_what_it_was_given_and_stays_small() -> None:
+    grey = np.random.default_rng(2).integers(0, 256, (7, 5)).astype(np.uint8)
+    assert np.array_equal(unpacked(grey_png(grey)), grey)
+    large = np.random.default_rng(3).normal(60, 8, (512, 512)).clip(0, 255).astype(np.uint8)
+    large[0, :2] = 0, 255
+    png = grey_png(large)
+    assert len(png) <= PNG_BYTES_AT_MOST
+    fewer = unpacked(png)
+    assert (fewer.min(), fewer.max()) == (0, 255)
+    assert np.abs(fewer.astype(int) - large).max() <= 8
+
+
+def unpacked(png: bytes) -> NDArray[np.uint8]:
+    """A PNG of one grey channel, read by the standard: every chunk whole, no filter."""
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    place, chunks = 8, {}
+    while place < len(png):
+        (length,) = struct.unpack(">I", png[place : place + 4])
+        kind, data = png[place + 4 : place + 8], png[place + 8 : place + 8 + length]
+        assert struct.unpack(">I", png[place + 8 + length : place + 12 + length]) == (zlib.crc32(kind + data),)
+        chunks[kind], place = data, place + 12 + length
+    width, height, *rest = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
+    assert rest == [8, 0, 0, 0, 0]
+    rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, width + 1)
+    assert not rows[:, 0].any()
+    return rows[:, 1:]
+
+
+# --- with the folder --------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_it_with_the_rest(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", *map(str, folders), "-o", str(tmp_path / "out"), "--json"])
+    assert ended.value.code == 0
+    page = (tmp_path / "out" / "evaluation.html").read_text(encoding="utf-8")
+    png = base64.b64encode((tmp_path / "out" / "roc.png").read_bytes()).decode()
+    assert png in page
+    assert page.count('<figure class="case">') == len(COHORT)
+    assert len(page) < 1_000_000
