@@ -112,7 +112,7 @@ def show_files(files: tuple[Path, ...], plot: Path | None) -> None:
     """Print FILEs of --json as Markdown: the rows that a reader wants first."""
     kept = [read_json(file) for file in files]
     table, plots = _load("table"), _load("plots") if plot else None
-    click.echo("\n".join(map(table.markdown, kept)), nl=False)
+    click.echo(table.markdown(kept), nl=False)
     if plots:
         rows, tables = [row for one in kept for row in one.rows], {k: v for one in kept for k, v in one.tables.items()}
         plots.draw(rows, tables, plot)

@@ -7,6 +7,7 @@ what has a target. Everything else stands in the files.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
 from benchmarks.rows import Kept, Row
@@ -33,15 +34,17 @@ def headlines(rows: list[Row]) -> list[Row]:
     return [row for row in rows if _shown(row, first[row.bench], study.get(f"{row.bench} {row.peer}"))]
 
 
-def markdown(kept: Kept) -> str:
-    """What it was measured on, a table of headlines, and the tables of what has no peer."""
-    parts = [_environment(kept.environment)]
-    rows = headlines(kept.rows)
-    if rows:
-        heading = ("work", "lnfast", "against", "lnfast took", "the other", "ratio", "wanted")
-        parts.append(_table(heading, map(_cells, rows)))
-    for table in kept.tables.values():
-        parts.append(_table(table["columns"], (map(text_of, row) for row in table["rows"])))
+def markdown(files: Iterable[Kept]) -> str:
+    """Of files that were measured alike: on what, one table of headlines, and the tables of what has no peer."""
+    parts = []
+    for environment, alike in groupby(files, lambda kept: _environment(kept.environment)):
+        together = list(alike)
+        parts.append(environment)
+        if rows := [row for kept in together for row in headlines(kept.rows)]:
+            heading = ("work", "lnfast", "against", "lnfast took", "the other", "ratio", "wanted")
+            parts.append(_table(heading, map(_cells, rows)))
+        for table in (table for kept in together for table in kept.tables.values()):
+            parts.append(_table(table["columns"], (map(text_of, row) for row in table["rows"])))
     return "\n\n".join(parts) + "\n"
 
 

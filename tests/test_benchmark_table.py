@@ -57,7 +57,7 @@ def test_headlines_are_what_auto_takes_on_all_studies_and_kernels_with_a_target(
 
 
 def test_the_table_has_ratios_wishes_and_no_ratio_where_answers_differ() -> None:
-    text = markdown(Kept(describe(2), several(), {"scaling": SCALING}))
+    text = markdown([Kept(describe(2), several(), {"scaling": SCALING})])
     lines = text.splitlines()
     total = "| pipeline, total: 2 of 3 | ours int8 | theirs | 2.00 ms (2.00-2.18) | 40.0 (40.0-43.6) | 20.00x | 20x |"
     assert total in lines
