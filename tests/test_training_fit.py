@@ -228,6 +228,7 @@ def test_phantoms_of_other_sources_are_not_mixed_in(
     with pytest.raises(UsageError, match="phantoms-changed"):
         other.open(tmp_path)
     monkeypatch.setattr(cohort.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(cohort.os, "nice", lambda by: 0)  # else all later tests of this process would give way
     cohort._generate_politely(tmp_path, [1003], "0" * 8, 0)
     assert not list(tmp_path.iterdir())
 
