@@ -74,8 +74,7 @@ def run(settings: Settings, reference: Reference) -> list[Row]:
         if settings.device == "cuda":
             peers = gpu_peers(reference.network, reference.x, torch.device("cuda:0"), settings.log)
         else:  # without BF16 instructions torch falls back to loops that take minutes
-            bf16 = any(one.backend.info.precision == "bf16" for one in subjects.values())
-            peers = torch_peers(reference, None if settings.quick else settings.log, bf16=bf16)
+            peers = torch_peers(reference, bf16=any(one.backend.info.precision == "bf16" for one in subjects.values()))
         if settings.quick:
             peers, windows = dict(list(peers.items())[-1:]), {}
         overlaps = check(whole | peers, reference.logits, settings.model.card.level, settings.log)
@@ -161,22 +160,17 @@ def _text(shape: Three) -> str:
     return "x".join(map(str, shape))
 
 
-def torch_peers(reference: Reference, log: Callable[[str], None] | None, *, bf16: bool) -> dict[str, Contender]:
-    """The same network as torch users run it on a CPU.
-
-    Args:
-        reference: whose network and voxels.
-        log: told why `torch.compile` is left out; None: it is, for it takes minutes.
-        bf16: under autocast as well.
-    """
+def torch_peers(reference: Reference, *, bf16: bool) -> dict[str, Contender]:
+    """The same network as torch users run it on a CPU, slowest first."""
     plain = torch.from_numpy(reference.x)
     last = plain.to(memory_format=torch.channels_last_3d)
     network_last = deepcopy(reference.network).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
-    def call(model: Callable[[Tensor], Tensor], volume: Tensor, autocast: bool = False) -> Contender:
+    def call(model: OnnxUNet, volume: Tensor, autocast: bool = False) -> Contender:
         def forward() -> Logits:
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                return model(volume).float().numpy()
+                logits: Tensor = model(volume)
+                return logits.float().numpy()
 
         return forward
 
@@ -186,10 +180,6 @@ def torch_peers(reference: Reference, log: Callable[[str], None] | None, *, bf16
     }
     if bf16:
         peers["pytorch channels_last_3d bf16 autocast"] = call(network_last, last, autocast=True)
-    if log is not None:
-        kind = "bf16 autocast" if bf16 else "fp32"
-        compiled = call(torch.compile(deepcopy(network_last)), last, autocast=bf16)
-        peers |= _where_it_works(f"pytorch compile channels_last_3d {kind}", compiled, log)
     return peers
 
 
@@ -215,16 +205,14 @@ def gpu_peers(network: OnnxUNet, x: Logits, device: torch.device, log: Callable[
         "pytorch amp fp16": call(plain, contiguous, True),
         "pytorch channels_last_3d amp fp16": call(last, channels_last, True),
     }
-    return peers | _where_it_works("pytorch compile amp fp16", call(torch.compile(plain), contiguous, True), log)
-
-
-def _where_it_works(name: str, compiled: Contender, log: Callable[[str], None]) -> dict[str, Contender]:
+    name = "pytorch compile amp fp16"
     try:
+        compiled = call(torch.compile(plain), contiguous, True)
         compiled()  # compiles now
+        peers[name] = compiled
     except Exception as error:  # whatever its compilers say
         log(f"network: without {name}: {' '.join(str(error).split())}")
-        return {}
-    return {name: compiled}
+    return peers
 
 
 def check(
