@@ -397,6 +397,16 @@ def test_an_outline_holds_its_mask_and_nothing_else(seed: int) -> None:
     assert path.count("M") == path.count("z")
 
 
+def test_no_outline_is_hidden_by_what_lies_below_another(made: tuple[str, dict[str, Any]]) -> None:
+    """Where both sides run along the same edges, both are seen: all that is dark comes first."""
+    groups = re.findall(r'-outlines" .*?</g>', made[0])
+    assert len(groups) == len(COHORT)
+    for group in groups:
+        kinds = re.findall(r'<path class="(\w+)', group)
+        assert len(kinds) == 2 * kinds.count("below") > 0
+        assert kinds == sorted(kinds, key=["below", "truth", "prediction"].index)
+
+
 def test_straight_runs_are_one_step() -> None:
     assert outline(np.zeros((3, 3), bool)) == ""
     assert outline(np.ones((2, 3), bool)) == "M0 0H3V2H0z"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -42,7 +42,7 @@ def draw(key: str, shown: Slice, truth: Sequence[LymphNode], predicted: Sequence
     left, top, edge = shown.close_mm
     frame = f'<rect class="frame" x="{left:.2f}" y="{top:.2f}" width="{edge:.2f}" height="{edge:.2f}"/>'
     sides = (("truth", shown.truth, truth), ("prediction", shown.predicted, predicted))
-    outlines = "".join(_outlines(kind, labels, nodes) for kind, labels, nodes in sides)
+    outlines = _outlines(sides)
     scale = f'transform="scale({dx:.6g} {dy:.6g})"'
     content = f'<g id="{key}-image" {scale}>{_image(shown.grey, width, height)}</g>'
     content += f'<g id="{key}-outlines" {scale}>{outlines}</g>'
@@ -121,17 +121,19 @@ def _path(corners: list[tuple[int, int]]) -> str:
     return told + "z"
 
 
-def _outlines(kind: str, labels: Labels, nodes: Sequence[LymphNode]) -> str:
-    """Of each node by itself, so that two that touch are seen to be two; suspicious ones apart. First what is dark and
-    below, so that lines show on white."""
-    paths = {True: "", False: ""}
-    for label in np.unique(labels[labels != 0]).tolist():
-        paths[nodes[label - 1].suspicious] += outline(labels == label)
-    return "".join(
-        f'<path class="below {size}" d="{path}"/><path class="{kind} {size}" d="{path}"/>'
-        for size, path in (("suspicious", paths[True]), ("small", paths[False]))
-        if path
-    )
+def _outlines(sides: Iterable[tuple[str, Labels, Sequence[LymphNode]]]) -> str:
+    """Of each node by itself, so that two that touch are seen to be two; suspicious ones apart. What is dark lies below
+    all of them, so that lines show on white and the dashes of one side leave the line of the other to be seen."""
+    below, lines = "", ""
+    for kind, labels, nodes in sides:
+        paths = {True: "", False: ""}
+        for label in np.unique(labels[labels != 0]).tolist():
+            paths[nodes[label - 1].suspicious] += outline(labels == label)
+        for size, path in (("suspicious", paths[True]), ("small", paths[False])):
+            if path:
+                below += f'<path class="below {size}" d="{path}"/>'
+                lines += f'<path class="{kind} {size}" d="{path}"/>'
+    return below + lines
 
 
 def _image(grey: NDArray[np.uint8] | None, width: int, height: int) -> str:
@@ -146,7 +148,7 @@ def _svg(kind: str, window_mm: tuple[float, float, float, float], content: str, 
     left, top, width, height = window_mm
     size, gap = 0.05 * width, 0.025 * width
     # Longer than its label.
-    bar = next(bar for bar in _BARS_MM if bar <= 0.3 * width or bar == 1)
+    bar = next(bar for bar in _BARS_MM if bar <= 0.35 * width or bar == 1)
     middle, right, below = top + height / 2, left + width - gap, top + height - gap
     return (
         f'<svg class="{kind}" viewBox="{left:.2f} {top:.2f} {width:.2f} {height:.2f}" role="img" '

@@ -210,6 +210,6 @@ def _table(
     )
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{text(caption.partition(":")[0])}"><table>'
-        f"<caption>{text(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<caption><span>{text(caption)}</span></caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         f"{below}{notes.to_html()}"
     )
