@@ -74,7 +74,8 @@ def run(settings: Settings, reference: Reference) -> list[Row]:
         if settings.device == "cuda":
             peers = gpu_peers(reference.network, reference.x, torch.device("cuda:0"), settings.log)
         else:  # without BF16 instructions torch falls back to loops that take minutes
-            peers = torch_peers(reference, bf16=any(one.backend.info.precision == "bf16" for one in subjects.values()))
+            bf16 = any(one.backend.info.precision == "bf16" for one in subjects.values())
+            peers = cpu_peers(reference.network, reference.x, None if settings.quick else settings.log, bf16=bf16)
         if settings.quick:
             peers, windows = dict(list(peers.items())[-1:]), {}
         overlaps = check(whole | peers, reference.logits, settings.model.card.level, settings.log)
@@ -160,26 +161,36 @@ def _text(shape: Three) -> str:
     return "x".join(map(str, shape))
 
 
-def torch_peers(reference: Reference, *, bf16: bool) -> dict[str, Contender]:
-    """The same network as torch users run it on a CPU, slowest first."""
-    plain = torch.from_numpy(reference.x)
-    last = plain.to(memory_format=torch.channels_last_3d)
-    network_last = deepcopy(reference.network).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+def cpu_peers(network: OnnxUNet, x: Logits, log: Callable[[str], None] | None, *, bf16: bool) -> dict[str, Contender]:
+    """The same network as torch users run it on a CPU.
 
-    def call(model: OnnxUNet, volume: Tensor, autocast: bool = False) -> Contender:
+    Args:
+        network: with the model's weights.
+        x: its input.
+        log: told why `torch.compile` is left out; None: it is, for it takes minutes.
+        bf16: under autocast as well.
+    """
+    plain = torch.from_numpy(x)
+    last = plain.to(memory_format=torch.channels_last_3d)
+    network_last = deepcopy(network).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def call(model: Callable[[Tensor], Tensor], volume: Tensor, autocast: bool = False) -> Contender:
         def forward() -> Logits:
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                logits: Tensor = model(volume)
-                return logits.float().numpy()
+                return model(volume).float().numpy()
 
         return forward
 
     peers = {
-        "pytorch eager fp32": call(reference.network, plain),
+        "pytorch eager fp32": call(network, plain),
         "pytorch channels_last_3d fp32": call(network_last, last),
     }
     if bf16:
         peers["pytorch channels_last_3d bf16 autocast"] = call(network_last, last, autocast=True)
+    if log is not None:
+        kind = "bf16 autocast" if bf16 else "fp32"
+        name = f"pytorch compile channels_last_3d {kind}"
+        peers |= _where_it_works(name, lambda: call(torch.compile(deepcopy(network_last)), last, bf16), log)
     return peers
 
 
@@ -206,13 +217,17 @@ def gpu_peers(network: OnnxUNet, x: Logits, device: torch.device, log: Callable[
         "pytorch channels_last_3d amp fp16": call(last, channels_last, True),
     }
     name = "pytorch compile amp fp16"
+    return peers | _where_it_works(name, lambda: call(torch.compile(plain), contiguous, True), log)
+
+
+def _where_it_works(name: str, make: Callable[[], Contender], log: Callable[[str], None]) -> dict[str, Contender]:
     try:
-        compiled = call(torch.compile(plain), contiguous, True)
+        compiled = make()
         compiled()  # compiles now
-        peers[name] = compiled
     except Exception as error:  # whatever its compilers say
         log(f"network: without {name}: {' '.join(str(error).split())}")
-    return peers
+        return {}
+    return {name: compiled}
 
 
 def check(

@@ -409,8 +409,25 @@ def test_a_benchmark_on_a_gpu_that_is_not_there_is_one_line() -> None:
     assert done.exit_code == 5 and done.stderr.startswith("device-missing: ") and done.stderr.count("\n") == 1
 
 
-def test_peers_on_a_gpu_compute_what_the_network_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the CPU in place of one; what cannot be compiled is left out and told."""
+@pytest.mark.parametrize(
+    ("of_gpu", "names"),
+    [
+        (True, ["eager fp32", "amp fp16", "channels_last_3d amp fp16", "compile amp fp16"]),
+        (
+            False,
+            [
+                "eager fp32",
+                "channels_last_3d fp32",
+                "channels_last_3d bf16 autocast",
+                "compile channels_last_3d bf16 autocast",
+            ],
+        ),
+    ],
+)
+def test_pytorch_computes_what_the_network_computes(
+    of_gpu: bool, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU's peers on the CPU in place of one; what cannot be compiled is left out and told."""
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no compiler\nat all")
@@ -421,10 +438,15 @@ def test_peers_on_a_gpu_compute_what_the_network_computes(monkeypatch: pytest.Mo
     content = graph([helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 6)], {"w": kernel}, x.shape)
     wanted = through_ort(content, x)
     said: list[str] = []
-    peers = network.gpu_peers(OnnxUNet(content).eval(), x, torch.device("cpu"), said.append)
-    assert list(peers) == ["pytorch eager fp32", "pytorch amp fp16", "pytorch channels_last_3d amp fp16"]
+    of = OnnxUNet(content).eval()
+    if of_gpu:
+        peers = network.gpu_peers(of, x, torch.device("cpu"), said.append)
+    else:
+        peers = network.cpu_peers(of, x, said.append, bf16=True)
+    *plain, compiled = (f"pytorch {name}" for name in names)
+    assert list(peers) == plain
     assert all(np.abs(peer() - wanted).max() < 1e-2 for peer in peers.values())
-    assert said == ["network: without pytorch compile amp fp16: no compiler at all"]
+    assert said == [f"network: without {compiled}: no compiler at all"]
 
 
 def test_a_corrupted_mask_fails_the_benchmark(
