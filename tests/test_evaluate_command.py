@@ -252,7 +252,7 @@ def test_what_is_printed(cohort: tuple[Path, Path], tmp_path: Path, capsys: pyte
     assert said.out.isascii()
     assert "all against suspicious nodes: Dice p - (paper 0.009), VS p - (paper 0.046)" in said.out
     assert "226/231 0.978" in said.out  # the paper's, for no node is suspicious here
-    assert re.search(r"^sensitivity +\| ?- \(no patient is N1 in the truth\)", said.out, re.M)
+    assert re.search(r"^Sensitivity for N1 +\| ?- \(no patient is N1 in the truth\)", said.out, re.M)
     assert "| 0.892-0.993" not in said.out
     assert said.err == ""
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())

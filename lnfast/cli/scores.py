@@ -7,20 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lnfast.cli.tables import stdout, table
+from lnfast.evaluate.definitions import NAMES
 from lnfast.evaluate.paper import PAPER_DETECTION, PAPER_PATIENT, PAPER_SEGMENTATION, PAPER_SUBSETS
 from lnfast.evaluate.score import SUBSETS
-
-_NAMES = {
-    "dice": "Dice",
-    "ppv": "PPV",
-    "tpr": "TPR",
-    "vs": "VS",
-    "hd_mm": "HD, mm",
-    "avd_mm": "AVD, mm",
-    "mhd": "MHD",
-    "auc": "AUC of the call",
-    "auc_short_axis": "AUC of the short axis",
-}
 
 
 def show_metrics(told: dict[str, Any], out: Path) -> None:
@@ -44,12 +33,12 @@ def show_metrics(told: dict[str, Any], out: Path) -> None:
     heads = [head for subset in SUBSETS for head in (f"{subset} nodes", "paper")]
     rows = table(console, "segmentation", *heads, right=tuple(heads))
     for measure in PAPER_SEGMENTATION["largest"]:
-        rows.add_row(_NAMES[measure], *_segmentation_cells(told["segmentation"], measure))
+        rows.add_row(NAMES[measure], *_segmentation_cells(told["segmentation"], measure))
     for measure in ("dice", "hd_mm", "avd_mm"):
         cells = _segmentation_cells(told["segmentation_of_matched_nodes"], measure)
-        rows.add_row(f"{_NAMES[measure]} of a matched node", *cells)
+        rows.add_row(f"{NAMES[measure]} of a matched node", *cells)
     compared = ", ".join(
-        f"{_NAMES[measure]} p {_all_against_suspicious(told['subset_comparison'][measure])} (paper {paper})"
+        f"{NAMES[measure]} p {_all_against_suspicious(told['subset_comparison'][measure])} (paper {paper})"
         for measure, paper in PAPER_SUBSETS.items()
     )
     console.print(rows, f"all against suspicious nodes: {compared}", "", sep="\n", markup=False)
@@ -60,7 +49,7 @@ def show_metrics(told: dict[str, Any], out: Path) -> None:
     console.print(rows, "")
     rows = table(console, "patients", "value (95 % interval)", "paper")
     for measure in ("sensitivity", "specificity", "auc", "auc_short_axis", "kappa"):
-        rows.add_row(_NAMES.get(measure, measure), _estimate(told["patient"][measure]), PAPER_PATIENT.get(measure, "-"))
+        rows.add_row(NAMES[measure], _estimate(told["patient"][measure]), PAPER_PATIENT.get(measure, "-"))
     console.print(rows, "")
     heads = ["bias", "limits of agreement", "R", "p", "pairs"]
     rows = table(console, "measurement", *heads, right=tuple(heads))

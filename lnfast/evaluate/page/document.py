@@ -9,6 +9,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+from lnfast.evaluate.definitions import NAMES
 from lnfast.evaluate.evaluation import Evaluation
 from lnfast.evaluate.page import tables
 from lnfast.evaluate.page.cells import Footnotes, estimate, text
@@ -78,7 +79,7 @@ def _resource(name: str) -> str:
 def _answer(patient: Mapping[str, Any]) -> str:
     notes = Footnotes("answer")
     tiles = "".join(
-        f"<div><dt>{tables.NAMES[key]}</dt><dd>{estimate(patient[key], notes)}<small>paper {paper}</small></dd></div>"
+        f"<div><dt>{NAMES[key]}</dt><dd>{estimate(patient[key], notes)}<small>paper {paper}</small></dd></div>"
         for key, paper in PAPER_PATIENT.items()
     )
     return f"<dl>{tiles}</dl>{notes.to_html()}"

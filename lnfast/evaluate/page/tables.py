@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lnfast.evaluate.definitions import NAMES
 from lnfast.evaluate.overlap import MEASURES
 from lnfast.evaluate.page.cells import Footnotes, estimate, mean_sd, number, p_value, text
 from lnfast.evaluate.paper import PAPER_DETECTION, PAPER_SEGMENTATION, PAPER_SUBSETS
@@ -12,20 +13,6 @@ from lnfast.evaluate.score import SUBSETS
 
 Told = Mapping[str, Any]
 Row = tuple[str, Sequence[str]]
-NAMES = {
-    "dice": "Dice",
-    "ppv": "PPV",
-    "tpr": "TPR",
-    "vs": "VS",
-    "hd_mm": "HD, mm",
-    "avd_mm": "AVD, mm",
-    "mhd": "MHD",
-    "sensitivity": "Sensitivity for N1",
-    "specificity": "Specificity",
-    "auc": "AUC of the call",
-    "auc_short_axis": "AUC of the short axis",
-    "kappa": "Kappa",
-}
 _READINGS = {
     "by_prediction": "counted by prediction",
     "one_to_one": "each node in one pair",
