@@ -10,13 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from lnfast.backends.machine import cpu_flags, cpu_name
 from lnfast_ext import instruction_set
 
 PACKAGES = (
     *("lnfast", "numpy", "nibabel", "isal", "openvino", "onnxruntime", "onnx", "torch", "monai"),
     *("scipy", "trimesh", "connected-components-3d", "scikit-image", "SimpleITK"),
 )
-FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
 # Runnable tasks a core above which timings say more of the neighbours than of the code.
 BUSY_LOAD = 0.3
 
@@ -29,7 +29,8 @@ def describe(threads: int) -> dict[str, Any]:
     """
     load = os.getloadavg() if hasattr(os, "getloadavg") else None
     return {
-        **_processor(),
+        "cpu": cpu_name(),
+        "cpu_flags": list(cpu_flags() or ()),
         "cores": usable_cores(),
         "threads": threads,
         "kernels": instruction_set(),
@@ -48,18 +49,6 @@ def describe(threads: int) -> dict[str, Any]:
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _processor() -> dict[str, Any]:
-    model: str = platform.processor() or platform.machine()
-    flags: set[str] = set()
-    for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            model = value.strip()
-        elif key.strip() in ("flags", "Features"):
-            flags.update(value.split())
-    return {"cpu": model, "cpu_flags": [flag for flag in FLAGS if flag in flags]}
 
 
 def _memory_gib() -> float | None:
