@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, NullLocator
 
 from benchmarks.engines import STAGES
 from benchmarks.rows import Row, Tables
@@ -88,11 +89,22 @@ def _breakdown(axes: Axes, parts: dict[str, dict[str, float]]) -> None:
 def _scaling(table: dict[str, Any]) -> Figure:
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
     alongs = list(dict.fromkeys(row["along"] for row in rows))
-    figure = Figure(figsize=(3.6 * len(alongs), 3.2), layout="constrained")
+    figure = Figure(figsize=(3.6 * len(alongs), 4), layout="constrained")
     for axes, along in zip(figure.subplots(1, len(alongs), squeeze=False)[0], alongs, strict=True):
-        for row in rows:
-            if row["along"] == along:
-                axes.plot(row["sizes"], row["ms"], "o-", markersize=3, label=f"{row['stage']}: {row['slope']:.2f}")
+        here = [row for row in rows if row["along"] == along]
+        for row in here:
+            slope = round(row["slope"], 2) + 0.0  # a slope of -0.001 is 0.00
+            axes.plot(row["sizes"], row["ms"], "o-", markersize=3, label=f"{row['stage']}: {slope:.2f}")
         axes.set(xscale="log", yscale="log", xlabel=along, ylabel="ms")
-        axes.legend(fontsize=6, title="stage: slope", title_fontsize=6, frameon=False)
+        axes.set_xticks(here[0]["sizes"], [_count(size) for size in here[0]["sizes"]], fontsize=7)
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(LogFormatter())
+        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+        axes.tick_params(axis="y", which="both", labelsize=7)
+        words = {"title": "stage: slope of log ms over log size", "title_fontsize": 6, "fontsize": 6}
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False, **words)
     return figure
+
+
+def _count(size: int) -> str:
+    return f"{size / 1e6:.1f} M" if size >= 1e5 else str(size)
