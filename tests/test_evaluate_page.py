@@ -33,7 +33,7 @@ from lnfast.report.labels import nifti_bytes
 
 SHAPE_ZYX, SPACING_MM = (8, 40, 40), 3.0
 AFFINE = affine_of((SPACING_MM,) * 3, 5, 10, 20)
-FIGURES = {f"{name}.png": b"\x89PNG" for name in ("correlation", "bland_altman", "roc")}
+FIGURES = {f"{name}.png": grey_png(np.zeros((2, 3), np.uint8)) for name in ("correlation", "bland_altman", "roc")}
 # A cube of 3 voxels is suspicious (9 mm), of 2 it is not (6 mm); where they begin in (z, y, x).
 A, B, C = (1, 4, 4), (1, 4, 20), (1, 20, 20)
 # By name: true cubes, predicted cubes, each (place, edge). In the order of the page.

@@ -1,8 +1,10 @@
-"""report.html in Chromium, as a radiologist uses it: by mouse, wheel, keyboard, on a phone and on paper."""
+"""report.html in Chromium, as a radiologist uses it: by mouse, wheel, keyboard, on a phone and on paper; and
+evaluation.html, which has no script, as a researcher looks at it."""
 
 from __future__ import annotations
 
 import base64
+import io
 import json
 import math
 import os
@@ -20,11 +22,13 @@ from typing import Any
 import numpy as np
 import pytest
 from blocks import affine_of, stored_in_all_ways
+from matplotlib.image import imread
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from test_evaluate_page import COHORT, FIGURES, page_of, write_cohort
 from test_report import report_of
 from test_report_page import EVIL, evil_report, many_nodes, study_of
 
@@ -53,12 +57,15 @@ class Browser:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def open(self, page: str, size: tuple[int, int] = DESKTOP) -> None:
-        """Open an address, and wait until the slices are drawn or it is said that there are none."""
+        """Open a report, and wait until the slices are drawn or it is said that there are none."""
+        self.load(page, size)
+        self.until(lambda: self.shown("viewer") != self.shown("nopictures"))
+        self.frame()
+
+    def load(self, page: str, size: tuple[int, int]) -> None:
         self.size(*size)
         self.driver.get_log("performance")
         self.driver.get(page)
-        self.until(lambda: self.shown("viewer") != self.shown("nopictures"))
-        self.frame()
 
     def run(self, script: str, *arguments: object) -> Any:
         return self.driver.execute_script(script, *arguments)
@@ -431,3 +438,26 @@ def test_on_a_phone_nothing_is_cut_off_and_on_paper_it_is_one_page(
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     assert "RESEARCH USE ONLY" in printed
     assert ("smaller nodes" in printed) == (nodes == 80)
+
+
+def test_the_page_of_an_evaluation_shows_both_outlines_and_asks_for_nothing(browser: Browser, tmp_path: Path) -> None:
+    content, _ = page_of(*write_cohort(tmp_path, dict(list(COHORT.items())[:3])))
+    page = saved(tmp_path, content.encode())
+    browser.load(page, PHONE)
+    assert browser.run("return document.documentElement.scrollWidth") <= PHONE[0]
+    browser.load(page, DESKTOP)
+    assert [address for address in browser.requests() if not address.startswith("data:")] == [page]
+    widths = browser.run("return [...document.images].map((image) => image.complete && image.naturalWidth)")
+    assert len(widths) == len(FIGURES) and all(widths)
+    browser.click("nav a[href='#worst']")
+    assert abs(browser.run("return document.getElementById('worst').getBoundingClientRect().top")) < DESKTOP[1] / 4
+    # The first study has a missed node, the second a false one; the last picture of each is the nearest.
+    for study, side in enumerate(("truth", "prediction")):
+        near = browser.driver.find_elements(By.CSS_SELECTOR, ".case")[study].find_elements(By.TAG_NAME, "svg")[-1]
+        browser.run("arguments[0].scrollIntoView({block: 'center'})", near)
+        pixels = imread(io.BytesIO(near.screenshot_as_png))[..., :3]
+        found = re.search(rf"--{side}: #(\w{{6}})", content)
+        assert found
+        colour = np.array(list(bytes.fromhex(found[1]))) / 255
+        assert (np.abs(pixels - colour).max(axis=2) < 0.02).sum() > 50
+    assert browser.driver.get_log("browser") == []
