@@ -75,7 +75,7 @@ def run(settings: Settings, reference: Reference) -> list[Row]:
             peers = gpu_peers(reference.network, reference.x, torch.device("cuda:0"), settings.log)
         else:  # without BF16 instructions torch falls back to loops that take minutes
             bf16 = any(one.backend.info.precision == "bf16" for one in subjects.values())
-            peers = cpu_peers(reference.network, reference.x, None if settings.quick else settings.log, bf16=bf16)
+            peers = cpu_peers(reference.network, reference.x, settings.log, bf16=bf16, compiled=not settings.quick)
         if settings.quick:
             peers, windows = dict(list(peers.items())[-1:]), {}
         overlaps = check(whole | peers, reference.logits, settings.model.card.level, settings.log)
@@ -161,14 +161,17 @@ def _text(shape: Three) -> str:
     return "x".join(map(str, shape))
 
 
-def cpu_peers(network: OnnxUNet, x: Logits, log: Callable[[str], None] | None, *, bf16: bool) -> dict[str, Contender]:
+def cpu_peers(
+    network: OnnxUNet, x: Logits, log: Callable[[str], None], *, bf16: bool, compiled: bool
+) -> dict[str, Contender]:
     """The same network as torch users run it on a CPU.
 
     Args:
         network: with the model's weights.
         x: its input.
-        log: told why `torch.compile` is left out; None: it is, for it takes minutes.
+        log: told why `torch.compile` is left out.
         bf16: under autocast as well.
+        compiled: by `torch.compile` as well, which takes up to half a minute.
     """
     plain = torch.from_numpy(x)
     last = plain.to(memory_format=torch.channels_last_3d)
@@ -187,7 +190,7 @@ def cpu_peers(network: OnnxUNet, x: Logits, log: Callable[[str], None] | None, *
     }
     if bf16:
         peers["pytorch channels_last_3d bf16 autocast"] = call(network_last, last, autocast=True)
-    if log is not None:
+    if compiled:
         kind = "bf16 autocast" if bf16 else "fp32"
         name = f"pytorch compile channels_last_3d {kind}"
         peers |= _where_it_works(name, lambda: call(torch.compile(deepcopy(network_last)), last, bf16), log)

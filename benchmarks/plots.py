@@ -33,7 +33,7 @@ def draw(rows: list[Row], tables: Tables, folder: Path) -> None:
         _breakdown(below, parts)
         figure.savefig(folder / "benchmarks.png", format="png", dpi=DPI)
     if "scaling" in tables:
-        _scaling(tables["scaling"]).savefig(folder / "scaling.png", format="png", dpi=DPI)
+        scaling_figure(tables["scaling"]).savefig(folder / "scaling.png", format="png", dpi=DPI)
 
 
 def _ratios(axes: Axes, rows: list[Row]) -> None:
@@ -58,14 +58,17 @@ def _ratios(axes: Axes, rows: list[Row]) -> None:
 
 
 def _parts(rows: list[Row]) -> dict[str, dict[str, float]]:
-    """Of the pipeline, each side's median ms by stage."""
+    """Of the pipeline, each side's median ms by stage, over all studies together."""
     parts: dict[str, dict[str, float]] = {}
-    of_pipeline = [row for row in rows if row.bench == "pipeline" and row.stage in PARTS]
+    pooled = {
+        row.study for row in rows if row.bench == "pipeline" and row.stage in PARTS
+    }  # one study alone has a total only
+    of_pipeline = [row for row in rows if row.bench == "pipeline" and row.study in pooled]
     for row in of_pipeline:
         parts.setdefault(row.subject, {})[row.stage] = row.subject_median
     for row in of_pipeline:
         parts.setdefault(row.peer, {}).setdefault(row.stage, row.peer_median)
-    return parts
+    return {name: times for name, times in parts.items() if times.keys() >= set(STAGES)}
 
 
 def _breakdown(axes: Axes, parts: dict[str, dict[str, float]]) -> None:
@@ -75,8 +78,8 @@ def _breakdown(axes: Axes, parts: dict[str, dict[str, float]]) -> None:
         for stage, colour in AROUND.items():
             axes.barh(place, times[stage], left=done, color=colour, label=stage if place == 0 else None)
             done += times[stage]
-        share = 100 * done / (done + times["infer"])
-        told = f" {digits(done)} ms, {share:.1f} % of all; the network {digits(times['infer'])} ms"
+        share = 100 * times["around"] / times["total"]
+        told = f" {digits(times['around'])} ms, {share:.1f} % of all; the network {digits(times['infer'])} ms"
         axes.text(done, place, told, fontsize=6, va="center", color="0.3")
     axes.set_yticks(range(len(parts)), list(parts), fontsize=7)
     axes.invert_yaxis()
@@ -86,7 +89,8 @@ def _breakdown(axes: Axes, parts: dict[str, dict[str, float]]) -> None:
         axes.legend(fontsize=6, ncols=len(AROUND), loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
 
 
-def _scaling(table: dict[str, Any]) -> Figure:
+def scaling_figure(table: dict[str, Any]) -> Figure:
+    """Of that group's table a plot for each thing that grows, with the slope of each stage."""
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
     alongs = list(dict.fromkeys(row["along"] for row in rows))
     figure = Figure(figsize=(3.6 * len(alongs), 4), layout="constrained")

@@ -14,13 +14,18 @@ pytest.importorskip("matplotlib")
 from benchmarks.__main__ import main
 from benchmarks.engines import STAGES
 from benchmarks.environment import describe
+from benchmarks.plots import scaling_figure
 from benchmarks.rows import Kept, Pair, Row, make_row, write_json
 from benchmarks.table import headlines, markdown
 
 PAIR = Pair("pipeline", "2 of 3", "total", "ours int8", "theirs")
 SCALING = {
     "columns": ["subject", "along", "sizes", "stage", "ms", "slope", "slope p5", "slope p95"],
-    "rows": [["ours", "voxels", [10, 100], "read", [1.0, 10.0], 1.0, 0.9, 1.1]],
+    "rows": [
+        ["ours", "voxels", [300_000, 1_200_000], "read", [1.0, 10.0], 1.0, 0.9, 1.1],
+        ["ours", "voxels", [300_000, 1_200_000], "infer", [476.4, 476.0], -0.001, -0.004, 0.002],
+        ["ours", "nodes", [16, 64], "measure", [4.8, 17.6], 0.69, 0.64, 0.73],
+    ],
 }
 
 
@@ -63,7 +68,7 @@ def test_the_table_has_ratios_wishes_and_no_ratio_where_answers_differ() -> None
     assert total in lines
     assert "| memory, peak: achieva | ours | theirs | 2.00 MB (2.00-2.18) |" in text
     assert "| different | under 700 MB |" in text
-    assert "| ours | voxels | 10 100 | read | 1.00 10.0 | 1.00 | 0.90 | 1.10 |" in lines
+    assert "| ours | voxels | 300000 1200000 | read | 1.00 10.0 | 1.00 | 0.90 | 1.10 |" in lines
     assert len({line.count("|") for line in lines if line.startswith("| pipeline") or "---" in line[:4]}) == 1
 
 
@@ -77,3 +82,10 @@ def test_the_command_prints_and_draws(tmp_path: Path) -> None:
     for name in ("benchmarks.png", "scaling.png"):
         assert (tmp_path / "pictures" / name).read_bytes().startswith(b"\x89PNG")
     assert CliRunner().invoke(main, ["table"]).exit_code == 2
+
+
+def test_a_plot_of_growth_says_sizes_and_slopes() -> None:
+    voxels, nodes = scaling_figure(SCALING).axes
+    assert [label.get_text() for label in voxels.get_xticklabels()] == ["0.3 M", "1.2 M"]
+    assert [label.get_text() for label in nodes.get_xticklabels()] == ["16", "64"]
+    assert voxels.get_legend_handles_labels()[1] == ["read: 1.00", "infer: 0.00"]

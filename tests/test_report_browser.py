@@ -440,7 +440,9 @@ def test_on_a_phone_nothing_is_cut_off_and_on_paper_it_is_one_page(
     assert ("smaller nodes" in printed) == (nodes == 80)
 
 
-def test_the_page_of_an_evaluation_shows_both_outlines_and_asks_for_nothing(browser: Browser, tmp_path: Path) -> None:
+def test_the_page_of_an_evaluation_shows_misses_and_false_nodes_and_asks_for_nothing(
+    browser: Browser, tmp_path: Path
+) -> None:
     content, _ = page_of(*write_cohort(tmp_path, dict(list(COHORT.items())[:3])))
     page = saved(tmp_path, content.encode())
     browser.load(page, PHONE)
@@ -451,11 +453,11 @@ def test_the_page_of_an_evaluation_shows_both_outlines_and_asks_for_nothing(brow
     assert len(widths) == len(FIGURES) and all(widths)
     browser.click("nav a[href='#worst']")
     assert abs(browser.run("return document.getElementById('worst').getBoundingClientRect().top")) < DESKTOP[1] / 4
-    # The first study has a missed node, the second a false one; the last picture of each is the nearest.
-    for study, side in enumerate(("truth", "prediction")):
-        near = browser.driver.find_elements(By.CSS_SELECTOR, ".case")[study].find_elements(By.TAG_NAME, "svg")[-1]
-        browser.run("arguments[0].scrollIntoView({block: 'center'})", near)
-        pixels = imread(io.BytesIO(near.screenshot_as_png))[..., :3]
+    missed, false = browser.driver.find_elements(By.CSS_SELECTOR, ".case")[:2]
+    for case, side in ((missed, "truth"), (false, "prediction")):
+        close = case.find_elements(By.TAG_NAME, "svg")[-1]
+        browser.run("arguments[0].scrollIntoView({block: 'center'})", close)
+        pixels = imread(io.BytesIO(close.screenshot_as_png))[..., :3]
         found = re.search(rf"--{side}: #(\w{{6}})", content)
         assert found
         colour = np.array(list(bytes.fromhex(found[1]))) / 255

@@ -5,7 +5,7 @@ shipped engine runs them as a user would, from files, and `lnfast.evaluate` comp
 
     DIR/phantoms-<version>/     nnU-Net's raw layout and the truth; made where missing, of the present sources only
     DIR/runs-<version>/         what `lnfast run` writes
-    DIR/evaluation/             what `lnfast evaluate` writes, evaluation.html among it
+    DIR/evaluation/             what `lnfast evaluate` writes, evaluation.html among them
 """
 
 from __future__ import annotations

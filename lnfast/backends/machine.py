@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 # What decides how a network is computed on a CPU, as Linux names it.
-FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
 
 
 @lru_cache(maxsize=1)
