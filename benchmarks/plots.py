@@ -60,9 +60,8 @@ def _ratios(axes: Axes, rows: list[Row]) -> None:
 def _parts(rows: list[Row]) -> dict[str, dict[str, float]]:
     """Of the pipeline, each side's median ms by stage, over all studies together."""
     parts: dict[str, dict[str, float]] = {}
-    pooled = {
-        row.study for row in rows if row.bench == "pipeline" and row.stage in PARTS
-    }  # one study alone has a total only
+    # Of one study alone there is a total and no stage.
+    pooled = {row.study for row in rows if row.bench == "pipeline" and row.stage in PARTS}
     of_pipeline = [row for row in rows if row.bench == "pipeline" and row.study in pooled]
     for row in of_pipeline:
         parts.setdefault(row.subject, {})[row.stage] = row.subject_median
