@@ -1,0 +1,167 @@
+"""Put the kept benchmarks into the README: its tables of numbers, and their pictures.
+
+python docs/make_numbers.py
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))  # last: the kernels of an installed lnfast are compiled, those of a checkout need not be
+
+from benchmarks import plots  # noqa: E402
+from benchmarks.rows import Kept, Row, read_json  # noqa: E402
+from benchmarks.shown import digits  # noqa: E402
+
+MACHINE = "epyc-avx512-2-cores"
+BLOCK = re.compile(r"(<!-- numbers: (\w+) -->\n).*?(<!-- numbers: end -->)", re.DOTALL)
+INT8 = "openvino int8 engine"
+EAGER, MONAI, BEST = "pytorch eager fp32", "monai eager fp32", "pytorch channels_last_3d bf16 autocast"
+NETWORKS = {
+    INT8: "OpenVINO INT8, certified",
+    f"{INT8}, in its windows": "the same in the patient's window, mean of 24 (PyTorch: the whole grid)",
+    "openvino bf16 engine": "OpenVINO BF16, certified",
+    "openvino fp32": "OpenVINO FP32",
+}
+# Of the kernels: the work as the README calls it, and which rows that is.
+LABEL, MEASURE = ("64x256x256, 27 nodes", "label"), ("64x256x256, 27 nodes", "label + measure")
+KERNELS = (
+    ("label 64x256x256, 27 nodes", *LABEL, "cc3d"),
+    ("", *LABEL, "SimpleITK"),
+    ("", *LABEL, "scikit-image"),
+    ("", *LABEL, "scipy.ndimage"),
+    ("the same and all measures", *MEASURE, "cc3d + trimesh"),
+    ("box of one node, here exact, there not", "each of 27 nodes", "box", "trimesh"),
+    ("the same of 20,004 voxels", "one node of 20004 voxels", "box", "trimesh"),
+    ("statistics and resampling", "28x240x240 to 64x256x256", "statistics + resample", "numpy + torch"),
+    ("logits to native mask", "64x256x256 to 28x240x240", "threshold + resample", "torch"),
+    ("file's voxels to input, logits to nodes", "ingenia 28x240x240", "all", "numpy + torch + cc3d + trimesh"),
+)
+
+
+class Results:
+    """The rows of all groups.
+
+    Args:
+        kept: by group.
+    """
+
+    def __init__(self, kept: dict[str, Kept]) -> None:
+        self.kept = kept
+
+    def row(self, bench: str, stage: str, subject: str, peer: str, study: str | None = None) -> Row:
+        """The first of that description: a pipeline's is of all studies.
+
+        Raises:
+            StopIteration: there is none.
+        """
+        asked = (stage, subject, peer)
+        found = (row for row in self.kept[bench].rows if (row.stage, row.subject, row.peer) == asked)
+        return next(row for row in found if study in (None, row.study))
+
+    def against_both(self, bench: str, stage: str, peers: str = "") -> tuple[Row, Row]:
+        """The INT8 engine against PyTorch and against MONAI."""
+        of_torch, of_monai = (self.row(bench, stage, f"lnfast {INT8}", peer + peers) for peer in (EAGER, MONAI))
+        return of_torch, of_monai
+
+
+def read() -> Results:
+    """What lies in benchmarks/results of `MACHINE`."""
+    files = sorted((ROOT / "benchmarks" / "results").glob(f"*-{MACHINE}.json"))
+    return Results({file.name.removesuffix(f"-{MACHINE}.json"): read_json(file) for file in files})
+
+
+def network(results: Results) -> Iterator[tuple[str, ...]]:
+    """One inference, by engine."""
+    eager, best = (results.row("network", "infer", INT8, peer).peer_median for peer in (EAGER, BEST))
+    yield (
+        "engine",
+        "ms",
+        f"PyTorch FP32, eager: {eager:.0f} ms",
+        f"PyTorch's best, BF16 channels_last: {best:.0f} ms",
+        "Dice with FP32",
+    )
+    for subject, name in NETWORKS.items():
+        of_eager, of_best = (results.row("network", "infer", subject, peer) for peer in (EAGER, BEST))
+        ms = f"{of_eager.subject_median:.0f}"
+        overlap = "" if subject.endswith("windows") else f"{of_eager.agreement['dice']:.3f}"  # of the whole grid
+        yield name, ms, f"{of_eager.ratio:.1f} times", f"{of_best.ratio:.1f} times", overlap
+
+
+def study(results: Results) -> Iterator[tuple[str, ...]]:
+    """A study from file to report with the INT8 engine."""
+    yield "", "lnfast", "PyTorch, eager FP32", "MONAI", ""
+    total, around = (results.against_both("pipeline", stage, " pipeline") for stage in ("total", "around"))
+    share = around[0].subject_median / total[0].subject_median
+    for name, rows, of_all in (
+        ("warm, a study, median of three scanners", total, ""),
+        ("of it, all but the network", around, f", {100 * share:.0f} %"),
+        ("from the start of a process", results.against_both("coldstart", "report"), ""),
+        ("peak memory of such a process", results.against_both("memory", "peak"), ""),
+    ):
+        ours, *theirs = (_amount(rows[0].subject_median, rows[0]), *(_amount(row.peer_median, row) for row in rows))
+        yield name, ours + of_all, *theirs, " and ".join(f"{row.ratio:.1f}" for row in rows) + " times"
+    latency = results.kept["latency"].tables["latency"]
+    studies, *percentiles = next(row for row in latency["rows"] if row[2] == "total")[1:]
+    yield f"{studies}: p50, p95, p99", ", ".join(f"{ms:.0f}" for ms in percentiles[1:]) + " ms", "", "", ""
+    queue = results.kept["throughput"].rows
+    hourly = ", ".join(f"{3.6e6 / row.subject_median:.0f} on {row.stage.removeprefix('threads ')}" for row in queue)
+    reached = " and ".join(f"{100 * (row.floor or 0.0) / row.subject_median:.0f}" for row in queue)
+    yield "a queue, studies an hour by threads", hourly, "", "", f"{reached} % of the network's own rate"
+
+
+def kernels(results: Results) -> Iterator[tuple[str, ...]]:
+    """The kernels, and where there are two ways the one by `lnfast_ext.Components` as well."""
+    yield "work", "against", "ms", "with `Components`", "ratios"
+    for work, inputs, stage, peer in KERNELS:
+        named = [
+            row
+            for row in results.kept["kernels"].rows
+            if (row.study, row.stage, row.peer) == (inputs, stage, peer) and row.subject.startswith("lnfast_ext")
+        ]
+        ms = [digits(row.subject_median) for row in named]
+        yield work, peer, ms[0], "".join(ms[1:]), ", ".join(_ratio(row.ratio or 0.0) for row in named)
+
+
+BLOCKS = {"network": network, "study": study, "kernels": kernels}
+
+
+def filled(readme: str, results: Results) -> str:
+    """The README with its blocks made anew.
+
+    Args:
+        readme: with a place for each of `BLOCKS`.
+        results: of `read`.
+    """
+    return BLOCK.sub(lambda found: found[1] + _table(BLOCKS[found[2]](results)) + found[3], readme)
+
+
+def main() -> None:
+    """Rewrite README.md and docs/images."""
+    readme, results = ROOT / "README.md", read()
+    readme.write_text(filled(readme.read_text(encoding="utf-8"), results), encoding="utf-8")
+    rows = [row for kept in results.kept.values() for row in kept.rows]
+    tables = {name: table for kept in results.kept.values() for name, table in kept.tables.items()}
+    plots.draw(rows, tables, ROOT / "docs" / "images")
+
+
+def _amount(value: float, row: Row) -> str:
+    return f"{value / 1000:.3g} s" if row.unit == "ms" and value >= 1000 else f"{value:.0f} {row.unit}"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> str:
+    heading, *body = rows
+    lines = (heading, ("---",) * len(heading), *body)
+    return "".join(re.sub(" +", " ", f"| {' | '.join(line)} |\n") for line in lines)
+
+
+if __name__ == "__main__":
+    main()
