@@ -53,15 +53,14 @@ class Results:
     def __init__(self, kept: dict[str, Kept]) -> None:
         self.kept = kept
 
-    def row(self, bench: str, stage: str, subject: str, peer: str, study: str | None = None) -> Row:
+    def row(self, bench: str, stage: str, subject: str, peer: str) -> Row:
         """The first of that description: a pipeline's is of all studies.
 
         Raises:
             StopIteration: there is none.
         """
         asked = (stage, subject, peer)
-        found = (row for row in self.kept[bench].rows if (row.stage, row.subject, row.peer) == asked)
-        return next(row for row in found if study in (None, row.study))
+        return next(row for row in self.kept[bench].rows if (row.stage, row.subject, row.peer) == asked)
 
     def against_both(self, bench: str, stage: str, peers: str = "") -> tuple[Row, Row]:
         """The INT8 engine against PyTorch and against MONAI."""
@@ -89,7 +88,7 @@ def network(results: Results) -> Iterator[tuple[str, ...]]:
         of_eager, of_best = (results.row("network", "infer", subject, peer) for peer in (EAGER, BEST))
         ms = f"{of_eager.subject_median:.0f}"
         overlap = "" if subject.endswith("windows") else f"{of_eager.agreement['dice']:.3f}"  # of the whole grid
-        yield name, ms, f"{of_eager.ratio:.1f} times", f"{of_best.ratio:.1f} times", overlap
+        yield name, ms, f"{_ratio(of_eager)} times", f"{_ratio(of_best)} times", overlap
 
 
 def study(results: Results) -> Iterator[tuple[str, ...]]:
@@ -97,20 +96,23 @@ def study(results: Results) -> Iterator[tuple[str, ...]]:
     yield "", "lnfast", "PyTorch, eager FP32", "MONAI", ""
     total, around = (results.against_both("pipeline", stage, " pipeline") for stage in ("total", "around"))
     share = around[0].subject_median / total[0].subject_median
-    for name, rows, of_all in (
+    for name, against, of_all in (
         ("warm, a study, median of three scanners", total, ""),
         ("of it, all but the network", around, f", {100 * share:.0f} %"),
         ("from the start of a process", results.against_both("coldstart", "report"), ""),
         ("peak memory of such a process", results.against_both("memory", "peak"), ""),
     ):
-        ours, *theirs = (_amount(rows[0].subject_median, rows[0]), *(_amount(row.peer_median, row) for row in rows))
-        yield name, ours + of_all, *theirs, " and ".join(f"{row.ratio:.1f}" for row in rows) + " times"
+        ours = _amount(against[0].subject_median, against[0])
+        theirs = [_amount(row.peer_median, row) for row in against]
+        yield name, ours + of_all, *theirs, " and ".join(map(_ratio, against)) + " times"
     latency = results.kept["latency"].tables["latency"]
-    studies, *percentiles = next(row for row in latency["rows"] if row[2] == "total")[1:]
-    yield f"{studies}: p50, p95, p99", ", ".join(f"{ms:.0f}" for ms in percentiles[1:]) + " ms", "", "", ""
+    rows = [dict(zip(latency["columns"], row, strict=True)) for row in latency["rows"]]
+    total_ms = next(row for row in rows if row["stage"] == "total")
+    percentiles = ", ".join(f"{total_ms[f'{name} ms']:.0f}" for name in ("p50", "p95", "p99"))
+    yield f"{total_ms['studies']}: p50, p95, p99", f"{percentiles} ms", "", "", ""
     queue = results.kept["throughput"].rows
     hourly = ", ".join(f"{3.6e6 / row.subject_median:.0f} on {row.stage.removeprefix('threads ')}" for row in queue)
-    reached = " and ".join(f"{100 * (row.floor or 0.0) / row.subject_median:.0f}" for row in queue)
+    reached = " and ".join(f"{100 / row.of_floor:.0f}" for row in queue if row.of_floor)
     yield "a queue, studies an hour by threads", hourly, "", "", f"{reached} % of the network's own rate"
 
 
@@ -124,7 +126,7 @@ def kernels(results: Results) -> Iterator[tuple[str, ...]]:
             if (row.study, row.stage, row.peer) == (inputs, stage, peer) and row.subject.startswith("lnfast_ext")
         ]
         ms = [digits(row.subject_median) for row in named]
-        yield work, peer, ms[0], "".join(ms[1:]), ", ".join(_ratio(row.ratio or 0.0) for row in named)
+        yield work, peer, ms[0], "".join(ms[1:]), ", ".join(map(_ratio, named))
 
 
 BLOCKS = {"network": network, "study": study, "kernels": kernels}
@@ -153,8 +155,11 @@ def _amount(value: float, row: Row) -> str:
     return f"{value / 1000:.3g} s" if row.unit == "ms" and value >= 1000 else f"{value:.0f} {row.unit}"
 
 
-def _ratio(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+def _ratio(row: Row) -> str:
+    """Or what stands in its place where the two did not answer alike."""
+    if row.ratio is None:
+        return str(row.agreement["verdict"])
+    return f"{row.ratio:.0f}" if row.ratio >= 100 else f"{row.ratio:.1f}"
 
 
 def _table(rows: Iterable[tuple[str, ...]]) -> str:
