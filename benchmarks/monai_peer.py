@@ -56,7 +56,7 @@ class MonaiPipeline:
         self._before = Compose(
             [
                 Orientationd(IMAGE, axcodes=card.orientation, labels=None),
-                ClipIntensityPercentilesd(IMAGE, *card.clip_percentiles),
+                ClipIntensityPercentilesd(IMAGE, *card.normalization.clip_percentiles),
                 NormalizeIntensityd(IMAGE),
                 Resized(IMAGE, spatial_size=card.shape_zyx[::-1], mode="trilinear", align_corners=False),
             ]

@@ -108,7 +108,7 @@ class TorchPipeline:
         return PeerResult(labels, nodes, stage_of(nodes), watch.times_ms)
 
     def _preprocess(self, data_xyz: NDArray[np.float32]) -> Tensor:
-        low, high = np.percentile(data_xyz, self._card.clip_percentiles)
+        low, high = np.percentile(data_xyz, self._card.normalization.clip_percentiles)
         clipped = np.clip(data_xyz, low, high)
         scaled = (clipped - clipped.mean(dtype=np.float64)) / clipped.std(dtype=np.float64)
         volume = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 1, 0), dtype=np.float32))

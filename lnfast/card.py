@@ -28,6 +28,31 @@ _CARD_BYTES_AT_MOST = 1 << 20
 
 
 @dataclass(frozen=True)
+class ZScore:
+    """Mean 0 and deviation 1 of the whole study, after clipping.
+
+    Attributes:
+        clip_percentiles: of all voxels.
+    """
+
+    clip_percentiles: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Body:
+    """Floor and tissue of the patient, as `lnfast_ext.body_statistics` measures them, become these two values.
+
+    Attributes:
+        floor, tissue: of the network's input.
+        ceiling: of the network's input; what is brighter is clipped, as what is darker than the floor is.
+    """
+
+    floor: float
+    tissue: float
+    ceiling: float
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What ``card.json`` says, validated.
 
@@ -36,7 +61,7 @@ class ModelCard:
         input_name, output_name: the graph's one input and one output.
         shape_zyx: voxels of the network's input and output.
         orientation: direction of growing index for (x, y, z), as in `lnfast.geometry.Volume.oriented`.
-        clip_percentiles: of the whole study, clipped before the z-score.
+        normalization: `ZScore` or `Body`, how greys become the network's input.
         b_targets, b_range: b-values wanted and accepted, s/mm2.
         in_plane_mm, through_plane_mm: fields of view seen in training (low, high); outside them the report warns.
         threshold: probability above which a voxel is node.
@@ -50,7 +75,7 @@ class ModelCard:
     output_name: str
     shape_zyx: tuple[int, int, int]
     orientation: str
-    clip_percentiles: tuple[float, float]
+    normalization: ZScore | Body
     b_targets: tuple[float, ...]
     b_range: tuple[float, float]
     in_plane_mm: tuple[float, float]
@@ -67,7 +92,7 @@ class ModelCard:
     def decisive(self) -> str:
         """Everything but the weights that decides what is found: an engine's certificate holds for this only."""
         return repr(
-            (self.input_name, self.output_name, self.shape_zyx, self.orientation, self.clip_percentiles, self.threshold)
+            (self.input_name, self.output_name, self.shape_zyx, self.orientation, self.normalization, self.threshold)
         )
 
     @classmethod
@@ -90,8 +115,6 @@ class ModelCard:
     @classmethod
     def _from_dict(cls, card: dict[str, Any]) -> ModelCard:
         source, target = card["input"], card["output"]
-        if source["normalization"] != "zscore":
-            raise ValueError(f"normalization is {source['normalization']!r}, wanted 'zscore'")
         if card["rules"]["connectivity"] != 26:
             raise ValueError(f"connectivity is {card['rules']['connectivity']!r}, wanted 26")
         made = cls(
@@ -102,7 +125,7 @@ class ModelCard:
             output_name=str(target["name"]),
             shape_zyx=_three(source["shape_zyx"]),
             orientation=str(source["orientation"]),
-            clip_percentiles=_rising(source["clip_percentiles"], 0.0, 100.0),
+            normalization=_normalization(source),
             b_targets=tuple(float(b) for b in source["b_targets"]),
             b_range=_rising(source["b_range"], 0.0, 10_000.0),
             in_plane_mm=_rising(source["field_of_view_mm"]["in_plane"], 0.0, 2_000.0),
@@ -251,6 +274,18 @@ def _probe(array: NDArray[Any], affine: NDArray[Any], mask: NDArray[Any], shorts
     if shorts_mm is not None and not (shorts_mm.dtype == np.float64 and shorts_mm.ndim == 1 and (shorts_mm > 0).all()):
         raise ValueError("its ellipsoids are no positive lengths")
     return Probe(array, affine.astype(np.float64), mask, shorts_mm)
+
+
+def _normalization(source: dict[str, Any]) -> ZScore | Body:
+    kind = source["normalization"]
+    if kind == "zscore":
+        return ZScore(_rising(source["clip_percentiles"], 0.0, 100.0))
+    if kind != "body":
+        raise ValueError(f"normalization is {kind!r}, wanted 'zscore' or 'body'")
+    values = Body(*(float(source["body"][name]) for name in ("floor", "tissue", "ceiling")))
+    if not -100.0 <= values.floor < values.tissue < values.ceiling <= 100.0:
+        raise ValueError(f"body is {source['body']}, wanted floor < tissue < ceiling from -100 to 100")
+    return values
 
 
 def _three(values: Any) -> tuple[int, int, int]:

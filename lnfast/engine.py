@@ -1,6 +1,6 @@
 """The engine: a model, loaded once and proven, that turns studies into measured nodes.
 
-    read -> preprocess -> infer -> postprocess -> measure -> report -> write
+    read -> admit -> preprocess -> infer -> postprocess -> measure -> report -> write
 
 This is the only module that composes the stages. Each works on what the one before it left; the two big arrays, the
 network's input and output, belong to the runtime and are written once and read once for each study.
@@ -26,6 +26,7 @@ from weakref import WeakSet
 
 from numpy.typing import ArrayLike
 
+from lnfast.admission import admit
 from lnfast.backends import BackendInfo
 from lnfast.card import Model, load_model
 from lnfast.errors import LnfastError, StudyError, UsageError
@@ -184,6 +185,7 @@ class Engine:
         self.rules = rules or Rules()
         self.model: Model = load_model(model)
         self._lock = threading.RLock()
+        self._threads = threads
         self._serving = self._closing = False
         served = serve(self.model, Asked(backend, device, precision, threads), progress)
         self._network: Network | None = served.network
@@ -318,10 +320,14 @@ class Engine:
             return StudyFailure(read.source, error)
 
     def _analyse(self, study: Study, read_ms: float) -> Result:
+        started = perf_counter()
+        admission = admit(study.volume, self.model.card, threads=self._threads)
+        admit_ms = (perf_counter() - started) * 1e3
         with self._turn() as network:
-            answer = network.answer(study.volume, self.rules, intensity=study)
-        timings_ms = {"read": read_ms} | answer.timings_ms
-        report = make_report(study, self.model, self._facts(network), self.rules, answer.nodes, timings_ms)
+            answer = network.answer(study.volume, self.rules, norm=admission.normalization, intensity=study)
+            facts = self._facts(network)
+        timings_ms = {**answer.timings_ms, "read": read_ms, "preprocess": admit_ms + answer.timings_ms["preprocess"]}
+        report = make_report(study, self.model, facts, self.rules, answer.nodes, timings_ms, admission=admission)
         return Result(study, answer.nodes, answer.labels, report, _sample=_sample_of(study))
 
     @contextmanager

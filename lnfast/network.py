@@ -21,7 +21,7 @@ from lnfast.errors import EngineError
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules, ScaledVolume, measure_nodes
 from lnfast.postprocess import Segmentation, segment, touches_edge
-from lnfast.preprocess import write_input
+from lnfast.preprocess import Normalization, normalization, write_input
 from lnfast.window import Three, Window
 
 # Voxels of the network around the body; and how near to a cut face a node may come before the whole grid is run.
@@ -104,13 +104,20 @@ class Network:
         return choose_window(body_extent(volume, self.model.card), self.windows, self.grid_zyx, MARGIN_ZYX)
 
     def answer(
-        self, volume: Volume, rules: Rules, *, intensity: ScaledVolume | None = None, window: Window | None = None
+        self,
+        volume: Volume,
+        rules: Rules,
+        *,
+        norm: Normalization | None = None,
+        intensity: ScaledVolume | None = None,
+        window: Window | None = None,
     ) -> Answer:
         """Find and measure the nodes of a study.
 
         Args:
             volume: native grid.
             rules: of the measurement.
+            norm: of this study, as `lnfast.admission.admit` gives it; measured here when None.
             intensity: the study on the same grid, for the mean intensity.
             window: to run the network in; None lets the patient decide. A node at its face sends the study through
                 the whole grid: there may be more of it, or others, beyond.
@@ -122,10 +129,11 @@ class Network:
         card, watch = self.model.card, _Watch()
         with watch("preprocess"):
             chosen = self.window_for(volume) if window is None else window
-        backend, found = self._find(volume, chosen, watch)
+            norm = norm or normalization(volume, card, threads=self._threads)
+        backend, found = self._find(volume, norm, chosen, watch)
         if window is None and touches_edge(found, chosen, card, EDGE_VOX):
             chosen = Window.whole(self.grid_zyx)
-            backend, found = self._find(volume, chosen, watch)
+            backend, found = self._find(volume, norm, chosen, watch)
         with watch("measure"):
             nodes = measure_nodes(
                 found.labels,
@@ -139,11 +147,11 @@ class Network:
             )
         return Answer(found.labels, nodes, chosen, watch.spent_ms)
 
-    def _find(self, volume: Volume, window: Window, watch: _Watch) -> tuple[Backend, Segmentation]:
+    def _find(self, volume: Volume, norm: Normalization, window: Window, watch: _Watch) -> tuple[Backend, Segmentation]:
         card = self.model.card
         with watch("preprocess"):
             backend = self.at(window.shape_zyx)
-            write_input(volume, card, backend.input[0, 0], window=window, threads=self._threads)
+            write_input(volume, card, backend.input[0, 0], norm=norm, window=window, threads=self._threads)
         with watch("infer"):
             backend.infer()
         with watch("postprocess"):

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.card import ModelCard
+from lnfast.card import Body, ModelCard, ZScore
 from lnfast.errors import StudyError
 from lnfast.geometry import Volume
 from lnfast.window import Window
-from lnfast_ext import intensity_statistics, resample_normalize
+from lnfast_ext import BodyStatistics, body_statistics, intensity_statistics, resample_normalize
 
 # A voxel this many times as long one way as another shows which way the slices of a stack lie.
 THICK = 1.5
@@ -22,40 +23,65 @@ THICK = 1.5
 
 @dataclass(frozen=True)
 class Normalization:
-    """The affine map of intensities that the network saw: ``(clip(v, lo, hi) - shift) * scale``, stored units."""
+    """The map of intensities that the network saw: ``(clip(v, lo, hi) - shift) * scale``, stored units.
+
+    Attributes:
+        lo, hi, shift, scale: as above.
+        padding: values above ``lo`` that fill what was not acquired; where they touch the ends of rows they count as
+            ``lo``. Padding below ``lo`` needs no entry: it is clipped.
+    """
 
     lo: float
     hi: float
     shift: float
     scale: float
+    padding: tuple[float, ...] = ()
 
 
-def normalization(volume: Volume, card: ModelCard, *, threads: int = 0) -> Normalization:
-    """Measure the intensities of a study: percentiles to clip at, then mean and deviation of the clipped voxels.
+def measure_greys(volume: Volume, card: ModelCard, *, threads: int = 0) -> BodyStatistics:
+    """Measure floor, tissue and padding of a study, whichever way it is stored.
 
-    Of the clipped ones, because a single stray voxel of 1e6 would make the deviation of all so large that the network
-    saw a flat field, found nothing, and the patient was N0.
+    Raises:
+        StudyError: ``non-finite`` for NaN or infinity.
+    """
+    try:
+        return body_statistics(volume.oriented(card.orientation).array, threads=threads)
+    except ValueError as error:
+        raise _non_finite(error) from error
 
-    A z-score does not change under ``slope * v + inter`` with a positive slope, so stored values serve as they are.
+
+def normalization(
+    volume: Volume, card: ModelCard, *, greys: BodyStatistics | None = None, threads: int = 0
+) -> Normalization:
+    """Measure how the intensities of a study become the network's input.
+
+    By ``body`` the floor and the tissue of the patient become the card's values for them. By ``zscore`` percentiles of
+    all voxels are clipped at, then mean and deviation of the clipped voxels become 0 and 1.
+
+    Neither changes under ``slope * v + inter`` with a positive slope, so stored values serve as they are.
+
+    Args:
+        volume: native grid, any strides.
+        card: says which.
+        greys: as `measure_greys` returns them; measured here when None and needed.
+        threads: 0 takes one per core.
 
     Raises:
         StudyError: ``non-finite`` for NaN or infinity, ``constant`` where there is nothing to see.
     """
-    try:
-        low, high, mean, std, (lo, hi) = intensity_statistics(
-            volume.array, card.clip_percentiles, clipped=True, threads=threads
-        )
-    except ValueError as error:
-        if "non-finite" not in str(error):
-            raise
-        raise StudyError("non-finite", "the study has voxels that are NaN or infinite; export it again") from error
-    if not (high > low and hi > lo and std > 0.0):
-        raise StudyError("constant", f"all but a few voxels have the value {lo:g}: there is nothing to see")
-    return Normalization(float(lo), float(hi), mean, 1.0 / std)
+    if isinstance(card.normalization, ZScore):
+        return _zscore(volume, card.normalization, threads)
+    return _body(greys or measure_greys(volume, card, threads=threads), card.normalization)
 
 
 def write_input(
-    volume: Volume, card: ModelCard, out: NDArray[Any], *, window: Window | None = None, threads: int = 0
+    volume: Volume,
+    card: ModelCard,
+    out: NDArray[Any],
+    *,
+    norm: Normalization | None = None,
+    window: Window | None = None,
+    threads: int = 0,
 ) -> Normalization:
     """Write a study, or the part of it in a window, into the network's input buffer.
 
@@ -65,6 +91,7 @@ def write_input(
         volume: native grid, any strides.
         card: says grid, axes and normalisation.
         out: ``(z, y, x)`` float32 or float16, C-contiguous, of the window's shape; every value is overwritten.
+        norm: of this very study, as `normalization` returns it; measured here when None.
         window: of the grid of ``card.shape_zyx``; None for all of it.
         threads: 0 takes one per core.
 
@@ -76,9 +103,10 @@ def write_input(
         window.check(out.shape, card.shape_zyx)
     view = volume.oriented(card.orientation)
     _check_slices(view)
-    norm = normalization(volume, card, threads=threads)
+    if norm is None:
+        norm = normalization(volume, card, threads=threads)
     resample_normalize(
-        view.array,
+        _without_padding(view.array, norm) if norm.padding else view.array,
         out,
         lo=norm.lo,
         hi=norm.hi,
@@ -89,6 +117,58 @@ def write_input(
         threads=threads,
     )
     return norm
+
+
+def _zscore(volume: Volume, wanted: ZScore, threads: int) -> Normalization:
+    """Mean and deviation are those of the clipped voxels, because a single stray voxel of 1e6 would make the deviation
+    of all so large that the network saw a flat field, found nothing, and the patient was N0.
+    """
+    try:
+        low, high, mean, std, (lo, hi) = intensity_statistics(
+            volume.array, wanted.clip_percentiles, clipped=True, threads=threads
+        )
+    except ValueError as error:
+        raise _non_finite(error) from error
+    if not (high > low and hi > lo and std > 0.0):
+        raise StudyError("constant", f"all but a few voxels have the value {lo:g}: there is nothing to see")
+    return Normalization(float(lo), float(hi), mean, 1.0 / std)
+
+
+def _body(greys: BodyStatistics, wanted: Body) -> Normalization:
+    height = greys.tissue - greys.floor
+    if not height > 0.0:
+        raise StudyError("constant", f"all but a few voxels have the value {greys.floor:g}: there is nothing to see")
+    scale = (wanted.tissue - wanted.floor) / height
+    return Normalization(
+        lo=greys.floor,
+        hi=greys.floor + (wanted.ceiling - wanted.floor) / scale,
+        shift=greys.floor - wanted.floor / scale,
+        scale=scale,
+        padding=tuple(float(value) for value in greys.padding if value > greys.floor),
+    )
+
+
+def _without_padding(array: NDArray[Any], norm: Normalization) -> NDArray[Any]:
+    """A copy in which runs of padding that touch the ends of rows have the value of air, so that nothing of them is left
+    at their border after interpolation. Few studies are padded with anything but their least value, and only these pay
+    for the copy.
+    """
+    outside = np.zeros(array.shape, np.bool_)
+    for value in norm.padding:
+        same = array == value
+        for ends in (same, same[:, :, ::-1]):
+            run = np.logical_and.accumulate(ends, axis=2)
+            outside |= run if ends is same else run[:, :, ::-1]
+    copy = np.array(array)
+    # Of integers the floor is a percentile between two of them; what is below it is clipped to it.
+    copy[outside] = norm.lo if copy.dtype.kind == "f" else np.floor(norm.lo)
+    return copy
+
+
+def _non_finite(error: ValueError) -> StudyError:
+    if "non-finite" not in str(error):
+        raise error
+    return StudyError("non-finite", "the study has voxels that are NaN or infinite; export it again")
 
 
 def _check_slices(view: Volume) -> None:

@@ -5,8 +5,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import disjoint_base
 
+from lnfast_ext._records import BodyStatistics as BodyStatistics
+
 __all__ = [
+    "BodyStatistics",
     "Components",
+    "body_statistics",
     "instruction_set",
     "intensity_statistics",
     "label_components",
@@ -25,6 +29,7 @@ class Components:
     def count(self) -> int: ...
     def label(self, out: NDArray[Any] | None = None) -> NDArray[Any]: ...
 
+def body_statistics(volume: NDArray[Any], *, threads: int = 0) -> BodyStatistics: ...
 def instruction_set() -> str: ...
 def intensity_statistics(
     volume: NDArray[Any],

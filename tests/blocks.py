@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.card import ModelCard
+from lnfast.admission import Admission
+from lnfast.card import ModelCard, ZScore
 from lnfast.geometry import Grid, Volume
+from lnfast.preprocess import Normalization
 
 SHAPE_ZYX = (8, 16, 16)
 
@@ -24,7 +26,7 @@ def make_card(**other: Any) -> ModelCard:
         "output_name": "logits",
         "shape_zyx": SHAPE_ZYX,
         "orientation": "LPS",
-        "clip_percentiles": (0.5, 99.5),
+        "normalization": ZScore((0.5, 99.5)),
         "b_targets": (800.0,),
         "b_range": (500.0, 1500.0),
         "in_plane_mm": (20.0, 500.0),
@@ -33,6 +35,18 @@ def make_card(**other: Any) -> ModelCard:
         "sha256": {"model.onnx": "0" * 64, "probe.npz": "1" * 64},
     }
     return ModelCard(**(entries | other))
+
+
+ADMISSION = Admission(
+    normalization=Normalization(0.0, 100.0, 50.0, 0.02),
+    extent_zyx_mm=(72.0, 30.0, 33.0),
+    greys=400,
+    body_share=0.4,
+    padding_share=0.0,
+    bright_share=0.001,
+    floor=3.0,
+    tissue=40.0,
+)
 
 
 def rotation(x_deg: float, y_deg: float, z_deg: float) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from test_card import card_entries
 
-from lnfast.card import ModelCard
+from lnfast.card import ModelCard, ZScore
 from lnfast.errors import StudyError
 from lnfast.geometry import Grid, Volume
 from lnfast.preprocess import normalization, write_input
@@ -26,7 +26,8 @@ def study(dtype: str = "int16", shape: tuple[int, int, int] = (5, 12, 10)) -> ND
 def expected(array: NDArray[np.generic]) -> NDArray[np.float32]:
     torch = pytest.importorskip("torch")
     values = array.astype(np.float64)
-    lo, hi = np.percentile(values, CARD.clip_percentiles)
+    assert isinstance(CARD.normalization, ZScore)
+    lo, hi = np.percentile(values, CARD.normalization.clip_percentiles)
     clipped = np.clip(values, lo, hi)
     normal = (clipped - clipped.mean()) / clipped.std()
     resized = torch.nn.functional.interpolate(
@@ -107,7 +108,7 @@ def test_a_stray_voxel_does_not_blind_the_network(stray: float) -> None:
 def test_one_hot_voxel_does_not_make_a_study() -> None:
     array = np.zeros((20, 50, 50), np.int16)
     array[0, 0, 0] = 1000
-    card = replace(CARD, clip_percentiles=(0.5, 99.5))
+    card = replace(CARD, normalization=ZScore((0.5, 99.5)))
     with pytest.raises(StudyError) as refusal:
         normalization(Volume(array, Grid(array.shape, LPS)), card)
     assert refusal.value.code == "constant"

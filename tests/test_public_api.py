@@ -34,7 +34,9 @@ PROMISED = {
         "Volume",
     ],
     "lnfast_ext": [
+        "BodyStatistics",
         "Components",
+        "body_statistics",
         "instruction_set",
         "intensity_statistics",
         "label_components",

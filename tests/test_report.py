@@ -19,7 +19,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from blocks import affine_of, block, make_card, stored_in_all_ways
+from blocks import ADMISSION, affine_of, block, make_card, stored_in_all_ways
 
 import lnfast.report.folder as folder
 from lnfast.card import Model
@@ -47,8 +47,9 @@ def report_of(labels: Volume, rules: Rules | None = None, **other: Any) -> Repor
     provenance = other.pop("provenance", Provenance("nifti-1", "a/0000.nii", "ab" * 32))
     study = Study(other.pop("name", "0000"), labels, 1.0, 0.0, other.pop("b_value", 800.0), provenance)
     engine = EngineFacts("openvino", "2026.4.0", "cpu", "int8", "0" * 64, {"passed": True}, choice="fastest here")
+    admission = other.pop("admission", ADMISSION)
     model = Model(Path("nowhere"), make_card(**other))
-    return make_report(study, model, engine, rules, nodes, TIMINGS_MS)
+    return make_report(study, model, engine, rules, nodes, TIMINGS_MS, admission=admission)
 
 
 def codes(report: Report) -> list[str]:
@@ -107,7 +108,7 @@ def test_an_array_in_memory_has_no_hash_and_no_b_value() -> None:
     study = study_from_array(labels.array, labels.grid.affine)
     model = Model(Path("nowhere"), make_card())
     engine = EngineFacts("onnxruntime", "1.30", "cpu", "fp32", None)
-    report = make_report(study, model, engine, Rules(), (), TIMINGS_MS)
+    report = make_report(study, model, engine, Rules(), (), TIMINGS_MS, admission=ADMISSION)
     check(report)
     assert report.to_dict()["study"]["sha256"] is None
     assert codes(report) == ["unknown-b-value"]

@@ -79,7 +79,7 @@ def save(path: Path, volume: Volume) -> Path:
 
 def settings(card: ModelCard) -> list[str]:
     """What a host reads from card.json and hands over."""
-    low, high = card.clip_percentiles
+    low, high = card.normalization.clip_percentiles
     return [f"threshold={card.threshold}", f"low={low}", f"high={high}", f"orientation={card.orientation}"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from lnfast.admission import Admission
 from lnfast.card import ModelCard
 from lnfast.geometry import Grid
 from lnfast.measure import LymphNode, Rules, ShortAxis, largest, n_stage_by_rule
@@ -26,10 +27,13 @@ class Notice:
         return f"{self.code}: {self.message}"
 
 
-def notices(study: Study, card: ModelCard, rules: Rules, nodes: Sequence[LymphNode]) -> tuple[Notice, ...]:
+def notices(
+    study: Study, card: ModelCard, rules: Rules, nodes: Sequence[LymphNode], *, admission: Admission
+) -> tuple[Notice, ...]:
     """Everything that makes a result less certain than it looks, most important first."""
     grid = study.volume.oriented(card.orientation).grid
     return (
+        *(Notice(code, message) for code, message in admission.warnings),
         *_rules_disagree(rules, nodes),
         *_slice_limited(rules, nodes),
         *_of_the_ellipsoid(rules),

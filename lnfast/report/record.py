@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
+from lnfast.admission import Admission
 from lnfast.card import Model
 from lnfast.measure import LymphNode, NStage, Rules, ShortAxis, largest, n_stage, n_stage_by_rule
 from lnfast.report.notices import Notice, notices
@@ -75,6 +76,7 @@ class Report:
 
     Attributes:
         created: ISO 8601, UTC.
+        admission: why the study was staged at all.
         nodes: in the order of their ids.
         timings_ms: by stage; ``write`` is 0 until the report is written.
         warnings: most important first.
@@ -82,6 +84,7 @@ class Report:
 
     created: str
     study: StudyFacts
+    admission: Admission
     model: ModelFacts
     engine: EngineFacts
     rules: Rules
@@ -122,6 +125,7 @@ class Report:
             "created": self.created,
             "disclaimer": DISCLAIMER,
             "study": asdict(self.study),
+            "admission": self.admission.facts(),
             "model": asdict(self.model),
             "engine": asdict(self.engine),
             "rules": {**asdict(self.rules), "measured_on": measured_on},
@@ -160,6 +164,8 @@ def make_report(
     rules: Rules,
     nodes: Sequence[LymphNode],
     timings_ms: Mapping[str, float],
+    *,
+    admission: Admission,
 ) -> Report:
     """Bring together what is said of a study.
 
@@ -170,6 +176,7 @@ def make_report(
         rules: by which the nodes were measured.
         nodes: as `lnfast.measure.measure_nodes` gives them.
         timings_ms: read, preprocess, infer, postprocess, measure; ``total`` is their sum.
+        admission: of that study.
     """
     card, grid = model.card, study.volume.grid
     return Report(
@@ -182,12 +189,13 @@ def make_report(
             b_value=study.b_value,
             sha256=study.provenance.sha256,
         ),
+        admission=admission,
         model=ModelFacts(card.name, card.version, model.sha256, card.trained_on, card.threshold),
         engine=engine,
         rules=rules,
         nodes=tuple(nodes),
         timings_ms=_timings(timings_ms),
-        warnings=notices(study, card, rules, nodes),
+        warnings=notices(study, card, rules, nodes, admission=admission),
     )
 
 

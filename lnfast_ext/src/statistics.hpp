@@ -23,6 +23,7 @@
 #include <functional>
 #include <limits>
 #include <stdexcept>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -146,18 +147,31 @@ template <class Code>
 class Survey {
 public:
     using Key = typename Code::Key;
-    using LoadRow = std::function<void(std::ptrdiff_t, Key*)>;  // the keys of a row
+    // Writes the keys of a row's voxels that count, and says how many these are: at most the row's width.
+    using LoadRow = std::function<std::ptrdiff_t(std::ptrdiff_t, Key*)>;
 
-    Survey(std::ptrdiff_t rows, std::ptrdiff_t width, const LoadRow& load, const Percentiles& wanted, int threads)
-        : load_(load), wanted_(wanted), rows_(rows), width_(width), n_(rows * width),
+    // n: the voxels that count, of all rows together; at least one.
+    // ends: the least and the greatest key, where they are known already.
+    Survey(std::ptrdiff_t rows, std::ptrdiff_t width, std::ptrdiff_t n, const LoadRow& load, const Percentiles& wanted,
+           Team& team, const std::pair<Key, Key>* ends = nullptr)
+        : load_(load), wanted_(wanted), rows_(rows), width_(width), n_(n),
           chunk_(std::max<std::ptrdiff_t>(32768 / width, 1)), chunks_((rows + chunk_ - 1) / chunk_),
-          team_(threads, chunks_), workers_(static_cast<std::size_t>(team_.size())) {}
+          team_(team), ends_(ends), workers_(static_cast<std::size_t>(team_.size())) {}
+
+    // Percentiles alone, without a mean; returns how many greys there are, counted in 65536 bins.
+    std::ptrdiff_t percentiles() {
+        find_ends();
+        count_bins();
+        read();
+        std::ptrdiff_t greys = 0;
+        for (std::size_t bin = 0; bin < up_to_.size(); ++bin) greys += count(bin) != 0;
+        return greys;
+    }
 
     Moments moments() {
         find_ends();
         count_bins();
-        if (shift_ == 0) wanted_.read(n_, [&](std::ptrdiff_t rank) { return value_of_bin(bin_of_rank(rank)); });
-        else read_from_voxels();
+        read();
         const Clip clip = wanted_.clip_range();
         const Spread found = shift_ == 0 ? spread_of_bins(clip) : spread_of_voxels(clip);
         return {Code::decode(least_), Code::decode(greatest_), found.mean, found.std};
@@ -166,25 +180,38 @@ public:
 private:
     using Counts = std::vector<std::int64_t>;
 
-    // use(worker, row, keys) for every row; a worker is one thread's.
+    void read() {
+        if (shift_ == 0) wanted_.read(n_, [&](std::ptrdiff_t rank) { return value_of_bin(bin_of_rank(rank)); });
+        else read_from_voxels();
+    }
+
+    // use(worker, row, keys, their number) for every row; a worker is one thread's.
     template <class Use>
     void each_row(const Use& use) {
         team_.each(chunks_, [&](std::ptrdiff_t chunk, int worker) {
             std::vector<Key> keys(static_cast<std::size_t>(width_));
             vectorized([&](auto) {
                 for (std::ptrdiff_t row = chunk * chunk_; row < std::min((chunk + 1) * chunk_, rows_); ++row) {
-                    load_(row, keys.data());
-                    use(worker, row, static_cast<const Key*>(keys.data()));
+                    const std::ptrdiff_t width = load_(row, keys.data());
+                    use(worker, row, static_cast<const Key*>(keys.data()), width);
                 }
             });
         });
     }
 
     void find_ends() {
+        if (ends_ == nullptr) look_for_ends();
+        else std::tie(least_, greatest_) = *ends_;
+        if (!Code::finite(least_, greatest_))
+            throw std::invalid_argument("volume: holds non-finite values (NaN or infinity)");
+        while (((greatest_ - least_) >> shift_) > 65535) ++shift_;
+    }
+
+    void look_for_ends() {
         std::vector<Key> least(workers_, std::numeric_limits<Key>::max()), greatest(workers_, 0);
-        each_row([&](int worker, std::ptrdiff_t, const Key* keys) {
+        each_row([&](int worker, std::ptrdiff_t, const Key* keys, std::ptrdiff_t width) {
             Key low = least[worker], high = greatest[worker];
-            for (std::ptrdiff_t x = 0; x < width_; ++x) {
+            for (std::ptrdiff_t x = 0; x < width; ++x) {
                 low = std::min(low, keys[x]);
                 high = std::max(high, keys[x]);
             }
@@ -193,23 +220,20 @@ private:
         });
         least_ = *std::min_element(least.begin(), least.end());
         greatest_ = *std::max_element(greatest.begin(), greatest.end());
-        if (!Code::finite(least_, greatest_))
-            throw std::invalid_argument("volume: holds non-finite values (NaN or infinity)");
-        while (((greatest_ - least_) >> shift_) > 65535) ++shift_;
     }
 
     // Neighbours are often alike, and a counter that was just written is slow to read: they use two sets in turn.
     void count_bins() {
         const std::size_t bins = static_cast<std::size_t>((greatest_ - least_) >> shift_) + 1;
         std::vector<Counts> counts(workers_, Counts(2 * bins, 0));
-        each_row([&](int worker, std::ptrdiff_t, const Key* keys) {
+        each_row([&](int worker, std::ptrdiff_t, const Key* keys, std::ptrdiff_t width) {
             std::int64_t *even = counts[worker].data(), *odd = even + bins;
             std::ptrdiff_t x = 0;
-            for (; x + 2 <= width_; x += 2) {
+            for (; x + 2 <= width; x += 2) {
                 ++even[bin_of(keys[x])];
                 ++odd[bin_of(keys[x + 1])];
             }
-            if (x < width_) ++even[bin_of(keys[x])];
+            if (x < width) ++even[bin_of(keys[x])];
         });
         up_to_.assign(bins, 0);
         std::int64_t seen = 0;
@@ -217,6 +241,7 @@ private:
             for (const Counts& own : counts) seen += own[bin] + own[bins + bin];
             up_to_[bin] = seen;
         }
+        if (seen != n_) throw std::runtime_error("volume: changed while it was measured");
     }
 
     // The array may be another thread's, which writes where it was read a moment ago: no bin lies outside.
@@ -254,8 +279,8 @@ private:
 
     std::vector<Key> collect(const std::vector<char>& needed) {
         std::vector<std::vector<Key>> found(workers_);
-        each_row([&](int worker, std::ptrdiff_t, const Key* keys) {
-            for (std::ptrdiff_t x = 0; x < width_; ++x)
+        each_row([&](int worker, std::ptrdiff_t, const Key* keys, std::ptrdiff_t width) {
+            for (std::ptrdiff_t x = 0; x < width; ++x)
                 if (needed[bin_of(keys[x])]) found[worker].push_back(keys[x]);
         });
         for (std::size_t worker = 1; worker < workers_; ++worker)
@@ -276,12 +301,12 @@ private:
     Spread spread_of_voxels(const Clip& clip) {
         std::vector<double> of_row(static_cast<std::size_t>(rows_));
         return spread([&](const auto& part) {
-            each_row([&](int, std::ptrdiff_t row, const Key* keys) {
+            each_row([&](int, std::ptrdiff_t row, const Key* keys, std::ptrdiff_t width) {
                 double lane[8] = {0, 0, 0, 0, 0, 0, 0, 0}, rest = 0;
                 std::ptrdiff_t x = 0;
-                for (; x + 8 <= width_; x += 8)
+                for (; x + 8 <= width; x += 8)
                     for (int k = 0; k < 8; ++k) lane[k] += part(clip(Code::decode(keys[x + k])));
-                for (; x < width_; ++x) rest += part(clip(Code::decode(keys[x])));
+                for (; x < width; ++x) rest += part(clip(Code::decode(keys[x])));
                 for (int k = 0; k < 8; ++k) rest += lane[k];
                 of_row[row] = rest;
             });
@@ -301,23 +326,34 @@ private:
     const LoadRow& load_;
     const Percentiles& wanted_;
     const std::ptrdiff_t rows_, width_, n_, chunk_, chunks_;
-    Team team_;
+    Team& team_;
+    const std::pair<Key, Key>* const ends_;
     const std::size_t workers_;
     Key least_ = 0, greatest_ = 0;
     int shift_ = 0;
     std::vector<std::int64_t> up_to_;  // voxels in this bin and those before
 };
 
+// The keys of a row of a volume; rows are counted through all slices.
+template <class Code, class T>
+void read_keys(const View3<T>& volume, std::ptrdiff_t row, typename Code::Key* keys) {
+    const std::ptrdiff_t height = volume.size[1];
+    vectorized([&](auto) {
+        volume.read_row(row / height, row % height, keys, [](T value) { return Code::encode(value); });
+    });
+}
+
 template <class T>
 Moments intensity_statistics(const View3<T>& volume, const Percentiles& wanted, int threads) {
     using Code = CodingOf<T>;
     const std::ptrdiff_t height = volume.size[1];
     const typename Survey<Code>::LoadRow load = [&](std::ptrdiff_t row, typename Code::Key* keys) {
-        vectorized([&](auto) {
-            volume.read_row(row / height, row % height, keys, [](T value) { return Code::encode(value); });
-        });
+        read_keys<Code>(volume, row, keys);
+        return volume.size[2];
     };
-    return Survey<Code>(volume.size[0] * height, volume.size[2], load, wanted, threads).moments();
+    const std::ptrdiff_t rows = volume.size[0] * height;
+    Team team(threads, rows);
+    return Survey<Code>(rows, volume.size[2], rows * volume.size[2], load, wanted, team).moments();
 }
 
 }  // namespace lnfast
