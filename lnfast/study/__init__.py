@@ -2,6 +2,7 @@
 
     stored.py    bytes, plain or gzip, each read once under a cap
     nifti.py     the header of NIfTI-1 and NIfTI-2, checked before anything else is read
+    tail.py      bytes behind the voxels: a harmless tail, or a header that is not this file's
     bvalues.py   which volume of several is the high-b one
     adc.py       evidence that a file is an ADC map
     reader.py    the stages above, in order

@@ -16,6 +16,7 @@ from lnfast.study.adc import refuse_adc
 from lnfast.study.bvalues import BRule, choose_volume, read_bvalues
 from lnfast.study.nifti import NiftiHeader, parse_header
 from lnfast.study.stored import open_stored
+from lnfast.study.tail import check_tail
 
 _KINDS = {"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"}
 
@@ -79,6 +80,9 @@ def read_study(
 ) -> Study:
     """Read a NIfTI-1 or NIfTI-2 file, ``.nii`` or ``.nii.gz`` by content.
 
+    A file with a few more bytes than its header promises is taken with the warning ``trailing-data``; whole rows,
+    slices or volumes more, or the bytes of a wider type, are refused as ``damaged-header`` (`lnfast.study.tail`).
+
     Of a 4D file the volume within ``b_range`` whose b-value is nearest to any of ``b_targets`` is taken, the higher at
     a tie. A 3D file without ``.bval`` is taken with the warning ``unknown-b-value``. The file may change or
     go once this returns.
@@ -132,10 +136,11 @@ def _read(path: Path, rule: BRule, max_bytes: int) -> Study:
         size = header.volume_bytes
         start = header.data_offset
         content, extra = stored.values(start + index * size, size, start + header.volumes * size)
+        tail_warnings = check_tail(header, extra)
         values = _usable(np.frombuffer(content, header.dtype).reshape(grid.shape))
         sha256 = stored.sha256()
     b_value = b_values[index] if b_values is not None else None
-    notes, warnings = _remarks(header, index, b_values, extra)
+    notes, warnings = _remarks(header, index, b_values)
     provenance = Provenance(
         format=f"nifti-{header.version}",
         path=str(path),
@@ -143,13 +148,13 @@ def _read(path: Path, rule: BRule, max_bytes: int) -> Study:
         volume_index=index if header.volumes > 1 else None,
         b_values=b_values,
         notes=notes,
-        warnings=warnings,
+        warnings=warnings + tail_warnings,
     )
     return Study(study_name(path), Volume(values, grid), header.slope, header.inter, b_value, provenance)
 
 
 def _remarks(
-    header: NiftiHeader, index: int, b_values: tuple[float, ...] | None, extra: int
+    header: NiftiHeader, index: int, b_values: tuple[float, ...] | None
 ) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
     notes: list[str] = []
     warnings = list(header.warnings)
@@ -157,10 +162,6 @@ def _remarks(
         warnings.append(("unknown-b-value", "no .bval file: that this is a high-b image was taken on trust"))
     elif header.volumes > 1:
         notes.append(f"took volume {index + 1} of {header.volumes}, b = {b_values[index]:g}")
-    if extra:
-        warnings.append(
-            ("trailing-data", f"{extra} bytes follow the voxels that the header promises; they were ignored")
-        )
     return tuple(notes), tuple(warnings)
 
 
