@@ -12,9 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from lnfast.errors import StudyError
 from lnfast.geometry import Grid, Volume, as_numpy
-from lnfast.study.adc import refuse_adc
-from lnfast.study.bvalues import BRule, choose_volume, read_bvalues
+from lnfast.study.beside import files_beside, shown, stem
+from lnfast.study.bvalues import BVAL_ENDINGS, BRule, choose_volume, read_bvalues
+from lnfast.study.kind import refuse_other_kinds
 from lnfast.study.nifti import NiftiHeader, parse_header
+from lnfast.study.sidecar import check_b_value, read_sidecar
 from lnfast.study.stored import open_stored
 from lnfast.study.tail import check_tail
 
@@ -67,7 +69,7 @@ class Study:
 def study_name(path: str | os.PathLike[str]) -> str:
     """File name without ``.nii`` or ``.nii.gz`` and a trailing ``_0000``; never empty, ``.`` or ``..``."""
     full = Path(path).name
-    name = _stem(full).removesuffix("_0000")
+    name = stem(full).removesuffix("_0000")
     return full if name in ("", ".", "..") else name
 
 
@@ -88,7 +90,8 @@ def read_study(
     go once this returns.
 
     Args:
-        path: the file; ``.bval`` and ``.json`` of the same stem are read where they lie beside it.
+        path: the file; ``.bval`` (or ``.bvals``) and ``.json`` of the same name are read where they lie beside it, in
+            any case, and of ``x_0000.nii.gz`` those of ``x`` too (`lnfast.study.beside`).
         b_targets: s/mm2, at least one.
         b_range: least and greatest b-value to take, s/mm2.
         max_bytes: greatest size of the file, compressed and not.
@@ -96,7 +99,7 @@ def read_study(
     Raises:
         StudyError: ``not-found``, ``not-a-file``, ``unreadable``, ``not-nifti``, ``damaged-header``, ``truncated``,
             ``damaged``, ``too-large``, ``not-3d``, ``rgb-or-complex``, ``unsupported-type``, ``bad-scaling``,
-            ``no-geometry``, ``bad-geometry``, ``adc-map``, ``bad-bval``, ``no-high-b``, ``ambiguous``.
+            ``no-geometry``, ``bad-geometry``, ``adc-map``, ``not-dwi``, ``bad-bval``, ``no-high-b``, ``ambiguous``.
     """
     file = Path(path)
     try:
@@ -129,9 +132,12 @@ def _read(path: Path, rule: BRule, max_bytes: int) -> Study:
     with open_stored(path, max_bytes) as stored:
         header = parse_header(stored.head, max_bytes)
         grid = Grid(header.shape_xyz[::-1], header.affine)
-        stem = _stem(path.name)
-        refuse_adc(path.name, header.free_text, path.with_name(stem + ".json"))
-        b_values = read_bvalues(path.with_name(stem + ".bval"), header.volumes)
+        sidecars = tuple(map(read_sidecar, files_beside(path, (".json",))))
+        refuse_other_kinds(path.name, header.free_text, sidecars, rule, single=header.volumes == 1)
+        b_values = read_bvalues(files_beside(path, BVAL_ENDINGS), header.volumes)
+        if b_values is None and header.volumes == 1:
+            for sidecar in sidecars:
+                check_b_value(sidecar, rule)
         index = choose_volume(b_values, header.volumes, rule)
         size = header.volume_bytes
         start = header.data_offset
@@ -178,15 +184,3 @@ def _usable(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.isnative and values.flags.aligned:
         return values
     return values.astype(values.dtype.newbyteorder("="))
-
-
-def _stem(name: str) -> str:
-    for suffix in (".nii.gz", ".nii"):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name
-
-
-def shown(name: str) -> str:
-    """A file name that any terminal and log can take."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name)
