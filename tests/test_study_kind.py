@@ -362,6 +362,12 @@ def test_a_sidecar_of_any_form_is_read(tmp_path: Path, value: Any) -> None:
         read_study(study(tmp_path, {field: value}))
 
 
+@pytest.mark.parametrize("text", ["diff_", "a_", "1_", "apparent ", "tensors_"])
+def test_megabytes_of_text_hold_nothing_up(tmp_path: Path, text: str) -> None:
+    """Searched as a whole, these would take hours."""
+    read_study(study(tmp_path, {"SeriesDescription": text * 500_000, "ImageType": [text] * 100_000}))
+
+
 # --------------------------------------------------------------------------------------------------------- b-values
 
 

@@ -78,7 +78,7 @@ _KINDS = (
         r" (?:desc|param)_(?:md|ad|rd|mk|ak|rk) exp(?:onential)?_?att\w* (?:perfusion|perf|pseudo)_?frac\w*"
         r" pseudo_?diffusion\w* d_?star ivim_(?:f|d|dp) tensor_(?:fa|md|ad|rd)",
         last=r"(?:dti|dki|dwi|diff|tensor)(?:_\w+)?_(?:md|ad|rd|mo|mk|ak|rk|l[123]|v[123]|e[123]v?|sse|ra|vr)"
-        r" \w*(?:mddw|diff)\w*_tensor",
+        r" [a-z0-9]*(?:mddw|diff)\w*_tensor",
         types=r"md ad rd mk ak rk kurtosis eigen\w* diffusivity exp(?:onential)? attenuation tensor(?!_b0)",
     ),
     _Kind(

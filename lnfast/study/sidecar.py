@@ -20,6 +20,7 @@ from lnfast.study.bvalues import BRule
 _TYPE_FIELDS = ("ImageType", "ImageTypeText", "FrameType", "ComplexImageComponent")
 _TEXT_FIELDS = ("SeriesDescription", "ImageComments")
 _B_FIELDS = ("DiffusionBValue", "BValue", "b_value", "bvalue")
+_MAX_LETTERS = 512  # DICOM's descriptions have at most 64, and a search in megabytes of text would hold a study up
 _MAX_JSON_BYTES = 1 << 22
 
 
@@ -85,7 +86,7 @@ def check_b_value(sidecar: Sidecar, rule: BRule) -> None:
 
 def _text(value: Any) -> str:
     words = value if isinstance(value, list) else [value]
-    return " ".join(word for word in words if isinstance(word, str))
+    return " ".join(word for word in words if isinstance(word, str))[:_MAX_LETTERS]
 
 
 def _number(value: Any) -> float | None:
