@@ -384,6 +384,25 @@ def test_other_b_values_of_the_sidecar_are_no_evidence(tmp_path: Path, value: An
     assert result.b_value is None and [code for code, _ in result.provenance.warnings] == ["unknown-b-value"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["ep2d_diff_tra_b50", "DWI b=100", "DWI b50 400", "ep2d_diff_b50_TRACEW", "dwi_b400", "resolve b50t", "b50_dwi"],
+)
+def test_a_low_b_value_that_a_text_names_is_refused_without_bval(tmp_path: Path, text: str) -> None:
+    error = refusal(study(tmp_path, {"SeriesDescription": text}))
+    assert error.code == "no-high-b" and "SeriesDescription" in error.message
+    assert refusal(write_nifti(tmp_path / f"{text}_0000.nii.gz", voxels(SHAPE))).code == "no-high-b"
+    read_study(study(tmp_path, {"SeriesDescription": text}, "b.nii.gz", bval="800"))
+    read_study(write_nifti(tmp_path / f"{text}.nii.gz", voxels(SHAPE), bval="800"))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES_OF_DWI if "b0" not in name] + ["dwi_b1", "dwi_b9", "b50", "lab b20"]
+)
+def test_other_names_are_taken_without_bval(tmp_path: Path, name: str) -> None:
+    read_study(write_nifti(tmp_path / f"{name}.nii.gz", voxels(SHAPE)))
+
+
 def test_the_bval_counts_more_than_the_sidecar(tmp_path: Path) -> None:
     assert read_study(study(tmp_path, {"DiffusionBValue": 0}, bval="800")).b_value == 800
 

@@ -6,6 +6,7 @@
     bvalues.py   which volume of several is the high-b one
     beside.py    which .bval and .json belong to a study
     sidecar.py   what a .json that a converter wrote says of the image
+    named.py     b-values that a text names
     kind.py      evidence that a file is no diffusion-weighted image: a table of words
     reader.py    the stages above, in order
 

@@ -15,13 +15,13 @@ as in dcm2niix's test data, the terms of DICOM C.8.13.3.1, the postfixes of dcm2
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
 from lnfast.errors import StudyError
 from lnfast.study.beside import stem
 from lnfast.study.bvalues import BRule
+from lnfast.study.named import plain, says_b0
 from lnfast.study.sidecar import Sidecar
 
 
@@ -89,7 +89,7 @@ _KINDS = (
         types=r"field_?map\w* b0_map",
     ),
     _Kind(
-        "a b = 0 image",  # what a text says of b-values is looked at in `_says_b0`
+        "a b = 0 image",  # what a text says of b-values is looked at in `says_b0`
         words="tensor_b0 nodif b_?zero",
         last="s0 sbref",
         types=r"(?:tensor_)?b0(?!_map)",
@@ -201,22 +201,22 @@ def refuse_other_kinds(
                 kind.code, f"is {kind.what} ({evidence}), wanted a high-b diffusion-weighted image; give that series"
             )
 
-    own = _plain(stem(name)).removesuffix("_0000")
+    own = plain(stem(name)).removesuffix("_0000")
     refuse(_kind_of(own, "named"), "its name says so; rename it if that is wrong")
-    refuse(_first(_plain(header_text), "words"), "its header says so")
+    refuse(_first(plain(header_text), "words"), "its header says so")
     for sidecar in sidecars:
         for field, text in sidecar.types:
-            refuse(_kind_of_types(_plain(text)), _in_json(field))
+            refuse(_kind_of_types(plain(text)), _in_json(field))
         for column, texts in (("described", sidecar.descriptions), ("", sidecar.comments)):
             for field, text in texts:
-                plain = _plain(text)
-                refuse(_kind_of(plain, column), _in_json(field))
-                refuse(_B0 if single and _says_b0(plain) else None, _in_json(field))
+                words = plain(text)
+                refuse(_kind_of(words, column), _in_json(field))
+                refuse(_B0 if single and says_b0(words) else None, _in_json(field))
         if sidecar.modality in _OTHER_MODALITIES:
             raise StudyError(
                 "not-dwi", f"is of modality {sidecar.modality} by its .json, wanted MR; give the diffusion series"
             )
-    refuse(_B0 if single and _says_b0(own) else None, "its name says so; rename it if that is wrong")
+    refuse(_B0 if single and says_b0(own) else None, "its name says so; rename it if that is wrong")
 
 
 _B0 = next(kind for kind in _KINDS if kind.what == "a b = 0 image")
@@ -224,10 +224,6 @@ _B0 = next(kind for kind in _KINDS if kind.what == "a b = 0 image")
 
 def _in_json(field: str) -> str:
     return f"{field} in its .json says so; correct that if it is wrong"
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
 def _kind_of(text: str, column: str) -> _Kind | None:
@@ -266,27 +262,3 @@ def _patterns(column: str) -> tuple[tuple[_Kind, re.Pattern[str]], ...]:
     end = "$" if column in ("last", "named") else "(?=_|$)"
     rows = ((kind, str(getattr(kind, column)).split()) for kind in _KINDS)
     return tuple((kind, re.compile(f"(?:^|_)(?:{'|'.join(words)}){end}")) for kind, words in rows if words)
-
-
-def _says_b0(text: str) -> bool:
-    """The text names b = 0 and no other b-value: ``dwi_b0``, ``b=0``, but not ``dwi_b0_800`` or ``b0b1000``."""
-    values = list(_named_b_values(text))
-    return bool(values) and max(values) == 0
-
-
-def _named_b_values(text: str) -> Iterator[int]:
-    """All numbers of a text that may be b-values: those behind a ``b``, and what is listed behind these."""
-    listing = False
-    for word in text.split("_"):
-        numbers = re.fullmatch(r"(?:b|bval(?:ue)?s?)(\d{1,4})(?:(?:b|to|s|x|t)(\d{1,4}))*(?:s|t|tr|trace\w*)?", word)
-        if numbers:
-            listing = True
-            yield from map(int, re.findall(r"\d+", word))
-        elif re.fullmatch(r"[1-9]\d{1,3}|0", word):
-            # A number of three or four digits may be a b-value wherever it stands: 800_b0.
-            if listing or len(word) > 2:
-                yield int(word)
-        elif word not in ("and", "to", "s", "mm2", "und", "bis", "et", "b"):
-            listing = False
-        else:
-            listing = listing or word == "b"

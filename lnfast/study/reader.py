@@ -86,8 +86,8 @@ def read_study(
     slices or volumes more, or the bytes of a wider type, are refused as ``damaged-header`` (`lnfast.study.tail`).
 
     Of a 4D file the volume within ``b_range`` whose b-value is nearest to any of ``b_targets`` is taken, the higher at
-    a tie. A 3D file without ``.bval`` is taken with the warning ``unknown-b-value``. The file may change or
-    go once this returns.
+    a tie. A 3D file without ``.bval`` is taken with the warning ``unknown-b-value``, unless its name or its ``.json``
+    gives a b-value outside ``b_range``. The file may change or go once this returns.
 
     Args:
         path: the file; ``.bval`` (or ``.bvals``) and ``.json`` of the same name are read where they lie beside it, in
@@ -136,8 +136,7 @@ def _read(path: Path, rule: BRule, max_bytes: int) -> Study:
         refuse_other_kinds(path.name, header.free_text, sidecars, rule, single=header.volumes == 1)
         b_values = read_bvalues(files_beside(path, BVAL_ENDINGS), header.volumes)
         if b_values is None and header.volumes == 1:
-            for sidecar in sidecars:
-                check_b_value(sidecar, rule)
+            check_b_value(stem(path.name).removesuffix("_0000"), sidecars, rule)
         index = choose_volume(b_values, header.volumes, rule)
         size = header.volume_bytes
         start = header.data_offset

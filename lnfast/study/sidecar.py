@@ -16,6 +16,7 @@ from typing import Any
 
 from lnfast.errors import StudyError
 from lnfast.study.bvalues import BRule
+from lnfast.study.named import low_b, plain
 
 _TYPE_FIELDS = ("ImageType", "ImageTypeText", "FrameType", "ComplexImageComponent")
 _TEXT_FIELDS = ("SeriesDescription", "ImageComments")
@@ -67,21 +68,38 @@ def read_sidecar(path: Path) -> Sidecar:
     )
 
 
-def check_b_value(sidecar: Sidecar, rule: BRule) -> None:
-    """Refuse a single volume without ``.bval`` whose sidecar gives a b-value that the model does not take.
+def check_b_value(name: str, sidecars: tuple[Sidecar, ...], rule: BRule) -> None:
+    """Refuse a single volume without ``.bval`` whose name or sidecar gives a b-value that the model does not take.
 
     A b-value within the range is not adopted: a sidecar is often that of the whole series, the ``.bval`` is not.
+
+    Args:
+        name: of the file, without ending.
+        sidecars: of the file.
+        rule: which b-values are taken.
 
     Raises:
         StudyError: ``no-high-b``.
     """
-    for field, value in sidecar.b_values:
-        if not rule.low <= value <= rule.high:
-            raise StudyError(
-                "no-high-b",
-                f"has b = {value:g} by {field} in its .json, wanted {rule.text()}; give the series with the high "
-                "b-value, or correct the .json",
-            )
+    for sidecar in sidecars:
+        for field, value in sidecar.b_values:
+            if not rule.low <= value <= rule.high:
+                raise _low(value, f"{field} in its .json", rule)
+        for field, text in sidecar.descriptions:
+            number = low_b(plain(text), rule.low)
+            if number is not None:
+                raise _low(number, f"{field} in its .json", rule)
+    number = low_b(plain(name), rule.low)
+    if number is not None:
+        raise _low(number, "its name", rule)
+
+
+def _low(value: float, source: str, rule: BRule) -> StudyError:
+    return StudyError(
+        "no-high-b",
+        f"has b = {value:g} by {source} and no .bval, wanted {rule.text()}; give the series with the high b-value, or "
+        "add the .bval if that is wrong",
+    )
 
 
 def _text(value: Any) -> str:
