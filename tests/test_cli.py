@@ -29,6 +29,7 @@ from lnfast.backends.package import Package
 from lnfast.cli import main
 from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, StudyError, UsageError
 from lnfast.evaluate import compare, node_map
+from lnfast.evaluate.labelmap import read_label_map
 from lnfast.measure import Rules, measure_nodes
 from lnfast.study import read_study
 from lnfast_ext import instruction_set
@@ -453,7 +454,7 @@ def test_a_phantom_and_its_truth_agree(tmp_path: Path) -> None:
     assert lnfast("phantom", "-o", tmp_path, "--seed", 30, "--scanner", "discovery", "--stage", "n1") == 0
     name = "phantom_discovery_000030"
     study = read_study(tmp_path / "imagesTr" / f"{name}_0000.nii.gz")
-    labels = read_study(tmp_path / "labelsTr" / f"{name}.nii.gz", b_range=(0, 1e4)).volume
+    labels = read_label_map(tmp_path / "labelsTr" / f"{name}.nii.gz", "ids").labels
     truth = json.loads((tmp_path / "truth" / f"{name}.json").read_text())
     assert study.name == name == truth["case"]
     assert study.b_value == truth["b_value"] == 800
@@ -520,7 +521,7 @@ def test_demo_tells_what_the_written_files_say(tmp_path: Path, capsys: pytest.Ca
     (truth_path,) = (tmp_path / "demo" / "phantom" / "labelsTr").glob("*.nii.gz")
     rules = Rules()
     predicted, truth = (
-        node_map(read_study(path, b_range=(0, 1e4)).volume, rules) for path in (folder / "labels.nii.gz", truth_path)
+        node_map(read_label_map(path, "ids").labels, rules) for path in (folder / "labels.nii.gz", truth_path)
     )
     counted = compare(predicted, truth)
     found = sum(pair.predicted is not None for pair in counted.pairs)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from blocks import affine_of
+from nifti_files import write_nifti
 from numpy.typing import NDArray
 
 from lnfast.cli import main
@@ -100,6 +101,14 @@ def write(folder: Path, name: str, array: NDArray[Any], affine: NDArray[np.float
     (folder / f"{name}.nii.gz").write_bytes(nifti_bytes(Volume(array, Grid(array.shape, affine))))
 
 
+def write_image(folder: Path, name: str, affine: NDArray[np.float64] = AFFINE, slices: int = SHAPE_ZYX[0]) -> None:
+    """An image of noise. Not by `nifti_bytes`, whose header says that it is a label map."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pixdim = (1.0, *np.linalg.norm(affine[:3, :3], axis=0), 1.0, 1.0, 1.0, 1.0)
+    array = np.random.default_rng(1).integers(0, 1000, SHAPE_ZYX).astype(np.uint16)[:slices]
+    write_nifti(folder / f"{name}.nii.gz", array, srow=tuple(affine[:3].ravel()), pixdim=pixdim)
+
+
 def cubes(found: list[tuple[tuple[int, int, int], int]]) -> NDArray[np.uint16]:
     labels = np.zeros(SHAPE_ZYX, np.uint16)
     for number, (place, edge) in enumerate(found, 1):
@@ -107,16 +116,12 @@ def cubes(found: list[tuple[tuple[int, int, int], int]]) -> NDArray[np.uint16]:
     return labels
 
 
-def image() -> NDArray[np.uint16]:
-    return np.random.default_rng(1).integers(0, 1000, SHAPE_ZYX).astype(np.uint16)
-
-
 def write_cohort(folder: Path, cohort: dict[str, Any], images: bool = True) -> tuple[Path, Path]:
     for name, (true, found) in cohort.items():
         write(folder / "truth" / "labelsTr", name, cubes(true))
         write(folder / "pred", name, cubes(found))
         if images:
-            write(folder / "truth" / "imagesTr", f"{name}_0000", image())
+            write_image(folder / "truth" / "imagesTr", f"{name}_0000")
     return folder / "pred", folder / "truth"
 
 
@@ -309,7 +314,7 @@ def test_the_slice_is_the_one_with_the_greatest_error(tmp_path: Path) -> None:
     right = np.diag([-2.0, 3.0, 4.0, 1.0])
     for side, array in (("truth/labelsTr", truth), ("pred", found)):
         write(tmp_path / side, "0", array, right)
-    write(tmp_path / "truth" / "imagesTr", "0_0000", image(), right)
+    write_image(tmp_path / "truth" / "imagesTr", "0_0000", right)
     evaluation = evaluate(pair_up(tmp_path / "pred", tmp_path / "truth"), Rules(suspicious_mm=4.0))
     (case,) = worst(evaluation)
     shown = slice_of(case, evaluation)
@@ -328,9 +333,9 @@ def test_a_missing_image_is_said(folders: tuple[Path, Path], made: tuple[str, di
     cohort = dict.fromkeys(("absent", "elsewhere", "no study", "other file"), COHORT["x misses one"])
     pred, truth = write_cohort(tmp_path, cohort, images=False)
     images = tmp_path / "images"
-    write(images, "elsewhere", image()[:-1])
+    write_image(images, "elsewhere", slices=SHAPE_ZYX[0] - 1)
     (images / "no study_0000.nii").write_bytes(b"nothing")
-    write(images, "other file_0000", image())
+    write_image(images, "other file_0000")
     (pred / "other file").mkdir()
     (pred / "other file.nii.gz").rename(pred / "other file" / "labels.nii.gz")
     report = {

@@ -2,8 +2,12 @@
 
     stored.py    bytes, plain or gzip, each read once under a cap
     nifti.py     the header of NIfTI-1 and NIfTI-2, checked before anything else is read
+    tail.py      bytes behind the voxels: a harmless tail, or a header that is not this file's
     bvalues.py   which volume of several is the high-b one
-    adc.py       evidence that a file is an ADC map
+    beside.py    which .bval and .json belong to a study
+    sidecar.py   what a .json that a converter wrote says of the image
+    named.py     b-values that a text names
+    kind.py      evidence that a file is no diffusion-weighted image: a table of words
     reader.py    the stages above, in order
 
 The header is parsed here and not by nibabel, whose import takes 0.23 s of a cold start and which accepts much that a
@@ -12,6 +16,7 @@ measurement must not be made on; the tests hold this reader against nibabel.
 
 from __future__ import annotations
 
-from lnfast.study.reader import Provenance, Study, read_study, shown, study_from_array, study_name
+from lnfast.study.beside import shown
+from lnfast.study.reader import Provenance, Study, read_study, study_from_array, study_name
 
 __all__ = ["Provenance", "Study", "read_study", "shown", "study_from_array", "study_name"]

@@ -1,7 +1,9 @@
 """Where a NIfTI file says that its voxels are, in millimetres of the patient.
 
-The sform is taken when it is set, else the qform. A file with neither holds voxel sizes only, which say nothing about
-left and right, and is refused. Quaternions follow nifti1.h.
+The sform is taken when it is set, else the qform. Where both are set and one is no lattice at all (not finite, zeros,
+no rotation, a voxel size that is not above 0), the other is taken with a warning; where both are lattices and disagree
+about the size of a voxel, neither is. A file with neither holds voxel sizes only, which say nothing about left and
+right, and is refused. Quaternions follow nifti1.h.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ SPACING_TOLERANCE = 0.01
 DISAGREEMENT_MM = 1.0
 _FARTHEST_MM = 1e6
 _QUATERNION_SLACK = 1e-4  # float32 rounding of three components leaves about 1e-6
+# Below this share of a right-angled voxel's volume the axes span no space; Grid refuses shear long before.
+_LEAST_DETERMINANT = 1e-6
 
 Warnings = tuple[tuple[str, str], ...]
 
@@ -38,31 +42,52 @@ def patient_affine(
         lattice is for `Grid` to say.
 
     Raises:
-        StudyError: ``no-geometry``; ``bad-geometry`` for values out of bounds, and where both forms are set and
+        StudyError: ``no-geometry``; ``bad-geometry`` where no form that is set can be used, and where both can and
             disagree about the size of a voxel.
     """
-    has_s, has_q = fields["sform_code"] > 0, fields["qform_code"] > 0
-    if not has_s and not has_q:
+    forms: dict[str, NDArray[np.float64]] = {}
+    problems: dict[str, str] = {}
+    for form, read in (("sform", _from_rows), ("qform", _from_quaternion)):
+        if fields[f"{form}_code"] > 0:
+            try:
+                forms[form] = _scaled(read(fields), mm_per_unit)
+            except _NoLatticeError as problem:
+                problems[form] = str(problem)
+    if not forms and not problems:
         raise StudyError("no-geometry", "neither sform nor qform is set, wanted one; export it again with orientation")
-    qform = _scaled(_from_quaternion(fields), mm_per_unit) if has_q else None
-    if not has_s:
-        assert qform is not None
-        return qform, ()
-    sform = _scaled(np.vstack([np.array(fields["srow"], dtype=np.float64), (0, 0, 0, 1)]), mm_per_unit)
-    if qform is not None:
-        return sform, _compare(sform, qform, shape_xyz)
-    pixdim = np.array(fields["pixdim"][1:4], dtype=np.float64)
-    if not _same_spacing(_spacing(sform), pixdim * mm_per_unit):
-        return sform, (("pixdim-disagrees", "the header's voxel size is not that of its sform; the sform was used"),)
-    return sform, ()
+    if not forms:
+        got = " and ".join(f"the {form} {problem}" for form, problem in problems.items())
+        raise StudyError("bad-geometry", f"{got}; re-export it")
+    if len(forms) == 2:
+        return forms["sform"], _compare(forms["sform"], forms["qform"], shape_xyz)
+    if "qform" in forms:
+        return forms["qform"], _replaced(problems, "sform", "qform")
+    warnings = _replaced(problems, "qform", "sform")
+    return forms["sform"], warnings + _compare_pixdim(forms["sform"], fields, mm_per_unit, bool(problems))
+
+
+class _NoLatticeError(Exception):
+    """A form from which no voxel can be placed; the text follows its name in a message."""
+
+
+def _replaced(problems: dict[str, str], bad: str, good: str) -> Warnings:
+    if bad not in problems:
+        return ()
+    return ((f"bad-{bad}", f"the {bad} {problems[bad]}; the {good} was used"),)
+
+
+def _from_rows(fields: dict[str, Any]) -> NDArray[np.float64]:
+    return np.vstack([np.array(fields["srow"], dtype=np.float64), (0, 0, 0, 1)])
 
 
 def _from_quaternion(fields: dict[str, Any]) -> NDArray[np.float64]:
     b, c, d = fields["quatern"]
     spacing = np.array(fields["pixdim"][1:4], dtype=np.float64)
     square = b * b + c * c + d * d
-    if not square <= 1 + _QUATERNION_SLACK or not (spacing > 0).all():
-        raise StudyError("bad-geometry", "the qform has no rotation or a voxel size that is not above 0; re-export it")
+    if not ((spacing > 0) & (spacing <= _FARTHEST_MM)).all():
+        raise _NoLatticeError("has a voxel size that is not above 0 and finite")
+    if not square <= 1 + _QUATERNION_SLACK:
+        raise _NoLatticeError("has a quaternion that is no rotation")
     a = (1 - square) ** 0.5 if square < 1 else 0.0
     a, b, c, d = np.array((a, b, c, d)) / max(square, 1.0) ** 0.5
     affine = np.eye(4)
@@ -78,26 +103,55 @@ def _from_quaternion(fields: dict[str, Any]) -> NDArray[np.float64]:
 
 
 def _scaled(affine: NDArray[np.float64], mm_per_unit: float) -> NDArray[np.float64]:
+    """The affine in mm.
+
+    Raises:
+        _NoLatticeError: it is not finite, too large, or its axes span no space.
+    """
     if not (np.abs(affine[:3]) <= _FARTHEST_MM).all():  # NaN too; and no square of what passes can overflow
-        raise StudyError(
-            "bad-geometry", f"the affine has a value that is not finite or above {_FARTHEST_MM:g}; re-export it"
-        )
+        raise _NoLatticeError(f"has a value that is not finite or above {_FARTHEST_MM:g}")
+    spacing = _spacing(affine)
+    if not (spacing > 0).all() or abs(np.linalg.det(affine[:3, :3] / spacing)) < _LEAST_DETERMINANT:
+        raise _NoLatticeError("has axes that span no space")
     affine[:3] *= mm_per_unit
     return affine
 
 
 def _compare(sform: NDArray[np.float64], qform: NDArray[np.float64], shape_xyz: tuple[int, int, int]) -> Warnings:
     if not _same_spacing(_spacing(sform), _spacing(qform)):
-        texts = [" x ".join(f"{value:.4g}" for value in _spacing(form)) for form in (sform, qform)]
-        raise StudyError(
-            "bad-geometry",
-            f"the voxel is {texts[0]} mm by the sform and {texts[1]} mm by the qform, wanted one size; re-export it",
-        )
+        raise _two_sizes(_spacing(sform), _spacing(qform))
     corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in shape_xyz))], dtype=np.float64)
     apart = float(np.linalg.norm((sform - qform)[:3] @ corners.T, axis=0).max())
     if apart > DISAGREEMENT_MM:
         return (("forms-disagree", f"sform and qform place a corner {apart:.1f} mm apart; the sform was used"),)
     return ()
+
+
+def _compare_pixdim(
+    sform: NDArray[np.float64], fields: dict[str, Any], mm_per_unit: float, qform_is_set: bool
+) -> Warnings:
+    """What the voxel sizes say beside an sform that stands alone.
+
+    Raises:
+        StudyError: ``bad-geometry`` where a qform is set and only its rotation is bad: its
+            sizes count as in `_compare`.
+    """
+    pixdim = np.array(fields["pixdim"][1:4], dtype=np.float64) * mm_per_unit
+    if _same_spacing(_spacing(sform), pixdim):
+        return ()
+    if not qform_is_set:
+        return (("pixdim-disagrees", "the header's voxel size is not that of its sform; the sform was used"),)
+    if (pixdim > 0).all() and np.isfinite(pixdim).all():
+        raise _two_sizes(_spacing(sform), pixdim)
+    return ()
+
+
+def _two_sizes(sform: NDArray[np.float64], qform: NDArray[np.float64]) -> StudyError:
+    texts = [" x ".join(f"{value:.4g}" for value in spacing) for spacing in (sform, qform)]
+    return StudyError(
+        "bad-geometry",
+        f"the voxel is {texts[0]} mm by the sform and {texts[1]} mm by the qform, wanted one size; re-export it",
+    )
 
 
 def _spacing(affine: NDArray[np.float64]) -> NDArray[np.float64]:

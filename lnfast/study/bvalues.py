@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lnfast.errors import StudyError
+from lnfast.study.beside import shown
 
 # Scanners report directions of one shell some s/mm2 apart (795, 800, 805; imaging gradients add more); no protocol has
 # two shells this close. To take two shells for one is told; to take one direction for their mean would not be.
 SAME_SHELL = 0.08
+BVAL_ENDINGS = (".bval", ".bvals")
 _MAX_BVAL_BYTES = 1 << 16
 # What float() also takes (1_000, digits of other scripts) no converter writes.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.ASCII | re.IGNORECASE)
@@ -33,19 +35,27 @@ class BRule:
         return f"b between {self.low:g} and {self.high:g} s/mm2"
 
 
-def read_bvalues(path: Path, volumes: int) -> tuple[float, ...] | None:
-    """Read a ``.bval`` file; None where there is none.
+def read_bvalues(paths: tuple[Path, ...], volumes: int) -> tuple[float, ...] | None:
+    """The b-values that the ``.bval`` files of a study agree on; None where there is no file.
 
     Raises:
-        StudyError: ``bad-bval`` when it is not exactly one number of 0 or more for each volume.
+        StudyError: ``bad-bval`` when a file is not exactly one number of 0 or more for each volume, or two differ.
     """
+    values = {path.name: _read(path, volumes) for path in paths}
+    if len(set(values.values())) > 1:
+        names = ", ".join(shown(name) for name in values)
+        raise StudyError("bad-bval", f"has several .bval files beside it that differ ({names}); keep the right one")
+    return next(iter(values.values()), None)
+
+
+def _read(path: Path, volumes: int) -> tuple[float, ...]:
     try:
         if path.exists() and not path.is_file():  # a pipe of that name would never end
             raise StudyError("bad-bval", "its .bval is not a file; put one there or take it away")
         with open(path, "rb") as file:
             content = file.read(_MAX_BVAL_BYTES + 1)
-    except FileNotFoundError:
-        return None
+    except FileNotFoundError as error:
+        raise StudyError("bad-bval", "its .bval is a link to no file; mend the link or take it away") from error
     except OSError as error:
         raise StudyError("bad-bval", "its .bval file cannot be read; check its permissions") from error
     try:

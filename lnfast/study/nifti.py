@@ -1,7 +1,7 @@
 """The header of a single-file NIfTI-1 or NIfTI-2, checked field by field before any voxel is read.
 
 Field offsets follow nifti1.h and nifti2.h (nifti.nimh.nih.gov). The header also holds free text that may name a
-patient: it is kept for `lnfast.study.adc` and goes into no message.
+patient: it is kept for `lnfast.study.kind` and goes into no message.
 """
 
 from __future__ import annotations

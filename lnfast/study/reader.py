@@ -12,10 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from lnfast.errors import StudyError
 from lnfast.geometry import Grid, Volume, as_numpy
-from lnfast.study.adc import refuse_adc
-from lnfast.study.bvalues import BRule, choose_volume, read_bvalues
+from lnfast.study.beside import files_beside, shown, stem
+from lnfast.study.bvalues import BVAL_ENDINGS, BRule, choose_volume, read_bvalues
+from lnfast.study.kind import refuse_other_kinds
 from lnfast.study.nifti import NiftiHeader, parse_header
+from lnfast.study.sidecar import check_b_value, read_sidecar
 from lnfast.study.stored import open_stored
+from lnfast.study.tail import check_tail
 
 _KINDS = {"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"}
 
@@ -66,7 +69,7 @@ class Study:
 def study_name(path: str | os.PathLike[str]) -> str:
     """File name without ``.nii`` or ``.nii.gz`` and a trailing ``_0000``; never empty, ``.`` or ``..``."""
     full = Path(path).name
-    name = _stem(full).removesuffix("_0000")
+    name = stem(full).removesuffix("_0000")
     return full if name in ("", ".", "..") else name
 
 
@@ -79,12 +82,16 @@ def read_study(
 ) -> Study:
     """Read a NIfTI-1 or NIfTI-2 file, ``.nii`` or ``.nii.gz`` by content.
 
+    A file with a few more bytes than its header promises is taken with the warning ``trailing-data``; whole rows,
+    slices or volumes more, or the bytes of a wider type, are refused as ``damaged-header`` (`lnfast.study.tail`).
+
     Of a 4D file the volume within ``b_range`` whose b-value is nearest to any of ``b_targets`` is taken, the higher at
-    a tie. A 3D file without ``.bval`` is taken with the warning ``unknown-b-value``. The file may change or
-    go once this returns.
+    a tie. A 3D file without ``.bval`` is taken with the warning ``unknown-b-value``, unless its name or its ``.json``
+    gives a b-value outside ``b_range``. The file may change or go once this returns.
 
     Args:
-        path: the file; ``.bval`` and ``.json`` of the same stem are read where they lie beside it.
+        path: the file; ``.bval`` (or ``.bvals``) and ``.json`` of the same name are read where they lie beside it, in
+            any case, and of ``x_0000.nii.gz`` those of ``x`` too (`lnfast.study.beside`).
         b_targets: s/mm2, at least one.
         b_range: least and greatest b-value to take, s/mm2.
         max_bytes: greatest size of the file, compressed and not.
@@ -92,7 +99,7 @@ def read_study(
     Raises:
         StudyError: ``not-found``, ``not-a-file``, ``unreadable``, ``not-nifti``, ``damaged-header``, ``truncated``,
             ``damaged``, ``too-large``, ``not-3d``, ``rgb-or-complex``, ``unsupported-type``, ``bad-scaling``,
-            ``no-geometry``, ``bad-geometry``, ``adc-map``, ``bad-bval``, ``no-high-b``, ``ambiguous``.
+            ``no-geometry``, ``bad-geometry``, ``adc-map``, ``not-dwi``, ``bad-bval``, ``no-high-b``, ``ambiguous``.
     """
     file = Path(path)
     try:
@@ -125,17 +132,20 @@ def _read(path: Path, rule: BRule, max_bytes: int) -> Study:
     with open_stored(path, max_bytes) as stored:
         header = parse_header(stored.head, max_bytes)
         grid = Grid(header.shape_xyz[::-1], header.affine)
-        stem = _stem(path.name)
-        refuse_adc(path.name, header.free_text, path.with_name(stem + ".json"))
-        b_values = read_bvalues(path.with_name(stem + ".bval"), header.volumes)
+        sidecars = tuple(map(read_sidecar, files_beside(path, (".json",))))
+        refuse_other_kinds(path.name, header.free_text, sidecars, rule, single=header.volumes == 1)
+        b_values = read_bvalues(files_beside(path, BVAL_ENDINGS), header.volumes)
+        if b_values is None and header.volumes == 1:
+            check_b_value(stem(path.name).removesuffix("_0000"), sidecars, rule)
         index = choose_volume(b_values, header.volumes, rule)
         size = header.volume_bytes
         start = header.data_offset
         content, extra = stored.values(start + index * size, size, start + header.volumes * size)
+        tail_warnings = check_tail(header, extra)
         values = _usable(np.frombuffer(content, header.dtype).reshape(grid.shape))
         sha256 = stored.sha256()
     b_value = b_values[index] if b_values is not None else None
-    notes, warnings = _remarks(header, index, b_values, extra)
+    notes, warnings = _remarks(header, index, b_values)
     provenance = Provenance(
         format=f"nifti-{header.version}",
         path=str(path),
@@ -143,13 +153,13 @@ def _read(path: Path, rule: BRule, max_bytes: int) -> Study:
         volume_index=index if header.volumes > 1 else None,
         b_values=b_values,
         notes=notes,
-        warnings=warnings,
+        warnings=warnings + tail_warnings,
     )
     return Study(study_name(path), Volume(values, grid), header.slope, header.inter, b_value, provenance)
 
 
 def _remarks(
-    header: NiftiHeader, index: int, b_values: tuple[float, ...] | None, extra: int
+    header: NiftiHeader, index: int, b_values: tuple[float, ...] | None
 ) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
     notes: list[str] = []
     warnings = list(header.warnings)
@@ -157,10 +167,6 @@ def _remarks(
         warnings.append(("unknown-b-value", "no .bval file: that this is a high-b image was taken on trust"))
     elif header.volumes > 1:
         notes.append(f"took volume {index + 1} of {header.volumes}, b = {b_values[index]:g}")
-    if extra:
-        warnings.append(
-            ("trailing-data", f"{extra} bytes follow the voxels that the header promises; they were ignored")
-        )
     return tuple(notes), tuple(warnings)
 
 
@@ -177,15 +183,3 @@ def _usable(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.isnative and values.flags.aligned:
         return values
     return values.astype(values.dtype.newbyteorder("="))
-
-
-def _stem(name: str) -> str:
-    for suffix in (".nii.gz", ".nii"):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name
-
-
-def shown(name: str) -> str:
-    """A file name that any terminal and log can take."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name)

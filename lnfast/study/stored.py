@@ -78,16 +78,27 @@ def open_stored(path: Path, max_bytes: int) -> Stored:
                 return _GzipStored(file.read(), max_bytes)
             return _PlainStored(file, head, size, stack.pop_all())
     except OSError as error:
-        raise _refusal_of(error) from error
+        raise _refusal_of(error, path) from error
     except ValueError as error:  # a NUL inside the path
         raise StudyError("not-found", "cannot be opened under this name; check the path") from error
 
 
-def _refusal_of(error: OSError) -> StudyError:
+def _refusal_of(error: OSError, path: Path | None = None) -> StudyError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return StudyError("not-found", "no such file; check the path")
+        return StudyError("not-found", _why_absent(path) if path else "no such file; check the path")
     reason = os.strerror(error.errno) if error.errno else type(error).__name__
     return StudyError("unreadable", f"cannot be read ({reason}); check its permissions and the disk")
+
+
+def _why_absent(path: Path) -> str:
+    if path.is_symlink():
+        return "is a link to a file that is not there; mend the link, or fetch what it points to"
+    try:
+        os.getcwd()
+    except OSError:
+        if not path.is_absolute():
+            return "the working folder was deleted; change into one that exists, or give the whole path"
+    return "no such file; check the path"
 
 
 class _PlainStored:
