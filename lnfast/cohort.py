@@ -5,8 +5,8 @@
     DIR/labelsTr/<case>.nii.gz          node ids, not the class 1: ``labels > 0`` is what a semantic network learns
     DIR/truth/<case>.json               each node as a body in the patient, and as its mask measures
 
-A case is named by scanner and seed, so several calls add to one folder, also at the same time. Files are replaced whole,
-the image last, so that an image always has its truth. Whose truth comes first has the name.
+A case is named by scanner and seed, so several calls add to one folder, also at once. Files are replaced whole,
+the image last: an image always has its truth. Whose truth comes first has the name.
 """
 
 from __future__ import annotations
