@@ -58,4 +58,4 @@ def test_of_two_patients_of_one_name_one_is_added_and_all_are_counted(tmp_path: 
         assert said[10, filed] == said[11, "n1"] == said[12, "n1"] == "written", said
         assert said[10, other] == "output-exists", said
         assert json.loads((folder / "dataset.json").read_text())["numTraining"] == 3
-        assert not [path for path in folder.rglob(".*")], "a temporary file was left"
+        assert not list(folder.rglob(".*")), "a temporary file was left"
