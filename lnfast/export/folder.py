@@ -92,6 +92,9 @@ def publish(engine: EngineFolder, manifest: Manifest, model: Model, out: Path, *
 
     check(out)
     contents = {name: engine.content(name) for name in manifest.files}
+    # A manifest that was read has no sizes, which are for people.
+    sized = {name: {**entry, "bytes": len(contents[name])} for name, entry in manifest.files.items()}
+    manifest = replace(manifest, files=sized)
     if with_model:
         contents |= {"model.onnx": model.onnx_bytes}
         contents |= {n: (model.folder / n).read_bytes() for n in _MODEL_FILES[1:] if (model.folder / n).is_file()}
