@@ -33,8 +33,8 @@ FEWEST_GREYS = 16
 CELL = 4  # pixels along an edge, as `lnfast_ext.body_statistics` has them
 LARGEST, LEAST = 1e30, 1e-30  # beyond them float32 arithmetic ends
 # Noise alone fills nine tenths of the field with cells whose darkest are 0.9 times as bright as the central ones. Where
-# signal hardly stands above noise a patient comes to 0.86 times, but fills 0.6 of the field; where he fills 0.8 of it the
-# darkest are 0.5 times as bright.
+# signal hardly stands above noise a patient comes to 0.86 times, but fills 0.6 of the field; where he fills 0.8 of it
+# the darkest are 0.5 times as bright.
 AIR_IS_BODY = (0.75, 0.7)
 LEAST_BODY = 0.08  # share of the field; seen: 0.31 and more
 # How far the brightest voxels lie above the median, over how far the darkest lie below it: 2.0 and more in any DWI,
@@ -43,9 +43,9 @@ LEAST_SKEW = 1.0
 # How much the patient's cells differ, over the height of tissue above the floor: 0.057 and more. Less means that the
 # floor lies far below anything that was acquired.
 LEAST_SPREAD = 0.02
-# Of the field: how much is at least four times as bright as tissue (0.8 % at most in 160 digital patients, 0.1 % in real
-# studies), the largest patch of that (2100 mm2), and voxels of one such value side by side, which only a scanner's limit
-# or a painter makes.
+# Of the field: how much is at least four times as bright as tissue (0.8 % at most in 160 digital patients, 0.1 % in
+# real studies), the largest patch of that (2100 mm2), and voxels of one such value side by side, which only the limit
+# of a scanner or of a data type makes.
 UNUSUAL_SHARE, UNUSUAL_PATCH_MM2, UNUSUAL_SATURATED = 0.012, 2500.0, 0.0005
 UNTRUSTED_SHARE = 0.10
 # Height of tissue above the floor in deviations of the whole study: 0.79 to 2.2.

@@ -5,8 +5,8 @@
     DIR/labelsTr/<case>.nii.gz          node ids, not the class 1: ``labels > 0`` is what a semantic network learns
     DIR/truth/<case>.json               each node as a body in the patient, and as its mask measures
 
-A case is named by scanner and seed, so several calls add to one folder. Files are replaced whole, the image last, so
-that an image always has its truth.
+A case is named by scanner and seed, so several calls add to one folder, also at once. Files are replaced whole,
+the image last: an image always has its truth. Whose truth comes first has the name.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -69,12 +72,29 @@ def add_case(folder: Path, phantom: Phantom, rules: Rules | None = None) -> Case
     truth = _truth(name, phantom, nodes, stages)
     for part in ("imagesTr", "labelsTr", "truth"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    _replace(folder / "truth" / f"{name}.json", _pretty(truth))
+    _claim(folder, name, phantom, _pretty(truth))
     _replace(folder / "labelsTr" / f"{name}.nii.gz", nifti_bytes(labels))
     _replace(image.with_name(f"{name}_0000.bval"), f"{phantom.protocol.b_value:g}\n".encode())
     _replace(image, _image_bytes(phantom))
-    _replace(folder / "dataset.json", _pretty(_dataset(folder)))
+    _count(folder)
     return Case(name, image, nodes, n_stage(nodes, rules))
+
+
+def _claim(folder: Path, name: str, phantom: Phantom, truth: bytes) -> None:
+    """Write the truth of a case; where another process was first it must be the same patient's."""
+    path = folder / "truth" / f"{name}.json"
+    if not path.exists():
+        with _written(path, truth) as work, suppress(OSError):
+            os.link(work, path)  # unlike a renaming this never replaces
+    _check_ours(folder, name, phantom)
+    _replace(path, truth)
+
+
+def _count(folder: Path) -> None:
+    """Write dataset.json; again where another process has added a case meanwhile, so that the last one counts all."""
+    path = folder / "dataset.json"
+    while _told(path) != (dataset := _dataset(folder)):
+        _replace(path, _pretty(dataset))
 
 
 def _check_ours(folder: Path, name: str, phantom: Phantom) -> None:
@@ -167,10 +187,16 @@ def _pretty(content: dict[str, Any]) -> bytes:
 
 def _replace(path: Path, content: bytes) -> None:
     """Readers see the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _written(path, content) as work:
+        work.replace(path)
+
+
+@contextmanager
+def _written(path: Path, content: bytes) -> Iterator[Path]:
+    """A file of a temporary name beside another; gone after the block, unless it got a name there."""
+    work = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        work.write_bytes(content)
+        yield work
+    finally:
+        work.unlink(missing_ok=True)

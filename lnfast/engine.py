@@ -159,15 +159,15 @@ class Engine:
         model: shipped name, model folder, or a folder that ``lnfast export`` wrote.
         backend: ``auto``, ``openvino``, ``onnxruntime`` or ``tensorrt``. What is named is used or is an error.
         device: ``auto``, ``cpu`` or ``cuda:N``.
-        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``. ``auto`` takes what can serve at once; a
-            precision that takes an engine is exported into the cache when it is named, which takes minutes, once.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``. ``auto`` takes what can serve at once. Where the
+            one that is named takes an engine and ``lnfast export`` has made none, the error has the line that does.
         rules: which short axis decides and at how many millimetres.
         threads: for the network and the kernels; 0 takes one per core.
-        progress: told of each step of an export, ``(what, done, of)``.
+        progress: deprecated, and never called: loading exports nothing any more.
 
     Raises:
         ModelError: the model folder is refused.
-        EngineError: no engine proved itself on the probe.
+        EngineError: no engine proved itself on the probe; ``engine-missing`` when what is named takes one.
         BackendError: a backend or device is not available here.
     """
 
@@ -180,14 +180,20 @@ class Engine:
         *,
         rules: Rules | None = None,
         threads: int = 0,
-        progress: Callable[[str, int, int], None] = lambda what, done, of: None,
+        progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
+        if progress is not None:
+            warnings.warn(
+                "Engine(progress=...) has no meaning any more: loading exports nothing; leave it out",
+                DeprecationWarning,
+                stacklevel=2,
+            )
         self.rules = rules or Rules()
         self.model: Model = load_model(model)
         self._lock = threading.RLock()
         self._threads = threads
         self._serving = self._closing = False
-        served = serve(self.model, Asked(backend, device, precision, threads), progress)
+        served = serve(self.model, Asked(backend, device, precision, threads))
         self._network: Network | None = served.network
         self.self_test: SelfTest = served.self_test
         self.choice: str | None = served.choice

@@ -28,6 +28,9 @@ Point = tuple[float, float, float]
 
 # A box of 5 voxels of 1.6 mm is 8 mm on paper and 8.000000000000002 in float64: that is not "greater than 8 mm".
 ROUNDING_MM = 1e-6
+# No short axis of a lymph node that anybody calls suspicious is beyond these: criteria lie at 5 to 10 mm. A number that
+# is beyond them is in centimetres or micrometres, and would make all nodes suspicious, or none.
+SMALLEST_LIMIT_MM, LARGEST_LIMIT_MM = 2.0, 50.0
 # Of a voxel size and of a cosine: float32 leaves 6e-8 in a number and some times that in a column of an affine.
 HEADER_NOISE = 2e-6
 # Of a simple ratio of voxel sizes: 7 mm slices of 360 / 240 mm pixels are 14/3.
@@ -58,12 +61,22 @@ class Rules:
             raise UsageError("bad-rules", f"got short axis {self.short_axis!r}, wanted 'box', 'axial' or 'ellipsoid'")
         if not (math.isfinite(self.suspicious_mm) and self.suspicious_mm > 0):
             raise UsageError("bad-rules", f"got a limit of {self.suspicious_mm} mm, wanted a positive number")
+        if not SMALLEST_LIMIT_MM <= self.suspicious_mm <= LARGEST_LIMIT_MM:
+            raise UsageError("bad-rules", _no_limit(self.suspicious_mm))
         if self.connectivity != 26:
             raise UsageError("bad-rules", f"got connectivity {self.connectivity}, wanted 26")
 
     def exceeded(self, short_mm: float) -> bool:
         """Whether a short axis, unrounded, is over the limit."""
         return short_mm > self.suspicious_mm + ROUNDING_MM
+
+
+def _no_limit(got: float) -> str:
+    told = f"got a limit of {got:g} mm, wanted {SMALLEST_LIMIT_MM:g} to {LARGEST_LIMIT_MM:g} mm"
+    for factor, unit in ((10.0, "cm"), (1e-3, "micrometres"), (1e3, "m")):
+        if 5.0 <= got * factor <= 15.0:
+            return f"{told}; did you mean {got * factor:.1f} mm ({got:g} {unit})?"
+    return told
 
 
 @dataclass(frozen=True)

@@ -149,9 +149,8 @@ def _body(greys: BodyStatistics, wanted: Body) -> Normalization:
 
 
 def _without_padding(array: NDArray[Any], norm: Normalization) -> NDArray[Any]:
-    """A copy in which runs of padding that touch the ends of rows have the value of air, so that nothing of them is left
-    at their border after interpolation. Few studies are padded with anything but their least value, and only these pay
-    for the copy.
+    """A copy in which runs of padding that touch the ends of rows have the value of air: nothing of them is left at
+    their border after interpolation. Few studies are padded with anything but their least value; they pay for the copy.
     """
     outside = np.zeros(array.shape, np.bool_)
     for value in norm.padding:

@@ -3,12 +3,14 @@
 exported folder         that engine and no other
 auto                    for each way to run, fastest first: a certified engine from the cache, or the model's own
                         graph; the first that proves itself on the probe
-a precision by name     the same; where it takes an engine and there is none, one is exported into the cache
+a precision by name     the same; where it takes an engine and there is none, the error has the line that makes one:
+                        that takes minutes, and nobody who wants a study served gets them unasked
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
@@ -25,12 +27,10 @@ from lnfast.backends.engine_folder import (
     read_engine_folder,
 )
 from lnfast.backends.machine import device_kind
-from lnfast.card import Model
+from lnfast.card import SHIPPED_MODELS, Model
 from lnfast.errors import BackendError, EngineError, LnfastError
 from lnfast.network import Network
 from lnfast.selftest import SelfTest, prove
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -68,29 +68,30 @@ class Served:
     choice: str | None
 
 
-def serve(model: Model, asked: Asked, progress: Progress) -> Served:
+def serve(model: Model, asked: Asked) -> Served:
     """Load the first engine that proves itself.
 
     Raises:
         UsageError: unknown names.
         ModelError: the model is refused.
-        EngineError: an exported engine is refused, or nothing proved itself.
+        EngineError: an exported engine is refused, or nothing proved itself; ``engine-missing`` where what was asked
+            for takes an engine and none is here.
         BackendError: what was asked for is not available here.
     """
     if (model.folder / MANIFEST).exists():
         return _exported(model, asked)
     refused: list[LnfastError] = []
-    without: list[str] = []
+    without: list[Candidate] = []
     for option in each_candidate(asked.backend, asked.device, asked.precision):
         try:
-            engine = _engine_for(model, option, asked, progress)
+            engine = kept_engine(model, option)
         except (EngineError, BackendError) as error:  # what is kept is damaged; the model's own graph is not
             refused.append(error)
             if option.needs_engine:
                 continue
             engine = None
         if option.needs_engine and engine is None:
-            without.append(option.precision)
+            without.append(option)
             continue
         try:
             network, proof = _proven(model, option, engine, asked.threads)
@@ -99,14 +100,15 @@ def serve(model: Model, asked: Asked, progress: Progress) -> Served:
             continue
         reasons = [option.reason, *(f"passed over: {error.message}" for error in refused)]
         if without and not option.needs_engine:
-            name = model.card.name
-            reasons.append(f"no certified {without[0]} engine is here yet: lnfast export {name} makes one")
+            reasons.append(f"no certified {without[0].precision} engine is here yet: {_export_line(model)} makes one")
         return Served(network, proof, None if asked.by_name else "; ".join(reasons))
     if not refused:  # all there is takes an engine, and there is none
+        wanted = " and ".join(dict.fromkeys(option.precision for option in without))
         raise EngineError(
             "engine-missing",
-            f"{' and '.join(dict.fromkeys(without))} takes an engine, and none of model {model.card.name} is here; "
-            f"make one: lnfast export {model.card.name}",
+            f"{wanted} takes an engine, and none of model {model.card.name} is here; "
+            "make one, which takes minutes, once: "
+            f"{_export_line(model, without[0])}",
         )
     if len(refused) == 1 or all(isinstance(error, BackendError) for error in refused):
         raise refused[0]
@@ -158,22 +160,15 @@ def kept_engine(model: Model, option: Candidate) -> EngineFolder | None:
     return None
 
 
-def _engine_for(model: Model, option: Candidate, asked: Asked, progress: Progress) -> EngineFolder | None:
-    """What is kept; made anew where it was asked for by name and nothing else will do."""
-    by_name = option.needs_engine and asked.precision == option.precision
-    try:
-        found = kept_engine(model, option)
-    except EngineError:
-        if not by_name:
-            raise
-        found = None
-    target = next((target for target, _ in _targets(option.backend)), None)
-    if found is not None or not by_name or target is None:
-        return found
-    from lnfast.export import Request, export_to_cache
-
-    request = Request(target, option.precision, option.device, threads=asked.threads)
-    return export_to_cache(model, request, progress).engine
+def _export_line(model: Model, option: Candidate | None = None) -> str:
+    """What makes the engine that is missing: as it must be typed."""
+    shipped = model.folder.parent == SHIPPED_MODELS
+    parts = ["lnfast", "export", model.card.name if shipped else str(model.folder)]
+    if option is not None:
+        target = next((target for target, _ in _targets(option.backend)), option.backend)
+        parts += ["--target", target, "--precision", option.precision]
+        parts += [] if option.device == "cpu" else ["--device", option.device]
+    return shlex.join(parts)
 
 
 def _targets(backend: str) -> Iterator[tuple[str, str]]:

@@ -149,7 +149,7 @@ def test_the_same_study_gives_the_same_answer_from_eight_threads(light: Engine, 
 def test_the_rule_decides_the_stage(engine: Engine, phantom: Phantom) -> None:
     backend_rules = engine.rules
     try:
-        engine.rules = Rules(suspicious_mm=200.0)
+        engine.rules = Rules(suspicious_mm=50.0)
         assert engine.run(phantom.volume).n_stage == "N0"
     finally:
         engine.rules = backend_rules

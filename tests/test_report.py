@@ -22,6 +22,7 @@ import pytest
 from blocks import ADMISSION, affine_of, block, make_card, stored_in_all_ways
 
 import lnfast.report.folder as folder
+import lnfast.report.place as place
 from lnfast.card import Model
 from lnfast.errors import UsageError
 from lnfast.geometry import Grid, Volume
@@ -312,7 +313,7 @@ def test_a_study_s_name_is_a_harmless_folder_name(name: str, safe: str, tmp_path
 @pytest.mark.parametrize("can_exchange", [True, False])
 def test_a_study_folder_is_replaced(tmp_path: Path, can_exchange: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not can_exchange:
-        monkeypatch.setattr(folder, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(place, "_exchange", lambda one, other: False)
     labels = two_nodes()
     empty = Volume(np.zeros_like(labels.array), labels.grid)
     made, _ = write_study_folder(report_of(labels), labels, tmp_path, "a")
@@ -391,10 +392,11 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import numpy as np
 import lnfast.report.folder as folder
+import lnfast.report.place as place
 from lnfast.geometry import Volume
 from test_report import report_of, two_nodes
 if sys.argv[3] == "no-exchange":
-    folder._exchange = lambda one, other: False
+    place._exchange = lambda one, other: False
 labels = two_nodes()
 both = [(report_of(made), made) for made in (labels, Volume(labels.array * (labels.array == 1), labels.grid))]
 out = Path(sys.argv[1])
@@ -434,13 +436,15 @@ def test_a_kill_at_any_moment_leaves_a_whole_study_folder_or_none(tmp_path: Path
         assert study.exists() or how == "no-exchange" or not attempt % 2
         if study.exists():
             assert summary_of(study)["nodes"] in (1, 2)
-        assert {path.name for path in tmp_path.iterdir()} <= {"a"} | {path.name for path in tmp_path.glob(".a.*.tmp")}
+        assert {path.name for path in tmp_path.iterdir()} <= {"a", ".a.lock"} | {
+            path.name for path in tmp_path.glob(".a.*.tmp")
+        }
     labels = two_nodes()
     assert summary_of(write_study_folder(report_of(labels), labels, tmp_path, "a")[0])["nodes"] == 2
 
 
 def test_a_reader_never_misses_a_report_that_is_replaced(tmp_path: Path) -> None:
-    if not folder._exchange(*(_made(tmp_path / "probe" / name) for name in "ab")):
+    if not place._exchange(*(_made(tmp_path / "probe" / name) for name in "ab")):
         pytest.skip("this file system cannot exchange two names")
     command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), str(Path(__file__).parent), "exchange"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:

@@ -78,7 +78,7 @@ def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
     model = UNet(meta["config"]["width"])
     model.load_state_dict(tensors)
     trained = meta | {"parameters": parameters(model), "sources": sources_of(meta)}
-    with replacing(out, OWN_FILES) as folder:
+    with replacing(out, OWN_FILES, _check_replaceable) as folder:
         write_onnx(fuse(model), folder / "model.onnx")
         mask = _prove(model, folder, meta["threshold"])
         _write_texts(folder, config, trained, mask)

@@ -5,7 +5,8 @@
     <user cache>/lnfast/proofs/<key>.json  a self-test that was passed, until the next start
 
 A key is a hash over everything that the answer depends on, so that what is found is what was asked for.
-``LNFAST_CACHE`` names another folder. Reading needs no lock: a folder gets its name when it is complete.
+``LNFAST_CACHE`` names another folder. Reading needs no lock: a folder gets its name when it is complete. A user without
+a home folder has no cache: nothing is found and nothing is kept.
 """
 
 from __future__ import annotations
@@ -22,19 +23,36 @@ from typing import Any
 from lnfast.backends.engine_folder import EngineFolder, check_certified, check_model, read_engine_folder
 from lnfast.backends.machine import boot_id, cpu_kind
 from lnfast.card import Model
-from lnfast.errors import EngineError
+from lnfast.errors import EngineError, UsageError
 
 RECIPE = 1  # of `lnfast.export`: engines of another one are not found
 
 
-def root() -> Path:
-    """The folder; not necessarily there."""
+def root() -> Path | None:
+    """The folder, not necessarily there; None for a user without a home folder (a container, a service)."""
     named = os.environ.get("LNFAST_CACHE")
     if named:
         return Path(named)
     from platformdirs import user_cache_path
 
-    return user_cache_path("lnfast", appauthor=False)
+    try:
+        found = user_cache_path("lnfast", appauthor=False)
+    except (RuntimeError, OSError, KeyError):  # no HOME, and a user whom the system does not know
+        return None
+    return found if found.is_absolute() else None  # "~" that nobody could resolve
+
+
+def problem() -> str | None:
+    """Why there is no cache and none can be made, for a person; None where there is one, a read-only one too."""
+    folder = root()
+    mend = "so every start proves the engine anew; set LNFAST_CACHE to a folder that may be written"
+    if folder is None:
+        return f"this user has no home folder, {mend}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"{folder} cannot be made ({error.strerror}), {mend}"
+    return None
 
 
 def key_of(model: Model, target: str, version: str, made_for: tuple[str, ...], precision: str) -> str:
@@ -52,8 +70,18 @@ def key_of(model: Model, target: str, version: str, made_for: tuple[str, ...], p
 
 
 def folder_of(key: str) -> Path:
-    """Where an engine lies or would lie."""
-    return root() / "engines" / key
+    """Where an engine lies or would lie.
+
+    Raises:
+        UsageError: ``no-cache``.
+    """
+    place = root()
+    if place is None:
+        raise UsageError(
+            "no-cache",
+            "this user has no home folder to keep an engine in; give export -o DIR, or set LNFAST_CACHE to a folder",
+        )
+    return place / "engines" / key
 
 
 def find(model: Model, key: str, device: str) -> EngineFolder | None:
@@ -62,6 +90,8 @@ def find(model: Model, key: str, device: str) -> EngineFolder | None:
     Raises:
         EngineError: there is one, and it is damaged or not what its key says.
     """
+    if root() is None:
+        return None
     folder = folder_of(key)
     try:
         if not folder.is_dir():
@@ -77,7 +107,10 @@ def find(model: Model, key: str, device: str) -> EngineFolder | None:
 
 def engines() -> Iterator[EngineFolder]:
     """All that are kept, damaged ones left out."""
-    place = root() / "engines"
+    above = root()
+    if above is None:
+        return
+    place = above / "engines"
     names = sorted(entry.name for entry in os.scandir(place) if entry.name[0] != ".") if place.is_dir() else []
     for name in names:
         if (place / name).is_dir():
@@ -104,10 +137,11 @@ def proof_key(*facts: str) -> str | None:
 
 def remembered(key: str | None) -> dict[str, Any] | None:
     """What `remember` kept; None where there is nothing, or nothing that can be read."""
-    if key is None:
+    place = root()
+    if key is None or place is None:
         return None
     try:
-        told = json.loads((root() / "proofs" / f"{key}.json").read_bytes())
+        told = json.loads((place / "proofs" / f"{key}.json").read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     return told if isinstance(told, dict) else None
@@ -115,9 +149,10 @@ def remembered(key: str | None) -> dict[str, Any] | None:
 
 def remember(key: str | None, facts: dict[str, Any]) -> None:
     """Keep a proof; where nothing can be written nothing is kept, and the next start proves again."""
-    if key is None:
+    above = root()
+    if key is None or above is None:
         return
-    place = root() / "proofs"
+    place = above / "proofs"
     work = place / f".{key}.{secrets.token_hex(8)}.tmp"
     with contextlib.suppress(OSError):
         place.mkdir(parents=True, exist_ok=True)

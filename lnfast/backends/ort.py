@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 from numpy.typing import NDArray
@@ -19,6 +23,8 @@ from lnfast.errors import EngineError, ModelError
 PACKAGE = Package("onnxruntime", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "pip install 'lnfast[cpu]'")
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+_importing = Lock()
 _FATAL = 4  # log level: what goes wrong is raised, so nothing below it belongs on a host program's stderr
 
 
@@ -159,6 +165,24 @@ def _port(port: Any) -> Port:
 
 
 def _load() -> Any:
-    ort = PACKAGE.load()
-    ort.disable_telemetry_events()  # the builds for Windows have some
+    with _importing, _silent():
+        ort = PACKAGE.load()
+    ort.disable_telemetry_events()  # the builds for Windows have some more
     return ort
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep ONNX Runtime from looking up a telemetry host and from writing a device id into the user's cache folder.
+
+    From 1.28 on its builds for Linux do both once they are imported, whatever `disable_telemetry_events` is told later.
+    They look at the environment while they are imported, so that the variable is ours for no longer than that.
+    """
+    ours = PACKAGE.module not in sys.modules and _TELEMETRY not in os.environ
+    if ours:
+        os.environ[_TELEMETRY] = "1"
+    try:
+        yield
+    finally:
+        if ours:
+            os.environ.pop(_TELEMETRY, None)

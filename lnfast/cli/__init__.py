@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from lnfast import __version__
+from lnfast.cli import streams
 from lnfast.cli.demo import demo
 from lnfast.cli.doctor import doctor
 from lnfast.cli.evaluate import evaluate
@@ -54,14 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: without the program's name; those of the process when None.
     """
+    streams.open_closed()
+    if "numpy" not in sys.modules:
+        # Nothing here multiplies large matrices, and where memory or processes are short OpenBLAS complains on stderr
+        # of each thread that it could not start.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     root: click.Context | None = None
     try:
         with lnfast.make_context("lnfast", list(sys.argv[1:] if arguments is None else arguments)) as root:
             code = lnfast.invoke(root)
-        sys.stdout.flush()
+            with streams.printing():
+                sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes stdout once more at exit; there must be something there to take it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = READER_GONE
     except BaseException as error:
         if root is not None and root.params.get("debug"):
@@ -70,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             traceback.print_exc()
         code, line = _say(error)
         if line:
-            click.echo(f"lnfast: {line}", err=True)
+            streams.log(line)
+    streams.settle()
     sys.exit(code or 0)
 
 
@@ -88,9 +94,19 @@ def _say(error: BaseException) -> tuple[int, str | None]:
         message = " ".join(error.format_message().split()).rstrip(".")
         return UsageError.exit_code, f"usage: {message}; see {path} --help"
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return LnfastError.exit_code, f"os-error: {where}{error.strerror or error}"
+        return LnfastError.exit_code, f"os-error: {_where(error)}{error.strerror or error}"
     if isinstance(error, Exception):
         what = " ".join(f"{type(error).__name__}: {error}".split())
         return LnfastError.exit_code, f"internal: {what}; set LNFAST_DEBUG=1 for the traceback, and please report it"
     raise error
+
+
+def _where(error: OSError) -> str:
+    """What an error of the disk is about, as it names it or as can be told from what no longer works."""
+    if error.filename:
+        return f"{error.filename}: "
+    try:
+        os.getcwd()
+    except OSError:
+        return "the working folder was deleted or may not be looked at; go into another: "
+    return ""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lnfast.cli import streams
+from lnfast.cli.options import Place, check_place
 from lnfast.cli.watch import Watcher
-from lnfast.errors import UsageError
 
 if TYPE_CHECKING:
     from lnfast.cohort import Case
@@ -47,18 +48,18 @@ class Demonstration:
     metavar="DIR",
     default="lnfast-demo",
     show_default=True,
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="Folder for study and results.",
 )
 def demo(out: Path) -> int:
     """Make a digital patient that no model was trained on, find and measure its nodes, and compare with the truth."""
-    if out.exists() and not out.is_dir():
-        raise UsageError("bad-output", f"got -o {out}, which is a file; wanted a folder")
+    check_place(out)
     with Watcher(1, "making a digital patient") as watcher:
         shown = demonstrate(out, watcher)
     from lnfast.cli.tables import show_demonstration
 
-    show_demonstration(shown)
+    with streams.printing():
+        show_demonstration(shown)
     return 0
 
 
@@ -76,6 +77,7 @@ def demonstrate(out: Path, watcher: Watcher) -> Demonstration:
     with Engine() as engine:
         watcher.working_on(case.name)
         result = engine.run(case.image)
+    watcher.log_cache()
     folder = result.write(out / "results")
     truth = NodeMap(Volume(phantom.labels, phantom.volume.grid), case.nodes)
     return Demonstration(phantom, case, result, folder, compare(NodeMap(result.labels, result.nodes), truth))

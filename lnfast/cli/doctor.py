@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from lnfast import __version__
+from lnfast.cli import streams
 from lnfast.errors import BackendError, LnfastError
 
 
@@ -21,12 +22,13 @@ def doctor(as_json: bool) -> int:
     Loads the shipped model as `run` does and lets it prove itself. Exits 0 when something can run, else 5.
     """
     findings = examine()
-    if as_json:
-        click.echo(json.dumps(findings, indent=1))
-    else:
-        from lnfast.cli.tables import show_findings
+    with streams.printing():
+        if as_json:
+            click.echo(json.dumps(findings, indent=1))
+        else:
+            from lnfast.cli.tables import show_findings
 
-        show_findings(findings)
+            show_findings(findings)
     return 0 if findings["auto"]["error"] is None else BackendError.exit_code
 
 
@@ -47,6 +49,7 @@ def examine() -> dict[str, Any]:
         "kernels": instruction_set(),
         "backends": [asdict(status) for status in backend_status()],
         "models": _models(),
+        "cache": _cache(),
         "engines": _engines(),
         "auto": _auto(),
     }
@@ -66,6 +69,14 @@ def _models() -> list[dict[str, Any]]:
             row["problem"] = str(error)
         found.append(row)
     return found
+
+
+def _cache() -> dict[str, Any]:
+    """Where engines and proofs are kept, or why nowhere."""
+    from lnfast.backends import engine_cache
+
+    folder = engine_cache.root()
+    return {"folder": None if folder is None else str(folder), "problem": engine_cache.problem()}
 
 
 def _engines() -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lnfast.cli import streams
+from lnfast.cli.options import Place, check_way
 from lnfast.cli.watch import Watcher
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Compare predictions with truths: every measure of the paper.")
 @click.argument("predictions", metavar="PREDICTIONS", type=click.Path(path_type=Path))
 @click.argument("truths", metavar="TRUTHS", type=click.Path(path_type=Path))
-@click.option("-o", "--out", metavar="DIR", required=True, type=click.Path(path_type=Path), help="Folder of results.")
+@click.option("-o", "--out", metavar="DIR", required=True, type=Place(), help="Folder of results.")
 @click.option(
     "--short-axis",
     type=click.Choice(["box", "axial"]),
@@ -79,6 +81,7 @@ def evaluate(
 
     rules = Rules(short_axis=short_axis, suspicious_mm=suspicious_mm)  # type: ignore[arg-type]  # Rules checks it
     check_all_installed()
+    check_way(out)
     check_output(out)
     pairing = pair_up(predictions, truths)
     with Watcher(len(pairing.pairs), "reading label maps") as watcher:
@@ -89,10 +92,11 @@ def evaluate(
         told = write_evaluation(evaluation, out)
         for code, message in evaluation.notes:
             watcher.log(f"{code}: {message}")
-    if as_json:
-        click.echo(json.dumps(told))
-    else:
-        from lnfast.cli.scores import show_metrics
+    with streams.printing():
+        if as_json:
+            click.echo(json.dumps(told))
+        else:
+            from lnfast.cli.scores import show_metrics
 
-        show_metrics(told, out)
+            show_metrics(told, out)
     return 0

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lnfast.cli.options import Place, check_way
 from lnfast.cli.watch import Watcher
 from lnfast.errors import UsageError
 
 if TYPE_CHECKING:
-    from lnfast.export import Attempt, Exported
+    from lnfast.card import Model
+    from lnfast.export import Attempt, Exported, Request
 
 _TARGETS = ("openvino", "onnxruntime", "tensorrt", "tensorrt-rtx")
 _PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
@@ -24,7 +26,7 @@ _PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
     "-o",
     "--out",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="Folder of the engine, to be carried and given to run --model; without it the engine is kept where run looks.",
 )
 @click.option("--target", type=click.Choice(_TARGETS), default="openvino", show_default=True, help="Runtime.")
@@ -55,15 +57,18 @@ def export(model: str, out: Path | None, card: Path | None, as_json: bool, **wan
     The engine and FP32 find the nodes of the same studies. It is written only where no stage flips and no
     suspicious node is lost or added; certificate and hashes stand in its manifest.json. Takes minutes, once.
     """
-    from lnfast.export import Request, export_to_cache
+    from lnfast.export import Request, export_to_cache, plan_of
     from lnfast.export import export as make
+    from lnfast.export.forecast import Forecast
     from lnfast.export.source import opened
 
     request = Request(**wanted)
     if out is None and card is not None:
         raise UsageError("no-output", "a bare .onnx has no name to keep its engine under; give -o DIR")
+    if out is not None:
+        check_way(out)
     with Watcher(1, "looking at the model") as watcher, opened(model, card, watcher.log) as source:
-        say = watcher.steps()
+        say = watcher.steps(Forecast(plan_of(source, request)), _announced(source, request))
         exported = export_to_cache(source, request, say) if out is None else make(source, out, request, say)
     for attempt in exported.attempts:
         watcher.log(_line(attempt, exported))
@@ -72,9 +77,19 @@ def export(model: str, out: Path | None, card: Path | None, as_json: bool, **wan
         watcher.result(json.dumps({"folder": str(exported.engine.folder), "manifest": json.loads(told.to_json())}))
         return 0
     if not exported.attempts:
-        watcher.log("this machine has that engine already")
+        watcher.log("this machine has that engine already" + ("" if out is None else ", and this is a copy of it"))
     watcher.result(f"{told.target} {told.precision} in {exported.engine.folder}: {_proof(told.certificate)}")
     return 0
+
+
+def _announced(model: Model, request: Request) -> str:
+    """What will happen, said before it does."""
+    what = "the fastest engine" if request.precision == "auto" else f"an engine in {request.precision}"
+    judges = f"{request.studies} digital patients" if request.calibration is None else "your own studies"
+    return (
+        f"making {what} of {model.card.name} for {request.target} and comparing it with FP32 on {judges}: that takes "
+        "minutes, once; how many is said when the first steps have been timed"
+    )
 
 
 def _line(attempt: Attempt, exported: Exported) -> str:
@@ -91,6 +106,7 @@ def _proof(certificate: Any) -> str:
         return "NOT certified, for no device here runs it; the first machine that does must export it again"
     flips, marked = sum(certificate["stage_flips"].values()), certificate["suspicious"]
     return (
-        f"certified on {certificate['studies']} studies, {flips} stage flips, {marked['lost']} suspicious nodes lost, "
+        f"certified on {certificate['studies']} {'study' if certificate['studies'] == 1 else 'studies'} "
+        f"({certificate['source']}), {flips} stage flips, {marked['lost']} suspicious nodes lost, "
         f"{marked['added']} added, worst short axis off by {certificate['short_axis_mm']['max_difference']:.2f} mm"
     )

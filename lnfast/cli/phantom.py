@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
+from lnfast.cli.options import Place, check_place
 from lnfast.cli.watch import Watcher
-from lnfast.errors import UsageError
 
 _SCANNERS = ("achieva", "discovery", "ingenia")
 
 
 @click.command(short_help="Make digital studies whose nodes are exactly known.")
-@click.option("-o", "--out", metavar="DIR", required=True, type=click.Path(path_type=Path), help="Folder to add to.")
+@click.option("-o", "--out", metavar="DIR", required=True, type=Place(), help="Folder to add to.")
 @click.option("--count", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="How many.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S", help="Of the first.")
 @click.option("--scanner", type=click.Choice(_SCANNERS), help="Protocol; by turns all three where none is given.")
@@ -27,8 +27,7 @@ def phantom(out: Path, count: int, seed: int, scanner: str | None, stage: str) -
     from lnfast.cohort import add_case
     from lnfast.phantom import make_phantom
 
-    if out.exists() and not out.is_dir():
-        raise UsageError("bad-output", f"got -o {out}, which is a file; wanted a folder")
+    check_place(out)
     with Watcher(count, "making phantoms") as watcher:
         for number in range(seed, seed + count):
             chosen = scanner or _SCANNERS[number % len(_SCANNERS)]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lnfast.cli.options import Place, check_place
 from lnfast.cli.watch import Watcher
-from lnfast.errors import UsageError
 
 if TYPE_CHECKING:
     from lnfast.engine import Engine
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Find, outline and measure the nodes of studies.")
 @click.argument("studies", metavar="STUDY...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", metavar="OUT", required=True, type=click.Path(path_type=Path), help="Folder of results.")
+@click.option("-o", "--out", metavar="OUT", required=True, type=Place(), help="Folder of results.")
 @click.option("--model", default="pelvic-ln-edge", show_default=True, metavar="NAME|DIR", help="Model or engine.")
 @click.option(
     "--backend",
@@ -71,19 +71,19 @@ def run(
     from lnfast.measure import Rules
 
     rules = Rules(short_axis=short_axis, suspicious_mm=suspicious_mm)  # type: ignore[arg-type]  # Rules checks it
-    if out.exists() and not out.is_dir():
-        raise UsageError("bad-output", f"got -o {out}, which is a file; wanted a folder")
-    with Watcher(len(studies), "loading the engine") as watcher, _loaded(engine, rules, watcher) as loaded:
+    check_place(out)
+    with Watcher(len(studies), "loading the engine") as watcher, _loaded(engine, rules) as loaded:
         info = loaded.info
         why = f" ({loaded.choice})" if loaded.choice else ""
         watcher.log(f"{info.name} {info.version}, {info.precision} on {info.device}{why}")
+        watcher.log_cache()
         return _serve(loaded, studies, out, watcher, html=html, as_json=as_json)
 
 
-def _loaded(wanted: dict[str, Any], rules: Any, watcher: Watcher) -> Engine:
+def _loaded(wanted: dict[str, Any], rules: Any) -> Engine:
     from lnfast.engine import Engine
 
-    return Engine(**wanted, rules=rules, progress=watcher.steps())
+    return Engine(**wanted, rules=rules)
 
 
 def _serve(engine: Engine, studies: tuple[Path, ...], out: Path, watcher: Watcher, *, html: bool, as_json: bool) -> int:

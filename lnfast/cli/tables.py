@@ -73,7 +73,9 @@ def show_findings(findings: dict[str, Any]) -> None:
     rows = table(console, "engine", "of model", "state")
     for engine in findings["engines"]:
         proof = engine["certificate"] or {"studies": 0}
-        state = engine["problem"] or f"certified on {proof['studies']} studies"
+        state = (
+            engine["problem"] or f"certified on {proof['studies']} {'study' if proof['studies'] == 1 else 'studies'}"
+        )
         rows.add_row(
             f"{engine['target']} {engine['version']} {engine['precision']}",
             engine["model"],
@@ -81,6 +83,8 @@ def show_findings(findings: dict[str, Any]) -> None:
         )
     if findings["engines"]:
         console.print(rows, "")
+    if findings["cache"]["problem"]:
+        console.print(Text(f"no cache: {findings['cache']['problem']}", style="yellow"))
     chosen = findings["auto"]
     if chosen["error"]:
         console.print(Text(f"nothing can run: {chosen['error']}", style="red"))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import click
 
+from lnfast.cli import streams
+
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from lnfast.export.forecast import Forecast
+
+LINE_EVERY_S = 10.0  # of progress, where nobody may be watching
 
 
 class Watcher:
@@ -54,17 +62,26 @@ class Watcher:
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], advance=1, description=following)
 
-    def steps(self) -> Callable[[str, int, int], None]:
-        """A function that is told ``(what, done, of)``: a bar on a terminal, a line for each new thing elsewhere."""
-        said = ""
+    def steps(self, forecast: Forecast, first: str) -> Callable[[str, int, int], None]:
+        """A function that is told ``(what, done, of)`` and says how much time is left.
+
+        On a terminal that is a line that changes, elsewhere a new line, the first at once and the others at least
+        `LINE_EVERY_S` apart. ``first`` is said before the first step.
+        """
+        last = -math.inf
 
         def step(what: str, done: int, of: int) -> None:
-            nonlocal said
+            nonlocal last, first
+            if first:
+                self.log(first)
+                first = ""
+            forecast.step(what, done, of)
+            line = f"{what} {min(done + 1, of)}/{of}, {forecast.text()}"
             if self._progress is not None:
-                self._progress.update(self._progress.task_ids[0], description=what, completed=done, total=of)
-            elif what != said:
-                said = what
-                self.log(what)
+                self.working_on(line)
+            elif monotonic() - last >= LINE_EVERY_S:
+                last = monotonic()
+                self.log(line)
 
         return step
 
@@ -73,14 +90,22 @@ class Watcher:
         if self._progress is not None and sys.stdout.isatty():
             self._above_the_bar(self._progress, line)
         else:
-            click.echo(line)
+            with streams.printing():
+                click.echo(line)
 
     def log(self, line: str) -> None:
         """A line on stderr."""
         if self._progress is not None:
             self._above_the_bar(self._progress, f"lnfast: {line}")
         else:
-            click.echo(f"lnfast: {line}", err=True)
+            streams.log(line)
+
+    def log_cache(self) -> None:
+        """Say why nothing is kept between runs, where that is so."""
+        from lnfast.backends.engine_cache import problem
+
+        if (why := problem()) is not None:
+            self.log(f"no-cache: {why}")
 
     def _above_the_bar(self, progress: Progress, line: str) -> None:
         progress.console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)

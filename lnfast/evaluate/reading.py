@@ -25,6 +25,8 @@ NIFTI = (".nii", ".nii.gz")
 RUN_MAP, RUN_REPORT = "labels.nii.gz", "report.json"
 # What lnfast and nnU-Net write beside label maps. labelsTs is not among it: truths that were not looked at are told.
 EXPECTED = (OWN_FILES - {RUN_MAP}) | {"dataset.json", "imagesTr", "imagesTs", "truth"}
+# What nnU-Net writes beside its predictions and nobody beside a truth.
+PREDICTED = ("predict_from_raw_data_args.json", "plans.json")
 EXPECTED |= {"plans.json", "predict_from_raw_data_args.json"}
 
 Note = tuple[str, str]
@@ -94,12 +96,13 @@ def pair_up(predictions: Path, truths: Path) -> Pairing:
 
     Raises:
         UsageError: ``not-found``, ``no-label-maps``, ``ambiguous-name``, ``one-run``, ``same-folder``, ``same-file``,
-            ``missing-prediction``.
+            ``missing-prediction``, ``swapped``.
         StudyError: ``unreadable``.
     """
     if _kind(predictions) == _kind(truths) == "a folder" and predictions.samefile(truths):
         raise UsageError("same-folder", f"{predictions} was given as PREDICTIONS and as TRUTHS, wanted two folders")
     ours, theirs = label_files(predictions), label_files(truths)
+    _check_sides(predictions, truths, ours, theirs)
     partners = _partners(ours.files, theirs.files)
     missing = [shown(name) for name in theirs.files if name not in partners]
     if missing:
@@ -117,6 +120,45 @@ def pair_up(predictions: Path, truths: Path) -> Pairing:
         ("passed-over", f"in {side}, no label maps: {', '.join(map(shown, names))}") for side, names in sides if names
     )
     return Pairing(pairs, alone, truths, notes)
+
+
+def _check_sides(predictions: Path, truths: Path, ours: Listing, theirs: Listing) -> None:
+    """Refuse folders that were given the wrong way round: recall and precision would change places in silence.
+
+    Masks alone may be of either side, another reader's or a program's. What tells is what was written beside them: a
+    report or plans of the program that predicted, or the truth of digital patients.
+
+    Raises:
+        UsageError: ``swapped`` when the truths are shown to be predictions and the predictions are not, or the other
+            way round.
+    """
+    predicted = [_predicted(folder, listing) for folder, listing in ((predictions, ours), (truths, theirs))]
+    known = [_has_truth(folder) for folder in (predictions, truths)]
+    if predicted[1] and not predicted[0]:
+        why = f"TRUTHS ({truths}) holds {predicted[1]}, which comes of predicting, and PREDICTIONS does not"
+    elif known[0] and not known[1]:
+        why = f"PREDICTIONS ({predictions}) holds {known[0]}, the truth of digital patients, and TRUTHS does not"
+    else:
+        return
+    raise UsageError(
+        "swapped", f"{why}; give predictions first, or copy the label maps into a folder of their own if they are right"
+    )
+
+
+def _predicted(folder: Path, listing: Listing) -> str | None:
+    """The name of a file that only a program leaves that predicts; None where there is none."""
+    left = next((name for name in PREDICTED if (folder / name).is_file()), None)
+    runs = (found for found in listing.files.values() if found.of_run)
+    return left or (RUN_REPORT if any(found.path.with_name(RUN_REPORT).is_file() for found in runs) else None)
+
+
+def _has_truth(folder: Path) -> str | None:
+    """The name of a file with the truth of a digital patient; None where there is none."""
+    raw = folder.parent if folder.name == "labelsTr" else folder
+    try:
+        return next((f"truth/{path.name}" for path in sorted((raw / "truth").glob("*.json"))), None)
+    except OSError:
+        return None
 
 
 def label_files(folder: Path) -> Listing:

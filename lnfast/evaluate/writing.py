@@ -65,7 +65,7 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> dict[str, Any]:
     }
     check_output(out)
     # An absolute path: "." and "results/.." have no name to put a temporary one beside.
-    with replacing(Path(os.path.abspath(out)), OWN_FILES) as work:
+    with replacing(Path(os.path.abspath(out)), OWN_FILES, check_output) as work:
         for name, content in files.items():
             (work / name).write_bytes(content)
         flush(*(work / name for name in files), work)

@@ -6,6 +6,7 @@
     recipes.py       the graphs to try for a precision
     workshop.py      a target on this machine: what it offers, how a draft is made
     certificate.py   FP32 beside the engine, study by study
+    forecast.py      how long it will take
     folder.py        manifest and files, whole or not at all
 
 Needs the package onnx for fp16, bf16 on TensorRT and int8 (extra ``export``), and ONNX Runtime for the FP32 answers.
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -28,13 +28,14 @@ from lnfast.card import Model
 from lnfast.errors import BackendError, EngineError, ModelError, UsageError
 from lnfast.export.certificate import Certificate, Difference, Reference, certify, differ, make_references
 from lnfast.export.folder import check_replaceable, publish
+from lnfast.export.forecast import Phase, planned
 from lnfast.export.recipes import Kitchen, draft_opener
 from lnfast.export.studies import CERTIFICATE_STUDIES, Studies, split_folder, split_phantoms
 from lnfast.export.workshop import PRECISIONS, Workshop, open_workshop
 from lnfast.network import Network
 from lnfast.selftest import prove
 
-__all__ = ["Attempt", "Exported", "Progress", "Request", "export", "export_to_cache"]
+__all__ = ["Attempt", "Exported", "Progress", "Request", "export", "export_to_cache", "plan_of"]
 
 Progress = Callable[[str, int, int], None]
 ROUNDS = 5  # of timing, interleaved
@@ -105,7 +106,8 @@ def export(model: Model, out: Path, request: Request, say: Progress = lambda wha
 
     Args:
         model: whose network it is.
-        out: the folder, complete or absent; an older engine folder is replaced.
+        out: the folder, complete or absent; an older engine folder is replaced. Where the cache of this machine holds
+            the engine that is asked for, it gets a copy of that with its certificate, and ``attempts`` is empty.
         request: what is wanted.
         say: told of each step, ``(what, done, of)``.
 
@@ -116,6 +118,10 @@ def export(model: Model, out: Path, request: Request, say: Progress = lambda wha
         OSError: what the disk said.
     """
     check_replaceable(out)
+    # Which studies of the user's own a certificate rests on it does not say: those of today may be others.
+    there = _there(model, request) if request.calibration is None else None
+    if there is not None:
+        return Exported(publish(there, there.manifest, model, out, with_model=True), None, ())
     return _export(model, request, say, lambda key: out, with_model=True)
 
 
@@ -125,12 +131,12 @@ def export_to_cache(model: Model, request: Request, say: Progress = lambda what,
     Two processes that ask for the same engine make it once: the second waits.
 
     Raises:
-        As `export`; UsageError ``bad-device`` where nothing here can run it, for a cache serves one machine.
+        As `export`; UsageError ``bad-device`` where nothing here can run it, for a cache serves one machine, and
+            ``no-cache`` for a user without a home folder.
     """
     workshop = open_workshop(request.target, request.device, request.capabilities, request.threads)
     _check_precision(workshop, request.precision)
-    wanted = PRECISIONS[workshop.target] if request.precision == "auto" else (request.precision,)
-    possible = [one for one in map(workshop.candidate, wanted) if one is not None]
+    possible = [one for one in map(workshop.candidate, _wanted(request)) if one is not None]
     if not possible:
         raise UsageError("bad-device", f"no device here runs {request.target} in {request.precision}; give -o DIR")
     device = possible[0].device
@@ -139,11 +145,51 @@ def export_to_cache(model: Model, request: Request, say: Progress = lambda what,
         return engine_cache.key_of(model, workshop.target, workshop.version, (device_kind(device),), precision)
 
     with engine_cache.making(key(request.precision)):
-        with suppress(EngineError):  # what is damaged is made again
-            there = engine_cache.find(model, key(possible[0].precision), device)
-            if there is not None:
-                return Exported(there, None, ())
+        there = _there(model, request)
+        if there is not None:
+            return Exported(there, None, ())
         return _export(model, request, say, lambda precision: engine_cache.folder_of(key(precision)), with_model=False)
+
+
+def plan_of(model: Model, request: Request) -> list[Phase]:
+    """What an export will do, as far as that can be known before; for `lnfast.export.forecast.Forecast`.
+
+    Raises:
+        UsageError, BackendError, StudyError: as `export`.
+    """
+    workshop = open_workshop(request.target, request.device, request.capabilities, request.threads)
+    _check_precision(workshop, request.precision)
+    ranged, judged = _studies(model, request)
+    windows = workshop.windows(model.card.shape_zyx) if request.windows else ()
+    wanted = [one for one in _wanted(request) if workshop.candidate(one) is not None]
+    return planned(request.target, tuple(wanted), len(judged), len(ranged), len(windows))
+
+
+def _wanted(request: Request) -> tuple[str, ...]:
+    return PRECISIONS[request.target] if request.precision == "auto" else (request.precision,)
+
+
+def _there(model: Model, request: Request) -> EngineFolder | None:
+    """What the cache holds of what is asked for; what is damaged there is made again."""
+    workshop = open_workshop(request.target, request.device, request.capabilities, request.threads)
+    _check_precision(workshop, request.precision)
+    possible = [one for one in map(workshop.candidate, _wanted(request)) if one is not None]
+    if not possible or request.capabilities:  # which GPUs an engine serves no key says
+        return None
+    device = possible[0].device
+    made_for = (device_kind(device),)
+    key = engine_cache.key_of(model, workshop.target, workshop.version, made_for, possible[0].precision)
+    try:
+        there = engine_cache.find(model, key, device)
+    except EngineError:
+        return None
+    if there is None or there.manifest.certificate is None:
+        return None
+    shapes = workshop.windows(model.card.shape_zyx) if request.windows else ()
+    proven = there.manifest.certificate
+    judged = _studies(model, request)[1]
+    same = there.manifest.shapes == shapes and proven.get("studies") == len(judged)
+    return there if same and proven.get("source") == judged.source else None
 
 
 def _export(
@@ -193,7 +239,7 @@ class _Bench:
 
     def attempts(self) -> list[Attempt]:
         """One for each precision that is asked for and can be had; what passed is timed, all in turn."""
-        wanted = PRECISIONS[self.workshop.target] if self.request.precision == "auto" else (self.request.precision,)
+        wanted = _wanted(self.request)
         runnable = [precision for precision in wanted if self.workshop.candidate(precision) is not None]
         if self.request.precision == "auto":
             wanted = tuple(runnable) or wanted[:1]

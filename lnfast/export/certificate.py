@@ -17,7 +17,7 @@ import numpy as np
 
 from lnfast.errors import UsageError
 from lnfast.evaluate import NodeMap, compare
-from lnfast.export.studies import Studies
+from lnfast.export.studies import Studies, counted
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules, n_stage_by_rule
 from lnfast.network import Network
@@ -116,8 +116,9 @@ class Certificate:
     def text(self) -> str:
         """One line for a person."""
         flips, marked, mm = self.stage_flips, self.suspicious, self.short_axis_mm
+        on = f"{counted(self.studies, 'study', 'studies')} ({self.source})"
         return (
-            f"{self.studies} studies: {sum(flips.values())} stage flips, {marked['lost']} of {marked['reference']} "
+            f"{on}: {sum(flips.values())} stage flips, {marked['lost']} of {marked['reference']} "
             f"suspicious nodes lost, {marked['added']} added, worst short axis off by {mm['max_difference']:.2f} mm "
             f"(mean {mm['mean_difference']:.3f}), worst Dice {self.dice['worst']:.4f}"
         )
@@ -168,10 +169,11 @@ def certify(differences: list[Difference], device: str, reference: str, source: 
         UsageError: ``proves-nothing`` for studies in which FP32 finds no suspicious node: a blank engine would pass.
     """
     if not any(one.suspicious for one in differences):
+        on = f"{counted(len(differences), 'study', 'studies')} ({source})"
         raise UsageError(
             "proves-nothing",
-            f"FP32 finds no suspicious node in {len(differences)} studies ({source}), so they prove nothing of an "
-            "engine; give more studies, some of them with large nodes",
+            f"FP32 finds no suspicious node in {on}, so they prove nothing of an engine; "
+            "give more studies, some of them with large nodes",
         )
     windows: dict[str, int] = {}
     for one in differences:

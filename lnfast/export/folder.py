@@ -86,13 +86,20 @@ def publish(engine: EngineFolder, manifest: Manifest, model: Model, out: Path, *
         OSError: what the disk said; nothing is left behind.
     """
     out = Path(os.path.abspath(out))
-    check_replaceable(out, whole=with_model)
+
+    def check(folder: Path) -> None:
+        check_replaceable(folder, whole=with_model)
+
+    check(out)
     contents = {name: engine.content(name) for name in manifest.files}
+    # A manifest that was read has no sizes, which are for people.
+    sized = {name: {**entry, "bytes": len(contents[name])} for name, entry in manifest.files.items()}
+    manifest = replace(manifest, files=sized)
     if with_model:
         contents |= {"model.onnx": model.onnx_bytes}
         contents |= {n: (model.folder / n).read_bytes() for n in _MODEL_FILES[1:] if (model.folder / n).is_file()}
     contents[MANIFEST] = manifest.to_json().encode()
-    with replacing(out, frozenset({*_names(out), *contents})) as work:
+    with replacing(out, frozenset({*_names(out), *contents}), check) as work:
         for name, content in contents.items():
             (work / name).write_bytes(content)
         flush(*(work / name for name in contents), work)

@@ -94,5 +94,12 @@ def split_folder(folder: Path, card: ModelCard) -> tuple[Studies, Studies]:
 
     ranges = paths[::4][:RANGE_STUDIES]
     chosen = [[path.name for path in part] for part in (ranges, [path for path in paths if path not in ranges])]
-    first, second = (Studies(f"{len(part)} studies of the user's own", tuple(part), load) for part in chosen)
+    used = [f"{len(part)} of {counted(len(paths), 'study', 'studies')} of the user's own" for part in chosen]
+    apart = f"{used[1]}, the other {len(chosen[0])} having set the ranges"
+    first, second = (Studies(told, tuple(part), load) for told, part in zip((used[0], apart), chosen, strict=True))
     return first, second
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """``"1 study"``, ``"2 studies"``."""
+    return f"{number} {one if number == 1 else many}"

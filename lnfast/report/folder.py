@@ -1,7 +1,7 @@
-"""OUT/<study>/: a study folder is whole or absent, whenever the power goes.
+"""OUT/<study>/: a study folder is whole or absent, whenever the power goes, and is never that of another patient.
 
 .<study>.<random>.tmp/   written and flushed to the disk
-    | rename, or one exchange of the two names where a study folder stands already
+    | `lnfast.report.place`: renamed to its place, or exchanged with an older report of the very same study
 <study>/                 the old one, now under the temporary name, is deleted
 
 The page comes afterwards, by a rename of its own, so that no report waits for it: it is there and whole, or not there.
@@ -10,19 +10,18 @@ The page comes afterwards, by a rename of its own, so that no report waits for i
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import re
-import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lnfast.errors import UsageError
 from lnfast.geometry import Volume
 from lnfast.report.labels import nifti_bytes
+from lnfast.report.place import discard, put_in_place, temporary
 from lnfast.report.record import Report
 
 # Nothing else is ever deleted: a folder that holds more than these is somebody's.
@@ -51,14 +50,19 @@ def write_study_folder(report: Report, labels: Volume, out_dir: Path, name: str)
 
     Raises:
         UsageError: ``output-exists`` when something of that name is there that lnfast did not write, or that it wrote
-            of another study: a patient's report never takes the place of another's.
+            of another study: a patient's report never takes the place of another's, also where that one comes while
+            this one is being written, by another process too.
         OSError: what the disk said, with the file's name. Nothing is left behind, and what was there before is still
             there.
     """
     started = time.perf_counter()
     target = Path(out_dir) / folder_name(name)
-    _check_replaceable(target, report.study.sha256)
-    with replacing(target, OWN_FILES) as work:
+
+    def check(folder: Path) -> None:
+        _check_replaceable(folder, report.study.sha256)
+
+    check(target)
+    with replacing(target, OWN_FILES, check) as work:
         (work / "labels.nii.gz").write_bytes(nifti_bytes(labels))
         (work / "report.txt").write_text(report.text(), encoding="ascii", newline="\n")
         flush(work / "labels.nii.gz", work / "report.txt")
@@ -80,21 +84,30 @@ def add_page(folder: Path, report: Report, page: bytes) -> None:
         UsageError: ``report-replaced`` when the folder holds another report by now.
         OSError: what the disk said. Nothing of the page is left behind.
     """
-    work = _temporary(folder)
+    work = temporary(folder)
     try:
         work.mkdir()
         (work / PAGE).write_bytes(page)
         flush(work / PAGE)
         with _held(folder) as descriptor:
             # From here on the folder is this very one, also if another run should take its name away.
-            if _content("report.json", folder, descriptor) != report.json().encode("ascii"):
-                raise UsageError("report-replaced", f"{folder} holds the report of another run by now")
-            if descriptor is None:
-                os.replace(work / PAGE, folder / PAGE)
-            else:
+            _check_report(folder, descriptor, report)
+            if descriptor is not None:
                 os.rename(work / PAGE, PAGE, dst_dir_fd=descriptor)
+                return
+            os.replace(work / PAGE, folder / PAGE)
+            try:  # without a descriptor the name may have come to mean another folder in between
+                _check_report(folder, None, report)
+            except UsageError:
+                (folder / PAGE).unlink(missing_ok=True)
+                raise
     finally:
-        _discard(work, OWN_FILES)
+        discard(work, OWN_FILES)
+
+
+def _check_report(folder: Path, descriptor: int | None, report: Report) -> None:
+    if _content("report.json", folder, descriptor) != report.json().encode("ascii"):
+        raise UsageError("report-replaced", f"{folder} holds the report of another run by now")
 
 
 @contextlib.contextmanager
@@ -118,12 +131,14 @@ def _content(name: str, folder: Path, descriptor: int | None) -> bytes:
 
 
 @contextlib.contextmanager
-def replacing(target: Path, names: frozenset[str]) -> Iterator[Path]:
+def replacing(target: Path, names: frozenset[str], check: Callable[[Path], None]) -> Iterator[Path]:
     """A new folder under a temporary name, which takes the place of ``target`` when the block ends well.
 
     Args:
-        target: the folder to be, or an older one, which is deleted then. Whether it may be is for the caller to check.
+        target: the folder to be, or an older one, which is deleted then.
         names: of the files that the folder may hold; nothing else is ever deleted.
+        check: raises where what a path leads to must not be replaced. It is called at the end of the block, and of
+            what really was in the place: other processes may have put something there since the caller looked.
 
     Yields:
         The empty folder to write into. To `flush` what is written there, and the folder, is for the caller.
@@ -131,21 +146,22 @@ def replacing(target: Path, names: frozenset[str]) -> Iterator[Path]:
     Raises:
         OSError: what the disk said, with a file's name. Nothing is left behind, and what was there before is still
             there.
+        Exception: what ``check`` raises; the same holds.
     """
-    work = _temporary(target)
+    work = temporary(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(target.parent, names)
         work.mkdir()
         yield work
-        _put_in_place(work, target, names)
+        put_in_place(work, target, names, check)
         flush(target.parent)
     except OSError as error:
         if error.filename is None:  # a full disk names no file
             error.filename = str(target)
         raise
     finally:
-        _discard(work, names)
+        discard(work, names)
 
 
 def folder_name(name: str, number: int | None = None) -> str:
@@ -158,10 +174,6 @@ def folder_name(name: str, number: int | None = None) -> str:
     behind = "" if number is None else f"_{number}"
     kept = kept.lstrip(". ").encode()[: _NAME_BYTES_AT_MOST - len(behind)].decode(errors="ignore")
     return (kept.rstrip(". ") or "study") + behind
-
-
-def _temporary(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
 
 
 def flush(*paths: Path) -> None:
@@ -209,40 +221,6 @@ def _study_of(folder: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _put_in_place(work: Path, target: Path, names: frozenset[str]) -> None:
-    """Give the finished folder its name. At every moment the name means a whole folder or nothing."""
-    try:
-        os.rename(work, target)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES) or not target.is_dir():
-            raise
-    else:
-        return
-    if _exchange(work, target):
-        return
-    aside = _temporary(target)
-    os.rename(target, aside)
-    try:
-        os.rename(work, target)
-    except OSError:
-        os.rename(aside, target)
-        raise
-    _discard(aside, names)
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Swap two names in one step; False where the system or the file system cannot (Linux 3.15 and most of its can)."""
-    import ctypes
-
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError, TypeError):
-        return False
-    at_fdcwd, rename_exchange = -100, 2
-    done: int = renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), ctypes.c_uint(rename_exchange))
-    return done == 0
-
-
 def _remove_stale(out_dir: Path, names: frozenset[str]) -> None:
     """Delete what died runs left under temporary names."""
     oldest = time.time() - STALE_S
@@ -251,12 +229,4 @@ def _remove_stale(out_dir: Path, names: frozenset[str]) -> None:
     for entry in left:
         with contextlib.suppress(OSError):
             if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < oldest:
-                _discard(Path(entry.path), names)
-
-
-def _discard(folder: Path, names: frozenset[str]) -> None:
-    """Delete a temporary folder of ours: known files, then the folder if it is empty."""
-    with contextlib.suppress(OSError):
-        for name in names:
-            (folder / name).unlink(missing_ok=True)
-        folder.rmdir()
+                discard(Path(entry.path), names)
