@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from lnfast.errors import UsageError
@@ -36,14 +37,14 @@ def training_phantom(seed: int, variety: Variety = TRAINING) -> Phantom:
 
 @pytest.fixture(scope="module")
 def phantoms() -> list[Phantom]:
-    return [training_phantom(seed) for seed in range(24)]
+    return [training_phantom(seed) for seed in range(14)]
 
 
 def touches_rim(phantom: Phantom) -> list[int]:
     """Labels of nodes on the outermost voxels."""
     inner = phantom.labels[1:-1, 1:-1, 1:-1]
     rim = np.bincount(phantom.labels.ravel(), minlength=99) - np.bincount(inner.ravel(), minlength=99)
-    return [label for label in np.flatnonzero(rim) if label]
+    return [int(label) for label in np.flatnonzero(rim) if label]
 
 
 def test_training_phantoms_of_the_same_arguments_are_the_same_bytes() -> None:
@@ -96,10 +97,10 @@ def test_a_cut_node_whose_hilum_lies_outside_the_field_is_painted() -> None:
     assert pen.canvas.signal[7, 45, 0] > 0
 
 
-def moved(phantom: Phantom) -> np.ndarray:
+def moved(phantom: Phantom) -> NDArray[np.float64]:
     """(z, 3) mm by which each slice lies beside its place."""
     affine = phantom.volume.grid.affine
-    return phantom.slide_xy_mm @ (affine[:3, :2] / np.linalg.norm(affine[:3, :2], axis=0)).T
+    return np.asarray(phantom.slide_xy_mm @ (affine[:3, :2] / np.linalg.norm(affine[:3, :2], axis=0)).T)
 
 
 def test_a_chain_of_nodes_is_one_component_and_one_label() -> None:
@@ -117,7 +118,7 @@ def test_no_training_truth_lies_on_the_limit_and_the_stage_is_the_rules(phantoms
     for stage in ("n0", "n1"):
         for seed in (1, 2, 3):
             try:
-                phantom = make_phantom(seed, stage=stage, protocol=SMALL, variety=TRAINING)  # type: ignore[arg-type]
+                phantom = make_phantom(seed, stage=stage, protocol=SMALL, variety=TRAINING)
             except UsageError:
                 assert stage == "n1"
                 continue
@@ -211,7 +212,7 @@ def test_a_hilum_is_darker_than_its_node_and_belongs_to_the_truth(monkeypatch: p
 
 def test_the_grain_of_small_fields_is_that_of_the_two_real_studies() -> None:
     steps = []
-    for seed in range(9000, 9020):
+    for seed in range(9000, 9016):
         array = make_phantom(seed, stage="n0", protocol=(TALL, WIDE)[seed % 2]).volume.array.astype(float)
         dy, dx = np.diff(array, axis=1)[:, :, 1:], np.diff(array, axis=2)[:, 1:]
         steps.append(np.median(np.hypot(dy, dx)) / np.median(array))
