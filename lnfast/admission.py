@@ -136,19 +136,20 @@ def _check_extent(grid: Grid) -> None:
 
 
 def _check_numbers(greys: BodyStatistics) -> None:
+    values = greys.greys + greys.padding.size
+    if 1 < values < FEWEST_GREYS:
+        raise StudyError(
+            "few-greys",
+            f"got {values} different values, wanted at least {FEWEST_GREYS}: it looks like a mask or a label map; give "
+            "the diffusion-weighted image",
+        )
     if greys.voxels == 0 or not greys.high > greys.low:
         raise StudyError("constant", f"all but a few voxels have the value {greys.low:g}: there is nothing to see")
     if max(abs(greys.low), abs(greys.high)) > LARGEST or greys.high - greys.low < LEAST:
         raise StudyError(
             "bad-scaling",
-            f"got greys from {greys.low:.3g} to {greys.high:.3g}, wanted numbers that single precision can hold; export "
+            f"got greys from {greys.low:.3g} to {greys.high:.3g}, wanted numbers that single precision holds; export "
             "the study again",
-        )
-    if greys.greys < FEWEST_GREYS:
-        raise StudyError(
-            "few-greys",
-            f"got {greys.greys} different values, wanted at least {FEWEST_GREYS}: it looks like a mask or a label map; "
-            "give the diffusion-weighted image",
         )
 
 
