@@ -1,0 +1,242 @@
+"""docs/refusals.md has a row for each code that lnfast can say, under the class that says it, and no other row."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lnfast import errors
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs" / "refusals.md"
+CLASSES = {"LnfastError", "UsageError", "StudyError", "ModelError", "EngineError", "BackendError"}
+REPORT, EVALUATION, STDERR = "report", "evaluation", "stderr"
+HEADINGS = {
+    "## Warnings in a report": REPORT,
+    "## Warnings beside a report": STDERR,
+    "## Warnings of an evaluation": EVALUATION,
+}
+CODE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+# Codes that are no literal where the error is raised: (module, the argument's source) and what it can become.
+COMPUTED = {
+    # `_known` is called for these two; unknown-device is raised by itself.
+    ("backends/choice.py", "f'unknown-{what}'"): ("unknown-backend", "unknown-precision"),
+    # `prove_as_asked` compares these two.
+    ("backends/host.py", "f'{what}-mismatch'"): ("device-mismatch", "precision-mismatch"),
+    # `_exported` compares these three.
+    ("serving.py", "f'{what}-unavailable'"): ("backend-unavailable", "precision-unavailable", "device-unavailable"),
+    # What `_refused` returns.
+    ("backends/trt.py", "code"): ("engine-damaged", "engine-mismatch"),
+    # The column `code` of `_KINDS`: its default, and that of the ADC map.
+    ("study/kind.py", "kind.code"): ("not-dwi", "adc-map"),
+    # `_replaced` is called for these two.
+    ("study/affine.py", "f'bad-{bad}'"): ("bad-sform", "bad-qform"),
+    # Pairs that other modules made: collected there.
+    ("report/notices.py", "code"): (),
+}
+# Where warnings are made as bare pairs (code, message), and what shows them.
+PAIRS = {"study/": REPORT, "admission.py": REPORT, "evaluate/": EVALUATION}
+
+
+@dataclass(frozen=True, order=True)
+class Said:
+    """A code and what says it: the name of an error's class, or a kind of warning."""
+
+    by: str
+    code: str
+
+
+@pytest.fixture(scope="module")
+def trees() -> dict[str, ast.Module]:
+    """Every module by its path in the package."""
+    package = ROOT / "lnfast"
+    paths = sorted(package.rglob("*.py"))
+    return {path.relative_to(package).as_posix(): ast.parse(path.read_bytes()) for path in paths}
+
+
+@pytest.fixture(scope="module")
+def in_code(trees: dict[str, ast.Module]) -> set[Said]:
+    """All that the package can say."""
+    return {Said(by, code) for module, tree in trees.items() for by, code in _all_of(module, tree)}
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[tuple[Said, list[str]]]:
+    """Each row of the document and its cells."""
+    found, by = [], ""
+    for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            named = re.search(r"\(`(\w+)`\)$", line)
+            by = named[1] if named else HEADINGS.get(line, "")
+        elif line.startswith("| `"):
+            cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+            found.append((Said(by, cells[0].strip("`")), cells))
+    return found
+
+
+def _all_of(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and (by := _sayer(node)):
+            code = (
+                node.args[0] if node.args else next((part.value for part in node.keywords if part.arg == "code"), None)
+            )
+            assert code is not None, f"{module}:{node.lineno} has no code"
+            yield from ((by, found) for found in _codes(module, code))
+        elif isinstance(node, ast.Tuple) and (by := _pair(module, node)):
+            yield from ((by, found) for found in _codes(module, node.elts[0]))
+        elif module.startswith("cli/") and isinstance(node, ast.JoinedStr):
+            yield from _line_of_the_command(node)
+
+
+def _sayer(call: ast.Call) -> str | None:
+    """The error's class, or what a `Notice` is in; None for any other call."""
+    name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", None)
+    if name == "Notice":
+        # The one that is no part of a report, since the report is written by then.
+        page = isinstance(call.args[0], ast.Constant) and call.args[0].value == "page-not-written"
+        return STDERR if page else REPORT
+    return name if name in CLASSES else None
+
+
+def _pair(module: str, pair: ast.Tuple) -> str | None:
+    """What shows a warning ``(code, message)``; None for a tuple that is none: such a code has a hyphen."""
+    by = next((by for place, by in PAIRS.items() if module.startswith(place)), None)
+    if by is None or len(pair.elts) != 2 or not isinstance(pair.ctx, ast.Load):
+        return None
+    first = pair.elts[0]
+    if isinstance(first, ast.JoinedStr):
+        return by if (module, ast.unparse(first)) in COMPUTED or _starts_like_a_code(first) else None
+    is_code = isinstance(first, ast.Constant) and isinstance(first.value, str) and "-" in first.value
+    return by if is_code and CODE.fullmatch(first.value) else None
+
+
+def _starts_like_a_code(text: ast.JoinedStr) -> bool:
+    start = text.values[0]
+    return isinstance(start, ast.Constant) and re.fullmatch(r"[a-z]+-", str(start.value)) is not None
+
+
+def _codes(module: str, code: ast.expr) -> tuple[str, ...]:
+    if isinstance(code, ast.Constant):
+        return (str(code.value),)
+    source = ast.unparse(code)
+    if source == "error.code":  # an error that was raised elsewhere, with more words
+        return ()
+    assert (module, source) in COMPUTED, f"say in COMPUTED which codes {source} of lnfast/{module} stands for"
+    return COMPUTED[module, source]
+
+
+def _line_of_the_command(text: ast.JoinedStr) -> Iterator[tuple[str, str]]:
+    """Lines that begin with a code although no error of ours was raised: ``usage: ...``."""
+    start = text.values[0]
+    found = re.match(rf"({CODE.pattern}): ", str(start.value)) if isinstance(start, ast.Constant) else None
+    if found and found[1] != "lnfast":
+        by = {"usage": "UsageError", "no-cache": STDERR}.get(found[1], "LnfastError")
+        yield by, found[1]
+
+
+def test_every_code_has_a_row_under_its_class_and_every_row_is_a_code(
+    in_code: set[Said], rows: list[tuple[Said, list[str]]]
+) -> None:
+    documented = {said for said, _ in rows}
+    assert sorted(in_code - documented) == [], "docs/refusals.md lacks these"
+    assert sorted(documented - in_code) == [], "nothing says these of docs/refusals.md"
+
+
+def test_no_code_has_two_rows_under_one_class(rows: list[tuple[Said, list[str]]]) -> None:
+    documented = [said for said, _ in rows]
+    assert len(documented) == len(set(documented))
+
+
+def test_every_row_says_what_its_code_means_and_what_to_do(rows: list[tuple[Said, list[str]]]) -> None:
+    for said, cells in rows:
+        assert CODE.fullmatch(said.code)
+        assert len(cells) == 3 and all(cells), said
+
+
+def test_every_heading_has_the_exit_code_of_its_class(rows: list[tuple[Said, list[str]]]) -> None:
+    headings = re.findall(r"^## Exit code (\d): .*\(`(\w+)`\)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name: int(number) for number, name in headings} == {
+        name: getattr(errors, name).exit_code for name in CLASSES
+    }
+    assert {said.by for said, _ in rows} == CLASSES | set(HEADINGS.values())
+
+
+def test_every_class_of_errors_is_looked_for() -> None:
+    known = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
+    assert known == CLASSES
+
+
+def test_no_class_is_derived_elsewhere_from_an_error_and_no_computed_code_is_stale(
+    trees: dict[str, ast.Module],
+) -> None:
+    derived = {
+        f"{module}: {node.name}"
+        for module, tree in trees.items()
+        if module != "errors.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and {ast.unparse(base).rpartition(".")[2] for base in node.bases} & CLASSES
+    }
+    assert derived == set()
+    sources = {
+        (module, ast.unparse(node))
+        for module, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.expr)
+    }
+    assert set(COMPUTED) <= sources
+
+
+def test_the_kinds_of_images_have_only_the_codes_that_are_listed() -> None:
+    from lnfast.study.kind import _KINDS
+
+    assert {kind.code for kind in _KINDS} == set(COMPUTED["study/kind.py", "kind.code"])
+
+
+def test_every_limit_of_admission_stands_in_the_document_as_it_is_in_the_code(
+    rows: list[tuple[Said, list[str]]],
+) -> None:
+    from lnfast import admission, measure, selftest
+    from lnfast.report.notices import SLICE_SPACING_RATIO
+
+    text = {said: " | ".join(cells) for said, cells in rows}
+    (low, high), (least, most) = admission.IN_PLANE_MM, admission.THROUGH_PLANE_MM
+    alike, filled = admission.AIR_IS_BODY
+    short, tall = admission.ZSCORE_HEIGHT
+    wanted = {
+        ("StudyError", "no-pelvis"): (
+            f"{low:g} to {high:g} mm",
+            f"{least:g} to {most:g} mm",
+            f"{admission.FEWEST_SLICES} slices",
+            f"{admission.FEWEST_PIXELS} x {admission.FEWEST_PIXELS} pixels",
+        ),
+        ("StudyError", "few-greys"): (f"fewer than {admission.FEWEST_GREYS} ",),
+        ("StudyError", "no-body"): (
+            f"less than {admission.LEAST_BODY:.0%}",
+            f"more than {filled:.0%}",
+            f"more than {alike:g} times",
+        ),
+        ("StudyError", "inverted-greys"): (f"less than {admission.LEAST_SKEW:g} times",),
+        ("StudyError", "untrusted-greys"): (
+            f"less than {admission.LEAST_SPREAD:.0%}",
+            f"more than {admission.UNTRUSTED_SHARE:.0%}",
+            f"{short:g} to {tall:g} deviations",
+            f"more than {admission.ZSCORE_PADDING:g} height",
+        ),
+        (REPORT, "unusual-greys"): (
+            f"more than {admission.UNUSUAL_SHARE:.1%}",
+            f"{admission.UNUSUAL_PATCH_MM2 / 100:g} cm2",
+            f"more than {admission.UNUSUAL_SATURATED:.2%}",
+        ),
+        (REPORT, "not-axial"): (f"{SLICE_SPACING_RATIO:g} times",),
+        ("EngineError", "self-test-failed"): (f"{selftest.DICE_AT_LEAST:g}", f"{selftest.ELLIPSOID_WITHIN_MM:g} mm"),
+        ("UsageError", "bad-rules"): (f"{measure.SMALLEST_LIMIT_MM:g} to {measure.LARGEST_LIMIT_MM:g} mm",),
+    }
+    for said, parts in wanted.items():
+        row = text[Said(*said)].replace(" %", "%").lower()
+        for part in parts:
+            assert part in row, f"{said[1]}: {part}"
