@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import product
+from itertools import groupby, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import label as label_patches
 from scipy.optimize import minimize
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist, squareform
@@ -238,3 +239,83 @@ def most_pairs(allowed: Array) -> int:
     rest = allowed[1:]
     without = most_pairs(rest)
     return max([without, *(1 + most_pairs(np.delete(rest, c, axis=1)) for c in np.flatnonzero(allowed[0]))])
+
+
+def body_statistics(volume: np.ndarray) -> dict[str, float]:
+    """What `lnfast_ext.body_statistics` says, the slow way: masks of padding, numpy's percentiles, loops over cells."""
+    values = volume.astype(np.float64)
+    counts = {value: int(count) for value, count in zip(*np.unique(volume, return_counts=True), strict=True)}
+    runs = {value: _runs_of(volume == value) for value, count in counts.items() if count >= 64}
+    flat = [
+        value
+        for value, (in_runs, _) in runs.items()
+        if in_runs >= max(64, 0.0005 * volume.size) and in_runs >= 0.5 * counts[value]
+    ]
+    without = values[~np.isin(volume, flat)]
+    below = np.percentile(without, 2) if without.size and flat else -np.inf
+    padding = [value for value in flat if runs[value][1] >= 0.8 * runs[value][0] or value <= below]
+    outside = np.isin(volume, padding)
+    rest = values[~outside]
+    floor, high = np.percentile(rest, (2, 80))
+    kept = np.clip(values, floor, high + 7 * (high - floor))
+    slabs = np.array_split(np.arange(len(volume)), max(len(volume) // 8, 1))
+    rows, columns = -(-volume.shape[1] // 4), -(-volume.shape[2] // 4)
+    cells = np.full((len(slabs), rows, columns), np.nan)
+    for s, slab in enumerate(slabs):
+        for y in range(rows):
+            for x in range(columns):
+                part = np.ix_(
+                    slab, range(4 * y, min(4 * y + 4, volume.shape[1])), range(4 * x, min(4 * x + 4, volume.shape[2]))
+                )
+                inside = ~outside[part]
+                if 2 * inside.sum() >= inside.size:
+                    cells[s, y, x] = kept[part][inside].mean()
+    known = cells[np.isfinite(cells)]
+    middle = cells[:, rows // 5 : rows - rows // 5, columns // 5 : columns - columns // 5]
+    darkest, central = np.percentile(known, 5), np.percentile(middle[np.isfinite(middle)], 30)
+    level = darkest + 0.5 * (central - darkest)
+    body = near = known[known >= level]
+    tissue = np.percentile(body, 50)
+    for _ in range(8):
+        before = tissue
+        near = body[body <= floor + 3 * (tissue - floor)]
+        tissue = np.percentile(near, 50)
+        if tissue == before:
+            break
+    bright = floor + 4 * (tissue - floor)
+    return {
+        "floor": floor,
+        "tissue": tissue,
+        "level": level,
+        "spread": np.percentile(np.abs(near - tissue), 50),
+        "low": np.percentile(rest, 0.5),
+        "median": np.percentile(rest, 50),
+        "high": np.percentile(rest, 99.5),
+        "darkest_cells": darkest,
+        "central_cells": central,
+        "body_share": (known >= level).sum() / cells.size,
+        "bright_share": (known >= bright).sum() / cells.size,
+        "bright_patch": max(_largest_patch(plane >= bright) for plane in cells),
+        "saturated": sum(counts[value] for value in flat if value not in padding and value >= bright),
+        "voxels": rest.size,
+        "greys": np.unique(rest).size,
+        "padding": sorted(float(value) for value in padding),
+    }
+
+
+def _runs_of(same: np.ndarray) -> tuple[int, int]:
+    """Voxels in runs along x of eight and more, or that touch an end of the row; and those of the latter."""
+    in_runs = at_rim = 0
+    for row in same.reshape(-1, same.shape[2]):
+        for value, run in groupby(enumerate(row), key=lambda item: item[1]):
+            places = [place for place, _ in run]
+            rim = places[0] == 0 or places[-1] == len(row) - 1
+            if value and (rim or len(places) >= 8):
+                in_runs += len(places)
+                at_rim += len(places) * rim
+    return in_runs, at_rim
+
+
+def _largest_patch(bright: np.ndarray) -> int:
+    """Cells of the largest 4-connected patch."""
+    return int(np.bincount(label_patches(bright)[0].ravel())[1:].max(initial=0))

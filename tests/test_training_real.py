@@ -55,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "real" / "somewhere").mkdir(parents=True)
     shutil.copy(image, tmp_path / "real" / "somewhere" / f"{name}.nii.gz")
     shutil.copy(str(image).replace(".nii.gz", ".bval"), tmp_path / "real" / "somewhere" / f"{name}.bval")
-    points = [np.argwhere(phantom.labels.T == node.label)[:1].tolist() for node in phantom.nodes]
+    points = [np.argwhere(node.label == phantom.labels.T)[:1].tolist() for node in phantom.nodes]
     spots = {str(number): point for number, point in enumerate(points)}
     (tmp_path / "real" / "visible.json").write_text(json.dumps({"what": "a test", name: {"spots": spots}}))
     return tmp_path / "real"
