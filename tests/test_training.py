@@ -21,7 +21,7 @@ from training import card as cards  # noqa: E402
 from training import cohort, data, export  # noqa: E402
 from training.case import Case  # noqa: E402
 from training.crops import BRIGHT, centred, place  # noqa: E402
-from training.edgenet import EdgeNet  # noqa: E402
+from training.edgenet import EdgeNet, Unfold  # noqa: E402
 from training.networks import build, fuse, parameters  # noqa: E402
 from training.presets import Crops  # noqa: E402
 from training.snapshot import save_tensors  # noqa: E402
@@ -199,6 +199,24 @@ def test_a_folder_is_written_only_when_the_runtimes_agree(tmp_path: Path, monkey
     assert made.card.threshold == 0.0025 and made.onnx_bytes and made.probe.mask.any()
     assert str(Path(export.__file__).parents[1]).encode() not in made.onnx_bytes, "the graph tells where it was made"
     assert "research use only" in (out / "MODEL_CARD.md").read_text().lower()
+
+
+@pytest.mark.parametrize("kind", [UNet, EdgeNet])
+def test_no_operator_of_the_graph_holds_the_shape_of_the_grid(tmp_path: Path, kind: type[torch.nn.Module]) -> None:
+    import onnx
+
+    export.write_onnx(kind(2).eval(), tmp_path / "model.onnx", (16, 32, 48))
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    assert not {node.op_type for node in graph.node} & {"Reshape", "Expand", "Resize"}
+
+
+def test_unfolding_is_the_same_for_one_study_and_for_several() -> None:
+    several = torch.arange(3 * 4 * 2 * 2 * 3.0).reshape(3, 4, 2, 2, 3)
+    out = Unfold()(several)
+    assert out.shape == (3, 1, 2, 4, 6)
+    assert torch.equal(out, torch.cat([Unfold()(one[None]) for one in several]))
+    for a, b in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        assert torch.equal(out[:, 0, :, a::2, b::2], several[:, 2 * a + b])
 
 
 def _empty_case() -> Case:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle
 
 BLOCKS = (1, 1, 2, 2)
 STRIDES = ((1, 2, 2), (2, 2, 2), (2, 2, 2))
@@ -69,11 +70,17 @@ class Block(nn.Module):
 
 
 class Unfold(nn.Module):
-    """``(n, 4, z, y, x)`` to ``(n, 1, z, 2y, 2x)``: channel 2a + b goes to row a and column b of each 2 x 2."""
+    """``(n, 4, z, y, x)`` to ``(n, 1, z, 2y, 2x)``: channel 2a + b goes to row a and column b of each 2 x 2.
+
+    Slices take the place of the batch. Of one study no reshape is left then that would have a shape in the graph, and
+    the runtime can give the same graph to a window of the grid.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        n, _, z, y, w = x.shape
-        return x.reshape(n, 2, 2, z, y, w).permute(0, 3, 4, 1, 5, 2).reshape(n, 1, z, 2 * y, 2 * w)
+        if len(x) == 1:
+            return pixel_shuffle(x.squeeze(0).transpose(0, 1), 2).transpose(0, 1).unsqueeze(0)
+        slices = pixel_shuffle(x.transpose(1, 2).flatten(0, 1), 2)
+        return slices.unflatten(0, (len(x), -1)).transpose(1, 2)
 
 
 class EdgeNet(nn.Module):
