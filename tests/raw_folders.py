@@ -12,13 +12,17 @@ from nifti_files import write_nifti
 
 from lnfast.geometry import Grid, Volume
 
-SHAPE_ZYX = (10, 24, 26)
-GRID = Grid(SHAPE_ZYX, affine_of((1.5, 1.6, 5.0)))
+SHAPE_ZYX = (10, 34, 36)
+GRID = Grid(SHAPE_ZYX, affine_of((4.5, 4.6, 5.0)))
 
 
 def image_of(seed: int) -> Volume:
-    values = np.random.default_rng(seed).integers(10, 2000, SHAPE_ZYX).astype(np.int16)
-    return Volume(values, GRID)
+    """A patient as far as the runtime can tell: noise, brighter in the middle, some of it much brighter."""
+    rng = np.random.default_rng(seed)
+    y, x = (np.linspace(-1, 1, size) for size in SHAPE_ZYX[1:])
+    body = np.hypot(y[:, None], x[None]) < 0.75
+    values = rng.integers(10, 50, SHAPE_ZYX) + body * rng.gamma(8.0, 30.0, SHAPE_ZYX)
+    return Volume(values.astype(np.int16), GRID)
 
 
 def labels_of(*boxes: tuple[slice, slice, slice], values: tuple[int, ...] | None = None) -> Volume:

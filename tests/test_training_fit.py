@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -22,7 +21,6 @@ pytest.importorskip("pytorch_lightning")
 import training_runs as runs  # noqa: E402
 
 from lnfast.errors import ModelError, StudyError, UsageError  # noqa: E402
-from training import card as cards  # noqa: E402
 from training import cohort  # noqa: E402
 from training.callbacks import Budget, Keeper, cosine  # noqa: E402
 from training.checkpoint import checkpoints, share_in  # noqa: E402
@@ -41,17 +39,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _small_grid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cards, "draft", runs.small_card)
-
-
 @pytest.fixture(scope="module")
 def unbroken(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "unbroken"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cards, "draft", runs.small_card)
-        fit(run, runs.config(), runs.phantoms(cache))
+    fit(run, runs.config(), runs.phantoms(cache))
     return run
 
 
@@ -84,9 +75,7 @@ def test_two_runs_of_one_seed_agree_and_need_no_pickle(
     fit(tmp_path / "again", runs.config(), runs.phantoms(cache))  # reads the last checkpoint; there is nothing left
     assert_same(unbroken, tmp_path / "again")
     names = {path.name for path in tmp_path.rglob("*") if path.is_file() and "tfevents" not in path.name}
-    assert names == {"run.json", "log.jsonl", "snapshot.safetensors", "state.json", "tensors.safetensors"} | {
-        "step-00000010.npz"
-    }
+    assert names == {"run.json", "log.jsonl", "snapshot.safetensors", "state.json", "tensors.safetensors"}
 
 
 @pytest.mark.parametrize(
@@ -155,9 +144,7 @@ def test_another_run_begins_where_one_ended_and_says_so(cache: Path, unbroken: P
     _, meta = load_tensors(tmp_path / "second" / "snapshot.safetensors")
     assert (meta["step"], meta["rounds"], meta["threshold"]) == (runs.STEPS + 2, 2, 0.5)
     assert [source["seeds"] for source in meta["sources"]] == [[1003, 1004]] * 2
-    with np.load(tmp_path / "second" / "mimics" / "step-00000000.npz") as mined:
-        assert list(mined) == ["01003"] and mined["01003"].shape[1] == 3
-    with pytest.raises(UsageError, match="other-width"):
+    with pytest.raises(UsageError, match="other-network"):
         wider = runs.config(start=unbroken, preset=runs.tiny(width=3))
         fit(tmp_path / "third", wider, runs.phantoms(cache))
 
@@ -165,8 +152,8 @@ def test_another_run_begins_where_one_ended_and_says_so(cache: Path, unbroken: P
 def test_no_better_dice_ends_a_run_and_the_best_is_kept(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = {"width": 2, "epochs": 9, "patience": 2, "batch": 2, "micro": 1, "checkpoint_steps": 1}
-    paper = runs.replace(preset("paper", quick=True), **small)
+    small = {"width": 2, "shape_zyx": runs.SHAPE_ZYX, "epochs": 9, "patience": 2, "batch": 2, "micro": 1}
+    paper = runs.replace(preset("paper", quick=True), **small, checkpoint_steps=1)
     monkeypatch.setattr(Score, "summary", _best_is_second())
     settings = {"preset": paper, "steps": None}
     fit(tmp_path / "run", runs.config(**settings), runs.phantoms(cache))
@@ -208,7 +195,7 @@ def test_phantoms_are_taken_in_as_they_appear(cache: Path, tmp_path: Path, monke
     monkeypatch.setattr(cohort, "generate_beside", lambda folder, seeds: asked.append(list(seeds)))
     monkeypatch.setattr(cohort, "generate", lambda folder, seeds: iter(seeds))
     source = runs.phantoms(cache, range(1003, 1015), complete=False)
-    studies = source.open(tmp_path)
+    studies = source.open(tmp_path, runs.small_card())
     assert [case.name for case in studies.cases] == ["01003"] and asked == [[1011, 1012, 1013, 1014]]
     source.look(studies)
     assert len(studies.cases) == 1
@@ -226,7 +213,7 @@ def test_phantoms_of_other_sources_are_not_mixed_in(
 ) -> None:
     other = Phantoms(cache, range(1003, 1004), range(9003, 9004), True, "0" * 8)
     with pytest.raises(UsageError, match="phantoms-changed"):
-        other.open(tmp_path)
+        other.open(tmp_path, runs.small_card())
     monkeypatch.setattr(cohort.signal, "signal", lambda *_: None)
     monkeypatch.setattr(cohort.os, "nice", lambda by: 0)  # else all later tests of this process would give way
     cohort._generate_politely(tmp_path, [1003], "0" * 8, 0)
@@ -238,7 +225,7 @@ def test_validation_and_training_seeds_are_not_exchanged(
     cache: Path, tmp_path: Path, seeds: tuple[int, int], validation: tuple[int, int]
 ) -> None:
     with pytest.raises(UsageError, match="reserved-seed"):
-        Phantoms(cache, range(*seeds), range(*validation), True, cohort.version()).open(tmp_path)
+        Phantoms(cache, range(*seeds), range(*validation), True, cohort.version()).open(tmp_path, runs.small_card())
 
 
 def test_somebodys_own_studies_are_split_checked_and_trained_on(cache: Path, tmp_path: Path) -> None:
@@ -267,7 +254,7 @@ def test_a_run_that_is_refused_leaves_nothing(cache: Path, unbroken: Path, tmp_p
         fit(run, runs.config(start=tmp_path / "mistyped"), runs.phantoms(cache))
     with pytest.raises(UsageError, match="reserved-seed"):
         fit(run, runs.config(), runs.phantoms(cache, range(9003, 9004)))
-    with pytest.raises(UsageError, match="other-width"):
+    with pytest.raises(UsageError, match="other-network"):
         fit(run, runs.config(start=unbroken, preset=runs.tiny(width=3)), runs.phantoms(cache))
     with pytest.raises(UsageError, match="bad-batch"):
         runs.config(devices=3)
@@ -291,25 +278,6 @@ def test_a_checkpoint_knows_how_a_batch_was_shared(
     del state["callbacks"]["Keeper"]["share"]  # an older checkpoint does not say
     (newest / "state.json").write_text(json.dumps(state))
     assert share_in(newest) is None
-
-
-def test_a_run_stopped_while_it_looks_for_mimics_has_lost_nothing(
-    cache: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def strike(*args: Any, check: Callable[[], None], **options: Any) -> None:
-        runs.call_handler(signal.SIGTERM)
-        check()
-
-    with monkeypatch.context() as patch:
-        patch.setattr("training.mimics.mine", strike)
-        with pytest.raises(StoppedError):
-            fit(tmp_path / "run", runs.config(), runs.phantoms(cache))
-    fit(tmp_path / "run", runs.config(), runs.phantoms(cache))
-    assert_same(unbroken, tmp_path / "run")
-    with monkeypatch.context() as patch:  # before the first step
-        patch.setattr("training.mimics.mine", strike)
-        with pytest.raises(StoppedError):
-            fit(tmp_path / "second", runs.config(start=unbroken, steps=2), runs.phantoms(cache))
 
 
 def test_a_run_goes_on_without_the_run_that_it_began_from(cache: Path, unbroken: Path, tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from raw_folders import ONE, TWO, describe, image_of, labels_of, put  # noqa: E4
 
 from lnfast.errors import UsageError  # noqa: E402
 from training import __main__ as program  # noqa: E402
-from training import card as cards  # noqa: E402
 from training import cohort  # noqa: E402
 from training.earlier import Earlier, find  # noqa: E402
 from training.folder import Folder  # noqa: E402
@@ -38,11 +37,7 @@ def data(tmp_path: Path) -> Path:
     return describe(folder)
 
 
-@pytest.fixture(autouse=True)
-def _small_grid(monkeypatch: pytest.MonkeyPatch) -> None:
-    from blocks import make_card
-
-    monkeypatch.setattr(cards, "draft", lambda: runs.replace(make_card(), shape_zyx=runs.SHAPE_ZYX))
+CONFIG = {"width": 2, "shape_zyx": runs.SHAPE_ZYX}
 
 
 def begun(run: Path, data: Path, seed: int, earlier: tuple[Earlier, ...] = (), **more: Any) -> Earlier:
@@ -50,7 +45,7 @@ def begun(run: Path, data: Path, seed: int, earlier: tuple[Earlier, ...] = (), *
     source = Folder(data, seed)
     source.describe(run, earlier)
     source.keep(run)
-    meta = {"config": {"width": 2}, "sources": [source.meta(source.open(run))], **more}
+    meta = {"config": CONFIG, "sources": [source.meta(source.open(run, runs.small_card()))], **more}
     save_tensors(run / "snapshot.safetensors", UNet(2).state_dict(), meta)
     found = find(run / "next", "start", run)
     assert found is not None
@@ -119,7 +114,7 @@ def test_how_many_cases_a_split_leaves_out_is_said(
     write_split(tmp_path / "run" / "split.json", Split(1, ("c00",), ("c01",), ("c02",)))
     source = Folder(data, 1)
     source.describe(tmp_path / "run", [])
-    source.open(tmp_path / "run")
+    source.open(tmp_path / "run", runs.small_card())
     assert "leaves out 9 of 12 cases" in capsys.readouterr().err
 
 
@@ -139,7 +134,7 @@ def test_a_run_is_validated_on_its_own_patients(data: Path, tmp_path: Path) -> N
 
 
 def test_a_run_on_phantoms_is_validated_on_the_present_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    meta = {"config": {"width": 2}, "seeds": [1000, 1004], "cases": 4}  # older than sources
+    meta = {"config": CONFIG, "seeds": [1000, 1004], "cases": 4}  # older than sources
     save_tensors(tmp_path / "run" / "snapshot.safetensors", UNet(2).state_dict(), meta)
     monkeypatch.setattr("training.revalidate.PHANTOMS", range(9003, 9004))
     validate_again(tmp_path / "run", 0.4)
@@ -151,20 +146,22 @@ def test_a_run_on_phantoms_is_validated_on_the_present_ones(tmp_path: Path, monk
 
 def test_a_run_keeps_what_it_began_with(tmp_path: Path) -> None:
     first, run = tmp_path / "first", tmp_path / "run"
-    save_tensors(first / "snapshot.safetensors", UNet(2).state_dict(), {"config": {"width": 2}})
+    save_tensors(first / "snapshot.safetensors", UNet(2).state_dict(), {"config": CONFIG})
     start = find(run, "start", first)
     assert start is not None
     start.keep(run)
     (run / "run.json").write_text(json.dumps(identity(runs.config(), start, None, {})))
-    save_tensors(first / "snapshot.safetensors", start.tensors, {"config": {"width": 2}, "threshold": 0.6})
+    save_tensors(first / "snapshot.safetensors", start.tensors, {"config": CONFIG, "threshold": 0.6})
     again = find(run, "start", first)  # another threshold is the same network
     assert again is not None and again.sha256 == start.sha256
-    save_tensors(first / "snapshot.safetensors", UNet(2).state_dict(), {"config": {"width": 2}})
+    save_tensors(first / "snapshot.safetensors", UNet(2).state_dict(), {"config": CONFIG})
     with pytest.raises(UsageError, match="other-run"):
         find(run, "start", first)
     (first / "snapshot.safetensors").unlink()
     kept = find(run, "start", first)
-    assert kept is not None and kept.sha256 == start.sha256 and kept.network().width == 2
+    assert (
+        kept is not None and kept.sha256 == start.sha256 and kept.config == CONFIG | {"shape_zyx": list(runs.SHAPE_ZYX)}
+    )
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])

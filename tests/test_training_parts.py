@@ -21,27 +21,29 @@ pytest.importorskip("pytorch_lightning")
 import training_runs as runs  # noqa: E402
 
 import lnfast  # noqa: E402
-from lnfast.errors import BackendError, LnfastError, ModelError, UsageError  # noqa: E402
+from lnfast.errors import BackendError, LnfastError, ModelError, StudyError, UsageError  # noqa: E402
 from lnfast.geometry import Volume  # noqa: E402
 from training.affine import moved  # noqa: E402
 from training.callbacks import Budget, Journal  # noqa: E402
 from training.card import card_dict  # noqa: E402
 from training.case import Case  # noqa: E402
 from training.checkpoint import SafeCheckpointIO, checkpoints, newest_readable  # noqa: E402
-from training.cohort import SMALL_FIELDS, make_phantom, node_places  # noqa: E402
-from training.data import whole  # noqa: E402
+from training.cohort import SMALL_FIELDS, make_phantom  # noqa: E402
+from training.crops import CropMaker, sample, turn, weights  # noqa: E402
+from training.data import BORDERLINE_MM, Patient, on_grid, short_axes_mm, whole  # noqa: E402
 from training.devices import study_bytes  # noqa: E402
+from training.earlier import WEIGHTS, find, weights_of  # noqa: E402
 from training.files import sweep  # noqa: E402
+from training.light import WAYS, light  # noqa: E402
 from training.loaders import Batches, Share, Studies  # noqa: E402
-from training.loss import Teacher, node_loss  # noqa: E402
-from training.mine import mine  # noqa: E402
+from training.loss import Teacher, coarse_loss, node_loss  # noqa: E402
 from training.modelcard import model_card, record_holdout, trained_on  # noqa: E402
-from training.presets import EDGE, PAPER, Augmentation, preset  # noqa: E402
+from training.networks import build, parameters  # noqa: E402
+from training.presets import EDGE, PAPER, Augmentation, Crops, preset  # noqa: E402
 from training.run import RunConfig, fit, micro_of, precision_of  # noqa: E402
-from training.snapshot import load_tensors, save_tensors  # noqa: E402
-from training.stop import Asked, StoppedError  # noqa: E402
-from training.unet import UNet, parameters  # noqa: E402
-from training.validate import Score, predict, recalibrate  # noqa: E402
+from training.snapshot import load_tensors, load_weights, save_tensors, save_weights  # noqa: E402
+from training.unet import UNet  # noqa: E402
+from training.validate import Score, predict  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -49,7 +51,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def studies() -> Studies:
     made = make_phantom(3, protocol=SMALL_FIELDS[0])
-    cases = [Case(f"{n:05d}", made.volume, made.labels, *node_places(made.labels)) for n in range(5)]
+    cases = [Case(f"{n:05d}", made.volume, made.labels) for n in range(5)]
     return Studies(runs.small_card(), cases, cases[:1])
 
 
@@ -58,28 +60,46 @@ def batches(studies: Studies, share: Share | None = None, position: int = 0, **c
 
 
 def test_preset_paper_is_the_papers() -> None:
-    assert parameters(UNet(PAPER.width)) == 19_071_329
+    assert parameters(build(PAPER.network, PAPER.width)) == 19_071_329
+    assert (PAPER.shape_zyx, PAPER.normalization) == ((64, 256, 256), "zscore")
     assert (PAPER.patch_zyx, PAPER.batch, PAPER.learning_rate, PAPER.epochs) == (None, 10, 1e-4, 300)
     assert PAPER.augmentation == Augmentation(rotation_deg=5.0, shear_deg=5.0, shift_share=0.1)
     assert (PAPER.loss, PAPER.schedule, PAPER.keep, PAPER.average) == ("dice", "constant", "best", None)
     assert PAPER.patience is not None and PAPER.epoch_steps is None
 
 
-def test_preset_edge_costs_a_sixteenth_and_quick_is_the_same_kind() -> None:
-    assert parameters(UNet(EDGE.width)) == 1_193_177
+def test_preset_edge_is_the_edge_network_and_quick_is_the_same_kind() -> None:
+    assert parameters(build(EDGE.network, EDGE.width)) == 3_070_581
     for name in ("paper", "edge"):
         full, quick = preset(name), preset(name, quick=True)
         assert (quick.name, quick.loss, quick.schedule, quick.keep) == (name, full.loss, full.schedule, full.keep)
         assert (quick.patch_zyx is None) == (full.patch_zyx is None)
 
 
-def test_a_batch_is_shared_out_evenly_and_cpus_get_bfloat16() -> None:
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [
+        (("avx2", "avx512f", "amx_bf16"), "bf16-mixed"),
+        (("asimd", "bf16"), "bf16-mixed"),
+        (("avx2", "avx512f"), "32-true"),
+        (None, "32-true"),
+    ],
+)
+def test_only_cpus_that_multiply_in_bfloat16_get_it(
+    monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...] | None, precision: str
+) -> None:
+    monkeypatch.setattr("training.devices.cpu_flags", lambda: flags)
+    for kind in (PAPER, EDGE):
+        assert precision_of(RunConfig(kind, accelerator="cpu")) == precision
+    assert precision_of(RunConfig(EDGE, accelerator="cpu", precision="bf16-mixed")) == "bf16-mixed"
+
+
+def test_a_batch_is_shared_out_evenly() -> None:
     assert [micro_of(PAPER, world, CPU) for world in (1, 2, 5)] == [1, 1, 1]
     assert [Share(micro_of(PAPER, w, CPU), 0, w).accumulation(10) for w in (1, 2, 5)] == [10, 5, 2]
-    assert (micro_of(EDGE, 1, CPU), micro_of(EDGE, 2, CPU)) == (2, 1)
+    assert (micro_of(EDGE, 1, CPU), micro_of(EDGE, 2, CPU)) == (4, 2)
     with pytest.raises(UsageError, match="bad-batch"):
         micro_of(PAPER, 3, CPU)
-    assert precision_of(RunConfig(PAPER, accelerator="cpu")) == "bf16-mixed"
     assert precision_of(RunConfig(PAPER, accelerator="gpu")) == "16-mixed"
     assert precision_of(RunConfig(EDGE, exact=True)) == "32-true"
 
@@ -150,10 +170,11 @@ def test_studies_are_moved_as_far_as_the_paper_says(augmentation: Augmentation, 
 def test_a_batch_repeats_and_depends_on_seed_and_step(studies: Studies) -> None:
     made = batches(studies)
     first, again, other = made.make(5), made.make(5), made.make(6)
-    assert first[0].shape == first[1].shape == (2, 1, 16, 32, 32) and first[2] == 5
+    assert first[0].shape == first[1].shape == (2, 1, 16, 32, 32) and first.index == 5
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
     assert not torch.equal(first[0], other[0])
-    assert float(first[1].min()) >= 0 and float(first[1].max()) <= 1
+    assert float(first.truth.min()) >= 0 and float(first.truth.max()) <= 1
+    assert first.weight.shape == first.truth.shape and torch.equal(first.weight, again.weight)
     assert not torch.equal(first[0], Batches(studies, runs.tiny(), 4, Share(2), lambda: 0).make(5)[0])
 
 
@@ -167,8 +188,8 @@ def test_devices_share_a_step_that_is_the_same_as_on_one(studies: Studies) -> No
 
 
 def test_an_epoch_goes_on_where_it_was_left(studies: Studies) -> None:
-    full = [(index, image) for image, _, index in batches(studies, epoch_steps=4, position=4)]
-    rest = [(index, image) for image, _, index in batches(studies, epoch_steps=4, position=6)]
+    full = [(made.index, made.image) for made in batches(studies, epoch_steps=4, position=4)]
+    rest = [(made.index, made.image) for made in batches(studies, epoch_steps=4, position=6)]
     assert [index for index, _ in full] == [4, 5, 6, 7] and [index for index, _ in rest] == [6, 7]
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(full[2:], rest, strict=True))
 
@@ -181,7 +202,9 @@ def test_whole_studies_come_once_an_epoch(studies: Studies, monkeypatch: pytest.
         return torch.zeros(1, 1, 16, 64, 64), torch.zeros(1, 1, 16, 64, 64)
 
     monkeypatch.setattr("training.loaders.data.whole", whole)
-    made = batches(studies, Share(1), patch_zyx=None, epoch_steps=None, batch=2, augmentation=Augmentation())
+    made = batches(
+        studies, Share(1), crops=None, patch_zyx=None, epoch_steps=None, batch=2, augmentation=Augmentation()
+    )
     assert made.epoch_steps == 3
     for index in range(2 * len(made)):
         assert made.make(index)[0].shape == (1, 1, 16, 64, 64)
@@ -205,7 +228,15 @@ def test_losses_are_least_at_the_truth() -> None:
     truth[0, 0, 2:5, 2:5, 2:5] = 1
     for kind in ("dice", "dice+ce"):
         loss = node_loss(kind)
-        assert float(loss(20 * (2 * truth - 1), truth)) < 1e-3 < float(loss(torch.zeros_like(truth), truth))
+        plain = torch.ones_like(truth)
+        assert float(loss(20 * (2 * truth - 1), truth, plain)) < 1e-3 < float(loss(0 * truth, truth, plain))
+    rim = torch.where(truth > 0, 3.0, 1.0)
+    assert float(node_loss("dice+ce")(0 * truth, truth, rim)) > float(node_loss("dice+ce")(0 * truth, truth, plain))
+    quarter = torch.nn.functional.avg_pool3d(truth, (1, 4, 4))
+    best = torch.logit(quarter, eps=1e-6)
+    assert float(coarse_loss(node_loss("dice+ce"), best, truth)) < float(
+        coarse_loss(node_loss("dice+ce"), best + 1, truth)
+    )
 
 
 STATE = {
@@ -267,11 +298,10 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
 
 
 def test_what_killed_tries_left_is_swept(tmp_path: Path) -> None:
-    kept = ("run.json", "checkpoints/step-00000002/state.json", "mimics/step-00000000.npz")
+    kept = ("run.json", "checkpoints/step-00000002/state.json", "log.jsonl")
     swept = (
         ".run.json.7.tmp",
         "snapshot.7.tmp",
-        "mimics/.step-00000000.npz.7.tmp",
         "checkpoints/.step-00000003.7.tmp/state.json",
         "checkpoints/step-00000001/tensors.safetensors",
     )
@@ -303,58 +333,139 @@ def test_the_log_is_only_written_anew_when_lines_are_dropped(tmp_path: Path) -> 
     assert path.read_text() == '{"step": 1}\n' and path.stat().st_ino != before.st_ino
 
 
-def test_mining_and_measuring_statistics_stop_when_asked(studies: Studies, tmp_path: Path) -> None:
-    asked = Asked()
-    asked.signal = 15
-    alone, several = SimpleNamespace(world_size=1), SimpleNamespace(world_size=2)
-    asked.check_alone(several)  # type: ignore[arg-type]
-    net, card = UNet(2).eval(), studies.card
-    with pytest.raises(StoppedError):
-        mine(
-            tmp_path / "a.npz",
-            net,
-            studies.cases,
-            card,
-            studies=1,
-            first=0,
-            threshold=0.5,
-            check=lambda: asked.check_alone(alone),  # type: ignore[arg-type]
-        )
-    with pytest.raises(StoppedError):
-        recalibrate(net, studies.cases, card, 1, 0, "32-true", asked.check)
-    assert not list(tmp_path.iterdir())
-
-
 def test_studies_are_judged_in_the_runs_precision(studies: Studies) -> None:
     net, case, card = UNet(2).eval(), studies.cases[0], studies.card
     image = whole(case, card)[0]
     with torch.inference_mode():
         exact = net(image)[0, 0].numpy()
-    np.testing.assert_allclose(predict(net, case, card, "32-true"), exact, atol=1e-5)
-    assert np.abs(predict(net, case, card, "bf16-mixed") - exact).max() > 1e-5
+    np.testing.assert_allclose(predict(net, case.volume, card, "32-true"), exact, atol=1e-5)
+    assert np.abs(predict(net, case.volume, card, "bf16-mixed") - exact).max() > 1e-5
 
 
-def test_a_part_that_the_runtime_refuses_gives_way_to_the_whole_study(
-    studies: Studies, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    case, card = studies.cases[0], studies.card
-    shape = case.labels.shape
-    air = copy.copy(case)
-    array = case.volume.array.copy()
-    array[: shape[0] // 2] = 0
-    object.__setattr__(air, "volume", Volume(array, case.volume.grid))
-    monkeypatch.setattr("training.data._crop", lambda case, rng: ((0, 0, 0), (shape[0] // 2, *shape[1:])))
-    monkeypatch.setattr("training.data._vary", lambda array, rng: array)
-    for of, uncropped in ((case, False), (air, True)):
-        image, truth = whole(of, card, np.random.default_rng(0))
-        assert image.shape == truth.shape
-        assert torch.equal(truth, whole(of, card)[1]) == uncropped
+@pytest.fixture(scope="module")
+def patient(studies: Studies) -> Patient:
+    return on_grid(studies.cases[0].load(), studies.card)
+
+
+@pytest.mark.parametrize("name", list(WAYS))
+def test_each_way_of_lighting_keeps_air_dark_and_can_be_switched_off(name: str, patient: Patient) -> None:
+    image = patient.image[:, :32, :48].clone()
+    off = dict.fromkeys(WAYS, 0.0)
+    assert torch.equal(light(image, Crops(**off), np.random.default_rng(0)), image)
+    for seed in range(10):
+        lit = light(image, Crops(**{**off, name: 1.0}), np.random.default_rng(seed))
+        assert lit.shape == image.shape and lit.dtype == torch.float32 and torch.isfinite(lit).all()
+        assert not torch.equal(lit, image)
+        assert float(lit[image < -0.8].mean()) < float(lit[image > 2].mean())
+        again = light(image, Crops(**{**off, name: 1.0}), np.random.default_rng(seed))
+        assert torch.equal(lit, again)
+
+
+def test_an_unmoved_crop_is_the_voxels_themselves(patient: Patient) -> None:
+    cut = sample(patient.channels, np.eye(2), np.array((26.0, 30.0)), np.zeros(2), (16, 32, 32))
+    torch.testing.assert_close(cut, patient.channels[:, :, 10:42, 14:46], rtol=1e-4, atol=1e-4)
+
+
+def test_crops_turn_scale_and_slide_as_far_as_the_preset_says() -> None:
+    crops, determinants, angles = Crops(), [], []
+    for seed in range(200):
+        matrix, tilt = turn(crops, np.random.default_rng(seed))
+        determinants.append(np.log(np.linalg.det(matrix)) / 2)
+        angles.append(np.rad2deg(np.arctan2(matrix[0, 1] / matrix[1, 1], 1.0)))
+        assert (np.abs(tilt) <= crops.tilt_share).all()
+    assert 0.9 * crops.scale_log < np.max(np.abs(determinants)) < crops.scale_log + crops.stretch_log
+    assert 0.9 * crops.turn_deg < np.max(np.abs(angles)) < 1.35 * crops.turn_deg
+    channels = torch.zeros(3, 16, 64, 64)
+    channels[:, :, 30:34, 30:34] = 1.0  # a post: a shear of a tenth of the half plane slides its ends by 3.2 voxels
+    cut = sample(channels, np.eye(2), np.array((32.0, 32.0)), np.array((0.1, 0.0)), (16, 32, 32))
+    rows = torch.arange(32.0)
+    means = [float((cut[0, z].sum(1) * rows).sum() / cut[0, z].sum()) for z in (0, 15)]
+    assert means[0] - means[1] == pytest.approx(6.4, abs=0.2)
+
+
+def test_rims_count_more_only_where_a_borderline_node_ends() -> None:
+    truth, borderline = torch.zeros(2, 1, 1, 4, 24, 24).unbind(0)
+    truth[..., 4:10, 4:10] = 1.0
+    truth[..., 14:20, 14:20] = 1.0
+    borderline[..., 4:10, 4:10] = 1.0
+    found = weights(truth, borderline, 2.0)
+    assert set(found.unique().tolist()) == {1.0, 3.0}
+    assert (found[..., 12:, 12:] == 1).all() and (found[..., 6:8, 6:8] == 1).all()
+    assert (found[..., 4, 4:10] == 3).all() and (found[..., 3, 4:10] == 3).all() and (found[..., 1, :] == 1).all()
+
+
+def test_boxes_bring_image_truth_and_weights_of_other_crops(studies: Studies) -> None:
+    plain = runs.tiny(batch=4, crops=Crops(boxes=(0,)))
+    boxed = runs.tiny(batch=4, crops=Crops(boxes=(2,)))
+    changed = 0
+    for step in range(6):
+        bare, pasted = (CropMaker(studies.cases, studies.card, of, 3, step) for of in (plain, boxed))
+        for item in range(4):
+            (image, truth, _), (other, other_truth, _) = bare.item(item), pasted.item(item)
+            different = image != other
+            changed += bool(different.any())
+            assert float(different.float().mean()) < 0.9
+            assert not ((truth != other_truth) & ~different).any()
+    assert changed >= 20
+
+
+def test_a_patient_that_cannot_be_prepared_gives_way_to_another(studies: Studies) -> None:
+    good = studies.cases[0].load()
+    flat = Case("flat", Volume(0 * good.volume.array, good.volume.grid), good.labels)
+    preset = runs.tiny()
+    for step in range(8):
+        image, _, _ = CropMaker((good, flat), studies.card, preset, 3, step).item(0)
+        assert torch.isfinite(image).all()
+    with pytest.raises(StudyError, match="constant"):
+        CropMaker((flat,), studies.card, preset, 3, 0).item(0)
+
+
+def test_borderline_nodes_are_those_about_the_limit(studies: Studies, patient: Patient) -> None:
+    case = studies.cases[0].load()
+    short_mm = short_axes_mm(case)
+    low, high = BORDERLINE_MM
+    kinds = (short_mm >= low) & (short_mm <= high)
+    assert kinds.any() and bool(patient.channels[2].any())
+    assert not (patient.channels[2].bool() & (patient.truth == 0)).any()
+
+
+def test_weights_are_half_as_large_and_can_be_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    tensors = build("edgenet", 4).state_dict()
+    meta = {"config": {"network": "edgenet", "width": 4}, "sources": [{"kind": "phantoms"}], "torch": "2"}
+    whole_file, small = tmp_path / "snapshot.safetensors", tmp_path / "some.safetensors"
+    save_tensors(whole_file, tensors, meta)
+    save_weights(small, tensors, meta)
+    assert small.stat().st_size < 0.7 * whole_file.stat().st_size
+    monkeypatch.setattr("training.earlier.WEIGHTS", tmp_path)
+    for given in (Path("some"), small, tmp_path):
+        start = find(tmp_path / "run", "start", given)
+        assert start is not None and start.meta["sources"] == meta["sources"]
+        for name, value in start.network().state_dict().items():
+            torch.testing.assert_close(value, tensors[name], rtol=1e-2, atol=1e-3)
+    assert {v.dtype for n, v in load_weights(small)[0].items() if "norm" in n} <= {torch.float32, torch.int64}
+
+
+def test_weights_without_a_header_are_taken_and_said_to_be_unknown(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "trial.safetensors"
+    save_file({name: value.contiguous() for name, value in build("edgenet", 2).state_dict().items()}, path)
+    start = find(tmp_path / "run", "start", path)
+    assert start is not None and start.config == {"network": "edgenet", "width": 2}
+    (source,) = start.meta["sources"]
+    assert (source["kind"], source["name"]) == ("unknown", "trial.safetensors")
+    assert "do not say what they learned from" in trained_on(start.meta)
+    save_file({"a": torch.zeros(3)}, path)
+    with pytest.raises(ModelError, match="bad-snapshot"):
+        find(tmp_path / "run", "start", path)
+    assert weights_of(Path("no-such-name")) == Path("no-such-name") / "snapshot.safetensors"
+    assert WEIGHTS.name == "weights"
 
 
 def test_a_study_needs_twice_the_memory_in_fp32() -> None:
     half, full = study_bytes(PAPER, "16-mixed"), study_bytes(PAPER, "32-true")
     assert full == 2 * half and 10e9 < half < 12e9
-    assert study_bytes(EDGE, "16-mixed") == half / 4
 
 
 def test_half_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
@@ -448,7 +559,7 @@ def test_the_validation_table_says_what_it_is_of(
     training |= {"validation": Score(cases=2).summary(), "sources": [sources[learned]]}
     if validated is not None:
         training["validated_on"] = {"kind": validated, "cases": 2}
-    text = model_card(card_dict(training=training))
+    text = model_card(card_dict(training["config"], training=training))
     assert all(words in text for words in has) and not any(words in text for words in lacks)
 
 
@@ -463,6 +574,6 @@ def test_the_card_says_whether_patients_were_learned_from() -> None:
     texts = []
     for sources in ([phantoms], both["sources"]):
         training = meta | {"validation": score, "sources": sources}
-        texts.append(model_card(card_dict(training=training)))
+        texts.append(model_card(card_dict(training["config"], training=training)))
     assert "no patient" in texts[0] and "no patient" not in texts[1]
     assert "10 whole studies" in texts[1] and "Ward7" in texts[1]

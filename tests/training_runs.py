@@ -5,16 +5,17 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
     import conftest  # noqa: F401  # makes training/ importable, and the checkout's lnfast/ not
 
-from training import card as cards
+from lnfast.card import ModelCard
 from training import cohort
 from training.callbacks import Keeper
+from training.card import draft
 from training.presets import Preset, preset
 from training.run import RunConfig, fit
 from training.source import Phantoms
@@ -22,23 +23,21 @@ from training.stop import StoppedError
 
 STEPS = 16  # checkpoints at 4, 8, 9 (before the validation), 10 (after it), 12 ...
 SHAPE_ZYX = (16, 64, 64)
-_draft = cards.draft
 
 
-def small_card() -> Any:
-    """The card of a network whose grid is a thousandth of the real one."""
-    return replace(_draft(), shape_zyx=SHAPE_ZYX)
+def small_card(**changes: Any) -> ModelCard:
+    """The card of a network whose grid is a thirtieth of the real one."""
+    return draft(asdict(tiny(**changes)))
 
 
 def tiny(**changes: Any) -> Preset:
     """Preset edge, cut down to steps of milliseconds."""
     small: dict[str, Any] = {
         "width": 2,
+        "shape_zyx": SHAPE_ZYX,
         "patch_zyx": (16, 32, 32),
         "epoch_steps": 10,
         "checkpoint_steps": 4,
-        "mimics": 1,
-        "recalibration": 1,
     }
     return replace(preset("edge", quick=True), **{**small, **changes})
 
@@ -79,7 +78,6 @@ def call_handler(number: int) -> None:
 
 
 if __name__ == "__main__":
-    cards.draft = small_card
     _run, _cache, _step, _number = sys.argv[1:]
     ask_at(int(_step), int(_number))
     try:

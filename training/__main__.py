@@ -38,6 +38,11 @@ _CACHE = click.option(
 )
 
 
+_REAL = click.option(
+    "--real", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Real scans with a visible.json."
+)
+
+
 @main.command("cohort", help="Make the phantoms that CACHE lacks.")
 @click.argument("cache", type=_FOLDER)
 @click.option("--seeds", callback=_seeds, default="1000-1191", show_default=True)
@@ -56,8 +61,9 @@ def make_cohort(cache: Path, seeds: range) -> None:
 @click.option("--data", type=_FOLDER, help="Train on studies in nnU-Net's raw layout instead.")
 @click.option("--validation", callback=_seeds, help="Seeds to validate on.  [default: 9000-9011]")
 @_CACHE
-@click.option("--start", type=_FOLDER, help="Run to go on from, with a schedule of its own.")
+@click.option("--start", type=_PATH, metavar="NAME|RUN|FILE", help="Weights to go on from, such as pelvic-ln-edge.")
 @click.option("--teacher", type=_FOLDER, help="Run whose probabilities are a second truth.")
+@_REAL
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Budget by the wall clock.")
 @click.option("--steps", type=click.IntRange(1), help="Budget in optimizer steps.")
 @click.option("--epochs", type=click.IntRange(1), help="Budget in epochs.  [default: the preset's]")
@@ -100,12 +106,15 @@ def fit(
 @click.option("--validation", callback=_seeds, help="Phantoms.  [default: 9000-9011 for a run on phantoms]")
 @_CACHE
 @click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True)
-def validate(run: Path, data: Path | None, cache: Path | None, validation: range | None, threshold: float) -> None:
+@_REAL
+def validate(
+    run: Path, data: Path | None, cache: Path | None, validation: range | None, threshold: float, real: Path | None
+) -> None:
     import json
 
     from training.revalidate import validate_again
 
-    click.echo(json.dumps(validate_again(run, threshold, data=data, seeds=validation, cache=cache)))
+    click.echo(json.dumps(validate_again(run, threshold, data=data, seeds=validation, cache=cache, real=real)))
 
 
 @main.command(help="Write a model folder from RUN's snapshot; fails unless ONNX Runtime agrees with torch.")
@@ -117,6 +126,15 @@ def export(run: Path, out: Path, name: str, version: str) -> None:
     from training.export import ExportConfig, export_folder
 
     export_folder(run, out, ExportConfig(name, version))
+
+
+@main.command(help="Write RUN's weights as a small file that `fit --start` goes on from.")
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
+def weights(run: Path, out: Path) -> None:
+    from training.export import export_weights
+
+    export_weights(run, out)
 
 
 @main.command(help="Judge a model on the 77 hold-out phantoms, and print every measure beside the paper's.")

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from training.checkpoint import checkpoints
 from training.files import write_text
 from training.loaders import Share
 from training.module import Segmenter
+from training.networks import freeze_norms
 from training.presets import Preset
+from training.real import RealScan, look
 from training.snapshot import save_tensors
 from training.stop import Asked
 
@@ -84,6 +86,22 @@ class Budget(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._before_s, self._since = state_dict["elapsed_s"], time.monotonic()
+
+
+class FreezeNorms(Callback):
+    """Leaves the batch statistics as they are for the last part of the budget: what is judged then uses them.
+
+    Args:
+        budget: knows how far the run is.
+        share: of the budget, after which that begins.
+    """
+
+    def __init__(self, budget: Budget, share: float) -> None:
+        self.budget, self.share = budget, share
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self.budget.progress(trainer.global_step) >= self.share:
+            freeze_norms(pl_module.net)  # at each step: after a validation Lightning sets all to training
 
 
 class Average(WeightAveraging):
@@ -160,10 +178,11 @@ class Journal(Callback):
         path: of ``log.jsonl``.
         budget: knows the time.
         loud: whether lines go to standard error.
+        scans: real ones, which are looked at after each validation.
     """
 
-    def __init__(self, path: Path, budget: Budget, loud: bool) -> None:
-        self.path, self.budget, self.loud = path, budget, loud
+    def __init__(self, path: Path, budget: Budget, loud: bool, scans: Sequence[RealScan] = ()) -> None:
+        self.path, self.budget, self.loud, self.scans = path, budget, loud, scans
         self._sum, self._count = 0.0, 0
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -187,7 +206,11 @@ class Journal(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: Segmenter) -> None:
         found = pl_module.score.summary()
         curves = {f"validation/{k}": float(v) for k, v in found.items() if v is not None}
-        self._write(trainer, {"validation": found}, curves)
+        line: dict[str, Any] = {"validation": found}
+        if self.scans and trainer.is_global_zero:
+            line["real"] = look(pl_module.judged, self.scans, pl_module.card, str(trainer.precision))
+            curves |= {f"real/{name}-{at}": float(n) for at, of in line["real"].items() for name, n in of.items()}
+        self._write(trainer, line, curves)
 
     def state_dict(self) -> dict[str, Any]:
         return {"sum": float(self._sum), "count": self._count}

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from lnfast.card import CARD_SCHEMA, ModelCard
 
-SHAPE_ZYX = (64, 256, 256)
+# What air and tissue are in the network's input by ``body``. By ``zscore`` they are about that in most studies, so
+# weights of one serve as a start for the other.
+FLOOR, TISSUE, CEILING = -1.0, 0.6, 11.8
+_NORMALIZATIONS: dict[str, dict[str, Any]] = {
+    "zscore": {"clip_percentiles": [0.5, 99.9]},
+    "body": {"body": {"floor": FLOOR, "tissue": TISSUE, "ceiling": CEILING}},
+}
+# Of snapshots that do not say: they are older than the choice.
+OLD_SHAPE_ZYX, OLD_NORMALIZATION = (64, 256, 256), "zscore"
+_UNSAID: Mapping[str, Any] = MappingProxyType({})
 
 
 def card_dict(
+    config: Mapping[str, Any] = _UNSAID,
     *,
     name: str = "unnamed",
     version: str = "0",
@@ -22,11 +34,13 @@ def card_dict(
     """The card as it stands in the file.
 
     Args:
+        config: of a preset or a snapshot: ``shape_zyx`` and ``normalization``.
         name, version, trained_on, threshold: as in `ModelCard`.
         files: ``sha256`` and ``bytes`` by file name.
         training: how it was trained, in free form.
     """
     unknown = {"sha256": "", "bytes": 0}
+    normalization = config.get("normalization", OLD_NORMALIZATION)
     return {
         "schema": CARD_SCHEMA,
         "name": name,
@@ -36,10 +50,10 @@ def card_dict(
         "intended_use": "research use only",
         "input": {
             "name": "dwi",
-            "shape_zyx": list(SHAPE_ZYX),
+            "shape_zyx": list(config.get("shape_zyx", OLD_SHAPE_ZYX)),
             "orientation": "LPS",
-            "clip_percentiles": [0.5, 99.9],
-            "normalization": "zscore",
+            "normalization": normalization,
+            **_NORMALIZATIONS[normalization],
             "b_targets": [800, 1000],
             "b_range": [500, 1500],
             "field_of_view_mm": {"in_plane": [150, 420], "through_plane": [50, 210]},
@@ -51,6 +65,11 @@ def card_dict(
     }
 
 
-def draft() -> ModelCard:
-    """The card before there is a model: what `lnfast.preprocess` needs while training."""
-    return ModelCard.from_json(json.dumps(card_dict()))
+def draft(config: Mapping[str, Any] = _UNSAID, threshold: float = 0.5) -> ModelCard:
+    """The card before there is a model: what `lnfast.preprocess` and `lnfast.postprocess` need while training.
+
+    Args:
+        config: as of `card_dict`.
+        threshold: probability at which a voxel is called node.
+    """
+    return ModelCard.from_json(json.dumps(card_dict(config, threshold=threshold)))

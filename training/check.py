@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lnfast.admission import admit
 from lnfast.card import ModelCard
 from lnfast.cohort import TRUTH_SCHEMA
 from lnfast.errors import StudyError
@@ -125,13 +126,14 @@ def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, seen: d
     volume = None
     try:
         study = read_image(files, card)
+        admission = admit(study.volume, card, threads=1)
         volume = turned(study, card)
     except StudyError as error:
         findings.troubles.append(Trouble(files.name, error.code, error.message))
     else:
         findings.notes.extend(
             Trouble(files.name, notice.code, notice.message)
-            for notice in notices(study, card, Rules(), ())
+            for notice in notices(study, card, Rules(), (), admission=admission)
             if notice.code != "note"
         )
         _tell_protocol(study, volume, findings)

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -22,7 +23,7 @@ import lnfast.phantom
 from lnfast.errors import UsageError
 from lnfast.geometry import Grid, Volume
 from lnfast.phantom import SCANNERS, Phantom, Protocol, make_phantom
-from training.case import Case, node_places
+from training.case import Case
 from training.files import beside
 
 # Seeds 0-99 and from 100000 on belong to tests, probes and evaluation: a network that has seen one of them cannot be
@@ -103,15 +104,37 @@ def generate_beside(folder: Path, seeds: Iterable[int]) -> BaseProcess:
     return process
 
 
-def load(folder: Path, seed: int) -> Case | None:
-    """A case of the folder, or None where it has not been made yet."""
+@dataclass(frozen=True)
+class Stored:
+    """A phantom on the disk. A thousand of them would fill the memory; reading one takes milliseconds.
+
+    Attributes:
+        path: its file.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Its seed in five digits."""
+        return self.path.stem
+
+    def load(self) -> Case:
+        """Read it."""
+        with np.load(self.path, allow_pickle=False) as file:
+            array, affine, labels = file["array"], file["affine"], file["labels"]
+        return Case(self.name, Volume(array, Grid(array.shape, affine)), labels)
+
+
+def stored(folder: Path, seed: int) -> Stored | None:
+    """A phantom of the folder, or None where it has not been made yet.
+
+    Raises:
+        UsageError: ``reserved-seed``.
+    """
     check_seeds([seed])
     path = _path(folder, seed)
-    if not path.exists():
-        return None
-    with np.load(path, allow_pickle=False) as file:
-        array, affine, labels = file["array"], file["affine"], file["labels"]
-    return Case(f"{seed:05d}", Volume(array, Grid(array.shape, affine)), labels, *node_places(labels))
+    return Stored(path) if path.exists() else None
 
 
 def missing(folder: Path, seeds: Iterable[int]) -> list[int]:

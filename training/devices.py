@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from training.card import SHAPE_ZYX
+from lnfast.backends.machine import cpu_flags
 from training.config import RunConfig, share_of
 from training.presets import Preset
 
@@ -25,17 +25,28 @@ def accelerator_of(config: RunConfig) -> str:
 
 
 def precision_of(config: RunConfig) -> str:
-    """What is asked for, else what the device is good at: CPUs have bfloat16 and no half precision."""
+    """What is asked for, else what the device is good at.
+
+    CPUs have no half precision, and bfloat16 only where they have instructions for it: without them PyTorch converts
+    back and forth, and a step that takes 2.5 s in FP32 takes minutes.
+    """
     if config.exact:
         return "32-true"
     wanted = config.precision or config.preset.precision
+    if config.precision is None and accelerator_of(config) == "cpu":
+        return "bf16-mixed" if cpu_has_bfloat16() else "32-true"
     return "bf16-mixed" if wanted == "16-mixed" and accelerator_of(config) == "cpu" else wanted
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU multiplies in bfloat16."""
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(cpu_flags() or ()))
 
 
 def study_bytes(preset: Preset, precision: str) -> float:
     """Memory that a whole study needs on a GPU: 11 GB at the paper's width in half precision, 22 GB in FP32."""
     bytes_each = 4 if precision == "32-true" else 2
-    return math.prod(SHAPE_ZYX) * KEPT_PER_VOXEL * preset.width / 32 * bytes_each * ROOM
+    return math.prod(preset.shape_zyx) * KEPT_PER_VOXEL * preset.width / 32 * bytes_each * ROOM
 
 
 def micro_of(preset: Preset, world: int, device: torch.device, precision: str = "16-mixed") -> int:

@@ -10,21 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lnfast.errors import UsageError
 from training.files import write_bytes
-from training.snapshot import SNAPSHOT, build, load_tensors, weights_sha256
-from training.unet import UNet
+from training.snapshot import SNAPSHOT, build, load_weights, weights_sha256
+
+# Weights that come with this repository, by name: those of the models that ship.
+WEIGHTS = Path(__file__).parent / "weights"
 
 
 @dataclass(frozen=True, eq=False)
 class Earlier:
-    """A snapshot of another run.
+    """A snapshot of another run, or weights that came without one.
 
     Attributes:
         role: "start" or "teacher".
-        run: where it is from.
+        run: where it is from: the run's folder or the weights' file.
         path: the file that was read.
         tensors, meta: what is in it.
         sha256: of its weights.
@@ -37,7 +39,13 @@ class Earlier:
     meta: dict[str, Any]
     sha256: str
 
-    def network(self) -> UNet:
+    @property
+    def config(self) -> dict[str, Any]:
+        """What kind of network it is."""
+        config: dict[str, Any] = self.meta["config"]
+        return config
+
+    def network(self) -> nn.Module:
         """In evaluation mode.
 
         Raises:
@@ -58,7 +66,7 @@ def find(run: Path, role: str, given: Path | None) -> Earlier | None:
     Args:
         run: that builds on it.
         role: "start" or "teacher".
-        given: the other run, or None.
+        given: the other run, a file of weights, or the name of weights in `WEIGHTS`; None where there is none.
 
     Raises:
         ModelError: ``no-snapshot``, ``bad-snapshot``.
@@ -66,7 +74,7 @@ def find(run: Path, role: str, given: Path | None) -> Earlier | None:
     """
     if given is None:
         return None
-    own, kept = given / SNAPSHOT, _kept(run, role)
+    own, kept = weights_of(given), _kept(run, role)
     if not (run / "run.json").exists() or not kept.is_file():
         return _read(role, given, own)
     found = _read(role, given, kept)
@@ -78,8 +86,16 @@ def find(run: Path, role: str, given: Path | None) -> Earlier | None:
     return found
 
 
+def weights_of(given: Path) -> Path:
+    """The file that a run, a file of weights, or the name of weights in `WEIGHTS` means."""
+    named = WEIGHTS / f"{given}.safetensors"
+    if given.name == str(given) and not given.exists() and named.is_file():
+        return named
+    return given if given.is_file() else given / SNAPSHOT
+
+
 def _read(role: str, run: Path, path: Path) -> Earlier:
-    tensors, meta = load_tensors(path)
+    tensors, meta = load_weights(path)
     return Earlier(role, run, path, tensors, meta, weights_sha256(tensors))
 
 

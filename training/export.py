@@ -22,22 +22,20 @@ import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from lnfast.card import Model, load_model
+from lnfast.card import Model, ModelCard, load_model
 from lnfast.errors import ModelError, UsageError
 from lnfast.export.source import probe_bytes
-from lnfast.geometry import Volume
-from lnfast.measure import Rules, measure_nodes
 from lnfast.phantom import Phantom, make_phantom
 from lnfast.preprocess import write_input
 from lnfast.report.folder import flush, replacing
-from lnfast_ext import label_components
 from training import card as cards
 from training.cohort import SMALL_FIELDS
 from training.modelcard import model_card, trained_on
-from training.snapshot import load_tensors, sources_of
-from training.unet import UNet, fuse, parameters
-from training.validate import segment
+from training.networks import fuse, parameters
+from training.snapshot import SNAPSHOT, build, load_tensors, save_weights, sources_of
+from training.validate import found_nodes
 
 OPSET = 20
 # A reserved seed (training.cohort) whose patient is N1 and has nodes on both sides of 8 mm.
@@ -74,17 +72,28 @@ def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
     """
     out = Path(os.path.abspath(out))
     _check_replaceable(out)
-    tensors, meta = load_tensors(run / "snapshot.safetensors")
-    model = UNet(meta["config"]["width"])
-    model.load_state_dict(tensors)
+    tensors, meta = load_tensors(run / SNAPSHOT)
+    model = build(run / SNAPSHOT, tensors, meta)
+    card = cards.draft(meta["config"], meta["threshold"])
     trained = meta | {"parameters": parameters(model), "sources": sources_of(meta)}
     with replacing(out, OWN_FILES, _check_replaceable) as folder:
-        write_onnx(fuse(model), folder / "model.onnx")
-        mask = _prove(model, folder, meta["threshold"])
-        _write_texts(folder, config, trained, mask)
+        write_onnx(fuse(model), folder / "model.onnx", card.shape_zyx)
+        _prove(model, folder, card)
+        _write_texts(folder, config, trained)
         load_model(folder).probe  # noqa: B018  # the runtime's own reader has the last word
         flush(*(folder / name for name in sorted(OWN_FILES)), folder)
     return load_model(out)
+
+
+def export_weights(run: Path, path: Path) -> None:
+    """Write the weights of a run's snapshot for others to go on from: `fit --start`.
+
+    Raises:
+        ModelError: ``no-snapshot``, ``bad-snapshot``.
+    """
+    tensors, meta = load_tensors(run / SNAPSHOT)
+    build(run / SNAPSHOT, tensors, meta)
+    save_weights(path, tensors, meta)
 
 
 def _check_replaceable(out: Path) -> None:
@@ -102,9 +111,9 @@ def _check_replaceable(out: Path) -> None:
         raise UsageError("output-exists", f"{out} is no model folder ({what}); move it or give another -o")
 
 
-def write_onnx(model: UNet, path: Path) -> None:
+def write_onnx(model: nn.Module, path: Path, shape_zyx: tuple[int, int, int]) -> None:
     """The network as one ONNX file: input ``dwi``, output ``logits``, both ``(1, 1, z, y, x)`` float32."""
-    example = torch.zeros((1, 1, *cards.SHAPE_ZYX))
+    example = torch.zeros((1, 1, *shape_zyx))
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     with warnings.catch_warnings():
@@ -182,26 +191,24 @@ def probe_phantom() -> Phantom:
     return make_phantom(PROBE_SEED, stage="n1", protocol=SMALL_FIELDS[0])
 
 
-def _prove(model: UNet, folder: Path, threshold: float) -> NDArray[np.uint8]:
-    """Compare torch with ONNX Runtime on the probe, write the probe, return its mask."""
-    card = cards.draft()
+def _prove(model: nn.Module, folder: Path, card: ModelCard) -> None:
+    """Compare torch with ONNX Runtime on the probe, and write the probe."""
     volume = probe_phantom().volume
     image = np.empty(card.shape_zyx, np.float32)
     write_input(volume, card, image)
     with torch.inference_mode():
-        expected: Floats = model(torch.from_numpy(image)[None, None])[0, 0].numpy()
+        expected: Floats = np.ascontiguousarray(model(torch.from_numpy(image)[None, None])[0, 0].numpy())
     got = run_onnx(folder / "model.onnx", image)
-    masks = [segment(np.ascontiguousarray(logits), volume.grid, card, threshold) for logits in (expected, got)]
+    (wanted, _), (found, nodes) = (found_nodes(logits, volume, card) for logits in (expected, got))
+    masks = [(of.labels.array > 0).astype(np.uint8) for of in (wanted, found)]
     check(expected, got, *masks)
-    labels, count = label_components(masks[1])
-    nodes = measure_nodes(Volume(labels, volume.grid), count, Rules(), orientation=card.orientation, logits=got)
     (folder / "probe.npz").write_bytes(probe_bytes(volume, masks[1], nodes))
-    return masks[1]
 
 
-def _write_texts(folder: Path, config: ExportConfig, trained: dict[str, Any], mask: NDArray[np.uint8]) -> None:
+def _write_texts(folder: Path, config: ExportConfig, trained: dict[str, Any]) -> None:
     contents = {name: (folder / name).read_bytes() for name in ("model.onnx", "probe.npz")}
     card = cards.card_dict(
+        trained["config"],
         name=config.name,
         version=config.version,
         trained_on=trained_on(trained),

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lnfast.card import ModelCard
 from lnfast.errors import StudyError, UsageError
 from training import card as cards
 from training.check import Findings, examine, image_id
@@ -62,13 +63,12 @@ class Folder:
             "content": self.findings.sha256,
         }
 
-    def open(self, run: Path) -> Studies:
+    def open(self, run: Path, card: ModelCard) -> Studies:
         """Load the cases of the split's training and validation parts; the test part is never loaded."""
         by_name = {case.name: case for case in self.files}
         used = len(self.split.train) + len(self.split.validation) + len(self.split.test)
         if left := len(by_name) - used:
             say(f"split.json leaves out {left} of {len(by_name)} cases of {self.folder}")
-        card = cards.draft()
         train, held = (
             tuple(load_case(by_name[name], card) for name in part) for part in (self.split.train, self.split.validation)
         )

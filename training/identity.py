@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 def identity(
     config: RunConfig, start: Earlier | None, teacher: Earlier | None, cases: dict[str, Any]
 ) -> dict[str, Any]:
-    """What ``run.json`` says, as JSON gives it back. Devices are not in it: a run may go on elsewhere."""
+    """What ``run.json`` says, as JSON gives it back. Devices and real scans are not in it: they
+    change nothing that is learned."""
     said = asdict(config) | {"cases": cases}
-    for name in ("accelerator", "devices"):
+    for name in ("accelerator", "devices", "real"):
         del said[name]
     for role, one in (("start", start), ("teacher", teacher)):
         said[role] = None if one is None else {"run": str(one.run.resolve()), "weights": one.sha256}

@@ -14,7 +14,7 @@ from lnfast.errors import StudyError
 from lnfast.geometry import Volume
 from lnfast.preprocess import write_input
 from lnfast.study import Study, read_study, shown
-from training.case import Case, node_places
+from training.case import Case
 from training.labels import check_same_grid, number_nodes, read_labels
 from training.raw import CaseFiles
 
@@ -34,7 +34,7 @@ def load_case(files: CaseFiles, card: ModelCard) -> Case:
     """
     volume = turned(read_image(files, card), card)
     labels = read_nodes(files, card, volume)
-    return Case(files.name, volume, labels, *node_places(labels))
+    return Case(files.name, volume, labels)
 
 
 def read_image(files: CaseFiles, card: ModelCard) -> Study:

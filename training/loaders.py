@@ -10,8 +10,9 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,26 +22,33 @@ from torch import Tensor
 from lnfast.card import ModelCard
 from training import data
 from training.affine import moved
-from training.case import Case
+from training.case import Entry
+from training.crops import CropMaker
 from training.presets import Preset
 
-Batch = tuple[Tensor, Tensor, int]
+
+class Batch(NamedTuple):
+    """Micro-batch ``index`` of a run: image, soft truth and weights of voxels, ``(n, 1, z, y, x)`` float32."""
+
+    image: Tensor
+    truth: Tensor
+    weight: Tensor
+    index: int
+
+
+Item = tuple[Tensor, Tensor, Tensor]
 
 
 class Studies:
-    """The cases that are there now; more may come and mimics may be found while batches are made of them."""
+    """The cases that are there now; more may come while batches are made of them."""
 
-    def __init__(self, card: ModelCard, cases: Sequence[Case], held: Sequence[Case]) -> None:
+    def __init__(self, card: ModelCard, cases: Sequence[Entry], held: Sequence[Entry]) -> None:
         self.card, self.held = card, tuple(held)
         # Replaced whole, never changed: a thread that makes a batch sees one state of it.
         self.cases = tuple(cases)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Studies:
         return self  # a copy of the network needs no copy of the patients
-
-    def replace_mimics(self, found: dict[str, Any]) -> None:
-        """Take what a network fell for, ``(n, 3)`` float32 by name of case."""
-        self.cases = tuple(replace(c, mimics=found[c.name]) if c.name in found else c for c in self.cases)
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ class Share:
 
 
 class Batches:
-    """One epoch of micro-batches, ``(image, truth, index)``; goes on at the micro-batch that ``position`` says.
+    """One epoch of micro-batches; goes on at the micro-batch that ``position`` says.
 
     Args:
         studies: where they are cut from.
@@ -96,7 +104,8 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         first = self.position()
         last = (first // len(self) + 1) * len(self)
-        with ThreadPoolExecutor(self.workers) as maker:
+        # Each on one core beside the training, whose own threads are more.
+        with ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as maker:
             ahead = deque(maker.submit(self.make, i) for i in range(first, min(first + self.workers, last)))
             for index in range(first, last):
                 batch = ahead.popleft().result()
@@ -107,22 +116,25 @@ class Batches:
     def make(self, index: int) -> Batch:
         """Micro-batch ``index`` of the run."""
         step, part = divmod(index, self.accumulation)
-        cases = self.studies.cases
-        pairs = [self._item(cases, step, item) for item in self.share.items(part)]
-        return torch.cat([image for image, _ in pairs]), torch.cat([truth for _, truth in pairs]), index
+        item = self._items(step)
+        image, truth, weight = (torch.cat(parts) for parts in zip(*map(item, self.share.items(part)), strict=True))
+        return Batch(image, truth, weight, index)
 
-    def _item(self, cases: Sequence[Case], step: int, item: int) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng([self.seed, step, item])
-        if self.preset.patch_zyx is not None:
-            return data.patch(cases[int(rng.integers(len(cases)))], self.studies.card, rng, self.preset.patch_zyx)
+    def _items(self, step: int) -> Callable[[int], Item]:
+        """What makes the items of a step, by their number in the batch."""
+        if self.preset.crops is not None:
+            return CropMaker(self.studies.cases, self.studies.card, self.preset, self.seed, step).item
+        return partial(self._whole, self.studies.cases, step)
+
+    def _whole(self, cases: Sequence[Entry], step: int, item: int) -> Item:
         # Every case once an epoch; the last batch is filled up with the first ones.
         epoch, place = divmod(step, self.epoch_steps)
         order = np.random.default_rng([self.seed, epoch]).permutation(len(cases))
-        case = cases[order[(place * self.preset.batch + item) % len(cases)]]
+        case = cases[order[(place * self.preset.batch + item) % len(cases)]].load()
         full = torch.cat(data.whole(case, self.studies.card), dim=1)
         if self.preset.augmentation is not None:
-            full = moved(full, self.preset.augmentation, rng)
-        return full[:, :1], full[:, 1:]
+            full = moved(full, self.preset.augmentation, np.random.default_rng([self.seed, step, item]))
+        return full[:, :1], full[:, 1:], torch.ones(1, 1, 1, 1, 1)
 
 
 class Loaders(LightningDataModule):

@@ -13,7 +13,7 @@ _TEXT = """# {name} {version}
 
 **For research use only. {warning}**
 
-A 3D U-Net (Cicek et al. 2016, first width {width}, {parameters:,} parameters) that marks lymph nodes on pelvic
+{network}, {parameters:,} parameters) that marks lymph nodes on pelvic
 diffusion-weighted MR at b = {b_targets} s/mm2. Which nodes are suspicious is decided afterwards, by measuring.
 
 ## Training
@@ -47,6 +47,10 @@ diffusion-weighted MR at b = {b_targets} s/mm2. Which nodes are suspicious is de
   measure.
 {unseen}"""
 
+_NETWORKS = {
+    "unet": "A 3D U-Net (Cicek et al. 2016, first width {width}",
+    "edgenet": "A 3D U-Net at half the plane and below (`training/edgenet.py`, first width {width}",
+}
 _PHANTOM = {
     "warning": "Trained on a digital phantom; it has seen no patient and has proved nothing about patients.",
     "failures": """- Real studies look different from the phantom: look at what it marks there before anything else.
@@ -154,10 +158,10 @@ def model_card(card: dict[str, Any]) -> str:
         minutes=training["minutes"],
         rounds=training.get("rounds", 1),
         torch=training["torch"],
-        width=config["width"],
+        network=_NETWORKS[config.get("network", "unet")].format(width=config["width"]),
         batch=config["batch"],
         seed=config["seed"],
-        patch="whole studies" if patch is None else f"patches of {'x'.join(map(str, patch))} voxels",
+        patch="whole studies" if patch is None else f"crops of {'x'.join(map(str, patch))} voxels",
         threshold=card["output"]["threshold"],
         holdout=_holdout(training["holdout"]) if "holdout" in training else "",
         **found,
@@ -220,6 +224,8 @@ def told(training: dict[str, Any]) -> str:
     return "; then ".join(
         f"{source['cases']} phantoms of `lnfast.phantom`, seeds {source['seeds'][0]}-{source['seeds'][1] - 1}"
         if source["kind"] == "phantoms"
+        else f"weights of `{source['name']}`, which do not say what they learned from"
+        if source["kind"] == "unknown"
         else f"{source['cases']} studies of the data set `{source['name']}`"
         for source in sources_of(training)
     )

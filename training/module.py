@@ -3,62 +3,51 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from lnfast.errors import LnfastError
 from training.loaders import Batch, Studies
-from training.loss import Teacher, node_loss
+from training.loss import Teacher, coarse_loss, node_loss
+from training.networks import build
 from training.presets import Preset
-from training.stop import Asked
-from training.unet import UNet
-from training.validate import Score, judge, recalibrate
+from training.validate import Score, judge
 
 
 class Segmenter(LightningModule):
-    """A U-Net that is trained on batches of `training.loaders` and judged on whole held-out studies.
+    """A network that is trained on batches of `training.loaders` and judged on whole held-out studies.
 
     Args:
-        preset: says width, loss and optimizer.
+        preset: says network, loss and optimizer.
         studies: shared with the loader; copies of this module share them too.
-        seed: of what is drawn to measure the batch statistics.
         threshold: probability at which validation cuts.
         teacher: of a run before, or None.
-        asked: whether to stop, or None where nobody asks.
 
     Attributes:
         score: after a validation, the sum over the held-out studies of all devices.
     """
 
-    def __init__(
-        self,
-        preset: Preset,
-        studies: Studies,
-        seed: int,
-        threshold: float,
-        teacher: Teacher | None = None,
-        asked: Asked | None = None,
-    ) -> None:
+    def __init__(self, preset: Preset, studies: Studies, threshold: float, teacher: Teacher | None = None) -> None:
         super().__init__()
-        self.preset, self.studies, self.seed, self.threshold = preset, studies, seed, threshold
-        self.teacher, self.asked = teacher, asked or Asked()
-        self.net = UNet(preset.width).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.preset, self.studies, self.threshold, self.teacher = preset, studies, threshold, teacher
+        self.card = replace(studies.card, threshold=threshold)
+        self.net = build(preset.network, preset.width)
         self.loss = node_loss(preset.loss)
-        self._judged: list[UNet] = []  # in a list, lest its weights count as this module's
+        self._judged: list[nn.Module] = []  # in a list, lest its weights count as this module's
         self.score = Score()
 
     @property
-    def judged(self) -> UNet:
-        """After a validation, the network that was judged: its own batch statistics, evaluation mode."""
+    def judged(self) -> nn.Module:
+        """After a validation, the network that was judged, in evaluation mode."""
         return self._judged[0]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one micro-batch."""
-        image, truth, index = batch
+        image, truth, weight, index = batch
         step, part = divmod(index, self.trainer.accumulate_grad_batches)
         if (step, part) != (self.global_step, batch_idx % self.trainer.accumulate_grad_batches):
             raise LnfastError(
@@ -66,39 +55,38 @@ class Segmenter(LightningModule):
                 f"got micro-batch {part} of step {step} at step {self.global_step}; our own fault, please report it",
             )
         image = image.contiguous(memory_format=torch.channels_last_3d)
-        logits = self.net(image)
+        outputs = self.net(image)
+        logits, coarse = outputs if isinstance(outputs, tuple) else (outputs, None)
         with torch.autocast(self.device.type, enabled=False):
-            loss: Tensor = self.loss(logits.float(), truth)
+            loss = self.loss(logits.float(), truth, weight)
+            if coarse is not None:
+                loss = loss + self.preset.coarse * coarse_loss(self.loss, coarse.float(), truth)
         if self.teacher is not None:
             share = self.preset.teaching
             loss = (1 - share) * loss + share * self.teacher.loss(image, logits.float())
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam; the rate is set before each step by `training.callbacks.Budget`."""
-        return torch.optim.Adam(self.net.parameters(), lr=self.preset.learning_rate)
+        """Adam or AdamW; the rate is set before each step by `training.callbacks.Budget`."""
+        rate, decay, learned = self.preset.learning_rate, self.preset.weight_decay, list(self.net.parameters())
+        if decay is None:
+            return torch.optim.Adam(learned, lr=rate)
+        groups = [
+            {"params": [p for p in learned if p.ndim > 1], "weight_decay": decay},
+            {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99))
 
     def on_validation_epoch_start(self) -> None:
-        """Take a copy of the (averaged) network and measure its batch statistics on whole studies."""
+        """Take a copy of the (averaged) network."""
         self._judged = [copy.deepcopy(self.net).eval()]
-        if self.preset.recalibration:
-            studies = self.studies
-            recalibrate(
-                self.judged,
-                studies.cases,
-                studies.card,
-                self.preset.recalibration,
-                self.seed,
-                str(self.trainer.precision),
-                lambda: self.asked.check_alone(self.trainer),
-            )
         share_buffers(self.judged)
         self.score = Score()
 
     def validation_step(self, index: int, batch_idx: int) -> None:
         """Add one held-out study to the score."""
-        precision = str(self.trainer.precision)
-        self.score += judge(self.judged, self.studies.held[index], self.studies.card, self.threshold, precision)
+        case = self.studies.held[index].load()
+        self.score += judge(self.judged, case, self.card, str(self.trainer.precision))
 
     def on_validation_epoch_end(self) -> None:
         """Add up over devices; Dice goes to early stopping and to the progress bar."""
@@ -108,7 +96,7 @@ class Segmenter(LightningModule):
         self.log("dice", float(self.score.summary()["dice"] or 0.0), prog_bar=True, logger=False)
 
 
-def share_buffers(net: UNet) -> None:
+def share_buffers(net: nn.Module) -> None:
     """Several devices judge by the batch statistics of the first: those that the snapshot is written with.
 
     Each has learned from other items since statistics were last shared, at the beginning of its last micro-batch.

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from training.networks import NetworkName
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -25,107 +27,167 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
+class Crops:
+    """How crops are laid, moved and lit; what each share of crops gets has a function of its name in `training.light`.
+
+    Attributes:
+        per_patient: crops that a batch has of each patient.
+        about_node, about_bright: shares that lie about a node, and about something bright; the rest lies anywhere.
+        suspicious: share of those about a node for which it is a suspicious one, where there is any.
+        boxes: how many boxes of other crops a crop gets, drawn from these.
+        move: share that is turned, scaled, stretched and sheared through the slices.
+        turn_deg: highest angle in plane, either way.
+        scale_log: largest logarithm of a scale in plane, either way.
+        stretch_log: the same of what comes on top along each axis.
+        tilt_share: highest shear, either way: how far the outermost slice slides, in halves of the plane.
+        mirror, slide: shares that are mirrored left to right, and moved along the slices.
+        gamma, clusters, shading, flare, ghost, blur, noise, rescale: shares that are lit so.
+    """
+
+    per_patient: int = 2
+    about_node: float = 0.55
+    suspicious: float = 0.5
+    about_bright: float = 0.27
+    boxes: tuple[int, ...] = (0, 0, 1, 2)
+    move: float = 0.8
+    turn_deg: float = 15.0
+    scale_log: float = 0.6
+    stretch_log: float = 0.12
+    tilt_share: float = 0.10
+    mirror: float = 0.5
+    slide: float = 0.3
+    gamma: float = 0.6
+    clusters: float = 0.2
+    shading: float = 0.25
+    flare: float = 0.1
+    ghost: float = 0.1
+    blur: float = 0.15
+    noise: float = 0.3
+    rescale: float = 1.0
+
+
+@dataclass(frozen=True)
 class Preset:
     """Everything that is the same in all runs of one kind.
 
     Attributes:
         name: what the command line calls it.
-        width: channels of the U-Net's first convolution.
-        patch_zyx: voxels of a training patch, multiples of 8; None trains on whole studies.
-        augmentation: of whole studies; None where patches are cut, which have their own (`training.data`).
-        batch: studies or patches an optimizer step.
+        network: which network (`training.networks`).
+        width: channels of its first convolution.
+        shape_zyx: voxels of the network's input, the card's.
+        normalization: of intensities, the card's.
+        patch_zyx: voxels of a training crop; None trains on whole studies.
+        crops: how they are made; None where there are none.
+        augmentation: of whole studies; None where crops are cut.
+        batch: studies or crops an optimizer step.
         micro: how many of them are in memory at a time; None takes what the device holds (`training.run`).
         learning_rate: the highest.
         learning_rate_again: the same with ``--start``, where the weights are good already.
+        weight_decay: of AdamW, on what has more than one axis; None is Adam.
         schedule: "cosine" warms up and falls to zero at the end of the budget; "constant" stays.
         loss: "dice" is the paper's; "dice+ce" adds cross-entropy (`training.loss`).
+        coarse: weight of the same loss in the middle of the decoder, where the network has logits there.
+        rim: how much more than others the voxels count in which a node of 6 to 10 mm ends.
         clip: norm that gradients are cut to; None leaves them.
         average: share of the old in the moving average of the weights; None validates the weights themselves.
-        precision: of Lightning; "16-mixed" on CUDA, "bf16-mixed" on CPUs that have it.
+        freeze_norms: share of the budget after which batch statistics stay as they are; None never freezes them.
+        precision: of Lightning; "16-mixed" on CUDA, "bf16-mixed" on CPUs that have it, else FP32.
         epoch_steps: optimizer steps between two validations; None is one pass over the cases.
         epochs: the budget where none is given.
         patience: validations without a better Dice after which the run ends; None never ends early.
         keep: which validated weights `export` gets. "last" where the schedule ends at a learning rate of zero: the
             last are the best but for chance. "best", by Dice over all voxels, where it stays.
-        mimics: of how many training cases false nodes are looked for; 0 looks for none.
-        mine_every: epochs between two such looks.
         teaching: weight of a teacher's opinion against the truth's, with ``--teacher``.
         checkpoint_steps: optimizer steps between two checkpoints.
-        recalibration: whole studies that the batch statistics are measured on before each validation.
     """
 
     name: str
+    network: NetworkName
     width: int
+    shape_zyx: tuple[int, int, int]
+    normalization: Literal["zscore", "body"]
     patch_zyx: tuple[int, int, int] | None
+    crops: Crops | None
     augmentation: Augmentation | None
     batch: int
     micro: int | None
     learning_rate: float
     learning_rate_again: float
+    weight_decay: float | None
     schedule: Literal["cosine", "constant"]
     loss: Literal["dice", "dice+ce"]
+    coarse: float
+    rim: float
     clip: float | None
     average: float | None
+    freeze_norms: float | None
     precision: Literal["16-mixed", "bf16-mixed", "32-true"]
     epoch_steps: int | None
     epochs: int
     patience: int | None
     keep: Literal["last", "best"]
-    mimics: int
-    mine_every: int
     teaching: float
     checkpoint_steps: int
-    recalibration: int
 
 
 PAPER = Preset(
     name="paper",
+    network="unet",
     width=32,
+    shape_zyx=(64, 256, 256),
+    normalization="zscore",
     patch_zyx=None,
+    crops=None,
     augmentation=Augmentation(),
     batch=10,
     micro=None,
     learning_rate=1e-4,
     learning_rate_again=1e-4,
+    weight_decay=None,
     schedule="constant",
     loss="dice",
+    coarse=0.0,
+    rim=0.0,
     clip=None,
     average=None,
+    freeze_norms=None,
     precision="16-mixed",
     epoch_steps=None,
     epochs=300,
     patience=30,
     keep="best",
-    mimics=0,
-    mine_every=0,
     teaching=0.0,
     checkpoint_steps=20,
-    recalibration=0,
 )
 
 EDGE = Preset(
     name="edge",
-    width=8,
-    patch_zyx=(32, 96, 96),
+    network="edgenet",
+    width=16,
+    shape_zyx=(32, 256, 256),
+    normalization="body",
+    patch_zyx=(32, 112, 112),
+    crops=Crops(),
     augmentation=None,
-    batch=2,
-    micro=2,
+    batch=4,
+    micro=4,
     learning_rate=2e-3,
-    learning_rate_again=7e-4,
+    learning_rate_again=8e-4,
+    weight_decay=0.01,
     schedule="cosine",
     loss="dice+ce",
+    coarse=0.3,
+    rim=2.0,
     clip=1.0,
-    average=0.99,
+    average=0.998,
+    freeze_norms=0.7,
     precision="bf16-mixed",
-    epoch_steps=1000,
-    epochs=8,
+    epoch_steps=500,
+    epochs=12,
     patience=None,
     keep="last",
-    mimics=64,
-    mine_every=2,
     teaching=0.5,
-    checkpoint_steps=100,
-    recalibration=16,
+    checkpoint_steps=50,
 )
 
 _QUICK = {
@@ -133,14 +195,14 @@ _QUICK = {
     "edge": replace(
         EDGE,
         width=4,
-        patch_zyx=(24, 64, 64),
+        patch_zyx=(32, 64, 64),
+        crops=Crops(about_node=1.0, scale_log=0.2),
+        batch=2,
+        micro=2,
         learning_rate=1e-2,
         epoch_steps=15,
         epochs=2,
-        mimics=1,
-        mine_every=1,
         checkpoint_steps=10,
-        recalibration=1,
     ),
 }
 

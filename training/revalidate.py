@@ -9,7 +9,9 @@ from typing import Any
 from lnfast.errors import UsageError
 from training import card as cards
 from training import cohort
-from training.case import Case
+from training.case import Entry
+from training.devices import cpu_has_bfloat16
+from training.real import look, read_scans
 from training.snapshot import SNAPSHOT, network, save_tensors, sources_of
 from training.source import phantoms_told
 from training.validate import BFLOAT16, validate
@@ -18,7 +20,13 @@ PHANTOMS = range(9000, 9012)
 
 
 def validate_again(
-    run: Path, threshold: float, *, data: Path | None = None, seeds: range | None = None, cache: Path | None = None
+    run: Path,
+    threshold: float,
+    *,
+    data: Path | None = None,
+    seeds: range | None = None,
+    cache: Path | None = None,
+    real: Path | None = None,
 ) -> dict[str, Any]:
     """Validate a run's snapshot; the snapshot says what came out and on what from now on.
 
@@ -28,10 +36,11 @@ def validate_again(
         data: folder of the run's own studies; the validation part of ``RUN/split.json`` is taken.
         seeds: phantoms of the present sources instead; `PHANTOMS` where neither is given and the run is of phantoms.
         cache: where phantoms lie; beside ``run`` where it is None.
+        real: folder of real scans to look at too (`training.real`); what is seen there goes into no snapshot.
 
     Raises:
-        UsageError: ``reserved-seed``, ``two-sources``, ``bad-split``, ``leaked-cases``; ``no-cases`` when the run is
-            of studies and nothing is given.
+        UsageError: ``reserved-seed``, ``two-sources``, ``bad-split``, ``leaked-cases``, ``bad-spots``; ``no-cases``
+            when the run is of studies and nothing is given.
         ModelError: ``no-snapshot``, ``bad-snapshot``.
     """
     if data is not None and seeds is not None:
@@ -48,14 +57,16 @@ def validate_again(
     else:
         cases, validated_on = _phantoms(cache or run.parent / "phantoms", seeds or PHANTOMS)
     # On the CPU, which has no half precision; a snapshot that says nothing is older than the choice.
-    precision = "32-true" if meta.get("precision") == "32-true" else BFLOAT16
-    found = validate(model, cases, cards.draft(), threshold, precision).summary()
-    said = {"validation": found, "threshold": threshold, "validated_on": validated_on}
-    save_tensors(run / SNAPSHOT, model.state_dict(), meta | said)
-    return found
+    precision = "32-true" if meta.get("precision") == "32-true" or not cpu_has_bfloat16() else BFLOAT16
+    card = cards.draft(meta["config"], threshold)
+    scans = () if real is None else read_scans(real, card)
+    summary: dict[str, Any] = validate(model, cases, card, precision).summary()
+    changes = {"validation": summary, "threshold": threshold, "validated_on": validated_on}
+    save_tensors(run / SNAPSHOT, model.state_dict(), meta | changes)
+    return summary | ({"real": look(model, scans, card, precision)} if scans else {})
 
 
-def _own(run: Path, meta: dict[str, Any], folder: Path) -> tuple[Sequence[Case], dict[str, Any]]:
+def _own(run: Path, meta: dict[str, Any], folder: Path) -> tuple[Sequence[Entry], dict[str, Any]]:
     from training.folder import validation_cases
 
     cases = validation_cases(run, meta, folder)
@@ -64,10 +75,10 @@ def _own(run: Path, meta: dict[str, Any], folder: Path) -> tuple[Sequence[Case],
     return cases, {"kind": "folder", "name": folder.resolve().name, "cases": len(cases)}
 
 
-def _phantoms(cache: Path, seeds: range) -> tuple[Sequence[Case], dict[str, Any]]:
+def _phantoms(cache: Path, seeds: range) -> tuple[Sequence[Entry], dict[str, Any]]:
     cohort.check_seeds(seeds, (cohort.VALIDATION_SEEDS,))
     folder = cohort.folder_of(cache)
-    cases = [case for seed in cohort.generate(folder, seeds) if (case := cohort.load(folder, seed)) is not None]
+    cases = [case for seed in cohort.generate(folder, seeds) if (case := cohort.stored(folder, seed)) is not None]
     if not cases:
         raise UsageError("no-cases", "got no seed to validate on, wanted --validation FIRST-LAST")
     return cases, phantoms_told(seeds, cohort.version())

@@ -4,8 +4,7 @@ RUN/run.json                what the run is; another one is refused here
 RUN/split.json              which of somebody's own studies serve for what
 RUN/start.safetensors       what the run began with; teacher.safetensors likewise
 RUN/checkpoints/step-*/     where to go on from: the newest two
-RUN/snapshot.safetensors    judged weights with statistics of whole studies: what `export` takes
-RUN/mimics/step-*.npz       what the network took for nodes
+RUN/snapshot.safetensors    judged weights: what `export` takes
 RUN/log.jsonl               a line every so many steps: loss; a line a validation
 RUN/tensorboard/            the same as curves
 """
@@ -26,7 +25,8 @@ from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lnfast.errors import BackendError, UsageError
-from training.callbacks import Average, Budget, Intake, Journal, Keeper, Listener, Snapshots
+from training import card as cards
+from training.callbacks import Average, Budget, FreezeNorms, Intake, Journal, Keeper, Listener, Snapshots
 from training.checkpoint import SafeCheckpointIO, newest_readable, share_in
 from training.config import RunConfig
 from training.devices import accelerator_of, micro_of, precision_of
@@ -35,9 +35,9 @@ from training.files import sweep, write_json
 from training.identity import check_same, identity
 from training.loaders import Loaders, Share, Studies
 from training.loss import Teacher
-from training.mimics import Mimics
 from training.module import Segmenter
 from training.quiet import Bar, Curves, lightning
+from training.real import RealScan, read_scans
 from training.snapshot import SNAPSHOT, learned_from, sources_of
 from training.source import Source
 from training.stop import Asked
@@ -53,7 +53,8 @@ def fit(run: Path, config: RunConfig, source: Source) -> None:
     Nothing is written into ``run`` before everything was checked.
 
     Raises:
-        UsageError: ``no-cases``, ``other-run``, ``other-width``, ``reserved-seed``, ``leaked-cases``, ``bad-run``.
+        UsageError: ``no-cases``, ``other-run``, ``other-network``, ``bad-spots``, ``reserved-seed``, ``leaked-cases``,
+            ``bad-run``.
         ModelError: ``no-snapshot``, ``bad-snapshot``, ``bad-checkpoint``.
         BackendError: ``no-device``.
         training.stop.StoppedError: a signal asked to stop; the run is saved.
@@ -65,16 +66,18 @@ def fit(run: Path, config: RunConfig, source: Source) -> None:
         )
     with lightning(), _threads(config.exact):
         start, teacher = find(run, "start", config.start), find(run, "teacher", config.teacher)
-        if start is not None and (width := start.network().width) != config.preset.width:
-            raise UsageError("other-width", f"{config.start} has width {width}, wanted {config.preset.width}")
+        if start is not None:
+            _check_network(start, config)
+        card = cards.draft(asdict(config.preset))
+        scans = () if config.real is None else read_scans(config.real, card)
         cases = source.describe(run, [one for one in (start, teacher) if one is not None])
         said = identity(config, start, teacher, cases)
         check_same(run, said)
-        studies = source.open(run)
+        studies = source.open(run, card)
         if not studies.cases or not studies.held:
             raise UsageError("no-cases", "there is no case to train on or none to validate on")
         with Asked() as asked:
-            _Fit(run, config, source, studies, asked, start, teacher).train(said)
+            _Fit(run, config, source, studies, asked, start, teacher, scans).train(said)
 
 
 class _Fit:
@@ -89,17 +92,17 @@ class _Fit:
         asked: Asked,
         start: Earlier | None,
         teacher: Earlier | None,
+        scans: tuple[RealScan, ...],
     ) -> None:
         self.run, self.config, self.source, self.studies, self.asked = run, config, source, studies, asked
-        self.start, self.teacher = start, teacher
+        self.start, self.teacher, self.scans = start, teacher, scans
         preset = config.preset
         self.newest = newest_readable(run / "checkpoints")
-        self.start_net = start.network() if start is not None else None
         torch.manual_seed(config.seed)
         taught = Teacher(teacher.network()) if teacher is not None else None
-        self.module = Segmenter(preset, studies, config.seed, THRESHOLD, taught, asked)
-        if self.start_net is not None:
-            self.module.net.load_state_dict(self.start_net.state_dict())
+        self.module = Segmenter(preset, studies, THRESHOLD, taught)
+        if start is not None:
+            self.module.net.load_state_dict(start.network().state_dict())
         highest = preset.learning_rate if start is None else preset.learning_rate_again
         self.budget = Budget(highest, preset.schedule, self._steps(), config.minutes)
 
@@ -177,11 +180,11 @@ class _Fit:
         found: list[Callback] = [Listener(self.asked), self.budget]
         if preset.average is not None:
             found.append(Average(preset.average))
+        if preset.freeze_norms is not None:
+            found.append(FreezeNorms(self.budget, preset.freeze_norms))
         found.append(Intake(lambda: self.source.look(self.studies)))
-        found.append(Journal(run / "log.jsonl", self.budget, loud=not bar))
+        found.append(Journal(run / "log.jsonl", self.budget, loud=not bar, scans=self.scans))
         found.append(Snapshots(run / SNAPSHOT, preset, self._meta))
-        if preset.mimics:
-            found.append(Mimics(run / "mimics", preset.mimics, preset.mine_every, self.asked, self.start_net))
         if preset.patience is not None:
             found.append(EarlyStopping("dice", mode="max", patience=preset.patience, check_on_train_epoch_end=False))
         if bar:
@@ -204,6 +207,21 @@ class _Fit:
             "validated_on": self.source.validated_on(self.studies),
         }
         return said | ({"taught_by": taught_by} if taught_by else {})
+
+
+def _check_network(start: Earlier, config: RunConfig) -> None:
+    """Refuse to go on from the weights of another network than the preset's.
+
+    Raises:
+        UsageError: ``other-network``.
+    """
+    preset, other = config.preset, start.config
+    wanted, got = (preset.network, preset.width), (other.get("network", "unet"), other["width"])
+    if got != wanted:
+        raise UsageError(
+            "other-network",
+            f"{config.start} is of network {got[0]} of width {got[1]}, wanted {wanted[0]} of width {wanted[1]}",
+        )
 
 
 @contextmanager

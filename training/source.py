@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from lnfast.card import ModelCard
 from lnfast.errors import UsageError
-from training import card as cards
 from training import cohort
-from training.case import Case
+from training.case import Entry
 from training.earlier import Earlier
 from training.folder import Folder
 from training.identity import read_identity
@@ -30,8 +30,8 @@ class Source(Protocol):
         """What the run is of, in JSON; a run that goes on must be of the same. Writes nothing."""
         ...
 
-    def open(self, run: Path) -> Studies:
-        """Load what was described; makes it first where that is asked for."""
+    def open(self, run: Path, card: ModelCard) -> Studies:
+        """What was described, for the card's grid; makes it first where that is asked for."""
         ...
 
     def keep(self, run: Path) -> None:
@@ -85,8 +85,8 @@ class Phantoms:
             "version": self.version,
         }
 
-    def open(self, run: Path) -> Studies:
-        """Load what is there, and make what is not.
+    def open(self, run: Path, card: ModelCard) -> Studies:
+        """Find what is there, and make what is not.
 
         Raises:
             UsageError: ``reserved-seed``; ``phantoms-changed`` when some are missing and the sources would now make
@@ -109,15 +109,15 @@ class Phantoms:
             say(f"phantom {seed}, {done} of {len(absent)}")
         if not self.complete and set(missing) - absent:
             cohort.generate_beside(folder, [seed for seed in missing if seed not in absent])
-        return Studies(cards.draft(), self._load(self.seeds, {}), self._load(self.validation, {}))
+        return Studies(card, self._stored(self.seeds), self._stored(self.validation))
 
     def keep(self, run: Path) -> None:
         """Seeds say everything."""
 
     def look(self, studies: Studies) -> None:
-        """Load the phantoms that have been made since, in the order of their seeds."""
+        """Take in the phantoms that have been made since, in the order of their seeds."""
         if len(studies.cases) < len(self.seeds):
-            studies.cases = self._load(self.seeds, {case.name: case for case in studies.cases})
+            studies.cases = self._stored(self.seeds)
 
     def meta(self, studies: Studies) -> dict[str, Any]:
         """Of the cases that were there, which may be fewer than were asked for."""
@@ -128,10 +128,9 @@ class Phantoms:
         """The held-out seeds."""
         return phantoms_told([int(case.name) for case in studies.held], self.version)
 
-    def _load(self, seeds: range, present: dict[str, Case]) -> tuple[Case, ...]:
-        folder = self.cache / self.version
-        found = (present.get(f"{seed:05d}") or cohort.load(folder, seed) for seed in seeds)
-        return tuple(case for case in found if case is not None)
+    def _stored(self, seeds: range) -> tuple[Entry, ...]:
+        found = (cohort.stored(self.cache / self.version, seed) for seed in seeds)
+        return tuple(entry for entry in found if entry is not None)
 
 
 def phantoms_told(seeds: Sequence[int], version: str) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # Share of node voxels in a training patch, about: the last bias starts there, so that the first hundred steps are not
 # spent on learning that nearly everything is background.
@@ -70,25 +69,6 @@ class UNet(nn.Module):
             x = block(torch.cat((skips.pop(), lift(x)), dim=1))
         logits: Tensor = self.head(x)
         return logits
-
-
-def fuse(model: UNet) -> UNet:
-    """Fold every batch normalization into the convolution before it, in place; what is left computes the same."""
-    model.eval()
-    for module in model.modules():
-        if (
-            isinstance(module, ConvBnRelu)
-            and isinstance(module.conv, nn.Conv3d)
-            and isinstance(module.norm, nn.BatchNorm3d)
-        ):
-            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
-            module.norm = nn.Identity()
-    return model
-
-
-def parameters(model: nn.Module) -> int:
-    """How many numbers are learned."""
-    return sum(p.numel() for p in model.parameters())
 
 
 def _pair(channels_in: int, channels_middle: int, channels_out: int) -> nn.Sequential:

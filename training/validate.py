@@ -1,9 +1,8 @@
-"""How good the network is on studies that it has not learned from, on the grid and by the rule that count."""
+"""How good the network is on studies that it has not learned from: by the runtime's own masks and measures."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -12,14 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lnfast.card import ModelCard
-from lnfast.geometry import Grid, Volume
-from lnfast.measure import Rules
-from lnfast_ext import label_components, measure_components, threshold_resample
-from training import data
-from training.case import Case
-from training.unet import UNet
+from lnfast.geometry import Volume
+from lnfast.measure import LymphNode, Rules, measure_nodes
+from lnfast.postprocess import Segmentation, segment
+from lnfast.preprocess import write_input
+from training.case import Case, Entry
 
-SUSPICIOUS_MM = Rules().suspicious_mm
+RULES = Rules()
 BFLOAT16 = "bf16-mixed"
 # What Lightning's names mean for a forward pass; None is FP32.
 _TYPES = {BFLOAT16: torch.bfloat16, "16-mixed": torch.float16, "32-true": None}
@@ -72,101 +70,72 @@ class Score:
         }
 
 
-def recalibrate(
-    model: UNet,
-    cases: Sequence[Case],
-    card: ModelCard,
-    volumes: int,
-    seed: int,
-    precision: str = BFLOAT16,
-    check: Callable[[], None] = lambda: None,
-) -> None:
-    """Measure the batch statistics anew on whole studies, in place.
-
-    What the running averages hold after training is of patches, most of them centred near a node: brighter and busier
-    than a whole pelvis. The runtime shows whole studies, so the statistics are taken there: the plain mean over
-    ``volumes`` of them, of all protocols, cropped and augmented like the patches. ``check`` is called before each of
-    them and may raise.
-    """
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm3d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # cumulative average
-    model.train()
-    rng = np.random.default_rng([seed, 0])
-    for index in np.linspace(0, len(cases) - 1, volumes).round().astype(int):
-        check()
-        _logits(model, data.whole(cases[index], card, rng)[0], precision)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.eval()
-
-
-def predict(model: UNet, case: Case, card: ModelCard, precision: str = BFLOAT16) -> NDArray[np.float32]:
-    """Logits of a whole study, ``card.shape_zyx`` float32."""
-    logits = _logits(model, data.whole(case, card)[0], precision)
+def predict(model: nn.Module, volume: Volume, card: ModelCard, precision: str = "32-true") -> NDArray[np.float32]:
+    """Logits of a whole study, ``card.shape_zyx`` float32; ``model`` in evaluation mode."""
+    image = np.empty(card.shape_zyx, np.float32)
+    write_input(volume, card, image)
+    logits = _logits(model, torch.from_numpy(image)[None, None], precision)
     array: NDArray[np.float32] = np.ascontiguousarray(logits.float()[0, 0].cpu().numpy())
     return array
 
 
-def judge(model: UNet, case: Case, card: ModelCard, threshold: float, precision: str = BFLOAT16) -> Score:
+def found_nodes(
+    logits: NDArray[np.float32], volume: Volume, card: ModelCard
+) -> tuple[Segmentation, tuple[LymphNode, ...]]:
+    """What the runtime makes of the logits of a study, at the card's threshold and by the default rules.
+
+    Raises:
+        EngineError: as `lnfast.postprocess.segment`.
+    """
+    found = segment(logits, volume.grid, card)
+    return found, measure_nodes(found.labels, found.count, RULES, orientation=card.orientation, logits=logits)
+
+
+def judge(model: nn.Module, case: Case, card: ModelCard, precision: str = "32-true") -> Score:
     """Predict one case and compare with its truth; ``model`` in evaluation mode."""
-    return score(case, segment(predict(model, case, card, precision), case.volume.grid, card, threshold))
+    found, nodes = found_nodes(predict(model, case.volume, card, precision), case.volume, card)
+    return score(case, found.labels.array, nodes)
 
 
-def segment(logits: NDArray[np.float32], grid: Grid, card: ModelCard, threshold: float) -> NDArray[np.uint8]:
-    """Native mask: the logits interpolated back, then compared with the threshold."""
+def score(case: Case, labels: NDArray[np.uint16], nodes: Sequence[LymphNode]) -> Score:
+    """Compare labelled nodes on the native grid with the case's truth.
 
-    mask = np.zeros(grid.shape, np.uint8)
-    threshold_resample(
-        logits, Volume(mask, grid).oriented(card.orientation).array, math.log(threshold / (1 - threshold))
-    )
-    return mask
-
-
-def score(case: Case, mask: NDArray[np.uint8]) -> Score:
-    """Compare a native mask with the case's truth."""
-    labels, count = label_components(mask)
-    affine = case.volume.grid.affine
-    true_count = int(case.labels.max())
-    short = _short_axes_mm(labels, count, affine)
-    true_short = _short_axes_mm(case.labels.astype(labels.dtype), true_count, affine)
-    where = (mask > 0) & (case.labels > 0)
+    Args:
+        case: with its truth.
+        labels: ``(z, y, x)``, 0 or the number of a node.
+        nodes: measured, in the order of their labels.
+    """
+    truth = measure_nodes(Volume(case.labels, case.volume.grid), int(case.labels.max()), RULES)
+    where = (labels > 0) & (case.labels > 0)
     pairs = np.unique(np.stack((labels[where], case.labels[where]), axis=1).astype(np.int64), axis=0)
-    big, true_big = short > SUSPICIOUS_MM + 1e-6, true_short > SUSPICIOUS_MM + 1e-6
+    big, true_big = (np.array([False, *(node.suspicious for node in of)]) for of in (nodes, truth))
     good = pairs[big[pairs[:, 0]] & true_big[pairs[:, 1]]]
     return Score(
         both=int(where.sum()),
-        predicted=int(mask.sum()),
+        predicted=int((labels > 0).sum()),
         true=int((case.labels > 0).sum()),
-        nodes=true_count,
+        nodes=len(truth),
         nodes_found=len(np.unique(pairs[:, 1])),
         suspicious=int(true_big.sum()),
         suspicious_found=len(np.unique(good[:, 1])),
         called=int(big.sum()),
         called_true=len(np.unique(good[:, 0])),
-        false_nodes=count - len(np.unique(pairs[:, 0])),
+        false_nodes=len(nodes) - len(np.unique(pairs[:, 0])),
         missed_n1=int(true_big.any() and not big.any()),
         false_n1=int(big.any() and not true_big.any()),
         cases=1,
     )
 
 
-def _short_axes_mm(labels: NDArray[np.int32], count: int, affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By label, with 0 for the background."""
-    return np.concatenate(([0.0], measure_components(labels, count, affine)["box_mm"][:, 0]))
-
-
-def validate(model: UNet, cases: Sequence[Case], card: ModelCard, threshold: float, precision: str = BFLOAT16) -> Score:
+def validate(model: nn.Module, cases: Sequence[Entry], card: ModelCard, precision: str = "32-true") -> Score:
     """The sum over cases."""
     total = Score()
     for case in cases:
-        total += judge(model, case, card, threshold, precision)
+        total += judge(model, case.load(), card, precision)
     return total
 
 
-def _logits(model: UNet, image: Tensor, precision: str) -> Tensor:
+def _logits(model: nn.Module, image: Tensor, precision: str) -> Tensor:
     """Of a whole study, where the model lies, in the run's precision as far as that is safe."""
     device, kind = next(model.parameters()).device, _TYPES[precision]
     with torch.inference_mode(), torch.autocast(device.type, dtype=kind, enabled=kind is not None):
