@@ -49,6 +49,22 @@ ADMISSION = Admission(
 )
 
 
+SMALL_ZYX = (6, 40, 48)
+
+
+def small_patient(shape_zyx: tuple[int, int, int] = SMALL_ZYX, dtype: str = "i2") -> NDArray[Any]:
+    """Two bright nodes in a body in air, ``(z, y, x)``; the least that is admitted as a study, with voxels of 3 mm."""
+    rng = np.random.default_rng(3)
+    y, x = np.ogrid[-1 : 1 : shape_zyx[1] * 1j, -1 : 1 : shape_zyx[2] * 1j]
+    values = rng.integers(0, 20, shape_zyx)
+    values[:, x * x + y * y < 0.6] += 30
+    values += np.where(x * x + y * y < 0.6, 8 * (1 + x), 0).astype(int)
+    _, height, width = shape_zyx
+    values[1:3, height // 4 : height // 4 + 9, width // 4 : width // 4 + 9] = 220
+    values[3:5, height // 2 + 2 : height // 2 + 11, width // 2 + 2 : width // 2 + 11] = 220
+    return (values + rng.integers(0, 20, shape_zyx) * (values > 200)).astype(dtype)
+
+
 def rotation(x_deg: float, y_deg: float, z_deg: float) -> NDArray[np.float64]:
     turn = np.eye(3)
     for (first, second), angle in zip(((1, 2), (2, 0), (0, 1)), np.radians((x_deg, y_deg, z_deg)), strict=True):

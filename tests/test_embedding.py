@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from blocks import SMALL_ZYX, small_patient
 from model_files import make_model_folder
 from numpy.typing import NDArray
 
@@ -30,8 +31,8 @@ from lnfast.errors import EngineError, ModelError, StudyError, UsageError
 from lnfast.geometry import Grid
 from lnfast.phantom import make_phantom
 
-AFFINE = np.diag((-1.5, -1.5, 5.0, 1.0))
-SHAPE = (6, 20, 24)
+AFFINE = np.diag((-3.0, -3.0, 5.0, 1.0))
+SHAPE = SMALL_ZYX
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's /proc")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
@@ -73,11 +74,8 @@ def alone(engine: Engine, patient: Volume) -> Result:
 
 
 def blocks(dtype: str = "i2") -> NDArray[Any]:
-    """Two bright blocks on dark ground, ``(z, y, x)``."""
-    made = np.random.default_rng(3).integers(0, 20, SHAPE).astype(dtype)
-    made[1:3, 3:9, 4:10] += 100
-    made[3:5, 12:17, 14:20] += 100
-    return made
+    """Two bright nodes in a small body, ``(z, y, x)``."""
+    return small_patient(SHAPE, dtype)
 
 
 def script(text: str, *words: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
