@@ -291,7 +291,7 @@ POOL = """
     from lnfast.errors import LnfastError
 
     voxels = np.load(sys.argv[1])
-    affine, folder, method = np.diag((-1.5, -1.5, 5.0, 1.0)), sys.argv[2], sys.argv[3]
+    affine, folder, method = np.diag((-3.0, -3.0, 5.0, 1.0)), sys.argv[2], sys.argv[3]
 
     def inherited(_):
         try:
@@ -402,7 +402,7 @@ THREADS = """
     counts = []
     for _ in range(4):
         with Engine(model=sys.argv[2], threads=4) as engine:
-            engine.run((voxels, np.diag((-1.5, -1.5, 5.0, 1.0))))
+            engine.run((voxels, np.diag((-3.0, -3.0, 5.0, 1.0))))
         counts.append(len(os.listdir("/proc/self/task")))
     print(*counts)
 """
@@ -421,7 +421,7 @@ UNCLOSED = """
     import numpy as np
     from lnfast import Engine
     engines = [Engine(model=sys.argv[2], backend=backend) for backend in ("openvino", "onnxruntime")]
-    voxels, affine = np.load(sys.argv[1]), np.diag((-1.5, -1.5, 5.0, 1.0))
+    voxels, affine = np.load(sys.argv[1]), np.diag((-3.0, -3.0, 5.0, 1.0))
     print(*(len(engine.run((voxels, affine)).nodes) for engine in engines))
 """
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 
 from lnfast.errors import UsageError
-from lnfast.phantom import SCANNERS, Phantom, PhantomNode, Protocol, make_phantom
+from lnfast.phantom import SCANNERS, Phantom, PhantomNode, Protocol, make_phantom, physics
 from lnfast.phantom.canvas import Canvas, Frame
 from lnfast.phantom.physics import acquire
 from lnfast.phantom.protocol import sample_grid
@@ -179,12 +179,24 @@ def test_nodes_are_brighter_than_what_surrounds_them(phantoms: list[Phantom]) ->
         assert np.median(phantom.volume.array[nodes]) > 1.5 * np.median(around)
 
 
-@pytest.mark.parametrize("averages", [1, 3])
+@pytest.mark.parametrize("averages", [1, 3, 12])
 def test_noise_in_air_is_rician(averages: int) -> None:
     air = np.zeros((10, 100, 100), dtype=np.float32)
     image = acquire(air, 0.03, np.random.default_rng(0), averages).astype(float)
     rayleigh = np.sqrt(np.pi / 2) / np.sqrt(2 - np.pi / 2)  # 1.913
     assert image.mean() / image.std() == pytest.approx(rayleigh * np.sqrt(averages), rel=0.03)
+
+
+def test_the_mean_of_many_images_is_that_of_images_made_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    tissue = np.repeat(np.array((0.0, 0.2, 0.5, 1, 2, 4), dtype=np.float32), 40_000).reshape(6, 200, 200)
+    means, spreads = [], []
+    for few in (0, 12):
+        monkeypatch.setattr(physics, "FEW_AVERAGES", few)
+        image = physics._averaged(tissue, 0.7, 0.0, 12, np.random.default_rng(0))
+        means.append(image.mean(axis=(1, 2)))
+        spreads.append(image.std(axis=(1, 2)))
+    np.testing.assert_allclose(means[0], means[1], rtol=0.05)
+    np.testing.assert_allclose(spreads[0], spreads[1], rtol=0.12)
 
 
 @pytest.mark.parametrize(

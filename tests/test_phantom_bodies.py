@@ -7,10 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from lnfast.phantom import Protocol, make_phantom
-from lnfast.phantom.bodies import Body, sample_body
+from lnfast.phantom.bodies import Body, sample_body, sample_chain, sample_realistic_body, surface_points
 from lnfast.phantom.canvas import Canvas, Frame
 from lnfast.phantom.echo import Bump, EchoPlanar, sample_echo
 from lnfast.phantom.protocol import sample_grid
+from lnfast.phantom.shapes import Union
 
 PROSTATE = Protocol("prostate", (128, 84), (256.0, 168.0), 3.0, 19, 800.0, 63.0, 2700.0)
 SQUEEZE = EchoPlanar((Bump((0.0, -30.0, 0.0), 9.0, 15.0), Bump((40.0, 20.0, 10.0), -4.0, 40.0)))
@@ -71,7 +72,43 @@ def test_lobes_hang_together_and_the_hilum_lies_inside(bodies: list[Body]) -> No
         for one, next_one in zip(body.lobes, body.lobes[1:], strict=False):
             line = np.linspace(one.centre, next_one.centre, 50).T.astype(np.float32)
             assert (body.shape.distance(line) < 0).all()
-        assert float(body.shape.distance(body.hilum.centre.astype(np.float32)[:, None])[0]) < 0.5
+        (hilum,) = body.hilum
+        assert float(body.shape.distance(hilum.centre.astype(np.float32)[:, None])[0]) < 0.5
+
+
+def test_a_realistic_body_has_no_hilum_where_none_is_wanted() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        body = sample_realistic_body(rng, 9.0)
+        assert body.hilum == () and body.hilum_share() == 0
+
+
+def test_a_hilum_of_half_a_node_is_about_half_of_it_and_leaves_a_ring_or_a_crescent() -> None:
+    rng = np.random.default_rng(4)
+    rings = crescents = 0
+    for _ in range(60):
+        body = sample_realistic_body(rng, 9.0, hilum_share=0.5)
+        share, fat = body.hilum_share(), Union(body.hilum)
+        assert 0.2 < share <= 0.56
+        skin = np.concatenate([surface_points(lobe) for lobe in body.lobes]).T.astype(np.float32)
+        outside = body.shape.distance(skin) > -0.05
+        opens = (fat.distance(skin)[outside] < 0).mean()
+        rings, crescents = rings + (opens == 0), crescents + (0 < opens < 0.7)
+    assert rings > 10 and crescents > 10
+
+
+def test_the_nodes_of_a_chain_touch_and_its_box_is_theirs() -> None:
+    rng = np.random.default_rng(6)
+    chains = [sample_chain(rng, 7.0, hilum_share=0.4) for _ in range(40)]
+    assert {len(chain.lobes) for chain in chains} == {2, 3, 4, 5}
+    assert sum(bool(chain.hilum) for chain in chains) > 20
+    for chain in chains:
+        _, axes, half = chain.box()
+        assert 2 * half[0] == pytest.approx(7.0, rel=1e-6)
+        assert 2 * half == pytest.approx([width_mm(chain, axis) for axis in axes], rel=1e-9)
+        for one, next_one in zip(chain.lobes, chain.lobes[1:], strict=False):
+            line = np.linspace(one.centre, next_one.centre, 50).T.astype(np.float32)
+            assert (chain.shape.distance(line) < 0).all()
 
 
 def test_a_tissue_is_shown_where_the_scanner_puts_it() -> None:

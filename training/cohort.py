@@ -11,6 +11,7 @@ import inspect
 import multiprocessing
 import os
 import signal
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +23,7 @@ import numpy as np
 import lnfast.phantom
 from lnfast.errors import UsageError
 from lnfast.geometry import Grid, Volume
-from lnfast.phantom import SCANNERS, Phantom, Protocol, make_phantom
+from lnfast.phantom import LIFELIKE, REALISTIC, SCANNERS, TRAINING, Phantom, Protocol, Variety, make_phantom
 from training.case import Case
 from training.files import beside
 
@@ -39,9 +40,55 @@ SMALL_FIELDS = (
 )
 
 
+def variety_of(seed: int) -> Variety:
+    """Half of the training seeds, by their hash, are made for training, half are realistic.
+
+    All others are the default, so that figures of validation compare with those of earlier models.
+    """
+    if seed not in TRAINING_SEEDS:
+        return LIFELIKE
+    return TRAINING if zlib.crc32(str(seed).encode()) % 2 else REALISTIC
+
+
 def protocol_of(seed: int) -> Protocol:
-    """Three quarters of the cohort are the paper's scanners in turn, one quarter small fields in turn."""
+    """How a seed is scanned.
+
+    Of realistic and default phantoms three quarters are the paper's scanners in turn, one quarter small fields in
+    turn. Those made for training have any protocol, of small fields as often as of large ones.
+    """
+    if variety_of(seed) == TRAINING:
+        return _any_protocol(seed)
     return SMALL_FIELDS[seed // 4 % 2] if seed % 4 == 3 else tuple(SCANNERS.values())[seed // 4 % len(SCANNERS)]
+
+
+def _any_protocol(seed: int) -> Protocol:
+    """Fields of 168-260 mm or 280-420 mm, slices of 2-8 mm, pixels of 1.2-2.6 mm, b 500-1500, TE 50-95 ms."""
+    rng = np.random.default_rng([seed, len(SCANNERS)])
+    small = rng.random() < 0.5
+    wide, deep = rng.uniform(168, 260, 2) if small else np.array((420, 370)) * rng.uniform(0.75, 1.0, 2)
+    thick = float(rng.uniform(2.0, 5.0) if small else rng.uniform(3.0, 8.0))
+    slices = int(np.clip(rng.uniform(50, 95) / thick if small else rng.uniform(110, 220) / thick, 12, 36))
+    pixel = float(np.exp(rng.uniform(np.log(1.2), np.log(2.6))))
+    matrix = [int(np.clip(side / pixel, 64, 256)) for side in (deep, wide)]
+    b_value = float(np.round(np.exp(rng.uniform(np.log(500), np.log(1500)))))
+    name, te_ms = f"training-{seed}", float(rng.uniform(50, 95))
+    return Protocol(name, (matrix[0], matrix[1]), (float(deep), float(wide)), thick, slices, b_value, te_ms, 3500.0)
+
+
+def phantom_of(seed: int) -> Phantom:
+    """The patient of a seed, either stage.
+
+    Raises:
+        UsageError: ``bad-seed``.
+    """
+    protocol, variety = protocol_of(seed), variety_of(seed)
+    try:
+        return make_phantom(seed, stage="any", protocol=protocol, variety=variety)
+    except UsageError as error:
+        if error.code != "no-room":
+            raise
+        # A small field that has no room for a suspicious node is a patient without one.
+        return make_phantom(seed, stage="n0", protocol=protocol, variety=variety)
 
 
 def check_seeds(seeds: Iterable[int], allowed: tuple[range, ...] = (TRAINING_SEEDS, VALIDATION_SEEDS)) -> None:
@@ -65,7 +112,7 @@ def version() -> str:
     digest = hashlib.sha256()
     for path in sorted(Path(lnfast.phantom.__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    for part in (protocol_of, _make):
+    for part in (variety_of, protocol_of, _any_protocol, phantom_of):
         digest.update(inspect.getsource(part).encode())
     digest.update(repr(SMALL_FIELDS).encode())
     return digest.hexdigest()[:8]
@@ -88,7 +135,7 @@ def generate(folder: Path, seeds: Iterable[int]) -> Iterator[int]:
     for seed in seeds:
         path = _path(folder, seed)
         if not path.exists():
-            phantom = _make(seed)
+            phantom = phantom_of(seed)
             with beside(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, array=phantom.volume.array, affine=phantom.volume.grid.affine, labels=phantom.labels)
         yield seed
@@ -151,16 +198,6 @@ def _generate_politely(folder: Path, seeds: list[int], wanted: str, parent: int)
     for _ in generate(folder, seeds):
         if os.getppid() != parent:
             return
-
-
-def _make(seed: int) -> Phantom:
-    try:
-        return make_phantom(seed, stage="any", protocol=protocol_of(seed))
-    except UsageError as error:
-        if error.code != "no-room":
-            raise
-        # A small field that has no room for a suspicious node is a patient without one.
-        return make_phantom(seed, stage="n0", protocol=protocol_of(seed))
 
 
 def _path(folder: Path, seed: int) -> Path:

@@ -5,6 +5,7 @@
     canvas     atlas coordinates, painting       bodies    the shapes of nodes
     pen        ellipsoids, tubes, gut            nodes     lymph nodes, their voxels, the stage
     echo       distortion, ghost, motion         physics   tissue signal, coil, blur, noise
+    variety    the default, or other kinds       unusual   what only training phantoms have
 
 It is for demonstration, tests, training and benchmarks. It is no patient, and a model trained on it has proved nothing
 about patients.
@@ -21,18 +22,30 @@ from numpy.typing import NDArray
 
 from lnfast.errors import UsageError
 from lnfast.geometry import Volume
-from lnfast.phantom import anatomy, organs
+from lnfast.phantom import anatomy, organs, unusual
 from lnfast.phantom.canvas import Canvas, Frame
 from lnfast.phantom.echo import sample_echo
 from lnfast.phantom.nodes import NodeField, PhantomNode
 from lnfast.phantom.pen import Pen
-from lnfast.phantom.physics import acquire, signal
+from lnfast.phantom.physics import REALISTIC_SNR, acquire
 from lnfast.phantom.protocol import SCANNERS, Protocol, sample_grid
-from lnfast.phantom.shapes import Column
+from lnfast.phantom.shapes import Column, Union
+from lnfast.phantom.variety import LIFELIKE, REALISTIC, TRAINING, Variety
 
-__all__ = ["SCANNERS", "Phantom", "PhantomNode", "Protocol", "make_phantom"]
+__all__ = [
+    "LIFELIKE",
+    "REALISTIC",
+    "SCANNERS",
+    "TRAINING",
+    "Phantom",
+    "PhantomNode",
+    "Protocol",
+    "Variety",
+    "make_phantom",
+]
 
 SHARE_N1 = 37 / 77  # of the paper's hold-out patients
+ANY_SNR = (2.5, 60.0)  # of training phantoms, see `physics.acquire`
 
 
 @dataclass(frozen=True)
@@ -41,8 +54,8 @@ class Phantom:
 
     Attributes:
         volume: int16 magnitude at the protocol's b-value, C-contiguous (z, y, x).
-        labels: (z, y, x) uint16; a node's label where at least half of the voxel lies in the node, else 0. Each node
-            is one 26-connected component, and labels run in raster order of first voxels.
+        labels: (z, y, x) uint16; a node's label where at least half of the voxel lies in the node, its hilum included,
+            else 0. Each node is one 26-connected component, and labels run in raster order of first voxels.
         nodes: ``nodes[i].label == i + 1``.
         protocol: what it was scanned with.
         seed: what it was made from.
@@ -66,6 +79,7 @@ def make_phantom(
     stage: Literal["n0", "n1", "any"] = "any",
     *,
     protocol: Protocol | None = None,
+    variety: Variety = LIFELIKE,
 ) -> Phantom:
     """Make a digital patient and scan it.
 
@@ -77,6 +91,10 @@ def make_phantom(
         scanner: a key of `SCANNERS`; ignored when ``protocol`` is given.
         stage: what the size rule says of the truth mask. "any" is N1 for 37 patients of 77.
         protocol: a scan of your own, for instance the small field of a prostate study.
+        variety: `LIFELIKE`, the default, is the phantom that the figures of `pelvic-ln-edge` 0.2.0 were measured on;
+            `REALISTIC` is nearer to people. `TRAINING` is for what a network learns from: any field, cut and touching
+            nodes, other contrasts. Where a node is cut by the edge of the field, ``nodes`` has all of it and
+            ``labels`` what lies in the field, and it is that which the stage is of.
 
     Raises:
         UsageError: ``unknown-scanner``, ``unknown-stage``, ``bad-seed``; ``no-room`` when a field of view is too
@@ -89,47 +107,68 @@ def make_phantom(
     if seed < 0:
         raise UsageError("bad-seed", f"got seed {seed}, wanted a number that is not negative")
     scan = SCANNERS[scanner] if protocol is None else protocol
-    mixed = np.random.SeedSequence([seed, zlib.crc32(f"{scan}/{stage}".encode())])
+    # The default's patient of a seed is who he was before there was any other.
+    kind = "" if variety == LIFELIKE else f"/{variety}"
+    mixed = np.random.SeedSequence([seed, zlib.crc32(f"{scan}/{stage}{kind}".encode())])
     rng = np.random.Generator(np.random.PCG64(mixed))
+    patient = variety.sample(rng)
     wanted = stage if stage != "any" else ("n1" if rng.random() < SHARE_N1 else "n0")
 
     frame = Frame(rng, rng.normal(0, 15, 3))
     content = organs.rectal_content(rng)
-    echo = sample_echo(rng, organs.rectal_gas(rng) if content == "air" else None)
-    canvas = Canvas(sample_grid(scan, _centre(scan, frame, rng), float(np.deg2rad(rng.uniform(0, 20)))), frame, echo)
-    pen = Pen(canvas, scan, rng, content)
-    skin = _paint_pelvis(pen)
-    field = NodeField(canvas, rng)
+    gas_at = organs.rectal_gas(rng) if content == "air" else None
+    echo = sample_echo(rng, gas_at, strong_ghost=bool(patient.ghost))
+    centre = frame.to_ras(unusual.any_centre(scan, rng)) if patient.any_field else _centre(scan, frame, rng)
+    canvas = Canvas(sample_grid(scan, centre, float(np.deg2rad(rng.uniform(0, 20)))), frame, echo)
+    pen = Pen(canvas, scan, rng, content, realistic=bool(patient.realistic))
+    skin = _paint_pelvis(pen, patient)
+    field = NodeField(canvas, rng, patient)
     if not field.populate(wanted):
         raise UsageError(
             "no-room", f"protocol {scan.name!r} (seed {seed}): no suspicious node fits in its field of view"
         )
     labels, nodes = field.finish()
-    _paint_nodes(nodes, canvas, scan, rng)
+    _paint_nodes(nodes, pen, patient)
     organs.texture(pen)  # over nodes too: a flat node would give itself away
-    averages = int(rng.choice((1, 3)))
-    image = echo.add_ghost(canvas.signal * canvas.density * organs.gain(pen, skin))
-    array = acquire(image, pen.muscle, rng, averages)
+    array = _scan(pen, skin, patient)
     return Phantom(Volume(array, canvas.grid), labels, nodes, scan, seed, stage, canvas.slide_mm)
 
 
-def _paint_pelvis(pen: Pen) -> Column:
+def _scan(pen: Pen, skin: Column, patient: Variety) -> NDArray[np.int16]:
+    """What the scanner stores of the painted pelvis, (z, y, x)."""
+    canvas, rng = pen.canvas, pen.rng
+    averages = int(rng.choice((1, 3, 6, 12) if patient.realistic else (1, 3)))
+    received = canvas.signal * canvas.density * organs.gain(pen, skin)
+    received *= unusual.coil(canvas, skin, patient, rng)
+    return acquire(
+        canvas.echo.add_ghost(received),
+        pen.muscle,
+        rng,
+        averages,
+        snr=ANY_SNR if patient.any_noise else REALISTIC_SNR if patient.realistic else None,
+        blur_vox=float(rng.uniform(0.4, 1.1)) if patient.blur else 0.0,
+    )
+
+
+def _paint_pelvis(pen: Pen, patient: Variety) -> Column:
     """Everything but the nodes; returns the outline of the trunk."""
     skin = anatomy.skin_of(pen)
     subcutaneous = anatomy.trunk(pen, skin)
-    for stage in (
-        anatomy.muscles,
-        anatomy.bones,
-        anatomy.blood,
-        anatomy.nerves,
-        organs.bowel,
-        organs.bladder,
-        organs.prostate,
-        organs.rectum,
-        organs.perineum,
-        organs.mimics,
-    ):
-        stage(pen)
+    anatomy.muscles(pen)
+    anatomy.bones(pen)
+    anatomy.blood(pen)
+    anatomy.nerves(pen)
+    if not patient.no_bowel:
+        organs.bowel(pen)
+    organs.bladder(pen, empty=bool(patient.empty_bladder))
+    if not patient.no_prostate:
+        organs.prostate(pen)
+    organs.rectum(pen)
+    if not patient.no_perineum:
+        organs.perineum(pen)
+    organs.mimics(pen)
+    if patient.clusters:
+        unusual.clusters(pen.canvas, pen.rng)
     organs.unsuppressed_fat(pen, subcutaneous)
     return skin
 
@@ -140,19 +179,43 @@ def _centre(scan: Protocol, frame: Frame, rng: np.random.Generator) -> NDArray[n
     return frame.to_ras(np.array((0.0, -4.0, height)) + rng.normal(0, (6.0, 6.0, 7.0)))
 
 
-def _paint_nodes(nodes: tuple[PhantomNode, ...], canvas: Canvas, scan: Protocol, rng: np.random.Generator) -> None:
-    """Nodes share a patient's brightness, each with its own, and some with a dark fatty hilum.
+def _paint_nodes(nodes: tuple[PhantomNode, ...], pen: Pen, patient: Variety) -> None:
+    """Nodes share a patient's brightness, each with its own, and some show a dark fatty hilum.
 
     On two public studies the inguinal and iliac nodes were 5 to 24 times as bright as muscle; others hardly show.
     """
-    usual = signal("node", scan, rng) * rng.lognormal(0.1, 0.3)
+    canvas, rng = pen.canvas, pen.rng
+    usual = pen.draw("node") * (rng.lognormal(0.25, 0.35) if patient.realistic else rng.lognormal(0.1, 0.3))
+    if patient.bright_nodes:
+        usual *= np.exp(rng.uniform(0, np.log(4.0)))
+    fat = pen.draw("deep fat") if patient.realistic else None
     for node in nodes:
         value = np.float32(usual * rng.lognormal(0.0, 0.35))
         box, part = canvas.part_of(node.body.shape)
         canvas.signal[box] += part * (value - canvas.signal[box])
-        if node.semi_axes_mm[0] > 2.5 and rng.random() < 0.35:
+        dark = _hilum_signal(node, value, fat, rng)
+        fatty = Union(node.body.hilum) if len(node.body.hilum) > 1 else next(iter(node.body.hilum), None)
+        # A cut node's hilum may lie outside the field.
+        if dark is not None and fatty is not None and canvas.reach_of(fatty) is not None:
             within = np.zeros(canvas.grid.shape, dtype=np.float32)
             within[box] = part
-            box, part = canvas.part_of(node.body.hilum)
+            box, part = canvas.part_of(fatty)
             part *= within[box]  # a hilum opens at the surface, and what sticks out of it is no node
-            canvas.signal[box] += part * (value * np.float32(rng.uniform(0.2, 0.7)) - canvas.signal[box])
+            canvas.signal[box] += part * (dark - canvas.signal[box])
+
+
+def _hilum_signal(
+    node: PhantomNode, value: np.float32, fat: float | None, rng: np.random.Generator
+) -> np.float32 | None:
+    """How bright a node's hilum is; None where it shows none.
+
+    That of a realistic node is as dark as the patient's fat. In the default, where ``fat`` is None, one node of three
+    shows its hilum, a part as bright as the node itself.
+    """
+    if not node.body.hilum:
+        return None
+    if fat is not None:
+        return np.float32(min(fat * rng.uniform(0.7, 1.6), 0.6 * float(value)))
+    if node.semi_axes_mm[0] > 2.5 and rng.random() < 0.35:
+        return value * np.float32(rng.uniform(0.2, 0.7))
+    return None

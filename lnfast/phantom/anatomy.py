@@ -141,8 +141,9 @@ def _lesion_sites(s: float) -> list[tuple[NDArray[np.float64], NDArray[np.float6
 def blood(pen: Pen) -> None:
     """Iliac arteries and veins (flow voids, now and then a slow bright vein), small vessels in the pelvic fat."""
     rng = pen.rng
+    slow, still = (0.06, 0.2) if pen.realistic else (0.12, 0.4)  # share of the veins
     for _, s in SIDES:
-        artery, vein = pen.draw("vessel"), pen.draw("slow vein" if rng.random() < 0.12 else "vessel")
+        artery, vein = pen.draw("vessel"), pen.draw("slow vein" if rng.random() < slow else "vessel")
         for path, radius in vessels(s):
             pen.tube(path, radius, artery, solid=False)
             beside = path + (-s * 7.0 * (radius > 3), -6.0, -2.0)
@@ -156,7 +157,7 @@ def blood(pen: Pen) -> None:
                 "slow vein" if rng.random() < 0.6 else "vessel",
                 solid=False,
             )
-        if rng.random() < 0.4:  # a stretch of vein whose blood stands still: oval in a slice, a tube across some
+        if rng.random() < still:  # a stretch of vein whose blood stands still: oval in a slice, a tube across some
             path, radius = vessels(s)[rng.integers(3)]
             i = int(rng.integers(len(path) - 1))
             ends = path[i] + np.sort(rng.random(2))[:, None] * (path[i + 1] - path[i]) + (-s * 7.0, -6.0, -2.0)

@@ -94,7 +94,9 @@ class EchoPlanar:
         return image + np.float32(self.ghost) * np.roll(image, image.shape[1] // 2, axis=1)
 
 
-def sample_echo(rng: np.random.Generator, gas_at: NDArray[np.float64] | None) -> EchoPlanar:
+def sample_echo(
+    rng: np.random.Generator, gas_at: NDArray[np.float64] | None, *, strong_ghost: bool = False
+) -> EchoPlanar:
     """One scan's faults: ``gas_at`` is where the rectum holds gas, in atlas mm, or None where it holds none."""
     bumps = [
         Bump(tuple(rng.uniform((-110, -70, -60), (110, 80, 110))), rng.normal(0, 2.0), rng.uniform(30, 60))
@@ -106,9 +108,10 @@ def sample_echo(rng: np.random.Generator, gas_at: NDArray[np.float64] | None) ->
         # A Gaussian is steepest at its width, where it falls by 0.61 of its height over its width.
         steep = float(np.exp(rng.uniform(np.log(0.08), np.log(0.8))))
         bumps.append(Bump(tuple(gas_at), sign * steep * width / 0.61, width))
+    ghost = float(rng.uniform(0.005, 0.05)) if rng.random() < 0.5 else 0.0
     return EchoPlanar(
         tuple(bumps),
-        ghost=float(rng.uniform(0.005, 0.05)) if rng.random() < 0.5 else 0.0,
+        ghost=float(rng.uniform(0.05, 0.2)) if strong_ghost else ghost,
         motion_mm=float(rng.uniform(0.2, 0.9)) if rng.random() < 0.3 else 0.0,
         seed=int(rng.integers(2**31)),
     )

@@ -8,14 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.phantom.anatomy import SIDES, vessels
-from lnfast.phantom.bodies import Body, sample_body
+from lnfast.phantom.bodies import Body, sample_body, sample_chain, sample_realistic_body
 from lnfast.phantom.canvas import Canvas
 from lnfast.phantom.shapes import Box
+from lnfast.phantom.variety import LIFELIKE, Variety
 from lnfast_ext import label_components, measure_components
 
 # The rule says 8 mm. No node measures between these two: at 8.01 mm the stage would be a coin toss for any reader.
 CLEARLY_BENIGN_MM, CLEARLY_SUSPICIOUS_MM = 7.5, 8.8
 FEWEST_VOXELS = 3
+# Realistic nodes of this size and more may show a fatty hilum. In the groin most do, and it is much of the node.
+HILUM_FROM_MM = 5.0
 
 # Share of the nodes that are tried at each station.
 STATIONS = {"common iliac": 0.11, "external iliac": 0.33, "internal iliac": 0.13, "obturator": 0.18, "inguinal": 0.25}
@@ -52,8 +55,8 @@ class NodeField:
         nodes: accepted so far.
     """
 
-    def __init__(self, canvas: Canvas, rng: np.random.Generator) -> None:
-        self.canvas, self.rng, self.grid = canvas, rng, canvas.grid
+    def __init__(self, canvas: Canvas, rng: np.random.Generator, patient: Variety = LIFELIKE) -> None:
+        self.canvas, self.rng, self.grid, self.patient = canvas, rng, canvas.grid, patient
         self.labels = np.zeros(self.grid.shape, dtype=np.uint16)
         self.nodes: list[PhantomNode] = []
 
@@ -63,18 +66,38 @@ class NodeField:
         if stage == "n1":
             wanted = int(np.clip(rng.poisson(5.0), 1, 12))
             for _ in range(60 * wanted):
-                wanted -= self._try(float(rng.triangular(9.0, 10.0, 16.0)), large=True)
+                wanted -= self._try(self._large_mm(), large=True, chain=self._is_chain())
                 if wanted == 0:
                     break
             if not self.nodes:
                 return False
+        if self.patient.rim_nodes:
+            wanted = int(rng.integers(1, 5))
+            for _ in range(10 * wanted):
+                size = self._large_mm() if rng.random() < 0.4 else self._small_mm()
+                wanted -= self._try(size, large=False, rim=True)
+                if wanted == 0:
+                    break
         # Half of what is tried is too small for the voxels or meets an organ; a small field of view sees only some.
         wanted = int(np.clip(rng.normal(25.0, 6.0), 8, 40))
         for _ in range(5 * wanted):
-            wanted -= self._try(float(np.clip(rng.lognormal(np.log(4.9), 0.22), 3.0, 7.2)), large=False)
+            wanted -= self._try(self._small_mm(), large=False, chain=self._is_chain())
             if wanted == 0:
                 break
         return True
+
+    def _large_mm(self) -> float:
+        """Short axis of a node that is clearly suspicious."""
+        if self.patient.all_sizes:
+            return float(np.exp(self.rng.uniform(np.log(9.0), np.log(28.0))))
+        return float(self.rng.triangular(9.0, 10.0, 16.0))
+
+    def _small_mm(self) -> float:
+        """Short axis of a node that is clearly benign."""
+        return float(np.clip(self.rng.lognormal(np.log(4.9), 0.22), 3.0, 7.2))
+
+    def _is_chain(self) -> bool:
+        return bool(self.patient.chains) and self.rng.random() < 0.15
 
     def finish(self) -> tuple[NDArray[np.uint16], tuple[PhantomNode, ...]]:
         """Renumber 1..n in raster order of each node's first voxel."""
@@ -88,14 +111,21 @@ class NodeField:
         assert count == len(self.nodes) and np.array_equal(found, labels), "nodes are apart on the grid"
         return labels, tuple(nodes)
 
-    def _try(self, short_mm: float, *, large: bool) -> bool:
-        body, station = self._sample(short_mm)
+    def _try(self, short_mm: float, *, large: bool, chain: bool = False, rim: bool = False) -> bool:
+        body, station = self._sample(short_mm, chain=chain)
+        if rim:
+            body = self._at_rim(body)
         reach = self.canvas.reach_of(body.shape)
-        if reach is None or any(s.start == 0 or s.stop == n for s, n in zip(reach, self.grid.shape, strict=True)):
+        if reach is None:
+            return False
+        cut = any(s.start == 0 or s.stop == n for s, n in zip(reach, self.grid.shape, strict=True))
+        if cut and not self.patient.rim_nodes:
             return False  # at the rim of the field a node would be measured by its cut
         box, part = self.canvas.part_of(body.shape)
         mask = part >= 0.5
         if mask.sum() < FEWEST_VOXELS or not _connected(mask) or not self._free(box, mask):
+            return False
+        if rim and not self._in_tissue(box, mask):
             return False
         measured = measure_components(mask.astype(np.uint16), 1, self.grid.affine)
         edge = float(measured["box_mm"][0][0])
@@ -106,8 +136,28 @@ class NodeField:
         self.nodes.append(node)
         return True
 
+    def _at_rim(self, body: Body) -> Body:
+        """The body moved straight to a face of the field, so that a half of it or less or more is cut off."""
+        nz, ny, nx = self.grid.shape
+        index = np.linalg.inv(self.grid.affine)[:3] @ np.append(body.box()[0], 1.0)
+        sizes = np.array((nx, ny, nz))
+        # Small fields end at the sides in the groin; at the front and the back there is mostly air.
+        axis = int(self.rng.choice(3, p=(0.6, 0.1, 0.3)))
+        half = float(body.box()[2][0]) / self.grid.spacing_zyx_mm[2 - axis]
+        inward = self.rng.uniform(-0.4, 0.9) * half
+        index = np.clip(index, 2, sizes - 3)
+        index[axis] = -0.5 + inward if self.rng.random() < 0.5 else sizes[axis] - 0.5 - inward
+        return body.moved(self.grid.to_ras_mm(index) - body.box()[0])
+
+    def _in_tissue(self, box: Box, mask: NDArray[np.bool_]) -> bool:
+        """Not in the air beside the patient."""
+        return bool((self.canvas.signal[box][mask] > 0).mean() > 0.9)
+
     def _free(self, box: Box, mask: NDArray[np.bool_]) -> bool:
-        """No other node within a voxel, and at most a tenth of the node inside an organ, a bone or bowel."""
+        """No other node within a voxel, and at most a tenth of the node inside an organ, a bone or bowel.
+
+        In patients with bulky nodes a third may, for those push aside what is there.
+        """
         around = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
         others = self.labels[around] > 0
         if others.any():
@@ -116,14 +166,14 @@ class NodeField:
             own[inner] = mask
             if (_dilate(own) & others).any():
                 return False
-        return bool(self.canvas.solid[box][mask].mean() < 0.1)
+        return bool(self.canvas.solid[box][mask].mean() < (0.33 if self.patient.all_sizes else 0.1))
 
-    def _sample(self, short_mm: float) -> tuple[Body, str]:
+    def _sample(self, short_mm: float, *, chain: bool = False) -> tuple[Body, str]:
         """A body beside the vessels of a station, often touching them, and the station's name."""
         rng = self.rng
         side, s = SIDES[rng.integers(2)]
         station = str(rng.choice(list(STATIONS), p=list(STATIONS.values())))
-        path, radius = _chain(station, s)
+        path, radius = chain_of(station, s)
         i = int(rng.integers(len(path) - 1))
         along = path[i + 1] - path[i]
         away = rng.standard_normal(3)
@@ -134,10 +184,27 @@ class NodeField:
         centre = path[i] + rng.random() * along + away * (radius + 0.4 * short_mm + abs(rng.normal(0, spread_mm)))
         long = along / np.linalg.norm(along) + rng.normal(0, 0.35, 3)
         axes = _right_angled(long, away + rng.normal(0, 0.3, 3))
-        return sample_body(rng, short_mm).placed(self.canvas.to_ras(centre), axes), f"{station} {side}"
+        body = self._sample_shape(short_mm, station, chain=chain)
+        return body.placed(self.canvas.to_ras(centre), axes), f"{station} {side}"
+
+    def _sample_shape(self, short_mm: float, station: str, *, chain: bool) -> Body:
+        share = _hilum_share(self.rng, station, short_mm) if self.patient.realistic else 0.0
+        if chain:
+            return sample_chain(self.rng, short_mm, share)
+        if self.patient.realistic:
+            return sample_realistic_body(self.rng, short_mm, share)
+        return sample_body(self.rng, short_mm)
 
 
-def _chain(station: str, s: float) -> tuple[NDArray[np.float64], float]:
+def _hilum_share(rng: np.random.Generator, station: str, short_mm: float) -> float:
+    """How much of a realistic node is its fatty hilum; 0 for none."""
+    usual, least, most = (0.8, 0.3, 0.75) if station == "inguinal" else (0.4, 0.1, 0.65)
+    shows = short_mm >= HILUM_FROM_MM and rng.random() < usual
+    return float(rng.uniform(least, most)) if shows else 0.0
+
+
+def chain_of(station: str, s: float) -> tuple[NDArray[np.float64], float]:
+    """The line (n, 3) in atlas mm along which a station's nodes lie on one side, and the radius of its vessel."""
     common, external, internal, obturator = vessels(s)
     if station == "inguinal":
         return np.array([(s * 82, 62, 2), (s * 74, 68, -22), (s * 72, 64, -70)]), 1.0

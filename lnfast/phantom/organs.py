@@ -36,10 +36,10 @@ def bowel(pen: Pen) -> None:
         pen.gut(np.array(path), np.full(5, rng.uniform(6, 12)), "bowel wall")
 
 
-def bladder(pen: Pen) -> None:
-    """Urine in a bright wall, sometimes with a thickened patch."""
+def bladder(pen: Pen, *, empty: bool = False) -> None:
+    """Urine in a bright wall, sometimes with a thickened patch; after voiding it is a small one."""
     rng = pen.rng
-    full = rng.uniform(0.55, 1.25)
+    full = rng.uniform(0.2, 0.4) if empty else rng.uniform(0.55, 1.25)
     semi = np.array([36.0, 30.0, 30.0]) * full * rng.uniform(0.88, 1.12, 3)
     centre = np.array([rng.normal(0, 4), 22.0, -8 + semi[2] + rng.normal(0, 3)])
     axes = turned(*rng.normal(0, 8, 3))

@@ -28,16 +28,25 @@ class Pen:
         rng: the patient's dice.
         muscle: magnitude of this patient's muscle.
         rectal_content: a tissue, or "collapsed"; decided before the scan, for gas distorts it.
+        realistic: as `Variety.realistic`.
     """
 
-    def __init__(self, canvas: Canvas, protocol: Protocol, rng: np.random.Generator, rectal_content: str) -> None:
+    def __init__(
+        self,
+        canvas: Canvas,
+        protocol: Protocol,
+        rng: np.random.Generator,
+        rectal_content: str,
+        *,
+        realistic: bool = False,
+    ) -> None:
         self.canvas, self.protocol, self.rng = canvas, protocol, rng
-        self.rectal_content = rectal_content
+        self.rectal_content, self.realistic = rectal_content, realistic
         self.muscle = signal("muscle", protocol, rng)
 
     def draw(self, tissue: str) -> float:
         """One draw of a tissue's noise-free magnitude."""
-        return signal(tissue, self.protocol, self.rng)
+        return signal(tissue, self.protocol, self.rng, realistic=self.realistic)
 
     def near(self, point: ArrayLike, sd_mm: float = 2.0) -> NDArray[np.float64]:
         """A landmark (3,), shaken by ``sd_mm`` along each axis."""

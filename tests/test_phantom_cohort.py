@@ -1,0 +1,46 @@
+"""Which phantom a seed of the training cohort is: for training, realistic or the default, and how it is scanned."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+
+from lnfast.phantom import LIFELIKE, REALISTIC, SCANNERS, TRAINING
+from training.cohort import SMALL_FIELDS, TRAINING_SEEDS, VALIDATION_SEEDS, phantom_of, protocol_of, variety_of
+
+
+def test_half_of_the_training_seeds_are_made_for_training_and_half_are_realistic() -> None:
+    made = sum(variety_of(seed) == TRAINING for seed in TRAINING_SEEDS)
+    assert 0.45 < made / len(TRAINING_SEEDS) < 0.55
+    assert {variety_of(seed) for seed in TRAINING_SEEDS} == {TRAINING, REALISTIC}
+
+
+def test_validation_seeds_and_all_others_are_the_default_phantom() -> None:
+    assert all(variety_of(seed) == LIFELIKE for seed in (*VALIDATION_SEEDS, 0, 99, 200000))
+
+
+def test_realistic_seeds_see_every_scanner_and_both_small_fields() -> None:
+    realistic = {protocol_of(seed) for seed in TRAINING_SEEDS if variety_of(seed) == REALISTIC}
+    assert realistic == {*SCANNERS.values(), *SMALL_FIELDS}
+
+
+def test_training_protocols_are_as_wide_as_promised() -> None:
+    scans = [protocol_of(seed) for seed in TRAINING_SEEDS if variety_of(seed) == TRAINING]
+    small = [scan for scan in scans if max(scan.field_of_view_yx_mm) <= 260]
+    assert 0.45 < len(small) / len(scans) < 0.55
+    assert min(min(scan.field_of_view_yx_mm) for scan in small) >= 168
+    for values, least, most in (
+        ([scan.slice_mm for scan in scans], 2, 8),
+        ([scan.b_value for scan in scans], 500, 1500),
+        ([scan.te_ms for scan in scans], 50, 95),
+    ):
+        assert least <= min(values) < 1.1 * least and 0.9 * most < max(values) <= most
+    assert all(12 <= scan.slices <= 36 and 64 <= min(scan.matrix_yx) <= max(scan.matrix_yx) <= 256 for scan in scans)
+
+
+def test_a_seed_is_made_as_the_cohort_says() -> None:
+    seed = next(seed for seed in TRAINING_SEEDS if variety_of(seed) == TRAINING)
+    phantom = phantom_of(seed)
+    assert phantom.protocol == protocol_of(seed) and phantom.seed == seed
+    assert phantom.volume.array.shape == (phantom.protocol.slices, *phantom.protocol.matrix_yx)
