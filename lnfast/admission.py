@@ -66,6 +66,7 @@ class Admission:
         padding_share: of the voxels that fill what was not acquired.
         bright_share: of the field that is at least four times as bright as tissue.
         floor, tissue: stored units; what is darkest, and the typical grey of the patient.
+        checked: whether the study was held to what a pelvic DWI is; not where the model's card asks for no check.
         warnings: ``(code, message)`` for the report.
     """
 
@@ -77,11 +78,12 @@ class Admission:
     bright_share: float
     floor: float
     tissue: float
+    checked: bool = True
     warnings: tuple[tuple[str, str], ...] = ()
 
     def facts(self) -> dict[str, object]:
         """What the report says of the admission."""
-        names = ("extent_zyx_mm", "greys", "body_share", "padding_share", "bright_share", "floor", "tissue")
+        names = ("extent_zyx_mm", "greys", "body_share", "padding_share", "bright_share", "floor", "tissue", "checked")
         return {name: getattr(self, name) for name in names}
 
 
@@ -97,12 +99,16 @@ def admit(volume: Volume, card: ModelCard, *, threads: int = 0) -> Admission:
         StudyError: ``no-pelvis``, ``non-finite``, ``bad-scaling``, ``constant``, ``few-greys``, ``no-body``,
             ``inverted-greys`` or ``untrusted-greys``.
     """
-    _check_extent(volume.oriented(card.orientation).grid)
+    grid = volume.oriented(card.orientation).grid
+    checked = card.admission == "pelvis"
+    if checked:
+        _check_extent(grid)
     greys = measure_greys(volume, card, threads=threads)
-    _check_numbers(greys)
-    _check_body(greys)
+    if checked:
+        _check_numbers(greys)
+        _check_body(greys)
     norm = normalization(volume, card, greys=greys, threads=threads)
-    if isinstance(card.normalization, ZScore):
+    if checked and isinstance(card.normalization, ZScore):
         _check_zscore(greys, norm)
     size = volume.array.size
     return Admission(
@@ -114,7 +120,8 @@ def admit(volume: Volume, card: ModelCard, *, threads: int = 0) -> Admission:
         bright_share=greys.bright_share,
         floor=greys.floor,
         tissue=greys.tissue,
-        warnings=tuple(_warnings(greys, volume.oriented(card.orientation).grid)),
+        checked=checked,
+        warnings=tuple(_warnings(greys, grid)) if checked else (),
     )
 
 

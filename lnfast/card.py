@@ -66,6 +66,8 @@ class ModelCard:
         in_plane_mm, through_plane_mm: fields of view seen in training (low, high); outside them the report warns.
         threshold: probability above which a voxel is node.
         sha256: of ``model.onnx`` and ``probe.npz`` by file name.
+        admission: ``"pelvis"`` has `lnfast.admission` check that a study can be a pelvic DWI; ``"none"`` is for models of
+            something else, and every report then says that its study was not checked.
     """
 
     name: str
@@ -82,6 +84,7 @@ class ModelCard:
     through_plane_mm: tuple[float, float]
     threshold: float
     sha256: dict[str, str]
+    admission: str = "pelvis"
 
     @property
     def level(self) -> float:
@@ -132,7 +135,10 @@ class ModelCard:
             through_plane_mm=_rising(source["field_of_view_mm"]["through_plane"], 0.0, 2_000.0),
             threshold=float(target["threshold"]),
             sha256={name: str(card["files"][name]["sha256"]) for name in _FILES},
+            admission=str(source.get("admission", "pelvis")),
         )
+        if made.admission not in ("pelvis", "none"):
+            raise ValueError(f"admission is {made.admission!r}, wanted 'pelvis' or 'none'")
         if not 0.0 < made.threshold < 1.0:
             raise ValueError(f"threshold is {made.threshold}, wanted a probability between 0 and 1")
         if sorted(made.orientation.translate(str.maketrans("LPI", "RAS"))) != ["A", "R", "S"]:

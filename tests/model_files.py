@@ -108,6 +108,7 @@ def make_model_folder(
         "shape_zyx": list(shape_zyx),
         "orientation": "RAS",
         "normalization": "zscore",
+        "admission": "none",  # the studies of these models are of a few voxels
         "clip_percentiles": [0.5, 99.5],
         "b_targets": [1000],
         "b_range": [500, 1500],

@@ -91,13 +91,13 @@ def test_tissue_and_floor_become_the_card_s_values() -> None:
     assert (greys - norm.shift) * norm.scale == pytest.approx([-1.0, 11.8, 0.6])
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("family", sorted(disturbances.GREYS))
 def test_no_disturbance_changes_a_stage_in_silence(family: str, seed: int) -> None:
-    """Of a hundred members, none is answered otherwise than the undisturbed study without a refusal or a warning."""
+    """Of dozens of members none is answered otherwise than the undisturbed study without a refusal or a warning."""
     volume = phantom(seed)
     silent = 0
-    for member in range(17):
+    for member in range(12):
         rng = np.random.default_rng([seed, member])
         _, disturbed, reference = disturbances.GREYS[family](volume.array.astype(np.float64), rng)
         wanted = Volume(reference, volume.grid)
@@ -109,13 +109,13 @@ def test_no_disturbance_changes_a_stage_in_silence(family: str, seed: int) -> No
             continue
         got = stage(Volume(disturbed, volume.grid), BODY, admission)
         silent += got[0] != stage(wanted, BODY, admit(wanted, BODY))[0]
-    assert silent == 0, f"{family}: {silent} silent wrong answers of 17"
+    assert silent == 0, f"{family}: {silent} silent wrong answers of 12"
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_padding_of_any_value_leaves_the_input_as_it_is_with_air_there(seed: int) -> None:
     volume = phantom(seed)
-    for member in range(17):
+    for member in range(12):
         _, disturbed, reference = disturbances.padded(
             volume.array.astype(np.float64), np.random.default_rng([seed, member])
         )
@@ -197,6 +197,13 @@ def test_inverted_greys_are_refused(seed: int) -> None:
     inverted = int(volume.array.max()) - volume.array
     assert code_of(inverted, volume.grid) in ("inverted-greys", "no-body")
     assert code_of(-volume.array.astype(np.float32), volume.grid) in ("inverted-greys", "no-body")
+
+
+def test_a_model_of_something_else_asks_for_no_check_and_the_report_says_so() -> None:
+    volume = phantom(2)
+    mask = (volume.array > 100).astype(np.uint8)
+    assert admit(volume, BODY).facts()["checked"] is True
+    assert admit(Volume(mask, volume.grid), replace(ZSCORE, admission="none")).facts()["checked"] is False
 
 
 def test_a_label_map_is_refused() -> None:
