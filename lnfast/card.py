@@ -66,8 +66,8 @@ class ModelCard:
         in_plane_mm, through_plane_mm: fields of view seen in training (low, high); outside them the report warns.
         threshold: probability above which a voxel is node.
         sha256: of ``model.onnx`` and ``probe.npz`` by file name.
-        admission: ``"pelvis"`` has `lnfast.admission` check that a study can be a pelvic DWI; ``"none"`` is for models of
-            something else, and every report then says that its study was not checked.
+        admission: ``"pelvis"`` has `lnfast.admission` check that a study can be a pelvic DWI; ``"none"`` is for models
+            of something else, and every report then says that its study was not checked.
     """
 
     name: str

@@ -243,11 +243,11 @@ def test_a_killed_export_leaves_no_half_engine(model: Model, studies: Path, monk
         try:
             go(process)
             if number % 2:
-                time.sleep(seeded.uniform(0.02, 0.4))
+                time.sleep(seeded.uniform(0.02, 2.0))
             else:
                 assert process.stderr is not None
                 assert process.stderr.readline() == "publishing\n"
-                time.sleep(seeded.uniform(0.0, 0.004))
+                time.sleep(seeded.uniform(0.0, 0.05))
         finally:
             process.kill()
             process.communicate()

@@ -272,8 +272,10 @@ def test_other_operators_between_are_left_as_they_are(tmp_path: Path) -> None:
     assert all(np.array_equal(even.weights[name], plain.weights[name]) for name in plain.weights)
     x = inputs(1, seed=4)[0]
     (wanted,) = run(plain.to_bytes(), x)
+    # Without VNNI products of unsigned and signed bytes saturate in pairs, in ONNX Runtime as in OpenVINO.
+    most = 0.05 if "vnni" in cpu_kind() else 0.15
     for flavour in (ASYMMETRIC, SYMMETRIC):
-        assert off(run(quantize(even, told, flavour).to_bytes(), x)[0], wanted) < 0.05
+        assert off(run(quantize(even, told, flavour).to_bytes(), x)[0], wanted) < most
 
 
 def test_a_leaky_relu_is_equalized_through_and_shared_weights_are_not(tmp_path: Path) -> None:
@@ -517,7 +519,7 @@ def test_nothing_of_the_users_is_told(tmp_path: Path, blob: Model, studies: Path
     made = export(blob, tmp_path / "out", Request("onnxruntime", "fp32", calibration=studies))
     text = (tmp_path / "out" / MANIFEST).read_text()
     assert "study1" not in text and str(studies) not in text
-    assert made.certificate is not None and made.certificate.source == "2 studies of the user's own"
+    assert made.certificate is not None and made.certificate.source.startswith("2 of 3 studies of the user's own")
 
 
 def test_windows_are_made_where_they_are_worth_it(tmp_path: Path) -> None:
@@ -788,7 +790,7 @@ def test_a_certificate_sums_up() -> None:
         windows={"8x16x16": 3, "8x8x16": 1},
         differing=("c", "d"),
     )
-    assert "4 studies: 3 stage flips, 1 of 5 suspicious nodes lost, 2 added" in certificate.text()
+    assert "4 studies (phantoms): 3 stage flips, 1 of 5 suspicious nodes lost, 2 added" in certificate.text()
     passed = certify(found[:2], "a CPU", "onnxruntime", "phantoms")
     assert passed.passed and passed.differing == () and passed.dice == {"worst": 0.9, "mean": pytest.approx(0.95)}
     json.dumps(passed.to_dict(), allow_nan=False)
@@ -812,7 +814,8 @@ def test_the_command_makes_an_engine(
     wanted = ("--target", "openvino", "--precision", "fp32", "--calibration", studies, "--no-windows")
     assert command(blob.folder, "-o", tmp_path / "out", *wanted) == 0
     said = capsys.readouterr()
-    assert said.out.startswith(f"openvino fp32 in {tmp_path / 'out'}: certified on 2 studies, 0 stage flips")
+    assert said.out.startswith(f"openvino fp32 in {tmp_path / 'out'}: certified on 2 studies (2 of 3 studies")
+    assert "0 stage flips" in said.out
     assert all(line.startswith("lnfast: ") for line in said.err.splitlines())
     assert command(blob.folder, "-o", tmp_path / "out", *wanted, "--json") == 0
     told = json.loads(capsys.readouterr().out)
