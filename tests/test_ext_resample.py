@@ -201,6 +201,8 @@ def test_statistics_of_extreme_values(dtype: str) -> None:
 def test_statistics_beyond_float64_are_infinite_and_not_nan() -> None:
     assert intensity_statistics(np.full((1, 1, 3), 1.7e308))[2] == np.inf
     assert intensity_statistics(np.array([[[1e300, -1e300]]]))[3] == np.inf
+    for tiny in (4.7e-281, 1e-300, 4e-323):  # a deviation whose square is 0
+        assert intensity_statistics(np.array([[[tiny, 0.0]]]))[3] == pytest.approx(tiny / 2, rel=1e-12)
 
 
 def test_statistics_in_threads_and_without_percentiles() -> None:

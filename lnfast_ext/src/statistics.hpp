@@ -320,7 +320,11 @@ private:
     template <class SumOf>
     Spread spread(const SumOf& sum_of) const {
         const double n = static_cast<double>(n_), mean = sum_of([](double value) { return value; }) / n;
-        return {mean, std::sqrt(sum_of([mean](double value) { return (value - mean) * (value - mean); }) / n)};
+        // Squares of what is smaller would vanish; a power of two changes no digit.
+        const double largest = std::max(Code::decode(greatest_) - mean, mean - Code::decode(least_));
+        const double up = largest < 0x1p-400 ? 0x1p600 : 1.0;
+        const auto square = [mean, up](double value) { return (value - mean) * up * ((value - mean) * up); };
+        return {mean, std::sqrt(sum_of(square) / n) / up};
     }
 
     const LoadRow& load_;
