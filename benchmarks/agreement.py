@@ -4,6 +4,7 @@
     close       as same, but a bridge of one voxel joined or parted smaller nodes, or the masks are as far apart as a
                 certified engine's may be: the ratio counts, the row says so
     different   a node is suspicious on one side only: shown, but no ratio is drawn from it
+    other       the peer is another method with a network of its own: answers are not compared, the ratio counts
     wrong       masks of Dice < 0.98 (of a certified engine 0.9), another stage, or a box that is not the smallest: the
                 benchmark fails
 
@@ -30,16 +31,16 @@ CERTIFIED_DICE_AT_LEAST = 0.9
 # of voxel sizes and the peer leaves in.
 BOX_SLACK = 1e-5
 
-Verdict = Literal["same", "close", "different", "wrong"]
+Verdict = Literal["same", "close", "other", "different", "wrong"]
 
 
 class WrongAnswerError(Exception):
     """Nothing can be timed: the two sides do not compute the same, or what they compute proves nothing."""
 
 
-_RANK: dict[Verdict, int] = {"same": 0, "close": 1, "different": 2, "wrong": 3}
+_RANK: dict[Verdict, int] = {"same": 0, "close": 1, "other": 2, "different": 3, "wrong": 4}
 # Verdicts from which a ratio is drawn.
-ALIKE: tuple[Verdict, ...] = ("same", "close")
+ALIKE: tuple[Verdict, ...] = ("same", "close", "other")
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,13 @@ def dice(first: NDArray[Any], second: NDArray[Any]) -> float:
     return 2.0 * int((a & b).sum()) / total
 
 
-def compare(subject: Answer, peer: Answer, *, certified: bool = False) -> Agreement:
+def compare(subject: Answer, peer: Answer, *, certified: bool = False, other: bool = False) -> Agreement:
     """Two answers to one study.
 
     Args:
         subject, peer: ours and theirs.
         certified: ours is of an engine with a certificate.
+        other: the peer's network is another; the verdict is "other" then, whatever it found.
 
     Raises:
         WrongAnswerError: both masks are blank.
@@ -122,6 +124,8 @@ def compare(subject: Answer, peer: Answer, *, certified: bool = False) -> Agreem
     least = CERTIFIED_DICE_AT_LEAST if certified else DICE_AT_LEAST
     if overlap < least or stages[0] != stages[1] or (excess is not None and excess > BOX_SLACK):
         verdict = "wrong"
+    if other:
+        verdict = "other"
     return Agreement(verdict, overlap, nodes, suspicious, stages, len(boxes), short, excess)
 
 

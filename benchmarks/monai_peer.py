@@ -24,7 +24,9 @@ from monai.transforms import (
     ClipIntensityPercentilesd,
     Compose,
     Invertd,
+    Lambdad,
     LoadImaged,
+    MapTransform,
     NormalizeIntensityd,
     Orientationd,
     Resized,
@@ -32,11 +34,24 @@ from monai.transforms import (
 )
 from torch import Tensor, nn
 
-from benchmarks.peers import PeerResult, measure, stage_of, write_report
+from benchmarks.peers import PeerResult, measure, normalize, stage_of, write_report
 from benchmarks.timing import Stopwatch
-from lnfast.card import ModelCard
+from lnfast.card import ModelCard, ZScore
 
 IMAGE, PRED = "image", "pred"
+
+
+def _intensities(card: ModelCard) -> list[MapTransform]:
+    """MONAI's own transforms for a z-score; `benchmarks.peers.normalize` for what MONAI does not have."""
+    wanted = card.normalization
+    if isinstance(wanted, ZScore):
+        return [ClipIntensityPercentilesd(IMAGE, *wanted.clip_percentiles), NormalizeIntensityd(IMAGE)]
+
+    def scaled(image: MetaTensor) -> MetaTensor:
+        image[0] = torch.from_numpy(normalize(image[0].numpy(), card))
+        return image
+
+    return [Lambdad(IMAGE, scaled)]
 
 
 class MonaiPipeline:
@@ -56,8 +71,7 @@ class MonaiPipeline:
         self._before = Compose(
             [
                 Orientationd(IMAGE, axcodes=card.orientation, labels=None),
-                ClipIntensityPercentilesd(IMAGE, *card.normalization.clip_percentiles),
-                NormalizeIntensityd(IMAGE),
+                *_intensities(card),
                 Resized(IMAGE, spatial_size=card.shape_zyx[::-1], mode="trilinear", align_corners=False),
             ]
         )

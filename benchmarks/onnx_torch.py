@@ -1,6 +1,7 @@
 """``model.onnx`` as a torch module: the peer's network has the subject's weights because they are read from its file.
 
-A U-Net needs five operators. An operator or an attribute that is not understood is an error, never skipped.
+A U-Net and the network of preset `edge` need nine operators. An operator or an attribute that is not understood is an
+error, never skipped.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class OnnxUNet(nn.Module):
         content: bytes of an ONNX file with one input and one output.
 
     Raises:
-        NotImplementedError: the graph holds something else than a U-Net's operators.
+        NotImplementedError: the graph holds something else than these networks' operators.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -106,6 +107,21 @@ def _max_pool(inputs: list[Tensor], attributes: Attributes) -> Tensor:
     return functional.max_pool3d(inputs[0], kernel, attributes.get("strides", (1, 1, 1)), _symmetric(attributes))
 
 
+def _depth_to_space(inputs: list[Tensor], attributes: Attributes) -> Tensor:
+    if attributes.get("mode", b"DCR") != b"CRD":
+        raise NotImplementedError("mode DCR of DepthToSpace: torch shuffles as mode CRD")
+    return functional.pixel_shuffle(inputs[0], attributes["blocksize"])
+
+
+def _squeeze(inputs: list[Tensor], _: Attributes) -> Tensor:
+    return inputs[0].squeeze(tuple(inputs[1].tolist()))
+
+
+def _unsqueeze(inputs: list[Tensor], _: Attributes) -> Tensor:
+    (axis,) = inputs[1].tolist()
+    return inputs[0].unsqueeze(axis)
+
+
 def _symmetric(attributes: Attributes) -> list[int]:
     """ONNX pads ``(z, y, x begin, z, y, x end)`` as torch's one number an axis."""
     pads = list(attributes.get("pads", (0,) * 6))
@@ -122,5 +138,9 @@ _OPERATORS: dict[str, tuple[Callable[[list[Tensor], Attributes], Tensor], set[st
     "ConvTranspose": (_conv_transpose, _CONV | {"output_padding"}),
     "MaxPool": (_max_pool, {"kernel_shape", "strides", "pads"}),
     "Relu": (lambda inputs, _: functional.relu(inputs[0]), set()),
+    "Transpose": (lambda inputs, attributes: inputs[0].permute(*attributes["perm"]), {"perm"}),
+    "Squeeze": (_squeeze, set()),
+    "Unsqueeze": (_unsqueeze, set()),
+    "DepthToSpace": (_depth_to_space, {"mode", "blocksize"}),
     "Concat": (lambda inputs, attributes: torch.cat(inputs, dim=attributes["axis"]), {"axis"}),
 }

@@ -30,7 +30,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from benchmarks.timing import Stopwatch, Times
-from lnfast.card import ModelCard
+from lnfast.card import ModelCard, ZScore
+from lnfast_ext import body_statistics
 
 SUSPICIOUS_MM = 8.0 + 1e-6
 
@@ -76,13 +77,13 @@ class TorchPipeline:
     Args:
         network: maps ``(1, 1, z, y, x)`` float32 to logits.
         card: of the model whose weights the network has.
+        name: of the pipeline.
     """
 
-    name = "pytorch eager fp32 pipeline"
-
-    def __init__(self, network: nn.Module, card: ModelCard) -> None:
+    def __init__(self, network: nn.Module, card: ModelCard, name: str = "pytorch eager fp32 pipeline") -> None:
         self._network = network
         self._card = card
+        self.name = name
 
     def run(self, path: Path, folder: Path) -> PeerResult:
         """Read ``path``, write ``labels.nii.gz`` and ``report.json`` into a new ``folder``."""
@@ -108,9 +109,7 @@ class TorchPipeline:
         return PeerResult(labels, nodes, stage_of(nodes), watch.times_ms)
 
     def _preprocess(self, data_xyz: NDArray[np.float32]) -> Tensor:
-        low, high = np.percentile(data_xyz, self._card.normalization.clip_percentiles)
-        clipped = np.clip(data_xyz, low, high)
-        scaled = (clipped - clipped.mean(dtype=np.float64)) / clipped.std(dtype=np.float64)
+        scaled = normalize(data_xyz, self._card)
         volume = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 1, 0), dtype=np.float32))
         return interpolate(volume[None, None], size=self._card.shape_zyx, mode="trilinear", align_corners=False)
 
@@ -120,6 +119,27 @@ class TorchPipeline:
         stored = apply_orientation(mask.transpose(2, 1, 0), back).transpose(2, 1, 0)
         labels, count = ndimage.label(np.ascontiguousarray(stored), structure=np.ones((3, 3, 3)))
         return labels.astype(np.uint16), int(count)
+
+
+def normalize(data_xyz: NDArray[np.float32], card: ModelCard) -> NDArray[np.float32]:
+    """Intensities as the network saw them.
+
+    No library measures air and tissue as the normalization ``body`` wants them: the peer takes lnfast's own measures
+    of them, and is the faster for it.
+
+    Args:
+        data_xyz: along the card's axes; not padded.
+        card: says which normalization.
+    """
+    wanted = card.normalization
+    if isinstance(wanted, ZScore):
+        low, high = np.percentile(data_xyz, wanted.clip_percentiles)
+        clipped = np.clip(data_xyz, low, high)
+        scaled: NDArray[np.float32] = (clipped - clipped.mean(dtype=np.float64)) / clipped.std(dtype=np.float64)
+        return scaled
+    greys = body_statistics(data_xyz.transpose(2, 1, 0))
+    scale = (wanted.tissue - wanted.floor) / (greys.tissue - greys.floor)
+    return np.clip((data_xyz - greys.floor) * scale + wanted.floor, wanted.floor, wanted.ceiling)
 
 
 def measure(labels: NDArray[Any], count: int, affine: NDArray[np.float64]) -> tuple[PeerNode, ...]:

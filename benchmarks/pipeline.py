@@ -1,5 +1,8 @@
 """File on disk to report on disk: warm engines against the researcher's pipeline and MONAI's, per stage.
 
+Two comparisons: with pipelines around the model's own network, whose answers must be the same, and with the paper's
+method, a U-Net on 64 x 256 x 256 voxels in PyTorch (`BASELINE`: 0.2.0 of the shipped model), whose answers are its own.
+
 The floor of a total is its network, so that "of floor" says what all the rest costs.
 """
 
@@ -15,17 +18,22 @@ from typing import Any
 from benchmarks.agreement import ALIKE, Agreement, Answer, compare, worst
 from benchmarks.engines import STAGES, name_of, subjects, timed_engine, with_around
 from benchmarks.monai_peer import MonaiPipeline
+from benchmarks.onnx_torch import OnnxUNet
 from benchmarks.peers import PeerResult, Pipeline, TorchPipeline
 from benchmarks.reference import Reference
 from benchmarks.rows import Pair, Row, make_row
 from benchmarks.settings import Settings
 from benchmarks.studies import write_study
 from benchmarks.timing import Samples, Times, interleave, pool, summarize
+from lnfast.card import load_model
 from lnfast.engine import Engine, Result
 
 ALL = "all"
 # How much faster from file to report, and the part of that time which may be spent around the network.
 TARGET, AROUND = 20.0, 0.1
+# A model folder: the paper's method.
+BASELINE = Path(__file__).resolve().parent / "baseline"
+METHOD = "pytorch eager fp32 pipeline of the U-Net"
 
 Match = tuple[str, str]  # names of a subject and a peer
 
@@ -36,7 +44,10 @@ def run(settings: Settings, reference: Reference) -> list[Row]:
     Raises:
         WrongAnswerError: a study in which neither side finds a node.
     """
-    peers = [pipeline(reference.network, settings.model.card) for pipeline in (TorchPipeline, MonaiPipeline)]
+    peers: list[Pipeline] = [kind(reference.network, settings.model.card) for kind in (TorchPipeline, MonaiPipeline)]
+    if not settings.quick:
+        unet = load_model(BASELINE)
+        peers.append(TorchPipeline(OnnxUNet(unet.onnx_bytes).eval(), unet.card, METHOD))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lnfast-bench-")))
         paths = {name: write_study(volume, folder / f"{name}.nii.gz") for name, volume in reference.volumes.items()}
@@ -54,7 +65,7 @@ class Contest:
 
     Args:
         engines: loaded.
-        peers: pipelines around the same weights.
+        peers: pipelines around the same weights, and `METHOD`.
         path: the study.
         folder: for outputs; each run gets a fresh one inside.
     """
@@ -75,7 +86,8 @@ class Contest:
             theirs = answer_of_peer(self._in_fresh_folder(partial(peer.run, self._path)))
             for name, result in zip(self._names, results, strict=True):
                 certified = result.report.engine.certificate is not None
-                agreement = compare(answer_of_engine(result), theirs, certified=certified)
+                mine, other = answer_of_engine(result), peer.name == METHOD
+                agreement = compare(mine, theirs, certified=certified, other=other)
                 log(
                     f"pipeline {self._path.name}: {name}: {agreement.verdict} as {peer.name}, Dice {agreement.dice:.4f}"
                 )

@@ -16,7 +16,7 @@ from benchmarks.timing import Summary
 _SHOWN = ("lnfast", "openvino", "onnxruntime", "torch", "monai", "numpy", "scipy", "connected-components-3d", "trimesh")
 _NONE = "-"
 _WORDS = ("study", "stage", "peer", "answer")
-_STYLE = {"same": "", "close": "", "different": "yellow", "wrong": "bold red"}
+_STYLE = {"same": "", "close": "", "other": "", "different": "yellow", "wrong": "bold red"}
 HOUR_MS = 3.6e6
 
 

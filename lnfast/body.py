@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lnfast.card import ModelCard
 from lnfast.geometry import Volume
-from lnfast.window import Three, Window
+from lnfast.window import STEP, Three, Window
 from lnfast_ext import label_components
 
 CELL = 4  # pixels along a side
@@ -34,8 +34,6 @@ SPECK = 0.05  # of the largest piece: ghosts and what lies on the patient are sm
 # The level: so many deviations of a corner's cells above their mean, but within this part of the way to bright tissue.
 DEVIATIONS = 5.0
 PART_OF_THE_WAY = (0.1, 0.25)
-# The network halves its grid three times: windows begin where the whole grid's coarsest voxels do.
-STEP = 8
 
 Floats = NDArray[np.float64]
 
@@ -74,7 +72,8 @@ def choose_window(extent: tuple[Three, Three], shapes: Sequence[Three], grid_zyx
         margin_zyx: voxels around the box, as far as the grid goes; negative where a rim of the box may be left out.
 
     Returns:
-        A window that begins at multiples of 8, as nearly about the box's middle as these and the grid allow.
+        A window that begins at multiples of `lnfast.window.STEP`, as nearly about the box's middle as these and the
+        grid allow.
     """
     for shape in sorted(shapes, key=lambda shape: shape[0] * shape[1] * shape[2]):
         axes = zip(*extent, shape, grid_zyx, margin_zyx, strict=True)

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.body import STEP
 from lnfast.card import Model
 from lnfast.errors import EngineError, ModelError, StudyError
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import LymphNode, Rules, measure_nodes, n_stage_by_rule
 from lnfast.network import Answer, Network
-from lnfast.window import Three, Window
+from lnfast.window import STEP, Three, Window
 from lnfast_ext import label_components
 
 DICE_AT_LEAST = 0.98

@@ -12,6 +12,9 @@ from lnfast.errors import UsageError
 
 Three = tuple[int, int, int]
 
+# Networks halve their plane three or four times: a window begins and ends where the whole grid's coarsest voxels do.
+STEP = 16
+
 
 @dataclass(frozen=True)
 class Window:

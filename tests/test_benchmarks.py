@@ -28,7 +28,7 @@ from benchmarks.agreement import Answer, WrongAnswerError, compare, dice, worst 
 from benchmarks.environment import describe  # noqa: E402
 from benchmarks.network import judge  # noqa: E402
 from benchmarks.onnx_torch import OnnxUNet  # noqa: E402
-from benchmarks.peers import measure  # noqa: E402
+from benchmarks.peers import measure, normalize  # noqa: E402
 from benchmarks.processes import ProcessFailedError, agree  # noqa: E402
 from benchmarks.reference import same_weights  # noqa: E402
 from benchmarks.rows import Pair, Row, make_row, write_json, wrong  # noqa: E402
@@ -36,6 +36,8 @@ from benchmarks.shown import print_rows  # noqa: E402
 from benchmarks.timing import Stopwatch, interleave, pool, summarize  # noqa: E402
 from lnfast.card import load_model, shipped_models  # noqa: E402
 from lnfast.phantom import make_phantom  # noqa: E402
+from lnfast.preprocess import write_input  # noqa: E402
+from training.card import draft  # noqa: E402
 
 ROW_KEYS = {"bench", "study", "stage", "subject", "peer", "subject_median", "peer_median", "ratio", "agreement"}
 ROW_KEYS |= {"subject_p5", "subject_p95", "peer_p5", "peer_p95", "n", "unit", "floor", "of_floor", "target", "limit"}
@@ -45,7 +47,11 @@ PAIR = Pair("pipeline", "all", "total", "ours", "theirs")
 def graph(nodes: list[Any], weights: dict[str, Any], shape: tuple[int | str, ...]) -> bytes:
     """An ONNX file with one input ``x`` and one output ``y``."""
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "y")]
-    stored = [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()]
+    arrays = {name: np.asarray(value) for name, value in weights.items()}
+    stored = [
+        numpy_helper.from_array(array if array.dtype == np.int64 else array.astype(np.float32), name)
+        for name, array in arrays.items()
+    ]
     made = helper.make_graph(nodes, "g", values[:1], values[1:], stored)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
@@ -87,7 +93,7 @@ def through_ort(content: bytes, x: np.ndarray) -> np.ndarray:
 
 
 def random_input() -> np.ndarray:
-    return np.random.default_rng(1).normal(size=(1, 1, 8, 16, 24)).astype(np.float32)
+    return np.random.default_rng(1).normal(size=(1, 1, 8, 16, 32)).astype(np.float32)
 
 
 def test_the_torch_network_is_the_onnx_network() -> None:
@@ -119,6 +125,7 @@ def test_other_weights_are_noticed() -> None:
         ("Conv", {"auto_pad": "SAME_UPPER"}, "auto_pad"),
         ("Conv", {"pads": [0, 0, 0, 1, 1, 1]}, "both ends"),
         ("MaxPool", {"kernel_shape": [2] * 3, "ceil_mode": 1}, "ceil_mode"),
+        ("DepthToSpace", {"blocksize": 2}, "mode DCR"),
     ],
 )
 def test_what_is_not_understood_is_refused(operator: str, attributes: dict[str, Any], told: str) -> None:
@@ -128,6 +135,34 @@ def test_what_is_not_understood_is_refused(operator: str, attributes: dict[str, 
     )
     with pytest.raises(NotImplementedError, match=told):
         OnnxUNet(content)(torch.zeros(1, 1, 4, 4, 4))
+
+
+def test_pixels_are_shuffled_as_in_the_shipped_network() -> None:
+    """Squeeze, transpose, depth to space and back: how the network of preset `edge` returns to the whole plane."""
+    rng = np.random.default_rng(2)
+    weights = {"w": rng.normal(size=(4, 1, 1, 1, 1)), "axes": np.array([0], np.int64)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], kernel_shape=[1] * 3),
+        helper.make_node("Squeeze", ["c", "axes"], ["s"]),
+        helper.make_node("Transpose", ["s"], ["t"], perm=[1, 0, 2, 3]),
+        helper.make_node("DepthToSpace", ["t"], ["d"], blocksize=2, mode="CRD"),
+        helper.make_node("Transpose", ["d"], ["u"], perm=[1, 0, 2, 3]),
+        helper.make_node("Unsqueeze", ["u", "axes"], ["y"]),
+    ]
+    content, x = graph(nodes, weights, (1, 1, "z", "y", "x")), random_input()
+    assert through_ort(content, x).shape == (1, 1, 8, 32, 64)
+    assert same_weights(OnnxUNet(content), x, through_ort(content, x)) < 1e-6
+
+
+def test_a_peer_normalizes_as_lnfast_does() -> None:
+    volume = make_phantom(3, "achieva").volume
+    for name in ("body", "zscore"):
+        card = draft({"normalization": name, "shape_zyx": volume.array.shape})
+        ours = np.empty(card.shape_zyx, np.float32)
+        write_input(volume, card, ours)
+        turned = volume.oriented(card.orientation).array.astype(np.float32)
+        theirs = normalize(turned.transpose(2, 1, 0), card).transpose(2, 1, 0)
+        np.testing.assert_allclose(theirs, ours, atol=1e-4)
 
 
 def test_summary_is_median_and_percentiles() -> None:
@@ -214,6 +249,12 @@ def test_a_wrong_answer_is_called_wrong(labels: np.ndarray, fault: str) -> None:
     assert agreement.verdict == "wrong"
     assert wrong([make_row(PAIR, [1.0], [9.0], agreement.to_dict())])
     assert worst([compare(answer(labels), answer(labels)), agreement])["verdict"] == "wrong"
+
+
+def test_another_method_is_no_wrong_answer_and_has_a_ratio(labels: np.ndarray) -> None:
+    agreement = compare(answer(labels), answer(np.roll(labels, 1), stage="N1"), other=True)
+    assert (agreement.verdict, agreement.n_stage) == ("other", ("N0", "N1"))
+    assert make_row(PAIR, [2.0], [6.0], agreement.to_dict()).ratio == 3.0
 
 
 def test_the_ratio_is_drawn_from_the_studies_answered_alike(labels: np.ndarray) -> None:

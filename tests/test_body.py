@@ -143,10 +143,10 @@ def test_real_studies_keep_their_patient(shared_data: Path) -> None:
 
 def test_the_smallest_window_that_holds_the_box() -> None:
     shapes = [(64, 224, 240), (64, 160, 224), (64, 192, 224)]
-    assert choose_window(((0, 50, 20), (64, 195, 230)), shapes, GRID, (0, 4, 4)) == Window(
-        GRID, (0, 40, 16), (64, 160, 224)
+    assert choose_window(((0, 54, 20), (64, 195, 230)), shapes, GRID, (0, 4, 4)) == Window(
+        GRID, (0, 48, 16), (64, 160, 224)
     )
-    assert choose_window(((0, 50, 20), (64, 205, 230)), shapes, GRID, (0, 4, 4)) == Window(
+    assert choose_window(((0, 54, 20), (64, 205, 230)), shapes, GRID, (0, 4, 4)) == Window(
         GRID, (0, 32, 16), (64, 192, 224)
     )
     # Wide enough, but a window with 4 voxels left on either side would have to begin at 17.
@@ -160,7 +160,7 @@ def test_the_smallest_window_that_holds_the_box() -> None:
 @pytest.mark.parametrize("margin", [-3, 0, 5])
 def test_every_box_of_an_axis(margin: int) -> None:
     """Against all places that there are."""
-    grid, sizes = 40, (8, 16, 24, 33)
+    grid, sizes = 80, (16, 32, 48, 65)
     for start, stop in product(range(grid), range(1, grid + 1)):
         if start >= stop:
             continue
@@ -168,7 +168,7 @@ def test_every_box_of_an_axis(margin: int) -> None:
         places = [
             (size, abs(2 * begin + size - low - high), begin)
             for size in sizes
-            for begin in range(0, grid - size + 1, 8)
+            for begin in range(0, grid - size + 1, 16)
             if begin <= low and high <= begin + size
         ]
         size, _, begin = min(places, default=(grid, 0, 0))

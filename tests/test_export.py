@@ -546,12 +546,13 @@ def test_windows_are_made_where_they_are_worth_it(tmp_path: Path) -> None:
 
 def test_window_shapes() -> None:
     assert window_shapes((64, 256, 256)) == ((64, 192, 256), (64, 224, 256))
-    for none in ((8, 8, 8), (12, 24, 24), (64, 250, 256), (4, 64, 64)):
+    for none in ((8, 8, 8), (12, 24, 24), (64, 250, 256), (4, 64, 64), (8, 200, 8)):
         assert window_shapes(none) == ()
-    for grid in ((32, 128, 128), (8, 200, 8)):
+    assert window_shapes((32, 256, 256)) == ((32, 192, 256), (32, 224, 256))
+    for grid in ((32, 128, 128), (9, 208, 9)):
         assert window_shapes(grid)
         for shape in window_shapes(grid):
-            assert shape != grid and all(a % 8 == 0 and a <= b for a, b in zip(shape, grid, strict=True))
+            assert shape != grid and all(a == b or (a < b and a % 16 == 0) for a, b in zip(shape, grid, strict=True))
 
 
 def test_a_small_grid_needs_no_other_switch(tmp_path: Path, blob: Model, studies: Path) -> None:

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_files import make_model_folder
+from model_files import SHAPE_ZYX, make_model_folder
 from nifti_files import write_nifti
 from numpy.typing import NDArray
 
 from lnfast import Engine, Volume
-from lnfast.card import ModelCard, load_model
+from lnfast.card import Body, ModelCard, load_model
 from lnfast.engine import Result
 from lnfast.geometry import Grid
 from lnfast.phantom import make_phantom
+from lnfast.preprocess import normalization
 
 ROOT = Path(__file__).resolve().parent.parent
 STRICT = "-Wall -Wextra -Wpedantic -Werror"
@@ -70,6 +71,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield engine
 
 
+@pytest.fixture
+def blobs() -> NDArray[np.int16]:
+    """(10, 22, 26): noise and six bright boxes."""
+    rng = np.random.default_rng(5)
+    voxels = rng.integers(0, 200, (10, 22, 26)).astype(np.int16)
+    for z, y, x in rng.integers((1, 2, 2), (8, 16, 20), (6, 3)):
+        voxels[z : z + rng.integers(1, 3), y : y + rng.integers(2, 6), x : x + rng.integers(2, 6)] += 2000
+    return voxels
+
+
 def save(path: Path, volume: Volume) -> Path:
     """A plain NIfTI-1 file of int16; what float32 makes of its affine is up to the header."""
     affine = volume.grid.affine
@@ -79,8 +90,13 @@ def save(path: Path, volume: Volume) -> Path:
 
 def settings(card: ModelCard) -> list[str]:
     """What a host reads from card.json and hands over."""
-    low, high = card.normalization.clip_percentiles
-    return [f"threshold={card.threshold}", f"low={low}", f"high={high}", f"orientation={card.orientation}"]
+    kind = card.normalization
+    if isinstance(kind, Body):
+        greys = ["normalization=body", f"floor={kind.floor}", f"tissue={kind.tissue}", f"ceiling={kind.ceiling}"]
+    else:
+        low, high = kind.clip_percentiles
+        greys = ["normalization=zscore", f"low={low}", f"high={high}"]
+    return [f"threshold={card.threshold}", f"orientation={card.orientation}", *greys]
 
 
 def rows_of(result: Result) -> NDArray[np.float64]:
@@ -118,16 +134,17 @@ def test_a_phantom_has_the_same_voxels_and_millimetres(program: Program, tmp_pat
 @pytest.mark.parametrize("code", ["LPS", "RAS", "PLS", "IRA", "ASL", "SPR"])
 @pytest.mark.parametrize("spacing_mm", [(1.1, 1.1, 6.6), (1.5, 1.7, 4.3)], ids=["simple", "odd"])
 def test_however_the_voxels_are_stored(
-    program: Program, tiny: Engine, tmp_path: Path, code: str, spacing_mm: tuple[float, float, float]
+    program: Program,
+    tiny: Engine,
+    tmp_path: Path,
+    blobs: NDArray[np.int16],
+    code: str,
+    spacing_mm: tuple[float, float, float],
 ) -> None:
     """Spacings of which float32 makes others; axes in every order; equal to the last bit."""
-    rng = np.random.default_rng(5)
-    voxels = rng.integers(0, 200, (10, 22, 26)).astype(np.int16)
-    for z, y, x in rng.integers((1, 2, 2), (8, 16, 20), (6, 3)):
-        voxels[z : z + rng.integers(1, 3), y : y + rng.integers(2, 6), x : x + rng.integers(2, 6)] += 2000
     affine = np.diag((-spacing_mm[0], -spacing_mm[1], spacing_mm[2], 1.0))
     affine[:3, 3] = 20.3, 18.7, -31.1
-    turned = Volume(voxels, Grid(voxels.shape, affine)).oriented(code)
+    turned = Volume(blobs, Grid(blobs.shape, affine)).oriented(code)
     path = save(tmp_path / "study.nii", Volume(np.ascontiguousarray(turned.array), turned.grid))
     done = program(tiny.model.folder / "model.onnx", path, *settings(tiny.model.card), "threads=1")
     rows, stage = printed(done)
@@ -136,6 +153,37 @@ def test_however_the_voxels_are_stored(
     assert stage == result.n_stage and len(wanted) >= 2
     np.testing.assert_array_equal(rows[:, :2], wanted[:, :2])
     np.testing.assert_array_equal(rows[:, EDGES], wanted[:, EDGES])
+    np.testing.assert_allclose(rows, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("code", ["LPS", "RAS", "ASL"])
+def test_the_body_normalization_and_padding_in_it(
+    program: Program, tmp_path: Path, code: str, blobs: NDArray[np.int16]
+) -> None:
+    """Padding that is brighter than air is air to both; equal to the last bit."""
+    rng = np.random.default_rng(7)
+    patient = rng.integers(0, 20, SHAPE_ZYX).astype(np.int16)
+    patient[:, 4:12] += 90
+    mask = np.zeros(SHAPE_ZYX, np.uint8)
+    mask[2:4, 6:9, 6:9] = 1
+    patient[mask > 0] = 900
+    folder = make_model_folder(
+        tmp_path / "model",
+        orientation="LPS",
+        probe=(patient, np.diag((-1.0, -1.0, 1.0, 1.0)), mask),
+        normalization="body",
+        body={"floor": -1.0, "tissue": 0.6, "ceiling": 11.8},
+    )
+    blobs[:, :, :7] = 150
+    blobs[:, -3:] = 150
+    turned = Volume(blobs, Grid(blobs.shape, np.diag((-1.5, -1.7, 4.3, 1.0)))).oriented(code)
+    path = save(tmp_path / "study.nii", Volume(np.ascontiguousarray(turned.array), turned.grid))
+    with Engine(model=folder, backend="openvino", precision="fp32") as engine:
+        assert normalization(engine.run(path).study.volume, engine.model.card).padding == (150.0,)
+        wanted = rows_of(engine.run(path))
+        rows, _ = printed(program(folder / "model.onnx", path, *settings(engine.model.card), "threads=1"))
+    assert len(wanted) >= 2
+    np.testing.assert_array_equal(rows[:, :2], wanted[:, :2])
     np.testing.assert_allclose(rows, wanted, rtol=1e-12, atol=1e-12)
 
 
@@ -151,11 +199,14 @@ def test_what_it_refuses(program: Program, tiny: Engine, tmp_path: Path) -> None
         ((model, flat, "colour=red"), 2, "bad-call"),
         ((model, flat, "orientation=LPL"), 2, "bad-call"),
         ((model, flat, "threshold=half"), 2, "bad-call"),
+        ((model, flat, "normalization=minmax"), 2, "bad-call"),
+        ((model, flat, "tissue=-2"), 2, "bad-call"),
         ((model, tmp_path / "none.nii"), 3, "not-found"),
         ((model, tmp_path / "text.nii"), 3, "not-nifti"),
         ((model, sheared), 3, "bad-geometry"),
         ((model, no_size), 3, "bad-geometry"),
         ((model, flat), 3, "constant"),
+        ((model, flat, "normalization=zscore"), 3, "constant"),
         ((tmp_path / "text.nii", flat), 4, "inference-failed"),
     ):
         done = program(*words)

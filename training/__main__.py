@@ -117,6 +117,22 @@ def validate(
     click.echo(json.dumps(validate_again(run, threshold, data=data, seeds=validation, cache=cache, real=real)))
 
 
+@main.command(help="Write a run OUT whose weights are the mean of others', with batch statistics of its own.")
+@click.argument("out", type=_FOLDER)
+@click.argument("given", type=_PATH, nargs=-1, required=True, metavar="NAME|RUN|FILE...")
+@click.option("--shares", help="How much each counts, such as 1,2.  [default: all alike]")
+@click.option("--phantoms", callback=_seeds, default="1000-1255", show_default=True, help="To measure statistics on.")
+@_CACHE
+def average(out: Path, given: tuple[Path, ...], shares: str | None, phantoms: range, cache: Path | None) -> None:
+    from training.average import average as average_runs
+
+    try:
+        counts = [float(share) for share in shares.split(",")] if shares else [1.0] * len(given)
+    except ValueError as error:
+        raise click.BadParameter("wanted numbers, such as 1,2", param_hint="--shares") from error
+    average_runs(out, given, counts, seeds=phantoms, cache=cache or out.parent / "phantoms")
+
+
 @main.command(help="Write a model folder from RUN's snapshot; fails unless ONNX Runtime agrees with torch.")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True)

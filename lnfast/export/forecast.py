@@ -1,7 +1,7 @@
 """How long an export will take: its steps, what each costs, and the time that the first of them took here.
 
-Costs are estimates, in multiples of one study in FP32; they have not been measured. Machines differ in how fast they are
-far more than in these ratios, so the time of what is done says how long the rest will take.
+Costs are estimates, in multiples of one study in FP32; they have not been measured. Machines differ in how fast they
+are far more than in these ratios, so the time of what is done says how long the rest will take.
 """
 
 from __future__ import annotations

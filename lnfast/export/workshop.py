@@ -16,7 +16,7 @@ from lnfast.card import Model
 from lnfast.errors import BackendError, UsageError
 from lnfast.export.folder import draft, write_draft
 from lnfast.export.recipes import Recipe
-from lnfast.window import Three
+from lnfast.window import STEP, Three
 
 PRECISIONS = {
     "openvino": ("int8", "bf16", "fp32"),
@@ -27,7 +27,6 @@ PRECISIONS = {
 # Windows, as parts of the grid. Of 48 phantoms on three scanners these two hold all but three with a margin of 4 voxels
 # and leave 82 % of the voxels; narrower ones hold few, for the body reaches both sides of most fields of view.
 WINDOW_PARTS = ((1.0, 0.75, 1.0), (1.0, 0.875, 1.0))
-STEP = 8
 CUT_AT_LEAST = 64  # voxels of an axis that a window cuts: the self-test looks at what is 24 from either face
 
 
@@ -137,13 +136,17 @@ def open_workshop(target: str, device: str, capabilities: tuple[str, ...], threa
 
 
 def window_shapes(grid_zyx: Three) -> tuple[Three, ...]:
-    """Smaller shapes for a grid, in steps that its network can halve three times; none for a small grid."""
+    """Smaller shapes for a grid, in steps that its network can halve; none for a small grid."""
     found: list[Three] = []
     for parts in WINDOW_PARTS:
-        z, y, x = (int(part * size) // STEP * STEP for part, size in zip(parts, grid_zyx, strict=True))
+        cut = (
+            size if part == 1 else int(part * size) // STEP * STEP for part, size in zip(parts, grid_zyx, strict=True)
+        )
+        z, y, x = cut
         shape = z, y, x
-        large = all(a == b or a >= CUT_AT_LEAST for a, b in zip(shape, grid_zyx, strict=True))
-        if large and shape != grid_zyx and all(size % STEP == 0 for size in grid_zyx):
+        axes = zip(shape, grid_zyx, strict=True)
+        fits = all(a == b or (a >= CUT_AT_LEAST and b % STEP == 0) for a, b in axes)
+        if fits and shape != grid_zyx:
             found.append(shape)
     return tuple(dict.fromkeys(found))
 

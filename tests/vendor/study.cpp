@@ -18,6 +18,7 @@
 
 #include <openvino/openvino.hpp>
 
+#include "body_statistics.hpp"
 #include "label.hpp"
 #include "measure.hpp"
 #include "nifti.hpp"
@@ -28,8 +29,10 @@
 
 struct Settings {
     std::map<std::string, std::string> given = {
-        {"threshold", "0.4"}, {"low", "0.5"},     {"high", "99.9"}, {"orientation", "LPS"},
-        {"precision", "f32"}, {"suspicious", "8"}, {"threads", "0"}, {"labels", ""},
+        {"threshold", "0.4"}, {"orientation", "LPS"}, {"normalization", "body"},
+        {"floor", "-1"},      {"tissue", "0.6"},      {"ceiling", "11.8"},       // of "body"
+        {"low", "0.5"},       {"high", "99.9"},                                  // of "zscore"
+        {"precision", "f32"}, {"suspicious", "8"},    {"threads", "0"},          {"labels", ""},
     };
 
     void add(const std::string& word) {
@@ -46,6 +49,10 @@ struct Settings {
         if (letters != "012") throw Refusal(2, "bad-call: wanted an orientation such as LPS");
         if (!(number("threshold") > 0 && number("threshold") < 1))
             throw Refusal(2, "bad-call: wanted a threshold between 0 and 1");
+        if (text("normalization") != "body" && text("normalization") != "zscore")
+            throw Refusal(2, "bad-call: wanted normalization=body or normalization=zscore");
+        if (!(number("floor") < number("tissue") && number("tissue") < number("ceiling")))
+            throw Refusal(2, "bad-call: wanted floor < tissue < ceiling");
         if (!(number("low") >= 0 && number("low") < number("high") && number("high") <= 100))
             throw Refusal(2, "bad-call: wanted percentiles with 0 <= low < high <= 100");
         if (!(number("suspicious") > 0)) throw Refusal(2, "bad-call: wanted millimetres above 0");
@@ -95,15 +102,52 @@ private:
     std::ptrdiff_t size_[3];
 };
 
-void preprocess(const lnfast::View3<std::int16_t>& voxels, const lnfast::View3<float>& out, const Settings& settings) {
+using Voxels = lnfast::View3<std::int16_t>;
+
+lnfast::Window by_zscore(const Voxels& voxels, const Settings& settings) {
     const double percents[2] = {settings.number("low"), settings.number("high")};
     double ends[2];
     const lnfast::Percentiles wanted{percents, 2, ends, true};
     const lnfast::Moments found = lnfast::intensity_statistics(voxels, wanted, settings.threads());
     if (!(found.max > found.min && ends[1] > ends[0] && found.std > 0))
         throw study_refused("constant: there is nothing to see");
-    const lnfast::Window window{ends[0], ends[1], found.mean, 1.0 / found.std};
-    lnfast::resample_normalize(voxels, out, lnfast::Part::whole(out.size), window, settings.threads());
+    return {ends[0], ends[1], found.mean, 1.0 / found.std};
+}
+
+lnfast::Window by_body(const lnfast::BodyStatistics& greys, const Settings& settings) {
+    const double height = greys.tissue - greys.floor, floor = settings.number("floor");
+    if (!(height > 0)) throw study_refused("constant: there is nothing to see");
+    const double scale = (settings.number("tissue") - floor) / height;
+    return {greys.floor, greys.floor + (settings.number("ceiling") - floor) / scale, greys.floor - floor / scale,
+            scale};
+}
+
+// Padding that is brighter than air becomes air where it touches the ends of rows.
+void fill_padding(const Voxels& target, double value, double air) {
+    for (std::ptrdiff_t z = 0; z < target.size[0]; ++z)
+        for (std::ptrdiff_t y = 0; y < target.size[1]; ++y) {
+            std::ptrdiff_t begin = 0, end = target.size[2];
+            while (begin < end && target.at(z, y, begin) == value) ++begin;
+            while (end > begin && target.at(z, y, end - 1) == value) --end;
+            for (std::ptrdiff_t x = 0; x < target.size[2]; ++x)
+                if (x < begin || x >= end) target.at(z, y, x) = static_cast<std::int16_t>(air);
+        }
+}
+
+// Padding in the voxels is overwritten; nobody reads them again.
+void preprocess(const Voxels& voxels, const lnfast::View3<float>& out, const Settings& settings) {
+    const int threads = settings.threads();
+    lnfast::Window window;
+    if (settings.text("normalization") == "zscore") {
+        window = by_zscore(voxels, settings);
+    } else {
+        std::vector<lnfast::PaddingValue> padding;
+        const lnfast::BodyStatistics greys = lnfast::body_statistics(voxels, threads, padding);
+        window = by_body(greys, settings);
+        for (const lnfast::PaddingValue& value : padding)
+            if (value.value > greys.floor) fill_padding(voxels, value.value, std::floor(greys.floor));
+    }
+    lnfast::resample_normalize(voxels, out, lnfast::Part::whole(out.size), window, threads);
 }
 
 // The nodes of the logits, and their labels on the study's own grid.
@@ -139,7 +183,7 @@ std::vector<lnfast::Node> postprocess(const lnfast::View3<float>& logits, const 
 }
 
 void serve(const std::string& model, const std::string& path, const Settings& settings) {
-    const Volume study = read_nifti(path);
+    Volume study = read_nifti(path);
     Network network(model, settings);
     const Turn turn(study.affine, settings.text("orientation"));
     preprocess(turn.view(study.voxels.data(), study.size), network.input(), settings);
