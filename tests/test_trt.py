@@ -46,7 +46,10 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     made = onnx.ModelProto()
     made.CopyFrom(model)
     weights = [
-        numpy_helper.from_array(numpy_helper.to_array(w).astype(np.float16), w.name) for w in made.graph.initializer
+        numpy_helper.from_array(numpy_helper.to_array(w).astype(np.float16), w.name)
+        if w.data_type == TensorProto.FLOAT
+        else w
+        for w in made.graph.initializer
     ]
     del made.graph.initializer[:]
     made.graph.initializer.extend(weights)

@@ -19,13 +19,14 @@ from torch.nn.functional import affine_grid, grid_sample, max_pool3d
 
 from lnfast.card import ModelCard
 from lnfast.errors import StudyError
+from training.card import FLOOR, TISSUE
 from training.case import Entry
 from training.data import Patient, on_grid
 from training.light import light
 from training.presets import Crops, Preset
 
 # What the network sees of a study above this is bright: gut, bladder, prostate, nerves, which are taken for nodes.
-BRIGHT = 2.0
+BRIGHT = FLOOR + 2 * (TISSUE - FLOOR)
 # A place lies at least so many voxels inside its crop.
 MARGIN = 8
 # Side of a pasted box, as a share of the crop's.

@@ -82,7 +82,7 @@ def blur(image: Tensor, rng: np.random.Generator) -> Tensor:
 
 def noise(image: Tensor, rng: np.random.Generator) -> Tensor:
     """White noise of up to an eighth of the way from air to tissue."""
-    strength = np.float32(rng.uniform(0.02, 0.2))
+    strength = np.float32(rng.uniform(0.0125, 0.125) * SPAN)
     return image + torch.from_numpy(strength * rng.standard_normal(image.shape, dtype=np.float32))
 
 

@@ -24,7 +24,7 @@ diffusion-weighted MR at b = {b_targets} s/mm2. Which nodes are suspicious is de
 | budget | {step} steps of {batch} {patch}, {minutes} minutes, {rounds} schedule(s) |
 | seed | {seed} |
 | torch | {torch} |
-
+{remark}
 ## Validation
 
 {validation_cases} {held}, all protocols together, measured on the native grid
@@ -158,6 +158,7 @@ def model_card(card: dict[str, Any]) -> str:
         minutes=training["minutes"],
         rounds=training.get("rounds", 1),
         torch=training["torch"],
+        remark=f"\n{training['remark']}\n" if "remark" in training else "",
         network=_NETWORKS[config.get("network", "unet")].format(width=config["width"]),
         batch=config["batch"],
         seed=config["seed"],

@@ -29,8 +29,8 @@
 
 struct Settings {
     std::map<std::string, std::string> given = {
-        {"threshold", "0.4"}, {"orientation", "LPS"}, {"normalization", "body"},
-        {"floor", "-1"},      {"tissue", "0.6"},      {"ceiling", "11.8"},       // of "body"
+        {"threshold", "0.3"}, {"orientation", "LPS"}, {"normalization", "body"},
+        {"floor", "-1"},      {"tissue", "0.05"},     {"ceiling", "8.7"},        // of "body"
         {"low", "0.5"},       {"high", "99.9"},                                  // of "zscore"
         {"precision", "f32"}, {"suspicious", "8"},    {"threads", "0"},          {"labels", ""},
     };
