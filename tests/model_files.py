@@ -48,6 +48,40 @@ def network(
     return graph(nodes, weights, shape_zyx, input_name=input_name)
 
 
+def folded_network(shape_zyx: tuple[int, int, int] = SHAPE_ZYX, *, seed: int = 0) -> onnx.ModelProto:
+    """The same at half the plane, and four channels that are unfolded to the whole plane: every kind of operator that
+    the networks of both presets have."""
+    rng = np.random.default_rng(seed)
+
+    def weight(name: str, *shape: int) -> onnx.TensorProto:
+        return numpy_helper.from_array(rng.normal(0.0, 0.3, shape).astype(np.float32), name)
+
+    weights = [
+        *(weight("w1", 4, 1, 1, 2, 2), weight("b1", 4)),
+        *(weight("w2", 8, 4, 3, 3, 3), weight("b2", 8)),
+        *(weight("w3", 8, 4, 2, 2, 2), weight("b3", 4)),
+        *(weight("w4", 4, 8, 1, 1, 1), weight("b4", 4)),
+        numpy_helper.from_array(np.array([0], np.int64), "axes"),
+    ]
+    two: dict[str, Any] = {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}
+    nodes = [
+        helper.make_node("Conv", ["input", "w1", "b1"], ["conv1"], kernel_shape=[1, 2, 2], strides=[1, 2, 2]),
+        helper.make_node("Relu", ["conv1"], ["skip"]),
+        helper.make_node("MaxPool", ["skip"], ["pooled"], **two),
+        helper.make_node("Conv", ["pooled", "w2", "b2"], ["conv2"], kernel_shape=[3, 3, 3], pads=[1] * 6),
+        helper.make_node("Relu", ["conv2"], ["deep"]),
+        helper.make_node("ConvTranspose", ["deep", "w3", "b3"], ["lifted"], **two),
+        helper.make_node("Concat", ["lifted", "skip"], ["joined"], axis=1),
+        helper.make_node("Conv", ["joined", "w4", "b4"], ["folded"], kernel_shape=[1, 1, 1]),
+        helper.make_node("Squeeze", ["folded", "axes"], ["squeezed"]),
+        helper.make_node("Transpose", ["squeezed"], ["slices"], perm=[1, 0, 2, 3]),
+        helper.make_node("DepthToSpace", ["slices"], ["planes"], blocksize=2, mode="CRD"),
+        helper.make_node("Transpose", ["planes"], ["turned"], perm=[1, 0, 2, 3]),
+        helper.make_node("Unsqueeze", ["turned", "axes"], ["logits"]),
+    ]
+    return graph(nodes, weights, shape_zyx)
+
+
 def blob_network(shape_zyx: tuple[int, int, int] = SHAPE_ZYX, *, at: float = 1.0) -> onnx.ModelProto:
     """Logits = 4 (z-score - at): what is bright is node, so a test knows the mask beforehand."""
     weights = [
