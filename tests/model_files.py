@@ -22,17 +22,7 @@ def network(
 ) -> onnx.ModelProto:
     """One level of a 3D U-Net, random weights, ``input`` to ``logits`` of the same shape: Conv, Relu, MaxPool,
     ConvTranspose, Concat."""
-    rng = np.random.default_rng(seed)
-
-    def weight(name: str, *shape: int) -> onnx.TensorProto:
-        return numpy_helper.from_array(rng.normal(0.0, 0.3, shape).astype(np.float32), name)
-
-    weights = [
-        *(weight("w1", 4, 1, 3, 3, 3), weight("b1", 4)),
-        *(weight("w2", 8, 4, 3, 3, 3), weight("b2", 8)),
-        *(weight("w3", 8, 4, 2, 2, 2), weight("b3", 4)),
-        *(weight("w4", 1, 8, 1, 1, 1), weight("b4", 1)),
-    ]
+    weights = _random(seed, (4, 1, 3, 3, 3), (4,), (8, 4, 3, 3, 3), (8,), (8, 4, 2, 2, 2), (4,), (1, 8, 1, 1, 1), (1,))
     three: dict[str, Any] = {"kernel_shape": [3, 3, 3], "pads": [1] * 6}
     two: dict[str, Any] = {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}
     nodes = [
@@ -51,18 +41,8 @@ def network(
 def folded_network(shape_zyx: tuple[int, int, int] = SHAPE_ZYX, *, seed: int = 0) -> onnx.ModelProto:
     """The same at half the plane, and four channels that are unfolded to the whole plane: every kind of operator that
     the networks of both presets have."""
-    rng = np.random.default_rng(seed)
-
-    def weight(name: str, *shape: int) -> onnx.TensorProto:
-        return numpy_helper.from_array(rng.normal(0.0, 0.3, shape).astype(np.float32), name)
-
-    weights = [
-        *(weight("w1", 4, 1, 1, 2, 2), weight("b1", 4)),
-        *(weight("w2", 8, 4, 3, 3, 3), weight("b2", 8)),
-        *(weight("w3", 8, 4, 2, 2, 2), weight("b3", 4)),
-        *(weight("w4", 4, 8, 1, 1, 1), weight("b4", 4)),
-        numpy_helper.from_array(np.array([0], np.int64), "axes"),
-    ]
+    weights = _random(seed, (4, 1, 1, 2, 2), (4,), (8, 4, 3, 3, 3), (8,), (8, 4, 2, 2, 2), (4,), (4, 8, 1, 1, 1), (4,))
+    weights.append(numpy_helper.from_array(np.array([0], np.int64), "axes"))
     two: dict[str, Any] = {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}
     nodes = [
         helper.make_node("Conv", ["input", "w1", "b1"], ["conv1"], kernel_shape=[1, 2, 2], strides=[1, 2, 2]),
@@ -80,6 +60,14 @@ def folded_network(shape_zyx: tuple[int, int, int] = SHAPE_ZYX, *, seed: int = 0
         helper.make_node("Unsqueeze", ["turned", "axes"], ["logits"]),
     ]
     return graph(nodes, weights, shape_zyx)
+
+
+def _random(seed: int, *shapes: tuple[int, ...]) -> list[onnx.TensorProto]:
+    """Weights and biases of convolutions in turn: w1, b1, w2, b2 and so on."""
+    rng = np.random.default_rng(seed)
+    names = [f"{kind}{number}" for number in range(1, len(shapes) // 2 + 1) for kind in "wb"]
+    values = [rng.normal(0.0, 0.3, shape).astype(np.float32) for shape in shapes]
+    return [numpy_helper.from_array(value, name) for name, value in zip(names, values, strict=True)]
 
 
 def blob_network(shape_zyx: tuple[int, int, int] = SHAPE_ZYX, *, at: float = 1.0) -> onnx.ModelProto:

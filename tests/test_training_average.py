@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,16 +14,19 @@ pytest.importorskip("pytorch_lightning")
 
 from safetensors.torch import save_file  # noqa: E402
 
-from lnfast.errors import UsageError  # noqa: E402
+from lnfast.errors import ModelError, UsageError  # noqa: E402
 from training import cohort  # noqa: E402
 from training.average import average  # noqa: E402
-from training.card import draft  # noqa: E402
+from training.card import card_dict, draft  # noqa: E402
+from training.export import ExportConfig, export_folder  # noqa: E402
 from training.loaders import Batches, Share, Studies  # noqa: E402
+from training.modelcard import model_card  # noqa: E402
 from training.networks import build  # noqa: E402
 from training.presets import EDGE  # noqa: E402
+from training.revalidate import validate_again  # noqa: E402
 from training.snapshot import SNAPSHOT, load_tensors, save_tensors  # noqa: E402
 
-SEEDS = range(1003, 1004)
+SEEDS, HELD = range(1003, 1004), range(9003, 9004)
 SOURCES = [{"kind": "phantoms", "seeds": [1000 + n, 1010 + n], "cases": 10, "version": "v"} for n in range(2)]
 
 
@@ -36,12 +41,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("runs")
     for n, name in enumerate("ab"):
         torch.manual_seed(n)
-        meta = {"config": {"network": "edgenet", "width": EDGE.width, "normalization": "body"}, "step": 5 * n}
+        meta = {"config": {"seed": 1, **asdict(EDGE)}, "step": 5 * n}
         (folder / name).mkdir()
         save_tensors(
             folder / name / SNAPSHOT,
             build("edgenet", EDGE.width).state_dict(),
-            {**meta, "sources": SOURCES[: n + 1], "threshold": 0.4},
+            {**meta, "sources": SOURCES[: n + 1], "threshold": 0.4, "validation": {"cases": 1}},
         )
     return folder / "a", folder / "b"
 
@@ -51,7 +56,7 @@ def test_weights_are_the_mean_and_statistics_those_of_crops(
 ) -> None:
     average(tmp_path / "run", runs, [1, 3], seeds=SEEDS, cache=cache, batches=2)
     tensors, meta = load_tensors(tmp_path / "run" / SNAPSHOT)
-    assert (meta["sources"], meta["step"], meta["threshold"]) == (SOURCES, 5, 0.4)
+    assert (meta["sources"], meta["step"], meta["averaged"]) == (SOURCES, 5, [0.25, 0.75])
     (a, _), (b, _) = (load_tensors(run / SNAPSHOT) for run in runs)
     learned = [name for name in a if "running" not in name and a[name].is_floating_point()]
     for name in learned:
@@ -61,12 +66,53 @@ def test_weights_are_the_mean_and_statistics_those_of_crops(
     network.load_state_dict({name: tensors[name] for name in tensors})
     case = cohort.stored(cohort.folder_of(cache), SEEDS[0])
     assert case is not None
-    card = draft({"shape_zyx": EDGE.shape_zyx, "normalization": "body"})
-    maker = Batches(Studies(card, [case], [case]), EDGE, 0, Share(EDGE.batch), lambda: 0)
-    torch.optim.swa_utils.update_bn([maker.make(index).image for index in range(2)], network)
-    for name, value in network.state_dict().items():
-        if "running" in name:
-            torch.testing.assert_close(tensors[name], value, rtol=1e-3, atol=1e-4)
+    maker = Batches(Studies(draft(asdict(EDGE)), [case], [case]), EDGE, 0, Share(EDGE.batch), lambda: 0)
+    seen: dict[str, list[torch.Tensor]] = {}
+
+    def listen(name: str) -> Callable[..., None]:
+        def note(module: torch.nn.Module, given: tuple[torch.Tensor]) -> None:
+            of_batch = torch.stack((given[0].mean((0, 2, 3, 4)), given[0].var((0, 2, 3, 4))))
+            seen.setdefault(name, []).append(of_batch)
+
+        return note
+
+    for name, module in network.named_modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            module.register_forward_pre_hook(listen(name))
+    network.train()
+    with torch.no_grad():
+        for index in range(2):
+            network(maker.make(index).image)
+    assert len(seen) > 10
+    for name, batches in seen.items():
+        mean, variance = torch.stack(batches).mean(0)
+        torch.testing.assert_close(tensors[f"{name}.running_mean"], mean, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(tensors[f"{name}.running_var"], variance, rtol=1e-3, atol=1e-4)
+
+
+def test_a_mean_is_judged_before_it_is_exported(tmp_path: Path, cache: Path, runs: tuple[Path, Path]) -> None:
+    """It has a header of its own: what its parts were judged by says nothing of it."""
+    average(tmp_path / "run", runs, [1, 1], seeds=SEEDS, cache=cache, batches=1)
+    with pytest.raises(ModelError) as refused:
+        export_folder(tmp_path / "run", tmp_path / "model", ExportConfig("mean", "1"))
+    assert refused.value.code == "not-validated" and not (tmp_path / "model").exists()
+    validate_again(tmp_path / "run", 0.3, seeds=HELD, cache=cache)
+    _, meta = load_tensors(tmp_path / "run" / SNAPSHOT)
+    assert (meta["threshold"], meta["validation"]["cases"]) == (0.3, 1)
+    card = {"name": "mean", "version": "1", "output": {"threshold": 0.3}, "training": {**meta, "parameters": 1}}
+    assert "seeds 1000-1009" in model_card({**card_dict(meta["config"]), **card})
+
+
+def test_bare_weights_can_be_averaged(tmp_path: Path, cache: Path, runs: tuple[Path, Path]) -> None:
+    paths = []
+    for run in runs:
+        tensors, _ = load_tensors(run / SNAPSHOT)
+        paths.append(tmp_path / f"{run.name}.safetensors")
+        save_file(tensors, paths[-1])
+    average(tmp_path / "run", paths, [1, 1], seeds=SEEDS, cache=cache, batches=1)
+    _, meta = load_tensors(tmp_path / "run" / SNAPSHOT)
+    assert meta["config"]["normalization"] == "body"
+    assert [source["name"] for source in meta["sources"]] == ["a.safetensors", "b.safetensors"]
 
 
 def test_what_cannot_be_averaged(tmp_path: Path, cache: Path, runs: tuple[Path, Path]) -> None:

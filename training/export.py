@@ -67,12 +67,15 @@ def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
 
     Raises:
         UsageError: ``output-exists`` when something is there that is no model folder and nothing else.
-        ModelError: ``runtimes-disagree`` when ONNX Runtime does not compute what torch computes, ``blank`` when the
-            network finds nothing on the probe. Nothing is written then.
+        ModelError: ``not-validated`` for averaged weights that nobody has judged yet, ``runtimes-disagree`` when ONNX
+            Runtime does not compute what torch computes, ``blank`` when the network finds nothing on the probe. Nothing
+            is written then.
     """
     out = Path(os.path.abspath(out))
     _check_replaceable(out)
     tensors, meta = load_tensors(run / SNAPSHOT)
+    if "validation" not in meta:
+        raise ModelError("not-validated", f"nobody has judged {run}; run `python -m training validate {run}` first")
     model = build(run / SNAPSHOT, tensors, meta)
     card = cards.draft(meta["config"], meta["threshold"])
     trained = meta | {"parameters": parameters(model), "sources": sources_of(meta)}
