@@ -100,7 +100,7 @@ def run_tests(folder: Path, environment: dict[str, str]) -> int:
 
     codes = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in pool.map(run, sorted((ROOT / "tests").glob("test_ext_*.py"))):
+        for done in pool.map(run, sorted((ROOT / "tests" / "kernels").glob("test_*.py"))):
             sys.stdout.write(done.stdout)
             sys.stdout.flush()
             codes.append(done.returncode)

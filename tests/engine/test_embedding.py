@@ -614,7 +614,7 @@ def test_an_array_that_changes_under_the_kernels_does_no_harm() -> None:
 
 
 def test_the_page_for_vendors_names_codes_that_exist() -> None:
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     table = (root / "docs" / "vendors.md").read_text(encoding="utf-8").partition("### Errors")[2].partition("###")[0]
     named = set(re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", table))
     source = "".join(path.read_text(encoding="utf-8") for path in (root / "lnfast").rglob("*.py"))
@@ -627,7 +627,7 @@ def test_the_page_for_vendors_names_codes_that_exist() -> None:
 
 def test_the_page_for_vendors_shows_code_that_works(tiny: Path) -> None:
     """Run on the small network."""
-    text = (Path(__file__).resolve().parent.parent / "docs" / "vendors.md").read_text(encoding="utf-8")
+    text = (Path(__file__).resolve().parents[2] / "docs" / "vendors.md").read_text(encoding="utf-8")
     shown = text.partition("<!-- test: python -->\n```python\n")[2].partition("```")[0]
     assert "lnfast.Engine()" in shown
     host: dict[str, Any] = {}

@@ -449,7 +449,7 @@ def test_a_full_disk_leaves_the_report(tmp_path: Path, monkeypatch: pytest.Monke
 WRITE_FOREVER = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = [sys.argv[2], str(Path(sys.argv[2]).parent)]
 from test_report_page import add_page, two_nodes, written
 while True:
     print(flush=True)

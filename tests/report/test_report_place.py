@@ -48,7 +48,7 @@ def write(sha256: str, out: Path) -> str:
 RACE = """
 import json, multiprocessing, os, random, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
 import lnfast.report.place as place
 from lnfast.report import write_study_folder
 from lnfast.errors import UsageError

@@ -452,7 +452,7 @@ def unpacked(png: bytes) -> NDArray[np.uint8]:
 def test_the_command_writes_it_with_the_rest(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its figures are the files beside it; to draw them takes seconds, and tests/test_evaluate_command.py does."""
+    """Its figures are the files beside it; to draw them takes seconds, and test_evaluate_command.py does."""
     drawn = {name: name.encode() for name in OWN_FILES if name.endswith((".png", ".svg"))}
     monkeypatch.setattr("lnfast.evaluate.writing.draw_figures", lambda evaluation: drawn)
     with pytest.raises(SystemExit) as ended:

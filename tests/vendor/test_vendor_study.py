@@ -22,7 +22,7 @@ from lnfast.geometry import Grid
 from lnfast.phantom import make_phantom
 from lnfast.preprocess import normalization
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 STRICT = "-Wall -Wextra -Wpedantic -Werror"
 EDGES = slice(2, 7)  # of a printed row: the box's edges and the diameters in the slice
 

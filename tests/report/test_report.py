@@ -389,7 +389,7 @@ def test_what_died_runs_left_is_removed_and_nothing_else(tmp_path: Path) -> None
 WRITE_FOREVER = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = [sys.argv[2], str(Path(sys.argv[2]).parent)]
 import numpy as np
 import lnfast.report.folder as folder
 import lnfast.report.place as place

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
-from test_evaluate_nodes import LARGE, SMALL, nodes_at
+from test_node_comparison import LARGE, SMALL, nodes_at
 
 from lnfast.evaluate.detection import Counts, Detected, detect, interval, paired
 from lnfast.evaluate.nodes import NodeMap, shared_voxels

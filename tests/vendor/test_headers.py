@@ -15,7 +15,7 @@ import pytest
 
 from lnfast_ext import label_components, measure_components
 
-TESTS = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1]
 SOURCES = TESTS.parent / "lnfast_ext" / "src"
 HEADERS = sorted(path.name for path in SOURCES.glob("*.hpp"))
 STRICT = ["-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{SOURCES}"]

@@ -279,7 +279,9 @@ def test_every_group_runs_and_keeps_its_rows(
 ) -> None:
     kept = tmp_path / "bench.json"
     of_kernels = make_row(replace(PAIR, bench="kernels"), [1.0], [2.0], {"verdict": "same", "dice": 1.0})
-    monkeypatch.setattr(kernels, "run", lambda settings: [of_kernels])  # tests/test_benchmark_kernels.py runs it
+    monkeypatch.setattr(
+        kernels, "run", lambda settings: [of_kernels]
+    )  # tests/benchmarks/test_benchmark_kernels.py runs it
     started: list[processes.Contest] = []
 
     def of_both(settings: Any, study: Path, *, repeats: int, peak: bool = False) -> processes.Contest:

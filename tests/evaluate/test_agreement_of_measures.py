@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
-from test_evaluate_nodes import LARGE, SMALL, nodes_at
+from test_node_comparison import LARGE, SMALL, nodes_at
 
 from lnfast.evaluate.groups import compare_groups
 from lnfast.evaluate.measurement import Matched, agreement, matched

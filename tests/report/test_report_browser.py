@@ -28,7 +28,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from test_evaluate_page import COHORT, FIGURES, page_of, write_cohort
+from test_evaluation_page import COHORT, FIGURES, page_of, write_cohort
 from test_report import report_of
 from test_report_page import EVIL, evil_report, many_nodes, study_of
 
