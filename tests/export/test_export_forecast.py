@@ -13,7 +13,7 @@ import lnfast
 from lnfast.backends import engine_cache, openvino
 from lnfast.card import Model, load_model
 from lnfast.errors import EngineError, UsageError
-from lnfast.evaluate.reading import pair_up
+from lnfast.evaluate.inputs.pairing import pair_up
 from lnfast.export import Request, export, plan_of
 from lnfast.export.folder import publish
 from lnfast.export.forecast import Forecast, planned

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.evaluate.evaluation import Evaluation, Study
-from lnfast.evaluate.reading import StudyPair
+from lnfast.evaluate.inputs.pairing import StudyPair
 from lnfast.measure import LymphNode, Rules
 from lnfast.report.text import length_text
 
@@ -107,7 +107,7 @@ def _case(study: Study, pair: StudyPair) -> Case:
 def _mistakes(
     shared: NDArray[np.int64], nodes: Sequence[LymphNode], others: Sequence[LymphNode]
 ) -> tuple[Mistake, ...]:
-    """As `lnfast.evaluate.detection` counts them; ``shared`` is (nodes, others)."""
+    """As `lnfast.evaluate.measures.detection` counts them; ``shared`` is (nodes, others)."""
     suspicious = [other.id - 1 for other in others if other.suspicious]
     found = []
     for node in nodes:

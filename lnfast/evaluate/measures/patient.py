@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lnfast.evaluate.delong import Auc, delong
-from lnfast.evaluate.detection import CONFIDENCE, interval
 from lnfast.evaluate.extra import load
-from lnfast.evaluate.score import Estimate
+from lnfast.evaluate.measures.delong import Auc, delong
+from lnfast.evaluate.measures.detection import CONFIDENCE, interval
+from lnfast.evaluate.measures.values import Estimate
 
 NO_POSITIVE, NO_NEGATIVE = "no patient is N1 in the truth", "no patient is N0 in the truth"
 TOO_FEW = "fewer than two patients of a class"

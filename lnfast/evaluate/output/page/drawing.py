@@ -18,8 +18,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.evaluate.page.cells import text
-from lnfast.evaluate.page.slices import Labels, Slice
+from lnfast.evaluate.output.page.cells import text
+from lnfast.evaluate.output.page.slices import Labels, Slice
 from lnfast.measure import LymphNode
 
 # Of one slice, before base64, so that ten stay below 1.5 MB. A larger one loses greys: 512 x 512 keep 64.

@@ -8,7 +8,7 @@ prediction may lie over two true nodes, and two over one, so hits are counted tw
 
 A prediction over two true nodes is two found and one right; two predictions over one true node are one found and two
 right. Where there is nothing to count, a measure is None and not a number. `lnfast evaluate` gives this precision as
-``by_prediction``, beside the others that the paper's words admit: see `lnfast.evaluate.detection`.
+``by_prediction``, beside the others that the paper's words admit: see `lnfast.evaluate.measures.detection`.
 """
 
 from __future__ import annotations

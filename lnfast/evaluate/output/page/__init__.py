@@ -12,6 +12,6 @@ page.html, page.css
 
 from __future__ import annotations
 
-from lnfast.evaluate.page.document import render
+from lnfast.evaluate.output.page.document import render
 
 __all__ = ["render"]

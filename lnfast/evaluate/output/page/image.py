@@ -12,9 +12,9 @@ from pathlib import Path
 
 from lnfast.errors import StudyError, UsageError
 from lnfast.evaluate.evaluation import Evaluation
-from lnfast.evaluate.nodes import check_same_grid
-from lnfast.evaluate.reading import NIFTI, StudyPair
-from lnfast.evaluate.runs import report_beside
+from lnfast.evaluate.inputs.pairing import NIFTI, StudyPair
+from lnfast.evaluate.inputs.run_reports import report_beside
+from lnfast.evaluate.measures.comparison import check_same_grid
 from lnfast.geometry import Volume
 from lnfast.study import read_study
 from lnfast_ext import intensity_statistics

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.evaluate.distances import Mask, directed, mahalanobis
 from lnfast.evaluate.extra import load
-from lnfast.evaluate.nodes import NodeMap, Pair
-from lnfast.evaluate.score import SUBSETS, Score, Subset, select
+from lnfast.evaluate.measures.comparison import NodeMap, Pair
+from lnfast.evaluate.measures.distances import Mask, directed, mahalanobis
+from lnfast.evaluate.measures.values import SUBSETS, Score, Subset, select
 
 MEASURES = ("dice", "ppv", "tpr", "vs", "hd_mm", "avd_mm", "mhd")
 NO_TRUTH, NO_PREDICTION, NEITHER = "no true node", "no predicted node", "no node on either side"

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lnfast.evaluate.detection import CONFIDENCE
 from lnfast.evaluate.extra import load
-from lnfast.evaluate.score import alike, mean_sd
+from lnfast.evaluate.measures.detection import CONFIDENCE
+from lnfast.evaluate.measures.values import alike, mean_sd
 
 # Squares of 1e-160 leave nothing; what is smaller than a normal number has lost its digits already.
 LEAST_WITHIN = float(np.finfo(np.float64).tiny)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from lnfast.errors import StudyError
 from lnfast.evaluate.evaluation import Evaluation, read_both
-from lnfast.evaluate.page.image import Image, image_of
-from lnfast.evaluate.page.worst import Case
+from lnfast.evaluate.output.page.image import Image, image_of
+from lnfast.evaluate.output.page.worst import Case
 from lnfast.report.page.scene import ORIENTATION
 
 Labels = NDArray[np.integer]

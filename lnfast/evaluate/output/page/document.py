@@ -9,14 +9,14 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from lnfast.evaluate.definitions import NAMES
 from lnfast.evaluate.evaluation import Evaluation
-from lnfast.evaluate.page import tables
-from lnfast.evaluate.page.cells import Footnotes, estimate, text
-from lnfast.evaluate.page.drawing import draw
-from lnfast.evaluate.page.slices import slice_of
-from lnfast.evaluate.page.worst import RULE, Case, in_words, worst
-from lnfast.evaluate.paper import PAPER_PATIENT
+from lnfast.evaluate.output.definitions import NAMES
+from lnfast.evaluate.output.page import tables
+from lnfast.evaluate.output.page.cells import Footnotes, estimate, text
+from lnfast.evaluate.output.page.drawing import draw
+from lnfast.evaluate.output.page.slices import slice_of
+from lnfast.evaluate.output.page.worst import RULE, Case, in_words, worst
+from lnfast.evaluate.output.paper import PAPER_PATIENT
 from lnfast.report.page.scene import direction_text
 
 _FIGURES = {
@@ -73,7 +73,7 @@ def render(evaluation: Evaluation, told: Mapping[str, Any], figures: Mapping[str
 
 
 def _resource(name: str) -> str:
-    return (files("lnfast.evaluate.page") / name).read_text(encoding="utf-8")
+    return (files("lnfast.evaluate.output.page") / name).read_text(encoding="utf-8")
 
 
 def _answer(patient: Mapping[str, Any]) -> str:

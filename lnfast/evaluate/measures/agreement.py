@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.evaluate.detection import CONFIDENCE
 from lnfast.evaluate.extra import load
-from lnfast.evaluate.nodes import Pair
-from lnfast.evaluate.score import Subset, alike, mean_sd, select
+from lnfast.evaluate.measures.comparison import Pair
+from lnfast.evaluate.measures.detection import CONFIDENCE
+from lnfast.evaluate.measures.values import Subset, alike, mean_sd, select
 
 QUANTITIES = ("short_axis_mm", "volume_mm3")
 LIMITS_SD = 1.96

@@ -12,9 +12,9 @@ import numpy as np
 
 from lnfast.evaluate.evaluation import Evaluation
 from lnfast.evaluate.extra import load
-from lnfast.evaluate.measurement import Matched, agreement, matched
-from lnfast.evaluate.patient import auc_of_score, table_of
-from lnfast.evaluate.score import SUBSETS, Subset
+from lnfast.evaluate.measures.agreement import Matched, agreement, matched
+from lnfast.evaluate.measures.patient import auc_of_score, table_of
+from lnfast.evaluate.measures.values import SUBSETS, Subset
 
 BLUE, RED, GREY = "#1f5a96", "#b3261e", "#767676"
 _SUBSET_NAMES = {"all": "all nodes", "suspicious": "suspicious nodes", "largest": "largest nodes"}

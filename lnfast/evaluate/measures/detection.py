@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.evaluate.extra import load
-from lnfast.evaluate.score import Subset, select
+from lnfast.evaluate.measures.values import Subset, select
 from lnfast.measure import LymphNode
 
 CONFIDENCE = 0.95

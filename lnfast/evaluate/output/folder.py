@@ -9,10 +9,10 @@ from typing import Any
 
 from lnfast.errors import UsageError
 from lnfast.evaluate.evaluation import Evaluation
-from lnfast.evaluate.figures import FORMATS, draw_figures
-from lnfast.evaluate.metrics import SCHEMA, json_text, metrics
-from lnfast.evaluate.page import render
-from lnfast.evaluate.tables import cases_csv, nodes_csv
+from lnfast.evaluate.output.csv_tables import cases_csv, nodes_csv
+from lnfast.evaluate.output.figures import FORMATS, draw_figures
+from lnfast.evaluate.output.metrics import SCHEMA, json_text, metrics
+from lnfast.evaluate.output.page import render
 from lnfast.report.folder import flush, replacing
 
 FIGURES = ("correlation", "bland_altman", "roc")

@@ -8,15 +8,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lnfast import __version__
-from lnfast.evaluate.definitions import DEFINITIONS
-from lnfast.evaluate.detection import Detected, detect
 from lnfast.evaluate.evaluation import Evaluation, Study
 from lnfast.evaluate.extra import versions
-from lnfast.evaluate.groups import compare_groups
-from lnfast.evaluate.measurement import QUANTITIES, agreement, in_subset, matched
-from lnfast.evaluate.overlap import MEASURES
-from lnfast.evaluate.patient import patient_level
-from lnfast.evaluate.score import SUBSETS, Subset, summary
+from lnfast.evaluate.measures.agreement import QUANTITIES, agreement, in_subset, matched
+from lnfast.evaluate.measures.detection import Detected, detect
+from lnfast.evaluate.measures.groups import compare_groups
+from lnfast.evaluate.measures.overlap import MEASURES
+from lnfast.evaluate.measures.patient import patient_level
+from lnfast.evaluate.measures.values import SUBSETS, Subset, summary
+from lnfast.evaluate.output.definitions import DEFINITIONS
 from lnfast.measure import largest
 from lnfast.report.record import DISCLAIMER, MEASURED_ON
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lnfast.evaluate.reading import RUN_MAP, RUN_REPORT, Note
+from lnfast.evaluate.inputs.pairing import RUN_MAP, RUN_REPORT, Note
 from lnfast.measure import NStage, Rules
 from lnfast.report.record import SCHEMA
 from lnfast.study import shown

@@ -3,7 +3,7 @@ say what it is."""
 
 from __future__ import annotations
 
-from lnfast.evaluate.detection import CONFIDENCE
+from lnfast.evaluate.measures.detection import CONFIDENCE
 
 # For people: on the terminal and on the page.
 NAMES = {

@@ -11,10 +11,10 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lnfast.evaluate.detection import detect
 from lnfast.evaluate.evaluation import Study
-from lnfast.evaluate.overlap import MEASURES
-from lnfast.evaluate.score import SUBSETS
+from lnfast.evaluate.measures.detection import detect
+from lnfast.evaluate.measures.overlap import MEASURES
+from lnfast.evaluate.measures.values import SUBSETS
 from lnfast.measure import LymphNode, largest
 
 Row = Mapping[str, Any]

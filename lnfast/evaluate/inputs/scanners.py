@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lnfast.errors import StudyError, UsageError
-from lnfast.evaluate.reading import StudyPair, unreadable
+from lnfast.evaluate.inputs.pairing import StudyPair, unreadable
 from lnfast.study import shown
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lnfast.evaluate.definitions import NAMES
-from lnfast.evaluate.overlap import MEASURES
-from lnfast.evaluate.page.cells import Footnotes, estimate, mean_sd, number, p_value, text
-from lnfast.evaluate.paper import PAPER_DETECTION, PAPER_SEGMENTATION, PAPER_SUBSETS
-from lnfast.evaluate.score import SUBSETS
+from lnfast.evaluate.measures.overlap import MEASURES
+from lnfast.evaluate.measures.values import SUBSETS
+from lnfast.evaluate.output.definitions import NAMES
+from lnfast.evaluate.output.page.cells import Footnotes, estimate, mean_sd, number, p_value, text
+from lnfast.evaluate.output.paper import PAPER_DETECTION, PAPER_SEGMENTATION, PAPER_SUBSETS
 
 Told = Mapping[str, Any]
 Row = tuple[str, Sequence[str]]
