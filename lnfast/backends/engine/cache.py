@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lnfast.backends.engine_folder import EngineFolder, check_certified, check_model, read_engine_folder
+from lnfast.backends.engine.folder import EngineFolder, check_certified, check_model, read_engine_folder
 from lnfast.backends.machine import boot_id, cpu_kind
 from lnfast.card import Model
 from lnfast.errors import EngineError, UsageError

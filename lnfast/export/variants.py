@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.backends import Candidate
-from lnfast.backends.engine_folder import EngineFolder
+from lnfast.backends.engine.folder import EngineFolder
 from lnfast.card import Model
 from lnfast.errors import EngineError
 from lnfast.export.graph import Graph, name_of

@@ -7,16 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lnfast.backends import Candidate, openvino, ort, trt, trt_build
-from lnfast.backends.engine_folder import GRAPH, SERIALIZED, EngineFolder, blob_name
+from lnfast.backends import Candidate, openvino, ort, trt
+from lnfast.backends.engine.folder import EngineFolder
+from lnfast.backends.engine.manifest import GRAPH, SERIALIZED, blob_name
 from lnfast.backends.loading import Loading
 from lnfast.backends.machine import cpu_kind
 from lnfast.backends.protocol import NetworkIO
 from lnfast.backends.registry import TARGETS
+from lnfast.backends.trt import builder, toolkit
 from lnfast.card import Model
 from lnfast.errors import BackendError, UsageError
-from lnfast.export.folder import draft, write_draft
-from lnfast.export.recipes import Recipe
+from lnfast.export.publish import draft, write_draft
+from lnfast.export.variants import Recipe
 from lnfast.window import STEP, Three
 
 # Windows, as parts of the grid. Of 48 phantoms on three scanners these two hold all but three with a margin of 4 voxels
@@ -78,12 +80,12 @@ class Workshop:
         graph = model.onnx_bytes if recipe.graph is None else recipe.graph
         files = {} if recipe.graph is None else {GRAPH: recipe.graph}
         made_for: tuple[str, ...] = (cpu_kind(),) if self.device == "cpu" else self.capabilities
-        if self.target in trt.PACKAGES:
+        if self.target in toolkit.PACKAGES:
             card = model.card
             io = NetworkIO(card.input_name, card.output_name, card.shape_zyx, recipe.dtype)
-            target = trt_build.BuildTarget(self.target, self.capabilities)
-            files = {SERIALIZED: trt_build.build(graph, io, target, progress=say)}
-            made_for = trt_build.built_for(target).capabilities
+            target = builder.BuildTarget(self.target, self.capabilities)
+            files = {SERIALIZED: builder.build(graph, io, target, progress=say)}
+            made_for = builder.built_for(target).capabilities
         manifest = draft(
             model,
             target=self.target,
@@ -117,8 +119,8 @@ def open_workshop(target: str, device: str, capabilities: tuple[str, ...], threa
         raise UsageError("unknown-target", f"got target {target!r}, wanted one of: {', '.join(TARGETS)}")
     if capabilities and target != "tensorrt-rtx":
         raise UsageError("bad-capability", f"got GPUs to build for, which are for tensorrt-rtx and not for {target}")
-    if target in trt.PACKAGES:
-        version = trt.load(target).version
+    if target in toolkit.PACKAGES:
+        version = toolkit.load(target).version
         offered = _offers_of_trt(target, device)
         return Workshop(target, version, offered, "cuda", capabilities, threads)
     runtime = {"openvino": openvino, "onnxruntime": ort}[target]

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lnfast import __version__
-from lnfast.backends.engine_folder import MANIFEST, EngineFolder, Manifest, identity, is_engine_file
+from lnfast.backends.engine.folder import EngineFolder
+from lnfast.backends.engine.manifest import MANIFEST, Manifest, identity, is_engine_file
 from lnfast.card import Model
 from lnfast.errors import UsageError
 from lnfast.report.folder import flush, replacing

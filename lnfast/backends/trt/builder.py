@@ -12,10 +12,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from lnfast.backends import cuda
 from lnfast.backends.package import one_line
 from lnfast.backends.protocol import NetworkIO
-from lnfast.backends.trt import PACKAGES, BuiltFor, Toolkit, dtype_name, load
+from lnfast.backends.trt import cuda
+from lnfast.backends.trt.toolkit import PACKAGES, BuiltFor, Toolkit, dtype_name, load
 from lnfast.errors import BackendError, EngineError, ModelError, UsageError
 
 Progress = Callable[[str, int, int], None]
