@@ -10,7 +10,7 @@
 #include <algorithm>
 #include <cstddef>
 
-namespace lnfast {
+namespace lnfast::core {
 
 template <class T>
 struct View3 {
@@ -87,4 +87,4 @@ std::ptrdiff_t skip_zeros(const View3<T>& view, char* row, std::ptrdiff_t x) {
     return x;
 }
 
-}  // namespace lnfast
+}  // namespace lnfast::core

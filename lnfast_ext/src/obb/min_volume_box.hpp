@@ -13,9 +13,13 @@
 #include <limits>
 #include <vector>
 
-#include "box.hpp"
+#include "obb/box_search.hpp"
 
-namespace lnfast {
+namespace lnfast::obb {
+
+using core::any_perpendicular;
+using core::Mat3;
+using core::Vec3;
 
 class Cloud {
 public:
@@ -144,4 +148,4 @@ inline void min_volume_box(const char* data, std::ptrdiff_t n, const std::ptrdif
     for (int k = 0; k < 3; ++k) extents[k] = box.extents[k];
 }
 
-}  // namespace lnfast
+}  // namespace lnfast::obb

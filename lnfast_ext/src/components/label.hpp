@@ -21,11 +21,15 @@
 #include <string>
 #include <vector>
 
-#include "bits.hpp"
-#include "runs.hpp"
-#include "view.hpp"
+#include "core/bits.hpp"
+#include "components/runs.hpp"
+#include "core/view.hpp"
 
-namespace lnfast {
+namespace lnfast::components {
+
+using core::first_one;
+using core::vectorized;
+using core::View3;
 
 class Components {
 public:
@@ -200,4 +204,4 @@ void write_labels(const Components& found, const View3<Label>& out, bool out_is_
     found.write(out, out_is_zero);
 }
 
-}  // namespace lnfast
+}  // namespace lnfast::components

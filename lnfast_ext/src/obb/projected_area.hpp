@@ -9,10 +9,16 @@
 #include <cstddef>
 #include <vector>
 
-#include "vec.hpp"
-#include "vectorized.hpp"
+#include "core/vec.hpp"
+#include "core/vectorized.hpp"
 
-namespace lnfast {
+namespace lnfast::obb {
+
+using core::lanes;
+using core::Lanes;
+using core::lanes_of;
+using core::Vec3;
+using core::vectorized;
 
 class Shadow {
 public:
@@ -49,4 +55,4 @@ private:
     std::vector<double> x_, y_, z_, half_;
 };
 
-}  // namespace lnfast
+}  // namespace lnfast::obb

@@ -8,9 +8,11 @@
 #include <stdexcept>
 #include <vector>
 
-#include "vec.hpp"
+#include "core/vec.hpp"
 
-namespace lnfast {
+namespace lnfast::obb {
+
+using core::Vec3;
 
 struct Box {
     Vec3 centre;
@@ -87,4 +89,4 @@ private:
     std::vector<Box> boxes_;
 };
 
-}  // namespace lnfast
+}  // namespace lnfast::obb

@@ -28,11 +28,15 @@
 #include <utility>
 #include <vector>
 
-#include "threads.hpp"
-#include "vectorized.hpp"
-#include "view.hpp"
+#include "core/threads.hpp"
+#include "core/vectorized.hpp"
+#include "core/view.hpp"
 
-namespace lnfast {
+namespace lnfast::grid {
+
+using core::Team;
+using core::vectorized;
+using core::View3;
 
 struct Moments {
     double min, max, mean, std;
@@ -360,4 +364,4 @@ Moments intensity_statistics(const View3<T>& volume, const Percentiles& wanted, 
     return Survey<Code>(rows, volume.size[2], rows * volume.size[2], load, wanted, team).moments();
 }
 
-}  // namespace lnfast
+}  // namespace lnfast::grid

@@ -25,7 +25,7 @@
 #define LNFAST_X86 0
 #endif
 
-namespace lnfast {
+namespace lnfast::core {
 
 // Eight doubles side by side, whatever the registers: sums and extrema that run in them are the same in every set.
 constexpr std::size_t lanes = 8;
@@ -93,4 +93,4 @@ void vectorized(const Body& body) {
     body(IsaTag<Isa::baseline>{});
 }
 
-}  // namespace lnfast
+}  // namespace lnfast::core

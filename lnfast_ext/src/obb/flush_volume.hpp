@@ -21,9 +21,11 @@
 #include <array>
 #include <cmath>
 
-#include "vec.hpp"
+#include "core/vec.hpp"
 
-namespace lnfast {
+namespace lnfast::obb {
+
+using core::Vec3;
 
 using Quartic = std::array<double, 5>;
 using Sextic = std::array<double, 7>;
@@ -122,4 +124,4 @@ inline double single_root(const Sextic& polynomial) {
     return 0.5 * (below + above);
 }
 
-}  // namespace lnfast
+}  // namespace lnfast::obb

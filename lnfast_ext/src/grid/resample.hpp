@@ -19,13 +19,20 @@
 #include <functional>
 #include <vector>
 
-#include "axis.hpp"
-#include "half.hpp"
-#include "threads.hpp"
-#include "vectorized.hpp"
-#include "view.hpp"
+#include "grid/axis.hpp"
+#include "core/half.hpp"
+#include "core/threads.hpp"
+#include "core/vectorized.hpp"
+#include "core/view.hpp"
 
-namespace lnfast {
+namespace lnfast::grid {
+
+using core::Half;
+using core::Isa;
+using core::Team;
+using core::to_half;
+using core::vectorized;
+using core::View3;
 
 struct Window {
     double lo, hi, shift, scale;
@@ -245,4 +252,4 @@ void resample_normalize(const View3<T>& volume, const View3<Out>& out, const Par
     resample_rows(axes, row_loader(under, window), out, threads);
 }
 
-}  // namespace lnfast
+}  // namespace lnfast::grid

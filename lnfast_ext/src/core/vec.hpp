@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace lnfast {
+namespace lnfast::core {
 
 struct Vec3 {
     double x = 0, y = 0, z = 0;
@@ -40,4 +40,4 @@ struct Mat3 {
     }
 };
 
-}  // namespace lnfast
+}  // namespace lnfast::core

@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-namespace lnfast {
+namespace lnfast::core {
 
 // 0 means one thread for each core.
 inline int thread_count(int threads) {
@@ -99,4 +99,4 @@ private:
     std::vector<std::thread> pool_;
 };
 
-}  // namespace lnfast
+}  // namespace lnfast::core

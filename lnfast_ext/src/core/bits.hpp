@@ -7,10 +7,10 @@
 #include <cstdint>
 #include <cstring>
 
-#include "vectorized.hpp"
-#include "view.hpp"
+#include "core/vectorized.hpp"
+#include "core/view.hpp"
 
-namespace lnfast {
+namespace lnfast::core {
 
 inline int first_one(std::uint64_t word) { return __builtin_ctzll(word); }
 
@@ -81,4 +81,4 @@ std::uint64_t nonzero(Tag tag, const View3<T>& view, char* row, std::ptrdiff_t x
     return nonzero(tag, flags);
 }
 
-}  // namespace lnfast
+}  // namespace lnfast::core

@@ -16,10 +16,12 @@
 #include <cstddef>
 #include <vector>
 
-#include "polytope.hpp"
-#include "vec.hpp"
+#include "obb/polytope.hpp"
+#include "core/vec.hpp"
 
-namespace lnfast {
+namespace lnfast::obb {
+
+using core::Vec3;
 
 class Support {
 public:
@@ -79,4 +81,4 @@ private:
     std::vector<int> signposts_;
 };
 
-}  // namespace lnfast
+}  // namespace lnfast::obb

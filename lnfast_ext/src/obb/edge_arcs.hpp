@@ -6,11 +6,15 @@
 #include <cstdint>
 #include <vector>
 
-#include "bits.hpp"
-#include "vec.hpp"
-#include "vectorized.hpp"
+#include "core/bits.hpp"
+#include "core/vec.hpp"
+#include "core/vectorized.hpp"
 
-namespace lnfast {
+namespace lnfast::obb {
+
+using core::first_one;
+using core::Vec3;
+using core::vectorized;
 
 struct Arc {
     int from, to;          // normals, less than a right angle apart
@@ -60,4 +64,4 @@ private:
     std::vector<std::uint8_t> near_;
 };
 
-}  // namespace lnfast
+}  // namespace lnfast::obb

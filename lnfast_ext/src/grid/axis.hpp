@@ -15,7 +15,7 @@
 #include <stdexcept>
 #include <vector>
 
-namespace lnfast {
+namespace lnfast::grid {
 
 // Voxels [begin, begin + size) of an axis of `grid` voxels.
 struct Span {
@@ -102,4 +102,4 @@ void interpolate_row(const Axis<Real>& x, const Real* __restrict source, Real* _
     }
 }
 
-}  // namespace lnfast
+}  // namespace lnfast::grid

@@ -16,13 +16,26 @@
 #include <numeric>
 #include <vector>
 
-#include "box.hpp"
-#include "label.hpp"
-#include "rectangle.hpp"
-#include "runs.hpp"
-#include "threads.hpp"
+#include "obb/box_search.hpp"
+#include "components/label.hpp"
+#include "obb/planar_hull.hpp"
+#include "components/runs.hpp"
+#include "core/threads.hpp"
 
-namespace lnfast {
+namespace lnfast::components {
+
+using core::Mat3;
+using core::Team;
+using core::Vec3;
+using obb::Box;
+using obb::BoxSearch;
+using obb::convex_hull;
+using obb::extent;
+using obb::LatticePoint;
+using obb::make_polytope;
+using obb::Polytope;
+using obb::same_length;
+using obb::Vec2;
 
 struct Node {  // the record that the border hands out; the order is that of its numpy dtype
     std::int32_t label;
@@ -237,4 +250,4 @@ inline void measure_nodes(const Runs& runs, const double* affine, Node* out, int
     });
 }
 
-}  // namespace lnfast
+}  // namespace lnfast::components

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
-namespace lnfast {
+namespace lnfast::core {
 
 using Half = std::uint16_t;  // the bits: nothing in these kernels reads a uint16 that is a number and a half alike
 
@@ -51,4 +51,10 @@ inline float to_float(Half half) {
     return bits_float(sign | float_bits(value));
 }
 
-}  // namespace lnfast
+// A voxel of either type as a number.
+inline float as_float(float value) { return value; }
+inline float as_float(Half value) { return to_float(value); }
+inline double as_double(float value) { return value; }
+inline double as_double(Half value) { return to_float(value); }
+
+}  // namespace lnfast::core

@@ -26,16 +26,19 @@
 #include <utility>
 #include <vector>
 
-#include "arcs.hpp"
-#include "candidates.hpp"
-#include "piece.hpp"
-#include "points.hpp"
-#include "polytope.hpp"
-#include "rectangle.hpp"
-#include "shadow.hpp"
-#include "support.hpp"
+#include "obb/edge_arcs.hpp"
+#include "obb/smallest_boxes.hpp"
+#include "obb/flush_volume.hpp"
+#include "obb/oriented_box.hpp"
+#include "obb/polytope.hpp"
+#include "obb/planar_hull.hpp"
+#include "obb/projected_area.hpp"
+#include "obb/support_map.hpp"
 
-namespace lnfast {
+namespace lnfast::obb {
+
+using core::any_perpendicular;
+using core::Vec3;
 
 class BoxSearch {
 public:
@@ -319,4 +322,4 @@ private:
     Candidates found_;
 };
 
-}  // namespace lnfast
+}  // namespace lnfast::obb

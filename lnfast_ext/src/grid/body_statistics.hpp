@@ -22,12 +22,16 @@
 #include <unordered_map>
 #include <vector>
 
-#include "statistics.hpp"
-#include "threads.hpp"
-#include "vectorized.hpp"
-#include "view.hpp"
+#include "grid/statistics.hpp"
+#include "core/threads.hpp"
+#include "core/vectorized.hpp"
+#include "core/view.hpp"
 
-namespace lnfast {
+namespace lnfast::grid {
+
+using core::Team;
+using core::vectorized;
+using core::View3;
 
 struct BodyStatistics {
     double floor, tissue, level, spread;  // spread: the median distance of the cells that tissue is the median of, from it
@@ -395,4 +399,4 @@ BodyStatistics body_statistics(const View3<T>& volume, int threads, std::vector<
     return found;
 }
 
-}  // namespace lnfast
+}  // namespace lnfast::grid

@@ -11,7 +11,7 @@
 #include <cstddef>
 #include <vector>
 
-namespace lnfast {
+namespace lnfast::obb {
 
 struct Vec2 {
     double x, y;
@@ -66,4 +66,4 @@ void flush_rectangles(const std::vector<Vec2>& hull, const Visit& visit) {
     }
 }
 
-}  // namespace lnfast
+}  // namespace lnfast::obb

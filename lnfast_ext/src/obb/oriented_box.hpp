@@ -7,12 +7,18 @@
 #include <cstddef>
 #include <vector>
 
-#include "candidates.hpp"
-#include "rectangle.hpp"
-#include "vec.hpp"
-#include "vectorized.hpp"
+#include "obb/smallest_boxes.hpp"
+#include "obb/planar_hull.hpp"
+#include "core/vec.hpp"
+#include "core/vectorized.hpp"
 
-namespace lnfast {
+namespace lnfast::obb {
+
+using core::lanes;
+using core::Lanes;
+using core::lanes_of;
+using core::Vec3;
+using core::vectorized;
 
 // The component of largest size (the first of several, with a margin for rounding) is positive.
 inline Vec3 positive(Vec3 a) {
@@ -80,4 +86,4 @@ private:
     std::vector<double> x_, y_, z_;
 };
 
-}  // namespace lnfast
+}  // namespace lnfast::obb

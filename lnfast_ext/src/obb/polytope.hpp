@@ -13,10 +13,13 @@
 #include <utility>
 #include <vector>
 
-#include "hull.hpp"
-#include "vec.hpp"
+#include "obb/convex_hull.hpp"
+#include "core/vec.hpp"
 
-namespace lnfast {
+namespace lnfast::obb {
+
+using core::Mat3;
+using core::Vec3;
 
 struct Polytope {
     struct Edge {
@@ -147,4 +150,4 @@ Polytope make_polytope(const std::vector<LatticePoint>& points, const Mat3& to_m
     return polytope;
 }
 
-}  // namespace lnfast
+}  // namespace lnfast::obb

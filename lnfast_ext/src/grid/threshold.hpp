@@ -24,19 +24,23 @@
 #include <limits>
 #include <vector>
 
-#include "axis.hpp"
-#include "bits.hpp"
-#include "half.hpp"
-#include "threads.hpp"
-#include "vectorized.hpp"
-#include "view.hpp"
+#include "grid/axis.hpp"
+#include "core/bits.hpp"
+#include "core/half.hpp"
+#include "core/threads.hpp"
+#include "core/vectorized.hpp"
+#include "core/view.hpp"
 
-namespace lnfast {
+namespace lnfast::grid {
 
-inline float as_float(float value) { return value; }
-inline float as_float(Half value) { return to_float(value); }
-inline double as_double(float value) { return value; }
-inline double as_double(Half value) { return to_float(value); }
+using core::as_double;
+using core::as_float;
+using core::bits_float;
+using core::first_one;
+using core::float_bits;
+using core::Team;
+using core::vectorized;
+using core::View3;
 
 using Pieces = std::uint64_t;  // a bit for each piece of a row
 
@@ -299,4 +303,4 @@ Thresholded threshold_resample(const View3<T>& logits, const Part& part, const V
     return {true, ones};
 }
 
-}  // namespace lnfast
+}  // namespace lnfast::grid

@@ -23,7 +23,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace lnfast {
+namespace lnfast::obb {
 
 __extension__ typedef __int128 Int128;
 
@@ -237,4 +237,4 @@ private:
     bool solid_ = false;
 };
 
-}  // namespace lnfast
+}  // namespace lnfast::obb
