@@ -13,8 +13,8 @@ if __name__ == "__main__":
     import conftest  # noqa: F401  # makes training/ importable, and the checkout's lnfast/ not
 
 from lnfast.card import ModelCard
-from training.data.model_grid import phantom_cache as cohort
-from training.data.source import Phantoms
+from training.data import phantom_cache as cohort
+from training.data.phantom_source import Phantoms
 from training.fit.callbacks import Keeper
 from training.fit.interrupt import StoppedError
 from training.fit.run import RunConfig, fit

@@ -83,9 +83,9 @@ def fit(
     precision: str | None,
     **options: Any,
 ) -> None:
-    from training.data.source import source_of
     from training.fit.run import RunConfig
     from training.fit.run import fit as fit_run
+    from training.fit.sources import source_of
     from training.recipe.presets import preset
 
     precisions = {None: None, "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}

@@ -15,8 +15,8 @@ pytest.importorskip("pytorch_lightning")
 from safetensors.torch import save_file  # noqa: E402
 
 from lnfast.errors import ModelError, UsageError  # noqa: E402
+from training.data import phantom_cache as cohort  # noqa: E402
 from training.data.batches import Batches, Share, Studies  # noqa: E402
-from training.data.model_grid import phantom_cache as cohort  # noqa: E402
 from training.model.networks import build  # noqa: E402
 from training.model.weights_file import SNAPSHOT, load_tensors, save_tensors  # noqa: E402
 from training.recipe.card import card_dict, draft  # noqa: E402

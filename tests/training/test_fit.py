@@ -21,8 +21,9 @@ pytest.importorskip("pytorch_lightning")
 import training_runs as runs  # noqa: E402
 
 from lnfast.errors import ModelError, StudyError, UsageError  # noqa: E402
-from training.data.model_grid import phantom_cache as cohort  # noqa: E402
-from training.data.source import Folder, Phantoms  # noqa: E402
+from training.data import phantom_cache as cohort  # noqa: E402
+from training.data.own_studies import Folder  # noqa: E402
+from training.data.phantom_source import Phantoms  # noqa: E402
 from training.fit.callbacks import Budget, Keeper, cosine  # noqa: E402
 from training.fit.checkpoint_io import checkpoints, share_in  # noqa: E402
 from training.fit.interrupt import StoppedError  # noqa: E402

@@ -18,7 +18,7 @@ from raw_folders import ONE, TWO, describe, image_of, labels_of, put  # noqa: E4
 
 from lnfast.errors import UsageError  # noqa: E402
 from training import __main__ as program  # noqa: E402
-from training.data.model_grid import phantom_cache as cohort  # noqa: E402
+from training.data import phantom_cache as cohort  # noqa: E402
 from training.data.own_studies import Folder  # noqa: E402
 from training.data.split import Split, read_split, split_cases, write_split  # noqa: E402
 from training.fit.prior_weights import Earlier, find  # noqa: E402

@@ -21,7 +21,7 @@ from lnfast.errors import UsageError  # noqa: E402
 from lnfast.geometry import Grid, Volume  # noqa: E402
 from lnfast.measure import Rules, measure_nodes  # noqa: E402
 from lnfast.phantom import make_phantom  # noqa: E402
-from training.data.model_grid import phantom_cache as cohort  # noqa: E402
+from training.data import phantom_cache as cohort  # noqa: E402
 from training.fit.real_scans import THRESHOLDS, RealScan, compare, look, read_scans  # noqa: E402
 from training.model.networks import build  # noqa: E402
 

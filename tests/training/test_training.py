@@ -17,10 +17,10 @@ from lnfast.card import ModelCard  # noqa: E402
 from lnfast.errors import ModelError, UsageError  # noqa: E402
 from lnfast.geometry import Grid, Volume  # noqa: E402
 from lnfast.measure import measure_nodes  # noqa: E402
+from training.data import model_grid as data  # noqa: E402
+from training.data import phantom_cache as cohort  # noqa: E402
 from training.data.case import Case  # noqa: E402
 from training.data.crops import BRIGHT, centred, place  # noqa: E402
-from training.data.model_grid import model_grid as data  # noqa: E402
-from training.data.model_grid import phantom_cache as cohort  # noqa: E402
 from training.fit.validation import RULES, score  # noqa: E402
 from training.model.edgenet import EdgeNet, Unfold  # noqa: E402
 from training.model.networks import build, fuse, parameters  # noqa: E402

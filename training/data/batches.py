@@ -20,10 +20,10 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from lnfast.card import ModelCard
+from training.data import model_grid as data
 from training.data.affine import moved
 from training.data.case import Entry
 from training.data.crops import CropMaker
-from training.data.model_grid import model_grid as data
 from training.recipe.presets import Preset
 
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from lnfast.card import ModelCard
 from lnfast.errors import StudyError, UsageError
+from training.console import print_message
 from training.data.batches import Studies
 from training.data.check import Findings, examine, image_id
 from training.data.load import load_case
 from training.data.nnunet_raw import CaseFiles, open_cases
+from training.data.provenance import learned_from
+from training.data.source import PriorRun
 from training.data.split import Split, check_split, read_split, split_cases, write_split
-from training.fit.lightning_output import say
-from training.fit.prior_weights import Earlier
-from training.model.weights_file import learned_from
 from training.recipe import card as cards
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Folder:
         """The folder's last part; its place makes no difference."""
         return self.folder.resolve().name
 
-    def describe(self, run: Path, earlier: Sequence[Earlier]) -> dict[str, Any]:
+    def describe(self, run: Path, earlier: Sequence[PriorRun]) -> dict[str, Any]:
         """Check every case and choose the split; the data's name, split and content.
 
         Args:
@@ -68,7 +68,7 @@ class Folder:
         by_name = {case.name: case for case in self.files}
         used = len(self.split.train) + len(self.split.validation) + len(self.split.test)
         if left := len(by_name) - used:
-            say(f"split.json leaves out {left} of {len(by_name)} cases of {self.folder}")
+            print_message(f"split.json leaves out {left} of {len(by_name)} cases of {self.folder}")
         train, held = (
             tuple(load_case(by_name[name], card) for name in part) for part in (self.split.train, self.split.validation)
         )
@@ -105,7 +105,7 @@ class Folder:
         """
         found = examine(self.folder, cards.draft())
         for line in found.troubles:
-            say(str(line))
+            print_message(str(line))
         if found.troubles:
             bad = len({trouble.case for trouble in found.troubles})
             raise StudyError("bad-cases", f"{bad} cases or files of {self.folder} cannot be used; mend or remove them")
@@ -117,7 +117,7 @@ class Folder:
         assert self.findings.cases
         return open_cases(self.folder)
 
-    def _choose(self, run: Path, earlier: Sequence[Earlier]) -> Split:
+    def _choose(self, run: Path, earlier: Sequence[PriorRun]) -> Split:
         if (run / "split.json").exists():
             return read_split(run / "split.json")
         for one in earlier:
@@ -134,7 +134,7 @@ class Folder:
                 return split
         return split_cases(self.files, told.get("seed", self.seed))
 
-    def _refuse_leaks(self, earlier: Sequence[Earlier]) -> None:
+    def _refuse_leaks(self, earlier: Sequence[PriorRun]) -> None:
         images = self.findings.images
         for one in earlier:
             known: set[str] = set()
@@ -146,7 +146,7 @@ class Folder:
                 elif told["name"] == self.name and (one.run / "split.json").exists():  # an older snapshot
                     known.update(images[name] for name in read_split(one.run / "split.json").train if name in images)
                 else:
-                    say(f"{one.run} does not say which cases it learned from; see to it yourself")
+                    print_message(f"{one.run} does not say which cases it learned from; see to it yourself")
             held = (*self.split.validation, *self.split.test)
             refuse_leaked([name for name in held if images[name] in known], str(one.run))
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lnfast.errors import LnfastError, ModelError
 from lnfast.report.folder import flush
-from training.fit.lightning_output import say
+from training.console import print_message
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
 # Marks of what JSON has no word for. A dict that has one of them as a key is written as its items.
@@ -97,7 +97,7 @@ def newest_readable(folder: Path) -> Path | None:
             last = error
             continue
         if last is not None:
-            say(f"{last}; going on from {path.name}, the one before")
+            print_message(f"{last}; going on from {path.name}, the one before")
         return path
     if last is not None:
         raise last

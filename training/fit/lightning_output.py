@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +14,6 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 _LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
 _MODULES = r"(pytorch_lightning|lightning_fabric|lightning_utilities|torchmetrics)\b"
-
-
-def say(line: str) -> None:
-    """A line for a person on standard error; of several devices one speaks."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager

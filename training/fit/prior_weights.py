@@ -17,7 +17,7 @@ from training.files import write_bytes
 from training.model.weights_file import SNAPSHOT, build, load_weights, weights_sha256
 
 # Weights that come with this repository, by name: those of the models that ship.
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 @dataclass(frozen=True, eq=False)

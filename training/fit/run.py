@@ -26,6 +26,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lnfast.errors import BackendError, UsageError
 from training.data.batches import Loaders, Share, Studies
+from training.data.provenance import learned_from, sources_of
 from training.data.source import Source
 from training.files import sweep, write_json
 from training.fit.callbacks import Average, Budget, FreezeNorms, Intake, Journal, Keeper, Listener, Snapshots
@@ -38,7 +39,7 @@ from training.fit.real_scans import RealScan, read_scans
 from training.fit.run_settings import check_same, identity
 from training.fit.segmenter import Segmenter
 from training.model.loss import Teacher
-from training.model.weights_file import SNAPSHOT, learned_from, sources_of
+from training.model.weights_file import SNAPSHOT
 from training.recipe import card as cards
 from training.recipe.run_config import RunConfig
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from training.model.edgenet import EdgeNet
 from training.model.unet import UNet
 
-NetworkName = Literal["unet", "edgenet"]
 _KINDS: dict[str, Callable[[int], nn.Module]] = {"unet": UNet, "edgenet": EdgeNet}
 
 

@@ -111,16 +111,3 @@ def weights_sha256(tensors: dict[str, Tensor]) -> str:
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data if value.numel() else b"")
     return digest.hexdigest()
-
-
-def sources_of(meta: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a snapshot was trained on, in turn; one that does not say so is older than training on studies."""
-    old = {"kind": "phantoms", "seeds": meta.get("seeds"), "cases": meta.get("cases"), "version": None}
-    sources: list[dict[str, Any]] = meta.get("sources", [old])
-    return sources
-
-
-def learned_from(meta: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a snapshot knows: what it was trained on, and what its teacher was."""
-    taught: list[dict[str, Any]] = meta.get("taught_by", [])
-    return sources_of(meta) + taught

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from training.model.networks import NetworkName
+NetworkName = Literal["unet", "edgenet"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Crops:
-    """How crops are laid, moved and lit; what each share of crops gets has a function of its name in `training.data.intensity`.
+    """How crops are laid, moved and augmented; each share of intensity has a function of its name in `training.data.intensity`.
 
     Attributes:
         per_patient: crops that a batch has of each patient.

@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from lnfast.errors import UsageError
+from training.data import phantom_cache as cohort
 from training.data.batches import Batches, Share, Studies
-from training.data.model_grid import phantom_cache as cohort
+from training.data.provenance import learned_from
 from training.fit.prior_weights import weights_of
-from training.model.weights_file import SNAPSHOT, build, learned_from, load_weights, save_tensors
+from training.model.weights_file import SNAPSHOT, build, load_weights, save_tensors
 from training.recipe import card as cards
 from training.recipe.presets import preset
 

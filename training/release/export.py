@@ -31,9 +31,10 @@ from lnfast.phantom import Phantom, make_phantom
 from lnfast.preprocess import write_input
 from lnfast.report.folder import flush, replacing
 from training.data.phantom_cache import SMALL_FIELDS
+from training.data.provenance import sources_of
 from training.fit.validation import found_nodes
 from training.model.networks import fuse, parameters
-from training.model.weights_file import SNAPSHOT, build, load_tensors, save_weights, sources_of
+from training.model.weights_file import SNAPSHOT, build, load_tensors, save_weights
 from training.recipe import card as cards
 from training.release.model_card import model_card, trained_on
 

@@ -1,6 +1,7 @@
 """The 77 patients that a model is judged on: as many as in the paper's hold-out set, made from seeds set aside for it.
 
-Nobody trains or tunes on them: `training.data.phantom_cache` refuses their seeds, and no figure of theirs may choose anything. The
+Nobody trains or tunes on them: `training.data.phantom_cache` refuses their seeds, and none of their figures may decide
+anything. The
 shipped engine runs them as a user would, from files, and `lnfast.evaluate` compares.
 
     DIR/phantoms-<version>/     nnU-Net's raw layout and the truth; made where missing, of the present sources only

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from training.data.provenance import sources_of
 from training.files import write_text
-from training.model.weights_file import sources_of
 
 _TEXT = """# {name} {version}
 
@@ -49,7 +49,7 @@ diffusion-weighted MR at b = {b_targets} s/mm2. Which nodes are suspicious is de
 
 _NETWORKS = {
     "unet": "A 3D U-Net (Cicek et al. 2016, first width {width}",
-    "edgenet": "A 3D U-Net at half the plane and below (`training/edgenet.py`, first width {width}",
+    "edgenet": "A 3D U-Net at half the plane and below (`training/model/edgenet.py`, first width {width}",
 }
 _PHANTOM = {
     "warning": "Trained on a digital phantom; it has seen no patient and has proved nothing about patients.",

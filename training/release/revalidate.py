@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from lnfast.errors import UsageError
+from training.data import phantom_cache as cohort
 from training.data.case import Entry
-from training.data.model_grid import phantom_cache as cohort
-from training.data.source import phantoms_told
+from training.data.phantom_source import phantoms_told
+from training.data.provenance import sources_of
 from training.fit.devices import cpu_has_bfloat16
 from training.fit.real_scans import look, read_scans
 from training.fit.validation import BFLOAT16, validate
-from training.model.weights_file import SNAPSHOT, network, save_tensors, sources_of
+from training.model.weights_file import SNAPSHOT, network, save_tensors
 from training.recipe import card as cards
 
 PHANTOMS = range(9000, 9012)
