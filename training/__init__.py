@@ -8,5 +8,5 @@ A room imports only from rooms above it in this list; tests/training/test_traini
     model               networks, losses, weights files
     fit                 one training run
     release             validated weights -> model folder
-    data_commands, __main__   the command line
+    data_commands, __main__   command line
 """

@@ -28,7 +28,9 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Crops:
-    """How crops are laid, moved and augmented; each share of intensity has a function of its name in `training.data.intensity`.
+    """How crops are placed, deformed and augmented.
+
+    Each way of changing intensities is a function of the same name in `training.data.intensity`.
 
     Attributes:
         per_patient: crops that a batch has of each patient.
