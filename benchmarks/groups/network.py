@@ -30,7 +30,7 @@ from lnfast.card import Model
 from lnfast.errors import EngineError
 from lnfast.network import Network
 from lnfast.serving import kept_engine
-from lnfast.window import Three
+from lnfast.window import Zyx
 
 # Of a certificate, for the row.
 _TOLD = ("studies", "stage_flips", "suspicious", "short_axis_mm", "dice", "windows")
@@ -52,7 +52,7 @@ class Subject:
     backend: Backend
     certificate: Mapping[str, Any] | None
     of: str
-    shape_zyx: Three
+    shape_zyx: Zyx
 
 
 def run(settings: Settings, reference: Reference) -> list[Row]:
@@ -155,7 +155,7 @@ def _patients(
     return rows
 
 
-def _text(shape: Three) -> str:
+def _text(shape: Zyx) -> str:
     return "x".join(map(str, shape))
 
 
