@@ -19,9 +19,9 @@ from torch.nn.functional import affine_grid, grid_sample, max_pool3d
 
 from lnfast.card import ModelCard
 from lnfast.errors import StudyError
-from training.data.case import Entry
+from training.data.case import LoadableCase
 from training.data.intensity import light
-from training.data.model_grid import Patient, on_grid
+from training.data.model_grid import Patient, to_model_grid
 from training.recipe.card import FLOOR, TISSUE
 from training.recipe.presets import Crops, Preset
 
@@ -48,7 +48,7 @@ class CropMaker:
         seed, step: of the run.
     """
 
-    def __init__(self, cases: Sequence[Entry], card: ModelCard, preset: Preset, seed: int, step: int) -> None:
+    def __init__(self, cases: Sequence[LoadableCase], card: ModelCard, preset: Preset, seed: int, step: int) -> None:
         assert preset.crops is not None and preset.patch_zyx is not None
         self.cases, self.card, self.preset, self.seed, self.step = cases, card, preset, seed, step
         self.crops, self.shape_zyx = preset.crops, preset.patch_zyx
@@ -78,7 +78,7 @@ class CropMaker:
         while number not in self._patients:
             left -= 1
             try:
-                self._patients[number] = on_grid(self.cases[int(rng.integers(len(self.cases)))].load(), self.card)
+                self._patients[number] = to_model_grid(self.cases[int(rng.integers(len(self.cases)))].load(), self.card)
             except StudyError:
                 if not left:
                     raise

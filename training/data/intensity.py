@@ -23,7 +23,7 @@ SPAN = TISSUE - FLOOR
 
 def light(image: Tensor, crops: Crops, rng: np.random.Generator) -> Tensor:
     """Apply each way to the share of crops that ``crops`` says, in the order in which a scanner would."""
-    for name, way in WAYS.items():
+    for name, way in TRANSFORMS.items():
         if rng.random() < getattr(crops, name):
             image = way(image, rng)
     return image
@@ -91,7 +91,7 @@ def rescale(image: Tensor, rng: np.random.Generator) -> Tensor:
     return image * float(np.exp(rng.uniform(-0.35, 0.35))) + float(rng.uniform(-0.2, 0.2))
 
 
-WAYS: dict[str, Callable[[Tensor, np.random.Generator], Tensor]] = {
+TRANSFORMS: dict[str, Callable[[Tensor, np.random.Generator], Tensor]] = {
     way.__name__: way for way in (gamma, clusters, shading, flare, ghost, blur, noise, rescale)
 }
 

@@ -57,7 +57,7 @@ def whole(case: Case, card: ModelCard) -> tuple[Tensor, Tensor]:
     return full[:, :1], full[:, 1:]
 
 
-def on_grid(case: Case, card: ModelCard) -> Patient:
+def to_model_grid(case: Case, card: ModelCard) -> Patient:
     """A case with what crops are laid by; some 80 ms of one core."""
     image, truth = whole(case, card)
     short_mm = short_axes_mm(case)

@@ -22,7 +22,7 @@ class StoppedError(Exception):
         self.signal = number
 
 
-class Asked:
+class StopRequest:
     """Whether a signal has asked to stop. The second one does what signals always did.
 
     Outside the main thread there are no signals to listen to, and nobody asks.
@@ -32,7 +32,7 @@ class Asked:
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Asked:
+    def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         return self

@@ -27,7 +27,7 @@ from lnfast.errors import UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode
 from lnfast.study import read_study
-from training.fit.validation import found_nodes, predict
+from training.fit.validation import predict, segment_and_measure
 
 THRESHOLDS = (0.5, 0.4, 0.3, 0.2)
 SPOTS = "visible.json"
@@ -128,8 +128,8 @@ def _voxel(values: Sequence[int]) -> Voxel:
 def _found(
     logits: NDArray[np.float32], scan: RealScan, card: ModelCard
 ) -> tuple[NDArray[np.uint16], tuple[LymphNode, ...]]:
-    found, nodes = found_nodes(logits, scan.volume, card)
-    return found.labels.array, nodes
+    segmentation, nodes = segment_and_measure(logits, scan.volume, card)
+    return segmentation.labels.array, nodes
 
 
 def _near(labels: NDArray[np.uint16], point: Voxel) -> set[int]:

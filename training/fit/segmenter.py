@@ -11,8 +11,8 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from lnfast.errors import LnfastError
-from training.data.batches import Batch, Studies
-from training.fit.validation import Score, judge
+from training.data.batches import Batch, CasePool
+from training.fit.validation import ValidationCounts, judge
 from training.model.loss import Teacher, coarse_loss, node_loss
 from training.model.networks import build
 from training.recipe.presets import Preset
@@ -31,14 +31,14 @@ class Segmenter(LightningModule):
         score: after a validation, the sum over the held-out studies of all devices.
     """
 
-    def __init__(self, preset: Preset, studies: Studies, threshold: float, teacher: Teacher | None = None) -> None:
+    def __init__(self, preset: Preset, studies: CasePool, threshold: float, teacher: Teacher | None = None) -> None:
         super().__init__()
         self.preset, self.studies, self.threshold, self.teacher = preset, studies, threshold, teacher
         self.card = replace(studies.card, threshold=threshold)
         self.net = build(preset.network, preset.width)
         self.loss = node_loss(preset.loss)
         self._judged: list[nn.Module] = []  # in a list, lest its weights count as this module's
-        self.score = Score()
+        self.score = ValidationCounts()
 
     @property
     def judged(self) -> nn.Module:
@@ -67,7 +67,7 @@ class Segmenter(LightningModule):
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam or AdamW; the rate is set before each step by `training.fit.callbacks.Budget`."""
+        """Adam or AdamW; the rate is set before each step by `training.fit.schedule.Budget`."""
         rate, decay, learned = self.preset.learning_rate, self.preset.weight_decay, list(self.net.parameters())
         if decay is None:
             return torch.optim.Adam(learned, lr=rate)
@@ -81,7 +81,7 @@ class Segmenter(LightningModule):
         """Take a copy of the (averaged) network."""
         self._judged = [copy.deepcopy(self.net).eval()]
         share_buffers(self.judged)
-        self.score = Score()
+        self.score = ValidationCounts()
 
     def validation_step(self, index: int, batch_idx: int) -> None:
         """Add one held-out study to the score."""
@@ -92,7 +92,7 @@ class Segmenter(LightningModule):
         """Add up over devices; Dice goes to early stopping and to the progress bar."""
         counts = torch.tensor(astuple(self.score), dtype=torch.int64, device=self.device)
         summed: Any = self.trainer.strategy.reduce(counts, reduce_op="sum")
-        self.score = Score(*(int(n) for n in summed))
+        self.score = ValidationCounts(*(int(n) for n in summed))
         self.log("dice", float(self.score.summary()["dice"] or 0.0), prog_bar=True, logger=False)
 
 

@@ -25,7 +25,7 @@ def build(name: str, width: int) -> nn.Module:
     return network
 
 
-def of_config(config: Mapping[str, Any]) -> nn.Module:
+def network_of_config(config: Mapping[str, Any]) -> nn.Module:
     """The network that a snapshot's ``config`` names; one that names none is of the time when all were U-Nets.
 
     Raises:

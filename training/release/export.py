@@ -30,12 +30,12 @@ from lnfast.export.source import probe_bytes
 from lnfast.phantom import Phantom, make_phantom
 from lnfast.preprocess import write_input
 from lnfast.report.folder import flush, replacing
-from training.data.phantom_cache import SMALL_FIELDS
+from training.data.phantom_seeds import SMALL_FIELDS
 from training.data.provenance import sources_of
-from training.fit.validation import found_nodes
+from training.fit.validation import segment_and_measure
 from training.model.networks import fuse, parameters
-from training.model.weights_file import SNAPSHOT, build, load_tensors, save_weights
-from training.recipe import card as cards
+from training.model.weights_file import WEIGHTS_FILE, build, load_weights, save_compact_weights
+from training.recipe.card import card_dict, draft_card
 from training.release.model_card import model_card, trained_on
 
 OPSET = 20
@@ -74,12 +74,12 @@ def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
     """
     out = Path(os.path.abspath(out))
     _check_replaceable(out)
-    tensors, meta = load_tensors(run / SNAPSHOT)
-    if "validation" not in meta:
+    tensors, header = load_weights(run / WEIGHTS_FILE)
+    if "validation" not in header:
         raise ModelError("not-validated", f"nobody has judged {run}; run `python -m training validate {run}` first")
-    model = build(run / SNAPSHOT, tensors, meta)
-    card = cards.draft(meta["config"], meta["threshold"])
-    trained = meta | {"parameters": parameters(model), "sources": sources_of(meta)}
+    model = build(run / WEIGHTS_FILE, tensors, header)
+    card = draft_card(header["config"], header["threshold"])
+    trained = header | {"parameters": parameters(model), "sources": sources_of(header)}
     with replacing(out, OWN_FILES, _check_replaceable) as folder:
         write_onnx(fuse(model), folder / "model.onnx", card.shape_zyx)
         _prove(model, folder, card)
@@ -95,9 +95,9 @@ def export_weights(run: Path, path: Path) -> None:
     Raises:
         ModelError: ``no-snapshot``, ``bad-snapshot``.
     """
-    tensors, meta = load_tensors(run / SNAPSHOT)
-    build(run / SNAPSHOT, tensors, meta)
-    save_weights(path, tensors, meta)
+    tensors, header = load_weights(run / WEIGHTS_FILE)
+    build(run / WEIGHTS_FILE, tensors, header)
+    save_compact_weights(path, tensors, header)
 
 
 def _check_replaceable(out: Path) -> None:
@@ -203,7 +203,7 @@ def _prove(model: nn.Module, folder: Path, card: ModelCard) -> None:
     with torch.inference_mode():
         expected: Floats = np.ascontiguousarray(model(torch.from_numpy(image)[None, None])[0, 0].numpy())
     got = run_onnx(folder / "model.onnx", image)
-    (wanted, _), (found, nodes) = (found_nodes(logits, volume, card) for logits in (expected, got))
+    (wanted, _), (found, nodes) = (segment_and_measure(logits, volume, card) for logits in (expected, got))
     masks = [(of.labels.array > 0).astype(np.uint8) for of in (wanted, found)]
     check(expected, got, *masks)
     (folder / "probe.npz").write_bytes(probe_bytes(volume, masks[1], nodes))
@@ -211,7 +211,7 @@ def _prove(model: nn.Module, folder: Path, card: ModelCard) -> None:
 
 def _write_texts(folder: Path, config: ExportConfig, trained: dict[str, Any]) -> None:
     contents = {name: (folder / name).read_bytes() for name in ("model.onnx", "probe.npz")}
-    card = cards.card_dict(
+    card = card_dict(
         trained["config"],
         name=config.name,
         version=config.version,
