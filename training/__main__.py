@@ -159,9 +159,9 @@ def weights(run: Path, out: Path) -> None:
 @click.option("--record", is_flag=True, help="Write what comes out into the card of the model, given as its folder.")
 def holdout(out: Path, model: str, record: bool) -> None:
     from lnfast.cli.scores import show_metrics
-    from training.release.holdout import judge
+    from training.release.holdout import run_holdout
 
-    show_metrics(judge(out, model, lambda line: click.echo(line, err=True), record=record), out / "evaluation")
+    show_metrics(run_holdout(out, model, lambda line: click.echo(line, err=True), record=record), out / "evaluation")
 
 
 def run() -> int:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file  # noqa: E402
 from lnfast.errors import ModelError, UsageError  # noqa: E402
 from training.data import phantom_cache  # noqa: E402
 from training.data.batches import Batches, BatchShare, CasePool  # noqa: E402
-from training.model.networks import build  # noqa: E402
+from training.model.networks import build_network  # noqa: E402
 from training.model.weights_file import WEIGHTS_FILE, load_weights, save_weights  # noqa: E402
 from training.recipe.card import card_dict, draft_card  # noqa: E402
 from training.recipe.presets import EDGE  # noqa: E402
@@ -45,7 +45,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         (folder / name).mkdir()
         save_weights(
             folder / name / WEIGHTS_FILE,
-            build("edgenet", EDGE.width).state_dict(),
+            build_network("edgenet", EDGE.width).state_dict(),
             {**header, "sources": SOURCES[: n + 1], "threshold": 0.4, "validation": {"cases": 1}},
         )
     return folder / "a", folder / "b"
@@ -62,7 +62,7 @@ def test_weights_are_the_mean_and_statistics_those_of_crops(
     for name in learned:
         torch.testing.assert_close(tensors[name], 0.25 * a[name] + 0.75 * b[name])
 
-    network = build("edgenet", EDGE.width)
+    network = build_network("edgenet", EDGE.width)
     network.load_state_dict({name: tensors[name] for name in tensors})
     case = phantom_cache.cached_phantom(phantom_cache.cache_folder(cache), SEEDS[0])
     assert case is not None
@@ -116,7 +116,7 @@ def test_bare_weights_can_be_averaged(tmp_path: Path, cache: Path, runs: tuple[P
 
 
 def test_what_cannot_be_averaged(tmp_path: Path, cache: Path, runs: tuple[Path, Path]) -> None:
-    tensors = {name: value.contiguous() for name, value in build("unet", 4).state_dict().items()}
+    tensors = {name: value.contiguous() for name, value in build_network("unet", 4).state_dict().items()}
     save_file(tensors, tmp_path / "unet.safetensors")
     for weights, shares, seeds, code in (
         (runs, [1.0], SEEDS, "bad-shares"),

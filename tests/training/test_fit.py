@@ -167,12 +167,12 @@ def test_no_better_dice_ends_a_run_and_the_best_is_kept(
 
 def _best_is_second() -> Callable[[ValidationCounts], dict[str, float]]:
     """Another Dice for each of four validations, however often each is asked."""
-    judged: list[ValidationCounts] = []
+    summarized: list[ValidationCounts] = []
 
     def summary(score: ValidationCounts) -> dict[str, float]:
-        if not any(score is known for known in judged):
-            judged.append(score)
-        return {"dice": (0.2, 0.5, 0.4, 0.3)[len(judged) - 1]}
+        if not any(score is known for known in summarized):
+            summarized.append(score)
+        return {"dice": (0.2, 0.5, 0.4, 0.3)[len(summarized) - 1]}
 
     return summary
 
@@ -201,12 +201,12 @@ def test_phantoms_are_taken_in_as_they_appear(cache: Path, tmp_path: Path, monke
     source = runs.phantoms(cache, range(1003, 1015), complete=False)
     studies = source.open(tmp_path, runs.small_card())
     assert [case.name for case in studies.cases] == ["01003"] and requested == [[1011, 1012, 1013, 1014]]
-    source.look(studies)
+    source.take_new_cases(studies)
     assert len(studies.cases) == 1
     here, later = (phantom_cache.cache_folder(cache) / f"{seed:05d}.npz" for seed in (1003, 1007))
     later.write_bytes(here.read_bytes())
     try:
-        source.look(studies)
+        source.take_new_cases(studies)
     finally:
         later.unlink()
     assert [case.name for case in studies.cases] == ["01003", "01007"]

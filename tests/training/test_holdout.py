@@ -39,8 +39,8 @@ def test_files_in_figures_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     model = tmp_path / "model"
     shutil.copytree(MODEL, model)
     with pytest.raises(UsageError, match="not-a-folder"):
-        holdout.judge(tmp_path, "pelvic-ln-edge", lines.append, record=True)
-    metrics = holdout.judge(tmp_path, str(model), lines.append, record=True)
+        holdout.run_holdout(tmp_path, "pelvic-ln-edge", lines.append, record=True)
+    metrics = holdout.run_holdout(tmp_path, str(model), lines.append, record=True)
     assert metrics["counts"]["studies"] == 2
     assert metrics["patient"]["sensitivity"]["value"] is not None
     assert json.loads((tmp_path / "evaluation" / "metrics.json").read_text()) == metrics
@@ -52,5 +52,5 @@ def test_files_in_figures_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "## Hold-out" in text and "2 phantoms (1 N1, 1 N0" in text
     assert load_model(model).card.name == "pelvic-ln-edge"
     before = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("phantoms-*/imagesTr/*"))]
-    assert holdout.judge(tmp_path, str(model), lines.append) == metrics
+    assert holdout.run_holdout(tmp_path, str(model), lines.append) == metrics
     assert [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("phantoms-*/imagesTr/*"))] == before

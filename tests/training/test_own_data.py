@@ -21,8 +21,8 @@ from training import __main__ as program  # noqa: E402
 from training.data import phantom_seeds  # noqa: E402
 from training.data.own_studies import OwnStudies  # noqa: E402
 from training.data.split import Split, read_split, split_cases, write_split  # noqa: E402
-from training.fit.prior_weights import PriorWeights, find  # noqa: E402
-from training.fit.run_settings import check_same_run, identity, read_run_settings  # noqa: E402
+from training.fit.prior_weights import PriorWeights, find_prior_weights  # noqa: E402
+from training.fit.run_settings import check_same_run, read_run_settings, settings_of  # noqa: E402
 from training.model.unet import UNet  # noqa: E402
 from training.model.weights_file import load_weights, save_weights  # noqa: E402
 from training.release.revalidate import validate_run  # noqa: E402
@@ -44,10 +44,10 @@ def begun(run: Path, data: Path, seed: int, earlier: tuple[PriorWeights, ...] = 
     """What a run on the folder leaves, as if it had trained."""
     source = OwnStudies(data, seed)
     source.describe(run, earlier)
-    source.keep(run)
+    source.save_into(run)
     header = {"config": CONFIG, "sources": [source.provenance(source.open(run, runs.small_card()))], **more}
     save_weights(run / "snapshot.safetensors", UNet(2).state_dict(), header)
-    weights = find(run / "next", "start", run)
+    weights = find_prior_weights(run / "next", "start", run)
     assert weights is not None
     return weights
 
@@ -87,7 +87,7 @@ def test_an_older_snapshot_is_held_against_its_runs_split(data: Path, tmp_path: 
 
 def test_a_changed_split_or_study_is_another_run(data: Path, tmp_path: Path) -> None:
     def settings() -> dict[str, Any]:
-        return identity(runs.config(), None, None, OwnStudies(data, 1).describe(tmp_path / "run", []))
+        return settings_of(runs.config(), None, None, OwnStudies(data, 1).describe(tmp_path / "run", []))
 
     run = tmp_path / "run"
     OwnStudies(data, 1).describe(run, [])
@@ -147,18 +147,18 @@ def test_a_run_on_phantoms_is_validated_on_the_present_ones(tmp_path: Path, monk
 def test_a_run_keeps_what_it_began_with(tmp_path: Path) -> None:
     first, run = tmp_path / "first", tmp_path / "run"
     save_weights(first / "snapshot.safetensors", UNet(2).state_dict(), {"config": CONFIG})
-    start = find(run, "start", first)
+    start = find_prior_weights(run, "start", first)
     assert start is not None
     start.copy_into(run)
-    (run / "run.json").write_text(json.dumps(identity(runs.config(), start, None, {})))
+    (run / "run.json").write_text(json.dumps(settings_of(runs.config(), start, None, {})))
     save_weights(first / "snapshot.safetensors", start.tensors, {"config": CONFIG, "threshold": 0.6})
-    again = find(run, "start", first)  # another threshold is the same network
+    again = find_prior_weights(run, "start", first)  # another threshold is the same network
     assert again is not None and again.sha256 == start.sha256
     save_weights(first / "snapshot.safetensors", UNet(2).state_dict(), {"config": CONFIG})
     with pytest.raises(UsageError, match="other-run"):
-        find(run, "start", first)
+        find_prior_weights(run, "start", first)
     (first / "snapshot.safetensors").unlink()
-    copied = find(run, "start", first)
+    copied = find_prior_weights(run, "start", first)
     assert (
         copied is not None
         and copied.sha256 == start.sha256

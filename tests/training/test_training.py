@@ -20,10 +20,10 @@ from lnfast.measure import measure_nodes  # noqa: E402
 from training.data import model_grid as data  # noqa: E402
 from training.data import phantom_cache, phantom_seeds  # noqa: E402
 from training.data.case import Case  # noqa: E402
-from training.data.crops import BRIGHT, centred, place  # noqa: E402
-from training.fit.validation import RULES, score  # noqa: E402
+from training.data.crops import BRIGHT, crop_centre, draw_place  # noqa: E402
+from training.fit.validation import RULES, compare_with_truth  # noqa: E402
 from training.model.edgenet import EdgeNet, Unfold  # noqa: E402
-from training.model.networks import build, fuse, parameters  # noqa: E402
+from training.model.networks import build_network, count_parameters, fuse  # noqa: E402
 from training.model.unet import UNet  # noqa: E402
 from training.model.weights_file import save_weights  # noqa: E402
 from training.recipe.card import draft_card  # noqa: E402
@@ -58,11 +58,11 @@ def card() -> ModelCard:
 
 @pytest.mark.parametrize(("width", "count"), [(8, 1_193_177), (32, 19_071_329)])
 def test_the_network_has_the_size_of_the_paper(width: int, count: int) -> None:
-    assert parameters(UNet(width)) == count
+    assert count_parameters(UNet(width)) == count
 
 
 def test_the_edge_network_has_three_million_parameters() -> None:
-    assert parameters(EdgeNet()) == 3_070_581
+    assert count_parameters(EdgeNet()) == 3_070_581
 
 
 @pytest.mark.parametrize("kind", [UNet, EdgeNet])
@@ -120,7 +120,7 @@ def test_whole_study_is_what_the_runtime_sees(case: Case, card: ModelCard) -> No
 
     wanted = np.empty(card.shape_zyx, np.float32)
     write_input(case.volume, card, wanted)
-    np.testing.assert_array_equal(data.whole(case, card)[0][0, 0].numpy(), wanted)
+    np.testing.assert_array_equal(data.whole_study(case, card)[0][0, 0].numpy(), wanted)
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_crops_lie_about_nodes_or_bright_things(
     target = patient.truth > 0.5 if wanted == "truth" else patient.image > BRIGHT
     assert 0 < float(target.float().mean()) < 0.1
     for _ in range(40):
-        y, x = place(patient, crops, rng)
+        y, x = draw_place(patient, crops, rng)
         assert target[:, int(y), int(x)].any()
-        centre = centred((y, x), np.eye(2), PATCH, card.shape_zyx, rng)
+        centre = crop_centre((y, x), np.eye(2), PATCH, card.shape_zyx, rng)
         assert (np.abs(centre - (y, x)) <= np.array(PATCH[1:]) / 2).all()
 
 
@@ -152,7 +152,10 @@ def test_every_suspicious_node_is_told_from_the_others(case: Case, card: ModelCa
 def test_the_truth_scores_perfectly_and_a_blank_mask_misses_all(case: Case) -> None:
     count = int(case.labels.max())
     nodes = measure_nodes(Volume(case.labels, case.volume.grid), count, RULES)
-    perfect, blank = score(case, case.labels, nodes), score(case, np.zeros_like(case.labels), ())
+    perfect, blank = (
+        compare_with_truth(case, case.labels, nodes),
+        compare_with_truth(case, np.zeros_like(case.labels), ()),
+    )
     assert perfect.summary()["dice"] == 1.0
     assert perfect.nodes_found == perfect.nodes == count
     assert (perfect.false_nodes, perfect.missed_n1, perfect.false_n1) == (0, 0, 0)
@@ -163,22 +166,22 @@ def test_the_truth_scores_perfectly_and_a_blank_mask_misses_all(case: Case) -> N
 def test_check_refuses_other_logits_other_masks_nan_and_blank() -> None:
     logits = np.linspace(-4, 4, 1000, dtype=np.float32)
     mask = np.ones(1000, np.uint8)
-    export.check(logits, logits, mask, mask)
+    export.check_agreement(logits, logits, mask, mask)
     off, nan, hole = logits.copy(), logits.copy(), mask.copy()
     off[3] += 0.01
     nan[3] = np.nan
     hole[3] = 0
     for got, mask_got in ((off, mask), (nan, mask), (logits, hole)):
         with pytest.raises(ModelError, match="runtimes-disagree"):
-            export.check(logits, got, mask, mask_got)
+            export.check_agreement(logits, got, mask, mask_got)
     with pytest.raises(ModelError, match="blank"):
-        export.check(logits, logits, 0 * mask, 0 * mask)
+        export.check_agreement(logits, logits, 0 * mask, 0 * mask)
 
 
 def test_a_folder_is_written_only_when_the_runtimes_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    model = build("edgenet", 2)
-    summary = score(_empty_case(), np.zeros((4, 4, 4), np.uint16), ()).summary()
+    model = build_network("edgenet", 2)
+    summary = compare_with_truth(_empty_case(), np.zeros((4, 4, 4), np.uint16), ()).summary()
     preset = {"network": "edgenet", "width": 2, "shape_zyx": (16, 64, 64), "normalization": "body"}
     header = {"config": {**preset, "batch": 2, "seed": 0, "patch_zyx": PATCH}, "step": 0, "minutes": 0, "cases": 1}
     # Untrained logits lie about the last bias, so its probability is a threshold that cuts them.

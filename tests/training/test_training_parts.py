@@ -23,23 +23,23 @@ import training_runs as runs  # noqa: E402
 import lnfast  # noqa: E402
 from lnfast.errors import BackendError, LnfastError, ModelError, StudyError, UsageError  # noqa: E402
 from lnfast.geometry import Volume  # noqa: E402
-from training.data.affine import moved  # noqa: E402
+from training.data.affine import random_affine  # noqa: E402
 from training.data.batches import Batches, BatchShare, CasePool  # noqa: E402
 from training.data.case import Case  # noqa: E402
-from training.data.crops import CropMaker, sample, turn, weights  # noqa: E402
-from training.data.intensity import TRANSFORMS, light  # noqa: E402
-from training.data.model_grid import BORDERLINE_MM, Patient, short_axes_mm, to_model_grid, whole  # noqa: E402
+from training.data.crops import CropMaker, cut_crop, draw_transform, voxel_weights  # noqa: E402
+from training.data.intensity import TRANSFORMS, augment_intensity  # noqa: E402
+from training.data.model_grid import BORDERLINE_MM, GridCase, short_axes_mm, to_model_grid, whole_study  # noqa: E402
 from training.data.phantom_seeds import SMALL_FIELDS, make_phantom  # noqa: E402
 from training.files import sweep  # noqa: E402
 from training.fit.checkpoint_io import SafeCheckpointIO, checkpoints, newest_readable  # noqa: E402
 from training.fit.devices import study_bytes  # noqa: E402
-from training.fit.prior_weights import WEIGHTS, find, weights_path  # noqa: E402
+from training.fit.prior_weights import WEIGHTS, find_prior_weights, weights_path  # noqa: E402
 from training.fit.run import RunConfig, fit, micro_batch_of, precision_of  # noqa: E402
 from training.fit.run_log import RunLog  # noqa: E402
 from training.fit.schedule import Budget  # noqa: E402
 from training.fit.validation import ValidationCounts, predict  # noqa: E402
 from training.model.loss import Teacher, coarse_loss, node_loss  # noqa: E402
-from training.model.networks import build, parameters  # noqa: E402
+from training.model.networks import build_network, count_parameters  # noqa: E402
 from training.model.unet import UNet  # noqa: E402
 from training.model.weights_file import load_initial_weights, load_weights, save_compact_weights, save_weights  # noqa: E402
 from training.recipe.card import card_dict  # noqa: E402
@@ -61,7 +61,7 @@ def batches(studies: CasePool, share: BatchShare | None = None, position: int = 
 
 
 def test_preset_paper_is_the_papers() -> None:
-    assert parameters(build(PAPER.network, PAPER.width)) == 19_071_329
+    assert count_parameters(build_network(PAPER.network, PAPER.width)) == 19_071_329
     assert (PAPER.shape_zyx, PAPER.normalization) == ((64, 256, 256), "zscore")
     assert (PAPER.patch_zyx, PAPER.batch, PAPER.learning_rate, PAPER.epochs) == (None, 10, 1e-4, 300)
     assert PAPER.augmentation == Augmentation(rotation_deg=5.0, shear_deg=5.0, shift_share=0.1)
@@ -70,7 +70,7 @@ def test_preset_paper_is_the_papers() -> None:
 
 
 def test_preset_edge_is_the_edge_network_and_quick_is_the_same_kind() -> None:
-    assert parameters(build(EDGE.network, EDGE.width)) == 3_070_581
+    assert count_parameters(build_network(EDGE.network, EDGE.width)) == 3_070_581
     for name in ("paper", "edge"):
         full, quick = preset(name), preset(name, quick=True)
         assert (quick.name, quick.loss, quick.schedule, quick.keep) == (name, full.loss, full.schedule, full.keep)
@@ -159,12 +159,12 @@ def test_studies_are_moved_as_far_as_the_paper_says(augmentation: Augmentation, 
     start = centre(full[0, 0])
     shifts = []
     for seed in range(14):
-        after = moved(full, augmentation, np.random.default_rng(seed))
+        after = random_affine(full, augmentation, np.random.default_rng(seed))
         assert after.shape == full.shape and torch.equal(after[0, 0], after[0, 1])
         shifts.append(np.abs(centre(after[0, 0]) - start))
     assert (np.max(shifts, axis=0) <= np.array(farthest) + 0.1).all()
     assert (np.max(shifts, axis=0) >= 0.7 * np.array(farthest) - 0.15).all()
-    again = moved(full, augmentation, np.random.default_rng(13))
+    again = random_affine(full, augmentation, np.random.default_rng(13))
     assert torch.equal(after, again)
 
 
@@ -203,11 +203,11 @@ def test_an_epoch_goes_on_where_it_was_left(studies: CasePool) -> None:
 def test_whole_studies_come_once_an_epoch(studies: CasePool, monkeypatch: pytest.MonkeyPatch) -> None:
     names: list[str] = []
 
-    def whole(case: Case, card: Any) -> Any:
+    def whole_study(case: Case, card: Any) -> Any:
         names.append(case.name)
         return torch.zeros(1, 1, 16, 64, 64), torch.zeros(1, 1, 16, 64, 64)
 
-    monkeypatch.setattr("training.data.batches.data.whole", whole)
+    monkeypatch.setattr("training.data.batches.whole_study", whole_study)
     epochs = batches(
         studies, BatchShare(1), crops=None, patch_zyx=None, epoch_steps=None, batch=2, augmentation=Augmentation()
     )
@@ -343,7 +343,7 @@ def test_the_log_is_only_written_anew_when_lines_are_dropped(tmp_path: Path) -> 
 
 def test_studies_are_judged_in_the_runs_precision(studies: CasePool) -> None:
     net, case, card = UNet(2).eval(), studies.cases[0], studies.card
-    image = whole(case, card)[0]
+    image = whole_study(case, card)[0]
     with torch.inference_mode():
         exact = net(image)[0, 0].numpy()
     np.testing.assert_allclose(predict(net, case.volume, card, "32-true"), exact, atol=1e-5)
@@ -351,33 +351,33 @@ def test_studies_are_judged_in_the_runs_precision(studies: CasePool) -> None:
 
 
 @pytest.fixture(scope="module")
-def patient(studies: CasePool) -> Patient:
+def patient(studies: CasePool) -> GridCase:
     return to_model_grid(studies.cases[0].load(), studies.card)
 
 
 @pytest.mark.parametrize("name", list(TRANSFORMS))
-def test_each_way_of_lighting_keeps_air_dark_and_can_be_switched_off(name: str, patient: Patient) -> None:
+def test_each_way_of_lighting_keeps_air_dark_and_can_be_switched_off(name: str, patient: GridCase) -> None:
     image = patient.image[:, :32, :48].clone()
     off = dict.fromkeys(TRANSFORMS, 0.0)
-    assert torch.equal(light(image, Crops(**off), np.random.default_rng(0)), image)
+    assert torch.equal(augment_intensity(image, Crops(**off), np.random.default_rng(0)), image)
     for seed in range(10):
-        lit = light(image, Crops(**{**off, name: 1.0}), np.random.default_rng(seed))
+        lit = augment_intensity(image, Crops(**{**off, name: 1.0}), np.random.default_rng(seed))
         assert lit.shape == image.shape and lit.dtype == torch.float32 and torch.isfinite(lit).all()
         assert not torch.equal(lit, image)
         assert float(lit[image < -0.8].mean()) < float(lit[image > 2].mean())
-        again = light(image, Crops(**{**off, name: 1.0}), np.random.default_rng(seed))
+        again = augment_intensity(image, Crops(**{**off, name: 1.0}), np.random.default_rng(seed))
         assert torch.equal(lit, again)
 
 
-def test_an_unmoved_crop_is_the_voxels_themselves(patient: Patient) -> None:
-    cut = sample(patient.channels, np.eye(2), np.array((26.0, 30.0)), np.zeros(2), (16, 32, 32))
+def test_an_unmoved_crop_is_the_voxels_themselves(patient: GridCase) -> None:
+    cut = cut_crop(patient.channels, np.eye(2), np.array((26.0, 30.0)), np.zeros(2), (16, 32, 32))
     torch.testing.assert_close(cut, patient.channels[:, :, 10:42, 14:46], rtol=1e-4, atol=1e-4)
 
 
 def test_crops_turn_scale_and_slide_as_far_as_the_preset_says() -> None:
     crops, determinants, angles = Crops(), [], []
     for seed in range(200):
-        matrix, tilt = turn(crops, np.random.default_rng(seed))
+        matrix, tilt = draw_transform(crops, np.random.default_rng(seed))
         determinants.append(np.log(np.linalg.det(matrix)) / 2)
         angles.append(np.rad2deg(np.arctan2(matrix[0, 1] / matrix[1, 1], 1.0)))
         assert (np.abs(tilt) <= crops.tilt_share).all()
@@ -385,7 +385,7 @@ def test_crops_turn_scale_and_slide_as_far_as_the_preset_says() -> None:
     assert 0.9 * crops.turn_deg < np.max(np.abs(angles)) < 1.35 * crops.turn_deg
     channels = torch.zeros(3, 16, 64, 64)
     channels[:, :, 30:34, 30:34] = 1.0  # a post: a shear of a tenth of the half plane slides its ends by 3.2 voxels
-    cut = sample(channels, np.eye(2), np.array((32.0, 32.0)), np.array((0.1, 0.0)), (16, 32, 32))
+    cut = cut_crop(channels, np.eye(2), np.array((32.0, 32.0)), np.array((0.1, 0.0)), (16, 32, 32))
     rows = torch.arange(32.0)
     means = [float((cut[0, z].sum(1) * rows).sum() / cut[0, z].sum()) for z in (0, 15)]
     assert means[0] - means[1] == pytest.approx(6.4, abs=0.2)
@@ -396,7 +396,7 @@ def test_rims_count_more_only_where_a_borderline_node_ends() -> None:
     truth[..., 4:10, 4:10] = 1.0
     truth[..., 14:20, 14:20] = 1.0
     borderline[..., 4:10, 4:10] = 1.0
-    counts = weights(truth, borderline, 2.0)
+    counts = voxel_weights(truth, borderline, 2.0)
     assert set(counts.unique().tolist()) == {1.0, 3.0}
     assert (counts[..., 12:, 12:] == 1).all() and (counts[..., 6:8, 6:8] == 1).all()
     assert (counts[..., 4, 4:10] == 3).all() and (counts[..., 3, 4:10] == 3).all() and (counts[..., 1, :] == 1).all()
@@ -428,7 +428,7 @@ def test_a_patient_that_cannot_be_prepared_gives_way_to_another(studies: CasePoo
         CropMaker((flat,), studies.card, preset, 3, 0).item(0)
 
 
-def test_borderline_nodes_are_those_about_the_limit(studies: CasePool, patient: Patient) -> None:
+def test_borderline_nodes_are_those_about_the_limit(studies: CasePool, patient: GridCase) -> None:
     case = studies.cases[0].load()
     short_mm = short_axes_mm(case)
     low, high = BORDERLINE_MM
@@ -439,7 +439,7 @@ def test_borderline_nodes_are_those_about_the_limit(studies: CasePool, patient: 
 
 def test_weights_are_half_as_large_and_can_be_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    tensors = build("edgenet", 4).state_dict()
+    tensors = build_network("edgenet", 4).state_dict()
     header = {"config": {"network": "edgenet", "width": 4}, "sources": [{"kind": "phantoms"}], "torch": "2"}
     whole_file, small = tmp_path / "snapshot.safetensors", tmp_path / "some.safetensors"
     save_weights(whole_file, tensors, header)
@@ -447,7 +447,7 @@ def test_weights_are_half_as_large_and_can_be_gone_on_from(tmp_path: Path, monke
     assert small.stat().st_size < 0.7 * whole_file.stat().st_size
     monkeypatch.setattr("training.fit.prior_weights.WEIGHTS", tmp_path)
     for origin in (Path("some"), small, tmp_path):
-        start = find(tmp_path / "run", "start", origin)
+        start = find_prior_weights(tmp_path / "run", "start", origin)
         assert start is not None and start.header["sources"] == header["sources"]
         for name, value in start.network().state_dict().items():
             torch.testing.assert_close(value, tensors[name], rtol=1e-2, atol=1e-3)
@@ -458,15 +458,15 @@ def test_weights_without_a_header_are_taken_and_said_to_be_unknown(tmp_path: Pat
     from safetensors.torch import save_file
 
     path = tmp_path / "trial.safetensors"
-    save_file({name: value.contiguous() for name, value in build("edgenet", 2).state_dict().items()}, path)
-    start = find(tmp_path / "run", "start", path)
+    save_file({name: value.contiguous() for name, value in build_network("edgenet", 2).state_dict().items()}, path)
+    start = find_prior_weights(tmp_path / "run", "start", path)
     assert start is not None and start.config == {"network": "edgenet", "width": 2}
     (source,) = start.header["sources"]
     assert (source["kind"], source["name"]) == ("unknown", "trial.safetensors")
     assert "do not say what they learned from" in trained_on(start.header)
     save_file({"a": torch.zeros(3)}, path)
     with pytest.raises(ModelError, match="bad-snapshot"):
-        find(tmp_path / "run", "start", path)
+        find_prior_weights(tmp_path / "run", "start", path)
     assert weights_path(Path("no-such-name")) == Path("no-such-name") / "snapshot.safetensors"
     assert WEIGHTS.name == "weights"
 

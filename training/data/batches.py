@@ -20,10 +20,10 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from lnfast.card import ModelCard
-from training.data import model_grid as data
-from training.data.affine import moved
+from training.data.affine import random_affine
 from training.data.case import LoadableCase
 from training.data.crops import CropMaker
+from training.data.model_grid import whole_study
 from training.recipe.presets import Preset
 
 
@@ -137,9 +137,9 @@ class Batches:
         epoch, place = divmod(step, self.epoch_steps)
         order = np.random.default_rng([self.seed, epoch]).permutation(len(cases))
         case = cases[order[(place * self.preset.batch + item) % len(cases)]].load()
-        full = torch.cat(data.whole(case, self.studies.card), dim=1)
+        full = torch.cat(whole_study(case, self.studies.card), dim=1)
         if self.preset.augmentation is not None:
-            full = moved(full, self.preset.augmentation, np.random.default_rng([self.seed, step, item]))
+            full = random_affine(full, self.preset.augmentation, np.random.default_rng([self.seed, step, item]))
         return full[:, :1], full[:, 1:], torch.ones(1, 1, 1, 1, 1)
 
 

@@ -26,8 +26,8 @@ from lnfast.measure import Rules, measure_nodes
 from lnfast.report.notices import notices
 from lnfast.study import Study
 from lnfast_ext import Components
-from training.data.load import read_image, read_nodes, turned
-from training.data.nnunet_raw import CaseFiles, Trouble, scan
+from training.data.load import read_image, read_nodes, to_card_axes
+from training.data.nnunet_raw import CaseFiles, Trouble, scan_folder
 from training.data.phantom_seeds import TRAINING_SEEDS
 
 CHECK_SCHEMA = "lnfast.check/1"
@@ -106,7 +106,7 @@ def examine(
     Raises:
         UsageError: ``no-dataset``.
     """
-    raw = scan(folder)
+    raw = scan_folder(folder)
     findings = Findings(len(raw.cases), len({case.patient for case in raw.cases}))
     findings.troubles.extend(raw.troubles)
     findings.notes.extend(raw.notes)
@@ -129,7 +129,7 @@ def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, first_o
     try:
         study = read_image(files, card)
         admission = admit(study.volume, card, threads=1)
-        volume = turned(study, card)
+        volume = to_card_axes(study, card)
     except StudyError as error:
         findings.troubles.append(Trouble(files.name, error.code, error.message))
     else:
@@ -138,7 +138,7 @@ def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, first_o
             for notice in notices(study, card, Rules(), (), admission=admission)
             if notice.code != "note"
         )
-        _tell_protocol(study, volume, findings)
+        _add_protocol(study, volume, findings)
         findings.images[files.name] = image_id(volume)
         first = first_of_image.setdefault(findings.images[files.name], files.name)
         if first != files.name:
@@ -204,7 +204,7 @@ def _odd_labels(labels: NDArray[np.uint16], volume: Volume | None) -> Iterator[t
         )
 
 
-def _tell_protocol(study: Study, volume: Volume, findings: Findings) -> None:
+def _add_protocol(study: Study, volume: Volume, findings: Findings) -> None:
     spacing = volume.grid.spacing_zyx_mm
     findings.spacings_zyx_mm.append(spacing)
     findings.fields_zyx_mm.append(volume.grid.extent_zyx_mm)

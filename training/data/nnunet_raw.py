@@ -81,7 +81,7 @@ class RawFolder:
 
 
 @dataclass
-class _Scan:
+class _TroubleList:
     """Troubles as they come up."""
 
     troubles: list[Trouble] = field(default_factory=list)
@@ -97,7 +97,7 @@ def open_cases(folder: Path) -> tuple[CaseFiles, ...]:
         UsageError: ``no-dataset`` where there is no ``dataset.json``.
         StudyError: with the code of the first trouble and all of them in the message.
     """
-    raw = scan(folder)
+    raw = scan_folder(folder)
     troubles = raw.troubles
     if not troubles and not raw.cases:
         raise StudyError("no-cases", f"{folder} has no case; put images into imagesTr and label maps into labelsTr")
@@ -106,7 +106,7 @@ def open_cases(folder: Path) -> tuple[CaseFiles, ...]:
     return raw.cases
 
 
-def scan(folder: Path) -> RawFolder:
+def scan_folder(folder: Path) -> RawFolder:
     """Look through a folder without opening a study.
 
     Raises:
@@ -115,7 +115,7 @@ def scan(folder: Path) -> RawFolder:
     path = folder / "dataset.json"
     if not path.is_file():
         raise UsageError("no-dataset", f"{folder} has no dataset.json, wanted a folder in nnU-Net's raw layout")
-    troubles = _Scan()
+    troubles = _TroubleList()
     try:
         content = json.loads(path.read_bytes())
         if not isinstance(content, dict):
@@ -150,7 +150,7 @@ def scan(folder: Path) -> RawFolder:
     return RawFolder(cases, tuple(troubles.troubles), tuple(notes))
 
 
-def _label_rule(content: dict[str, Any], troubles: _Scan) -> LabelRule:
+def _label_rule(content: dict[str, Any], troubles: _TroubleList) -> LabelRule:
     """What ``labels`` says; the rule for instances where it cannot be used, which is troubles."""
     if content.get("instance_labels") is True:
         return LabelRule()
@@ -188,7 +188,7 @@ def _values(value: Any) -> tuple[int, ...]:
     return tuple(values)
 
 
-def _check_channels(content: dict[str, Any], troubles: _Scan) -> None:
+def _check_channels(content: dict[str, Any], troubles: _TroubleList) -> None:
     names = content.get("channel_names")
     if not isinstance(names, dict) or not names:
         troubles.add("dataset.json", "bad-dataset", 'channel_names is not {"0": "DWI"}; write it as nnU-Net v2')
@@ -202,7 +202,7 @@ def _check_channels(content: dict[str, Any], troubles: _Scan) -> None:
         )
 
 
-def _images(folder: Path, ending: str, troubles: _Scan) -> dict[str, Path]:
+def _images(folder: Path, ending: str, troubles: _TroubleList) -> dict[str, Path]:
     """Images by case; what is not the first channel is a trouble."""
     images = {}
     for stem, path in _files(folder, ending, troubles).items():
@@ -216,7 +216,7 @@ def _images(folder: Path, ending: str, troubles: _Scan) -> dict[str, Path]:
     return images
 
 
-def _files(folder: Path, ending: str, troubles: _Scan) -> dict[str, Path]:
+def _files(folder: Path, ending: str, troubles: _TroubleList) -> dict[str, Path]:
     """NIfTI files of a folder by their names without the ending, sorted: no file system's order gets through."""
     if not folder.is_dir():
         troubles.add(folder.name, "no-folder", "is not there; nnU-Net's raw layout has imagesTr and labelsTr")
@@ -233,7 +233,7 @@ def _files(folder: Path, ending: str, troubles: _Scan) -> dict[str, Path]:
     return paths
 
 
-def _patients(folder: Path, content: dict[str, Any], names: list[str], troubles: _Scan) -> dict[str, str]:
+def _patients(folder: Path, content: dict[str, Any], names: list[str], troubles: _TroubleList) -> dict[str, str]:
     """Patient by case; empty where nothing names them."""
     table = folder / "patients.csv"
     stated: Any = content.get("patients")

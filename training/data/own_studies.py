@@ -74,12 +74,12 @@ class OwnStudies:
         )
         return CasePool(card, train, held)
 
-    def keep(self, run: Path) -> None:
+    def save_into(self, run: Path) -> None:
         """Write the split into the run."""
         if not (run / "split.json").exists():
             write_split(run / "split.json", self.split)
 
-    def look(self, studies: CasePool) -> None:
+    def take_new_cases(self, studies: CasePool) -> None:
         """Nothing comes after the start."""
 
     def provenance(self, studies: CasePool) -> dict[str, Any]:

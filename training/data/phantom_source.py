@@ -18,7 +18,7 @@ from training.data.source import PriorRun
 
 
 @dataclass(frozen=True)
-class Phantoms:
+class PhantomSource:
     """Phantoms of the present sources.
 
     Attributes:
@@ -79,10 +79,10 @@ class Phantoms:
             phantom_cache.make_phantoms_in_background(folder, [seed for seed in missing if seed not in absent])
         return CasePool(card, self._stored(self.seeds), self._stored(self.validation))
 
-    def keep(self, run: Path) -> None:
+    def save_into(self, run: Path) -> None:
         """Seeds say everything."""
 
-    def look(self, studies: CasePool) -> None:
+    def take_new_cases(self, studies: CasePool) -> None:
         """Take in the phantoms that have been made since, in the order of their seeds."""
         if len(studies.cases) < len(self.seeds):
             studies.cases = self._stored(self.seeds)

@@ -35,11 +35,11 @@ class Source(Protocol):
         """What was described, for the card's grid; makes it first where that is asked for."""
         ...
 
-    def keep(self, run: Path) -> None:
+    def save_into(self, run: Path) -> None:
         """Write into the run what it must have to go on."""
         ...
 
-    def look(self, studies: CasePool) -> None:
+    def take_new_cases(self, studies: CasePool) -> None:
         """Take in what has been made since."""
         ...
 

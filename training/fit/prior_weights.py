@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lnfast.errors import UsageError
 from training.files import write_bytes
-from training.model.weights_file import WEIGHTS_FILE, build, load_initial_weights, weights_sha256
+from training.model.weights_file import WEIGHTS_FILE, load_initial_weights, network_from, weights_sha256
 
 # Weights that come with this repository, by name: those of the models that ship.
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -51,7 +51,7 @@ class PriorWeights:
         Raises:
             ModelError: ``bad-snapshot``.
         """
-        return build(self.path, self.tensors, self.header)
+        return network_from(self.path, self.tensors, self.header)
 
     def copy_into(self, run: Path) -> None:
         """Copy the snapshot into the run that builds on it."""
@@ -60,7 +60,7 @@ class PriorWeights:
             write_bytes(copy, self.path.read_bytes())
 
 
-def find(run: Path, role: str, origin: Path | None) -> PriorWeights | None:
+def find_prior_weights(run: Path, role: str, origin: Path | None) -> PriorWeights | None:
     """The snapshot of another run: the copy that ``run`` began with, else the other run's own.
 
     Args:

@@ -32,11 +32,11 @@ from training.files import sweep, write_json
 from training.fit.checkpoint_io import SafeCheckpointIO, batch_share_of, newest_readable
 from training.fit.devices import accelerator_of, micro_batch_of, precision_of
 from training.fit.interrupt import StopRequest
-from training.fit.lightning_output import Bar, Curves, lightning
-from training.fit.prior_weights import PriorWeights, find
+from training.fit.lightning_output import ProgressBar, TensorBoardCurves, quiet_lightning
+from training.fit.prior_weights import PriorWeights, find_prior_weights
 from training.fit.real_scans import RealScan, read_scans
 from training.fit.run_log import RunLog
-from training.fit.run_settings import check_same_run, identity
+from training.fit.run_settings import check_same_run, settings_of
 from training.fit.saving import CheckpointSaver, SignalListener, WeightsSaver
 from training.fit.schedule import Budget, FreezeNorms, PhantomIntake, WeightAverage
 from training.fit.segmenter import Segmenter
@@ -67,14 +67,17 @@ def fit(run: Path, config: RunConfig, source: Source) -> None:
             "no-device",
             f"wanted {config.devices} CUDA device(s), found {torch.cuda.device_count()}; try --accelerator cpu",
         )
-    with lightning(), _threads(config.exact):
-        start, teacher = find(run, "start", config.start), find(run, "teacher", config.teacher)
+    with quiet_lightning(), _threads(config.exact):
+        start, teacher = (
+            find_prior_weights(run, "start", config.start),
+            find_prior_weights(run, "teacher", config.teacher),
+        )
         if start is not None:
             _check_network(start, config)
         card = draft_card(asdict(config.preset))
         scans = () if config.real is None else read_scans(config.real, card)
         cases = source.describe(run, [prior for prior in (start, teacher) if prior is not None])
-        settings = identity(config, start, teacher, cases)
+        settings = settings_of(config, start, teacher, cases)
         check_same_run(run, settings)
         studies = source.open(run, card)
         if not studies.cases or not studies.held:
@@ -144,7 +147,7 @@ class _Fit:
         """Write what the run is, now that nothing speaks against it."""
         self.run.mkdir(parents=True, exist_ok=True)
         sweep(self.run)
-        self.source.keep(self.run)
+        self.source.save_into(self.run)
         for prior in (self.start, self.teacher):
             if prior is not None:
                 prior.copy_into(self.run)
@@ -165,7 +168,7 @@ class _Fit:
             accelerator=accelerator_of(config),
             devices=config.devices,
             precision=precision_of(config),
-            logger=Curves(self.run, int(self.newest.name.split("-")[1]) if self.newest else 0),
+            logger=TensorBoardCurves(self.run, int(self.newest.name.split("-")[1]) if self.newest else 0),
             callbacks=self._callbacks(bar),
             plugins=[SafeCheckpointIO()],
             default_root_dir=self.run,
@@ -185,7 +188,7 @@ class _Fit:
             callbacks.append(WeightAverage(preset.average))
         if preset.freeze_norms is not None:
             callbacks.append(FreezeNorms(self.budget, preset.freeze_norms))
-        callbacks.append(PhantomIntake(lambda: self.source.look(self.studies)))
+        callbacks.append(PhantomIntake(lambda: self.source.take_new_cases(self.studies)))
         callbacks.append(RunLog(run / "log.jsonl", self.budget, loud=not bar, scans=self.scans))
         callbacks.append(WeightsSaver(run / WEIGHTS_FILE, preset, self._meta))
         if preset.patience is not None:
@@ -193,7 +196,7 @@ class _Fit:
                 EarlyStopping("dice", mode="max", patience=preset.patience, check_on_train_epoch_end=False)
             )
         if bar:
-            callbacks.append(Bar())
+            callbacks.append(ProgressBar())
         self.keeper = CheckpointSaver(run / "checkpoints", preset.checkpoint_steps, self.stop_request)
         return [*callbacks, self.keeper]
 

@@ -12,7 +12,7 @@ from typing import Any
 from pytorch_lightning import Callback, Trainer
 
 from training.files import write_text
-from training.fit.real_scans import RealScan, look
+from training.fit.real_scans import RealScan, count_marks
 from training.fit.schedule import Budget, stepped
 from training.fit.segmenter import Segmenter
 
@@ -54,11 +54,11 @@ class RunLog(Callback):
             self._write(trainer, {"loss": loss}, {"loss": loss, "learning_rate": rate})
 
     def on_validation_end(self, trainer: Trainer, pl_module: Segmenter) -> None:
-        summary = pl_module.score.summary()
+        summary = pl_module.counts.summary()
         curves = {f"validation/{k}": float(v) for k, v in summary.items() if v is not None}
         line: dict[str, Any] = {"validation": summary}
         if self.scans and trainer.is_global_zero:
-            line["real"] = look(pl_module.judged, self.scans, pl_module.card, str(trainer.precision))
+            line["real"] = count_marks(pl_module.validated_net, self.scans, pl_module.card, str(trainer.precision))
             curves |= {f"real/{name}-{at}": float(n) for at, of in line["real"].items() for name, n in of.items()}
         self._write(trainer, line, curves)
 

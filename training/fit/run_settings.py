@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from training.recipe.run_config import RunConfig
 
 
-def identity(
+def settings_of(
     config: RunConfig, start: PriorWeights | None, teacher: PriorWeights | None, cases: dict[str, Any]
 ) -> dict[str, Any]:
     """What ``run.json`` says, as JSON gives it back. Devices and real scans are not in it: they

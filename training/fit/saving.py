@@ -58,19 +58,19 @@ class CheckpointSaver(Checkpoint):
             return
         left = int(trainer.num_training_batches) - batch_idx - 1
         due = trainer.global_step % self.every == 0 or left == trainer.accumulate_grad_batches
-        self.stop_request.share(trainer)
+        self.stop_request.share_between_devices(trainer)
         if due or self.stop_request.signal is not None:
             self.save(trainer)
-        self.stop_request.check()
+        self.stop_request.raise_if_requested()
 
     def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        self.stop_request.check_alone(trainer)
+        self.stop_request.raise_on_single_device(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         self.finished = trainer.should_stop
         self.save(trainer)
-        self.stop_request.share(trainer)
-        self.stop_request.check()
+        self.stop_request.share_between_devices(trainer)
+        self.stop_request.raise_if_requested()
 
     def save(self, trainer: Trainer) -> None:
         """Write the checkpoint of this step and remove all but the one before."""
@@ -103,7 +103,7 @@ class WeightsSaver(Callback):
         self.best = -1.0
 
     def on_validation_end(self, trainer: Trainer, pl_module: Segmenter) -> None:
-        summary = pl_module.score.summary()
+        summary = pl_module.counts.summary()
         dice = float(summary["dice"] or 0.0)
         if self.preset.keep == "best" and dice <= self.best:
             return
@@ -114,7 +114,7 @@ class WeightsSaver(Callback):
                 "threshold": pl_module.threshold,
                 "torch": torch.__version__,
             }
-            save_weights(self.path, pl_module.judged.state_dict(), header)
+            save_weights(self.path, pl_module.validated_net.state_dict(), header)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}

@@ -1,4 +1,4 @@
-"""What changes while a run goes on: learning rate, batch statistics, averaged weights, cases. All of it survives a kill."""
+"""What changes during a run: learning rate, batch statistics, averaged weights, cases. All of it survives a kill."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from lnfast.errors import LnfastError
 from training.data.batches import Batch, CasePool
-from training.fit.validation import ValidationCounts, judge
+from training.fit.validation import ValidationCounts, validate_case
 from training.model.loss import Teacher, coarse_loss, node_loss
-from training.model.networks import build
+from training.model.networks import build_network
 from training.recipe.presets import Preset
 
 
@@ -35,15 +35,15 @@ class Segmenter(LightningModule):
         super().__init__()
         self.preset, self.studies, self.threshold, self.teacher = preset, studies, threshold, teacher
         self.card = replace(studies.card, threshold=threshold)
-        self.net = build(preset.network, preset.width)
+        self.net = build_network(preset.network, preset.width)
         self.loss = node_loss(preset.loss)
-        self._judged: list[nn.Module] = []  # in a list, lest its weights count as this module's
-        self.score = ValidationCounts()
+        self._validated_net: list[nn.Module] = []  # in a list, lest its weights count as this module's
+        self.counts = ValidationCounts()
 
     @property
-    def judged(self) -> nn.Module:
-        """After a validation, the network that was judged, in evaluation mode."""
-        return self._judged[0]
+    def validated_net(self) -> nn.Module:
+        """After a validation, the network that was validated, in evaluation mode."""
+        return self._validated_net[0]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one micro-batch."""
@@ -79,21 +79,21 @@ class Segmenter(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Take a copy of the (averaged) network."""
-        self._judged = [copy.deepcopy(self.net).eval()]
-        share_buffers(self.judged)
-        self.score = ValidationCounts()
+        self._validated_net = [copy.deepcopy(self.net).eval()]
+        share_buffers(self.validated_net)
+        self.counts = ValidationCounts()
 
     def validation_step(self, index: int, batch_idx: int) -> None:
         """Add one held-out study to the score."""
         case = self.studies.held[index].load()
-        self.score += judge(self.judged, case, self.card, str(self.trainer.precision))
+        self.counts += validate_case(self.validated_net, case, self.card, str(self.trainer.precision))
 
     def on_validation_epoch_end(self) -> None:
         """Add up over devices; Dice goes to early stopping and to the progress bar."""
-        counts = torch.tensor(astuple(self.score), dtype=torch.int64, device=self.device)
+        counts = torch.tensor(astuple(self.counts), dtype=torch.int64, device=self.device)
         summed: Any = self.trainer.strategy.reduce(counts, reduce_op="sum")
-        self.score = ValidationCounts(*(int(n) for n in summed))
-        self.log("dice", float(self.score.summary()["dice"] or 0.0), prog_bar=True, logger=False)
+        self.counts = ValidationCounts(*(int(n) for n in summed))
+        self.log("dice", float(self.counts.summary()["dice"] or 0.0), prog_bar=True, logger=False)
 
 
 def share_buffers(net: nn.Module) -> None:

@@ -93,13 +93,13 @@ def segment_and_measure(
     )
 
 
-def judge(model: nn.Module, case: Case, card: ModelCard, precision: str = "32-true") -> ValidationCounts:
+def validate_case(model: nn.Module, case: Case, card: ModelCard, precision: str = "32-true") -> ValidationCounts:
     """Predict one case and compare with its truth; ``model`` in evaluation mode."""
     segmentation, nodes = segment_and_measure(predict(model, case.volume, card, precision), case.volume, card)
-    return score(case, segmentation.labels.array, nodes)
+    return compare_with_truth(case, segmentation.labels.array, nodes)
 
 
-def score(case: Case, labels: NDArray[np.uint16], nodes: Sequence[LymphNode]) -> ValidationCounts:
+def compare_with_truth(case: Case, labels: NDArray[np.uint16], nodes: Sequence[LymphNode]) -> ValidationCounts:
     """Compare labelled nodes on the native grid with the case's truth.
 
     Args:
@@ -135,7 +135,7 @@ def validate(
     """The sum over cases."""
     total = ValidationCounts()
     for case in cases:
-        total += judge(model, case.load(), card, precision)
+        total += validate_case(model, case.load(), card, precision)
     return total
 
 

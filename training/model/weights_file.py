@@ -78,7 +78,7 @@ def save_compact_weights(path: Path, tensors: dict[str, Tensor], header: dict[st
     save_weights(path, small, {name: header[name] for name in _OF_WEIGHTS if name in header})
 
 
-def build(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> nn.Module:
+def network_from(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> nn.Module:
     """The network of a snapshot, in evaluation mode.
 
     Raises:
@@ -93,14 +93,14 @@ def build(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> nn.
     return model
 
 
-def network(run: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_network(run: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The snapshot of a run in evaluation mode, and its header.
 
     Raises:
         ModelError: ``no-snapshot``, ``bad-snapshot``.
     """
     tensors, header = load_weights(run / WEIGHTS_FILE)
-    return build(run / WEIGHTS_FILE, tensors, header), header
+    return network_from(run / WEIGHTS_FILE, tensors, header), header
 
 
 def weights_sha256(tensors: dict[str, Tensor]) -> str:

@@ -22,7 +22,7 @@ from training.data import phantom_cache, phantom_seeds
 from training.data.batches import Batches, BatchShare, CasePool
 from training.data.provenance import learned_from
 from training.fit.prior_weights import weights_path
-from training.model.weights_file import WEIGHTS_FILE, build, load_initial_weights, save_weights
+from training.model.weights_file import WEIGHTS_FILE, load_initial_weights, network_from, save_weights
 from training.recipe.card import draft_card
 from training.recipe.presets import preset
 
@@ -68,7 +68,7 @@ def average(
     ]
     last = max((header for _, header in loaded), key=lambda header: int(header.get("step", 0)))
     weights = [share / sum(shares) for share in shares]
-    model = build(origins[-1], _mean([tensors for tensors, _ in loaded], weights), last)
+    model = network_from(origins[-1], _mean([tensors for tensors, _ in loaded], weights), last)
     card = draft_card(asdict(recipe))
     maker = Batches(CasePool(card, cases, cases[:1]), recipe, 0, BatchShare(recipe.batch), lambda: 0)
     update_bn((maker.make(index).image for index in range(batches)), model)

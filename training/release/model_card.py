@@ -95,7 +95,7 @@ run from files with {backend} (`python -m training holdout`, phantoms of version
 """
 
 
-def holdout_of(metrics: dict[str, Any], *, version: str, backend: str) -> dict[str, Any]:
+def holdout_record(metrics: dict[str, Any], *, version: str, backend: str) -> dict[str, Any]:
     """What of ``metrics.json`` (`lnfast.evaluate`) a card keeps; its numbers unrounded.
 
     Args:
@@ -122,7 +122,7 @@ def holdout_of(metrics: dict[str, Any], *, version: str, backend: str) -> dict[s
 
 
 def record_holdout(folder: Path, holdout: dict[str, Any]) -> None:
-    """Write what `holdout_of` gives into a model folder's card and its MODEL_CARD.md; the weights stay as they are.
+    """Write what `holdout_record` gives into a model folder's card and its MODEL_CARD.md; the weights stay as they are.
 
     Raises:
         OSError: what the disk said; each file is the old one or the new.

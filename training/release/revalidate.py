@@ -12,9 +12,9 @@ from training.data.case import LoadableCase
 from training.data.phantom_source import phantom_provenance
 from training.data.provenance import sources_of
 from training.fit.devices import cpu_has_bfloat16
-from training.fit.real_scans import look, read_scans
+from training.fit.real_scans import count_marks, read_scans
 from training.fit.validation import BFLOAT16, validate
-from training.model.weights_file import WEIGHTS_FILE, network, save_weights
+from training.model.weights_file import WEIGHTS_FILE, load_network, save_weights
 from training.recipe.card import draft_card
 
 PHANTOMS = range(9000, 9012)
@@ -46,7 +46,7 @@ def validate_run(
     """
     if data is not None and seeds is not None:
         raise UsageError("two-sources", "got --data and --validation, wanted one of them")
-    model, header = network(run)
+    model, header = load_network(run)
     last = sources_of(header)[-1]
     if data is None and seeds is None and last["kind"] == "folder":
         raise UsageError(
@@ -64,7 +64,7 @@ def validate_run(
     summary: dict[str, Any] = validate(model, cases, card, precision).summary()
     changes = {"validation": summary, "threshold": threshold, "validated_on": validated_on}
     save_weights(run / WEIGHTS_FILE, model.state_dict(), header | changes)
-    return summary | ({"real": look(model, scans, card, precision)} if scans else {})
+    return summary | ({"real": count_marks(model, scans, card, precision)} if scans else {})
 
 
 def _own(run: Path, header: dict[str, Any], folder: Path) -> tuple[Sequence[LoadableCase], dict[str, Any]]:
