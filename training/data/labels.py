@@ -117,10 +117,10 @@ def number_nodes(values: NDArray[np.int32], rule: LabelRule) -> NDArray[np.uint1
             f"holds the value {', '.join(map(str, strange[:5]))}{', ...' if len(strange) > 5 else ''}, which "
             'dataset.json does not name as a class; if values are nodes, add "instance_labels": true there',
         )
-    found = Components(np.isin(values, rule.node))
-    if found.count > MOST_NODES:
-        raise StudyError("bad-labels", f"holds {found.count} separate nodes, wanted at most {MOST_NODES}")
-    labels: NDArray[np.uint16] = found.label(np.zeros(values.shape, np.uint16))
+    components = Components(np.isin(values, rule.node))
+    if components.count > MOST_NODES:
+        raise StudyError("bad-labels", f"holds {components.count} separate nodes, wanted at most {MOST_NODES}")
+    labels: NDArray[np.uint16] = components.label(np.zeros(values.shape, np.uint16))
     return labels
 
 

@@ -32,7 +32,7 @@ def load_case(files: CaseFiles, card: ModelCard) -> Case:
     Raises:
         StudyError: whatever the runtime refuses the image for; ``bad-labels``, ``grid-mismatch``.
     """
-    volume = turned(read_image(files, card), card)
+    volume = to_card_axes(read_image(files, card), card)
     labels = read_nodes(files, card, volume)
     return Case(files.name, volume, labels)
 
@@ -52,7 +52,7 @@ def read_image(files: CaseFiles, card: ModelCard) -> Study:
     return study
 
 
-def turned(study: Study, card: ModelCard) -> Volume:
+def to_card_axes(study: Study, card: ModelCard) -> Volume:
     """The study's voxels with axes as the card's, C-contiguous.
 
     A scale changes nothing that the network sees. An offset does in training only: contrast and noise are varied about

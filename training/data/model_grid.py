@@ -22,7 +22,7 @@ BORDERLINE_MM = (6.0, 10.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Patient:
+class GridCase:
     """A case on the network's grid.
 
     Attributes:
@@ -45,7 +45,7 @@ class Patient:
         return self.channels[1]
 
 
-def whole(case: Case, card: ModelCard) -> tuple[Tensor, Tensor]:
+def whole_study(case: Case, card: ModelCard) -> tuple[Tensor, Tensor]:
     """Input and soft truth of a whole study, ``(1, 1, *card.shape_zyx)``."""
     out = np.empty((2, *card.shape_zyx), np.float32)
     write_input(case.volume, card, out[0], threads=1)
@@ -57,15 +57,15 @@ def whole(case: Case, card: ModelCard) -> tuple[Tensor, Tensor]:
     return full[:, :1], full[:, 1:]
 
 
-def on_grid(case: Case, card: ModelCard) -> Patient:
+def to_model_grid(case: Case, card: ModelCard) -> GridCase:
     """A case with what crops are laid by; some 80 ms of one core."""
-    image, truth = whole(case, card)
+    image, truth = whole_study(case, card)
     short_mm = short_axes_mm(case)
     low, high = BORDERLINE_MM
     labels = _nearest(Volume(case.labels, case.volume.grid).oriented(card.orientation).array, card.shape_zyx)
     borderline = ((low <= short_mm) & (short_mm <= high)).astype(np.float32)[labels]
     channels = torch.cat((image, truth, torch.from_numpy(borderline)[None, None]), dim=1)[0]
-    return Patient(channels, torch.from_numpy((short_mm > Rules().suspicious_mm + ROUNDING_MM)[labels]))
+    return GridCase(channels, torch.from_numpy((short_mm > Rules().suspicious_mm + ROUNDING_MM)[labels]))
 
 
 def short_axes_mm(case: Case) -> NDArray[np.float64]:

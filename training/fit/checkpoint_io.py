@@ -24,6 +24,8 @@ from lnfast.report.folder import flush
 from training.console import print_message
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
+# Under which `training.fit.saving.CheckpointSaver` keeps its state, in checkpoints of earlier versions too.
+SAVER_STATE_KEY = "Keeper"
 # Marks of what JSON has no word for. A dict that has one of them as a key is written as its items.
 _TENSOR, _TUPLE, _ITEMS, _FLOAT = "$tensor", "$tuple", "$items", "$float"
 _MARKS = {_TENSOR, _TUPLE, _ITEMS, _FLOAT}
@@ -104,11 +106,11 @@ def newest_readable(folder: Path) -> Path | None:
     return None
 
 
-def share_in(folder: Path) -> dict[str, int] | None:
+def batch_share_of(folder: Path) -> dict[str, int] | None:
     """Items at a time and devices that a checkpoint was learned with; None where it is too old to say."""
     state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    found: dict[str, int] | None = state.get("callbacks", {}).get("Keeper", {}).get("share")
-    return found
+    share: dict[str, int] | None = state.get("callbacks", {}).get(SAVER_STATE_KEY, {}).get("share")
+    return share
 
 
 def encode(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:

@@ -17,7 +17,7 @@ _MODULES = r"(pytorch_lightning|lightning_fabric|lightning_utilities|torchmetric
 
 
 @contextmanager
-def lightning() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Hush Lightning's loggers and the warnings that are raised in its own modules; others come through."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
@@ -32,7 +32,7 @@ def lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
-class Curves(TensorBoardLogger):
+class TensorBoardCurves(TensorBoardLogger):
     """TensorBoard's files in ``RUN/tensorboard``, and nothing else there.
 
     Args:
@@ -49,7 +49,7 @@ class Curves(TensorBoardLogger):
         self.experiment.flush()
 
 
-class Bar(RichProgressBar):
+class ProgressBar(RichProgressBar):
     """Lightning's progress bar on standard error, without a number of epochs, which the budget decides."""
 
     def __init__(self) -> None:

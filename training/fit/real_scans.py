@@ -27,7 +27,7 @@ from lnfast.errors import UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode
 from lnfast.study import read_study
-from training.fit.validation import found_nodes, predict
+from training.fit.validation import predict, segment_and_measure
 
 THRESHOLDS = (0.5, 0.4, 0.3, 0.2)
 SPOTS = "visible.json"
@@ -69,7 +69,9 @@ def read_scans(folder: Path, card: ModelCard) -> tuple[RealScan, ...]:
         raise UsageError("bad-spots", f"{path} cannot be used ({error}); wanted spots and organs by scan") from error
 
 
-def look(model: nn.Module, scans: Sequence[RealScan], card: ModelCard, precision: str) -> dict[str, dict[str, int]]:
+def count_marks(
+    model: nn.Module, scans: Sequence[RealScan], card: ModelCard, precision: str
+) -> dict[str, dict[str, int]]:
     """What the network marks on real scans, summed over them, by threshold.
 
     Returns:
@@ -80,14 +82,14 @@ def look(model: nn.Module, scans: Sequence[RealScan], card: ModelCard, precision
     counts: dict[str, dict[str, int]] = {}
     for threshold in THRESHOLDS:
         of_scans = [
-            compare(scan, *_found(array, scan, replace(card, threshold=threshold)))
+            compare_with_visible(scan, *_found(array, scan, replace(card, threshold=threshold)))
             for scan, array in zip(scans, logits, strict=True)
         ]
         counts[f"{threshold:g}"] = {name: sum(of[name] for of in of_scans) for name in of_scans[0]}
     return counts
 
 
-def compare(scan: RealScan, labels: NDArray[np.uint16], nodes: Sequence[LymphNode]) -> dict[str, int]:
+def compare_with_visible(scan: RealScan, labels: NDArray[np.uint16], nodes: Sequence[LymphNode]) -> dict[str, int]:
     """Count what is marked in one scan.
 
     Args:
@@ -128,8 +130,8 @@ def _voxel(values: Sequence[int]) -> Voxel:
 def _found(
     logits: NDArray[np.float32], scan: RealScan, card: ModelCard
 ) -> tuple[NDArray[np.uint16], tuple[LymphNode, ...]]:
-    found, nodes = found_nodes(logits, scan.volume, card)
-    return found.labels.array, nodes
+    segmentation, nodes = segment_and_measure(logits, scan.volume, card)
+    return segmentation.labels.array, nodes
 
 
 def _near(labels: NDArray[np.uint16], point: Voxel) -> set[int]:

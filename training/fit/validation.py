@@ -15,7 +15,7 @@ from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules, measure_nodes
 from lnfast.postprocess import Segmentation, segment
 from lnfast.preprocess import write_input
-from training.data.case import Case, Entry
+from training.data.case import Case, LoadableCase
 
 RULES = Rules()
 BFLOAT16 = "bf16-mixed"
@@ -24,7 +24,7 @@ _TYPES = {BFLOAT16: torch.bfloat16, "16-mixed": torch.float16, "32-true": None}
 
 
 @dataclass(frozen=True)
-class Score:
+class ValidationCounts:
     """Counts over cases; they add.
 
     Attributes:
@@ -51,9 +51,9 @@ class Score:
     false_n1: int = 0
     cases: int = 0
 
-    def __add__(self, other: Score) -> Score:
-        mine, theirs = asdict(self), asdict(other)
-        return Score(**{name: mine[name] + theirs[name] for name in mine})
+    def __add__(self, other: ValidationCounts) -> ValidationCounts:
+        counts, added = asdict(self), asdict(other)
+        return ValidationCounts(**{name: counts[name] + added[name] for name in counts})
 
     def summary(self) -> dict[str, float | int | None]:
         """Ratios (None where there is nothing to divide by) and the counts behind them."""
@@ -79,7 +79,7 @@ def predict(model: nn.Module, volume: Volume, card: ModelCard, precision: str = 
     return array
 
 
-def found_nodes(
+def segment_and_measure(
     logits: NDArray[np.float32], volume: Volume, card: ModelCard
 ) -> tuple[Segmentation, tuple[LymphNode, ...]]:
     """What the runtime makes of the logits of a study, at the card's threshold and by the default rules.
@@ -87,17 +87,19 @@ def found_nodes(
     Raises:
         EngineError: as `lnfast.postprocess.segment`.
     """
-    found = segment(logits, volume.grid, card)
-    return found, measure_nodes(found.labels, found.count, RULES, orientation=card.orientation, logits=logits)
+    segmentation = segment(logits, volume.grid, card)
+    return segmentation, measure_nodes(
+        segmentation.labels, segmentation.count, RULES, orientation=card.orientation, logits=logits
+    )
 
 
-def judge(model: nn.Module, case: Case, card: ModelCard, precision: str = "32-true") -> Score:
+def validate_case(model: nn.Module, case: Case, card: ModelCard, precision: str = "32-true") -> ValidationCounts:
     """Predict one case and compare with its truth; ``model`` in evaluation mode."""
-    found, nodes = found_nodes(predict(model, case.volume, card, precision), case.volume, card)
-    return score(case, found.labels.array, nodes)
+    segmentation, nodes = segment_and_measure(predict(model, case.volume, card, precision), case.volume, card)
+    return compare_with_truth(case, segmentation.labels.array, nodes)
 
 
-def score(case: Case, labels: NDArray[np.uint16], nodes: Sequence[LymphNode]) -> Score:
+def compare_with_truth(case: Case, labels: NDArray[np.uint16], nodes: Sequence[LymphNode]) -> ValidationCounts:
     """Compare labelled nodes on the native grid with the case's truth.
 
     Args:
@@ -110,7 +112,7 @@ def score(case: Case, labels: NDArray[np.uint16], nodes: Sequence[LymphNode]) ->
     pairs = np.unique(np.stack((labels[where], case.labels[where]), axis=1).astype(np.int64), axis=0)
     big, true_big = (np.array([False, *(node.suspicious for node in of)]) for of in (nodes, truth))
     good = pairs[big[pairs[:, 0]] & true_big[pairs[:, 1]]]
-    return Score(
+    return ValidationCounts(
         both=int(where.sum()),
         predicted=int((labels > 0).sum()),
         true=int((case.labels > 0).sum()),
@@ -127,11 +129,13 @@ def score(case: Case, labels: NDArray[np.uint16], nodes: Sequence[LymphNode]) ->
     )
 
 
-def validate(model: nn.Module, cases: Sequence[Entry], card: ModelCard, precision: str = "32-true") -> Score:
+def validate(
+    model: nn.Module, cases: Sequence[LoadableCase], card: ModelCard, precision: str = "32-true"
+) -> ValidationCounts:
     """The sum over cases."""
-    total = Score()
+    total = ValidationCounts()
     for case in cases:
-        total += judge(model, case.load(), card, precision)
+        total += validate_case(model, case.load(), card, precision)
     return total
 
 

@@ -31,7 +31,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Consensus:
+class StapleEstimate:
     """What STAPLE says of one case.
 
     Attributes:
@@ -52,7 +52,7 @@ class Consensus:
         return self.iterations < MOST_ITERATIONS
 
 
-def staple(masks: Sequence[Mask]) -> Consensus:
+def staple(masks: Sequence[Mask]) -> StapleEstimate:
     """Consensus of readers.
 
     Args:
@@ -68,7 +68,7 @@ def staple(masks: Sequence[Mask]) -> Consensus:
         # SimpleITK divides 0 by 0 where no reader marked anything, and where all marked everything.
         sensitive = 1.0 if union.any() else None
         specific = None if union.all() else 1.0
-        return Consensus(union, (sensitive,) * len(masks), (specific,) * len(masks), 0)
+        return StapleEstimate(union, (sensitive,) * len(masks), (specific,) * len(masks), 0)
     itk = _simple_itk()
     estimate = itk.STAPLEImageFilter()
     estimate.SetForegroundValue(1.0)
@@ -83,7 +83,7 @@ def staple(masks: Sequence[Mask]) -> Consensus:
         )
     mask = np.zeros(union.shape, bool)
     mask[box] = probability >= THRESHOLD - TIE
-    return Consensus(mask, sensitivity, specificity, int(estimate.GetElapsedIterations()))
+    return StapleEstimate(mask, sensitivity, specificity, int(estimate.GetElapsedIterations()))
 
 
 def version() -> str:

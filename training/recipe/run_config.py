@@ -53,10 +53,10 @@ class RunConfig:
             raise UsageError("bad-precision", f"got --exact and --precision {self.precision}, wanted FP32")
         if self.teacher is not None and not self.preset.teaching:
             raise UsageError("bad-teacher", f"preset {self.preset.name} learns from no teacher; wanted edge")
-        share_of(self.preset, self.devices)
+        items_per_device(self.preset, self.devices)
 
 
-def share_of(preset: Preset, world: int) -> int:
+def items_per_device(preset: Preset, world: int) -> int:
     """Items of a batch that each device learns from.
 
     Raises:
