@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("torch")
 
 from lnfast.phantom import LIFELIKE, REALISTIC, SCANNERS, TRAINING
-from training.data.phantom_cache import (
+from training.data.phantom_seeds import (
     SMALL_FIELDS,
     TRAINING_SEEDS,
     VALIDATION_SEEDS,
