@@ -86,9 +86,14 @@ def fit(
     from training.fit.run import RunConfig
     from training.fit.run import fit as fit_run
     from training.fit.sources import source_of
-    from training.recipe.presets import preset
+    from training.recipe.presets import Precision, preset
 
-    precisions = {None: None, "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+    precisions: dict[str | None, Precision | None] = {
+        None: None,
+        "32": "32-true",
+        "bf16": "bf16-mixed",
+        "16": "16-mixed",
+    }
     run = run or Path("runs") / (f"{name}-quick" if quick else name)
     config = RunConfig(preset(name, quick=quick), precision=precisions[precision], **options)
     source = source_of(

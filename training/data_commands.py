@@ -128,15 +128,15 @@ def _show_readers(rows: Sequence[ReaderAgreement]) -> None:
     from training.readers.agreement import summarize
 
     console = stdout()
-    rows = table(console, "readers", "cases", "Dice", "nodes", "shared", right=("cases", "Dice", "nodes", "shared"))
+    columns = table(console, "readers", "cases", "Dice", "nodes", "shared", right=("cases", "Dice", "nodes", "shared"))
     for pair in summarize(rows):
         mean = "-" if pair.dice_mean is None else f"{pair.dice_mean:.2f}"
         spread = "" if pair.dice_sd is None else f" +- {pair.dice_sd:.2f}"
-        rows.add_row(
+        columns.add_row(
             f"{pair.first} vs. {pair.second}",
             str(pair.cases - pair.undefined),
             mean + spread,
             f"{pair.nodes_first} / {pair.nodes_second}",
             f"{pair.shared_first} / {pair.shared_second}",
         )
-    console.print(rows)
+    console.print(columns)

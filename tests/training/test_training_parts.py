@@ -194,8 +194,8 @@ def test_devices_share_a_step_that_is_the_same_as_on_one(studies: CasePool) -> N
 
 
 def test_an_epoch_goes_on_where_it_was_left(studies: CasePool) -> None:
-    full = [(batch.index, batch.image) for batch in batches(studies, epoch_steps=4, position=4)]
-    rest = [(batch.index, batch.image) for batch in batches(studies, epoch_steps=4, position=6)]
+    full = [(batch.position, batch.image) for batch in batches(studies, epoch_steps=4, position=4)]
+    rest = [(batch.position, batch.image) for batch in batches(studies, epoch_steps=4, position=6)]
     assert [index for index, _ in full] == [4, 5, 6, 7] and [index for index, _ in rest] == [6, 7]
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(full[2:], rest, strict=True))
 

@@ -28,12 +28,12 @@ from training.recipe.presets import Preset
 
 
 class Batch(NamedTuple):
-    """Micro-batch ``index`` of a run: image, soft truth and weights of voxels, ``(n, 1, z, y, x)`` float32."""
+    """Micro-batch ``position`` of a run: image, soft truth and weights of voxels, ``(n, 1, z, y, x)`` float32."""
 
     image: Tensor
     truth: Tensor
     weight: Tensor
-    index: int
+    position: int
 
 
 Item = tuple[Tensor, Tensor, Tensor]

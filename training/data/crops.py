@@ -196,9 +196,13 @@ def voxel_weights(truth: Tensor, borderline: Tensor, rim: float) -> Tensor:
     """
     if not bool(borderline.any()):
         return torch.ones_like(truth)
-    around = {"kernel_size": (1, 3, 3), "stride": 1, "padding": (0, 1, 1)}
-    edge = max_pool3d(truth, **around) + max_pool3d(1 - truth, **around) > 1.5
-    return 1 + rim * (edge & (max_pool3d(borderline, **around) > 0)).float()
+    edge = _highest_around(truth) + _highest_around(1 - truth) > 1.5
+    return 1 + rim * (edge & (_highest_around(borderline) > 0)).float()
+
+
+def _highest_around(volume: Tensor) -> Tensor:
+    """The highest value among the 3 x 3 voxels of a slice around each."""
+    return max_pool3d(volume, (1, 3, 3), stride=1, padding=(0, 1, 1))
 
 
 def _box(shape: Sequence[int], size: Sequence[int], rng: np.random.Generator) -> tuple[slice, ...]:

@@ -7,7 +7,7 @@ import math
 import torch
 
 from lnfast.backends.machine import cpu_flags
-from training.recipe.presets import Preset
+from training.recipe.presets import Precision, Preset
 from training.recipe.run_config import RunConfig, items_per_device
 
 # Numbers a voxel that the network keeps for the way back at the paper's width, counted with
@@ -24,7 +24,7 @@ def accelerator_of(config: RunConfig) -> str:
     return {"gpu": "cuda"}.get(config.accelerator, config.accelerator)
 
 
-def precision_of(config: RunConfig) -> str:
+def precision_of(config: RunConfig) -> Precision:
     """What is asked for, else what the device is good at.
 
     CPUs have no half precision, and bfloat16 only where they have instructions for it: without them PyTorch converts

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -40,7 +40,7 @@ class TensorBoardCurves(TensorBoardLogger):
         step: what was logged after it belongs to an interrupted try, and is hidden.
     """
 
-    def __init__(self, run: os.PathLike[str], step: int) -> None:
+    def __init__(self, run: Path, step: int) -> None:
         super().__init__(run, name="tensorboard", version="", purge_step=step + 1)
 
     @rank_zero_only

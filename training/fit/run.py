@@ -123,7 +123,7 @@ class _Fit:
         trainer.accumulate_grad_batches = share.accumulation(preset.batch)
         workers = 1 if trainer.strategy.root_device.type == "cpu" else min(8, os.cpu_count() or 1)
         loaders = BatchDataModule(self.studies, preset, config.seed, share.micro, workers)
-        if rank_zero_only.rank == 0:
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             self._keep(settings)
         trainer.fit(self.module, datamodule=loaders, ckpt_path=self.newest)
 

@@ -14,7 +14,6 @@ from pytorch_lightning import Callback, Trainer
 from training.files import write_text
 from training.fit.real_scans import RealScan, count_marks
 from training.fit.schedule import Budget, stepped
-from training.fit.segmenter import Segmenter
 
 LOG_EVERY = 20  # optimizer steps
 
@@ -53,7 +52,7 @@ class RunLog(Callback):
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             self._write(trainer, {"loss": loss}, {"loss": loss, "learning_rate": rate})
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Segmenter) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         summary = pl_module.counts.summary()
         curves = {f"validation/{k}": float(v) for k, v in summary.items() if v is not None}
         line: dict[str, Any] = {"validation": summary}

@@ -14,7 +14,6 @@ from training.data.batches import BatchShare
 from training.fit.checkpoint_io import SAVER_STATE_KEY, checkpoints
 from training.fit.interrupt import StopRequest
 from training.fit.schedule import stepped
-from training.fit.segmenter import Segmenter
 from training.model.weights_file import save_weights
 from training.recipe.presets import Preset
 
@@ -102,7 +101,7 @@ class WeightsSaver(Callback):
         self.path, self.preset, self.header = path, preset, header
         self.best = -1.0
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Segmenter) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         summary = pl_module.counts.summary()
         dice = float(summary["dice"] or 0.0)
         if self.preset.keep == "best" and dice <= self.best:

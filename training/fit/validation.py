@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from lnfast.card import ModelCard
 from lnfast.geometry import Volume
-from lnfast.measure import LymphNode, Rules, measure_nodes
+from lnfast.measure import LymphNode, measure_nodes
 from lnfast.postprocess import Segmentation, segment
 from lnfast.preprocess import write_input
 from training.data.case import Case, LoadableCase
+from training.data.model_grid import RULES, true_nodes
 
-RULES = Rules()
 BFLOAT16 = "bf16-mixed"
 # What Lightning's names mean for a forward pass; None is FP32.
 _TYPES = {BFLOAT16: torch.bfloat16, "16-mixed": torch.float16, "32-true": None}
@@ -107,7 +107,7 @@ def compare_with_truth(case: Case, labels: NDArray[np.uint16], nodes: Sequence[L
         labels: ``(z, y, x)``, 0 or the number of a node.
         nodes: measured, in the order of their labels.
     """
-    truth = measure_nodes(Volume(case.labels, case.volume.grid), int(case.labels.max()), RULES)
+    truth = true_nodes(case, orientation)
     where = (labels > 0) & (case.labels > 0)
     pairs = np.unique(np.stack((labels[where], case.labels[where]), axis=1).astype(np.int64), axis=0)
     big, true_big = (np.array([False, *(node.suspicious for node in of)]) for of in (nodes, truth))

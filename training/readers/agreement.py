@@ -60,10 +60,10 @@ class PairSummary:
     undefined: int
     dice_mean: float | None
     dice_sd: float | None
-    nodes_one: int
-    nodes_other: int
-    shared_one: int
-    shared_other: int
+    nodes_first: int
+    nodes_second: int
+    shared_first: int
+    shared_second: int
 
 
 def compare_readers(

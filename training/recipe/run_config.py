@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lnfast.errors import UsageError
-from training.recipe.presets import Preset
+from training.recipe.presets import Precision, Preset
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RunConfig:
     start: Path | None = None
     teacher: Path | None = None
     real: Path | None = None
-    precision: str | None = None
+    precision: Precision | None = None
     accelerator: str = "auto"
     devices: int = 1
 
