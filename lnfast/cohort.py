@@ -13,15 +13,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from lnfast.atomic import write_file, write_new_file
 from lnfast.errors import UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules, measure_nodes, n_stage, n_stage_by_rule
@@ -73,9 +70,9 @@ def add_case(folder: Path, phantom: Phantom, rules: Rules | None = None) -> Case
     for part in ("imagesTr", "labelsTr", "truth"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     _claim(folder, name, phantom, _pretty(truth))
-    _replace(folder / "labelsTr" / f"{name}.nii.gz", nifti_bytes(labels))
-    _replace(image.with_name(f"{name}_0000.bval"), f"{phantom.protocol.b_value:g}\n".encode())
-    _replace(image, _image_bytes(phantom))
+    write_file(folder / "labelsTr" / f"{name}.nii.gz", nifti_bytes(labels))
+    write_file(image.with_name(f"{name}_0000.bval"), f"{phantom.protocol.b_value:g}\n".encode())
+    write_file(image, _image_bytes(phantom))
     _count(folder)
     return Case(name, image, nodes, n_stage(nodes, rules))
 
@@ -84,17 +81,16 @@ def _claim(folder: Path, name: str, phantom: Phantom, truth: bytes) -> None:
     """Write the truth of a case; where another process was first it must be the same patient's."""
     path = folder / "truth" / f"{name}.json"
     if not path.exists():
-        with _written(path, truth) as work, suppress(OSError):
-            os.link(work, path)  # unlike a renaming this never replaces
+        write_new_file(path, truth)
     _check_ours(folder, name, phantom)
-    _replace(path, truth)
+    write_file(path, truth)
 
 
 def _count(folder: Path) -> None:
     """Write dataset.json; again where another process has added a case meanwhile, so that the last one counts all."""
     path = folder / "dataset.json"
     while _told(path) != (dataset := _dataset(folder)):
-        _replace(path, _pretty(dataset))
+        write_file(path, _pretty(dataset))
 
 
 def _check_ours(folder: Path, name: str, phantom: Phantom) -> None:
@@ -183,20 +179,3 @@ def _node(node: PhantomNode, mask: LymphNode) -> dict[str, Any]:
 
 def _pretty(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=1) + "\n").encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Readers see the old file or the new one, never a part."""
-    with _written(path, content) as work:
-        work.replace(path)
-
-
-@contextmanager
-def _written(path: Path, content: bytes) -> Iterator[Path]:
-    """A file of a temporary name beside another; gone after the block, unless it got a name there."""
-    work = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        work.write_bytes(content)
-        yield work
-    finally:
-        work.unlink(missing_ok=True)

@@ -349,7 +349,7 @@ def test_what_stops_it_leaves_what_was_there(
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr("lnfast.evaluate.writing.flush", stopped)
+        patched.setattr("lnfast.atomic.flush", stopped)
         for target in (out, tmp_path / "new"):
             assert lnfast("evaluate", *small, "-o", target, "--suspicious-mm", "20") == code
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
