@@ -53,7 +53,7 @@ HEAVY = {
     "tensorrt": "backends.trt",
     "tensorrt_rtx": "backends.trt",
     "nibabel": "cohort",
-    "onnx": None,  # lnfast.export.graph asks lnfast.backends.package for it
+    "onnx": None,  # lnfast.export.graph asks lnfast.optional for it
     "torch": None,
     "scipy": None,
     "statsmodels": None,

@@ -16,17 +16,13 @@ from lnfast.backends.engine_folder import SERIALIZED
 from lnfast.backends.host import HostBackend
 from lnfast.backends.loading import Loading
 from lnfast.backends.machine import nvidia_gpus
-from lnfast.backends.package import Package, one_line
 from lnfast.backends.protocol import BackendInfo, Candidate, NetworkIO
-from lnfast.errors import BackendError, EngineError, LnfastError
+from lnfast.errors import BackendError, EngineError, LnfastError, one_line
+from lnfast.optional import Package
 
 PACKAGES = {  # in the order of `offers`: the first tunes an engine on the very GPU
-    "tensorrt": Package(
-        "tensorrt", "tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"), "pip install 'lnfast[tensorrt]'"
-    ),
-    "tensorrt-rtx": Package(
-        "tensorrt", "tensorrt_rtx", ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12"), "pip install 'lnfast[rtx]'"
-    ),
+    "tensorrt": Package("backend tensorrt", "tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"), "tensorrt"),
+    "tensorrt-rtx": Package("backend tensorrt", "tensorrt_rtx", ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12"), "rtx"),
 }
 _PRECISIONS = {
     "fp16": "half the bytes, and tensor cores: the safe default there",

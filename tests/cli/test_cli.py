@@ -25,12 +25,12 @@ from nifti_files import write_nifti
 
 from lnfast import __version__
 from lnfast.backends import trt
-from lnfast.backends.package import Package
 from lnfast.cli import main
 from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, StudyError, UsageError
 from lnfast.evaluate import compare, node_map
 from lnfast.evaluate.labelmap import read_label_map
 from lnfast.measure import Rules, measure_nodes
+from lnfast.optional import Package
 from lnfast.study import read_study
 from lnfast_ext import instruction_set
 
@@ -503,7 +503,7 @@ def test_doctor_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_doctor_where_nothing_runs_exits_5_and_says_what_to_type(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lnfast.backends.package.Package.installed", lambda _: False)
+    monkeypatch.setattr("lnfast.optional.Package.installed", lambda _: False)
     assert lnfast("doctor") == BackendError.exit_code
     text = " ".join(capsys.readouterr().out.split())
     assert "nothing can run: backend-missing" in text
