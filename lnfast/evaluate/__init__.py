@@ -1,6 +1,5 @@
 """A prediction against a truth: every measure of the clinical method, as its paper defines it.
 
-    nodes.py         two label volumes of one study: which nodes touch, Dice, what `lnfast demo` shows (numpy only)
     score.py         a number, or why there is none
     distances.py     HD, AVD, MHD of two sets of voxels
     overlap.py       Dice, PPV, TPR, VS and the distances of one subset of nodes of one study
@@ -22,11 +21,5 @@
     writing.py       DIR/, whole or not at all
     extra.py         scipy, statsmodels, scikit-learn, matplotlib: the one way to them
 
-What is handed out here needs none of the packages behind the extra ``evaluate``; neither does importing it.
+Which node is which, and Dice, are `lnfast.matching`'s.
 """
-
-from __future__ import annotations
-
-from lnfast.evaluate.nodes import Comparison, Detection, NodeMap, Pair, compare, dice, node_map, shared_voxels
-
-__all__ = ["Comparison", "Detection", "NodeMap", "Pair", "compare", "dice", "node_map", "shared_voxels"]

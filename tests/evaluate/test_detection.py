@@ -11,12 +11,17 @@ from scipy.stats import binomtest
 from test_node_comparison import LARGE, SMALL, nodes_at
 
 from lnfast.evaluate.detection import Counts, Detected, detect, interval, paired
-from lnfast.evaluate.nodes import NodeMap, shared_voxels
 from lnfast.evaluate.score import Subset
+from lnfast.matching import NodeMap, shared_voxels
 
 
 def detected(predicted: NodeMap, truth: NodeMap, subset: Subset = "suspicious") -> Detected:
-    return detect(shared_voxels(truth, predicted), truth.nodes, predicted.nodes, subset)
+    return detect(
+        shared_voxels(truth.labels.array, predicted.labels.array, (len(truth.nodes), len(predicted.nodes))),
+        truth.nodes,
+        predicted.nodes,
+        subset,
+    )
 
 
 def test_the_paper_s_counts_give_the_paper_s_measures() -> None:

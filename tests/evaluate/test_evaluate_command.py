@@ -421,7 +421,7 @@ blocked = {[*PACKAGES, "pandas"]!r}
 for name in blocked:
     sys.modules[name] = None
 import numpy as np
-from lnfast.evaluate import compare, node_map
+from lnfast.matching import compare, node_map
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
 import lnfast.cli.demo, lnfast.cli.tables
