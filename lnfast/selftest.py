@@ -153,10 +153,9 @@ def _compare_ellipsoids(
     """
     if len(wanted_mm) != int(truth.max()):
         raise ModelError("model-damaged", f"the probe has {int(truth.max())} nodes and {len(wanted_mm)} ellipsoids")
+    shared = shared_voxels(truth, found, (len(wanted_mm), len(nodes)))
     apart = []
-    for wanted, column in zip(
-        wanted_mm, best_columns(shared_voxels(truth, found, (len(wanted_mm), len(nodes)))), strict=True
-    ):
+    for wanted, column in zip(wanted_mm, best_columns(shared), strict=True):
         if column < 0:
             continue
         short_mm = nodes[column].ellipsoid_short_mm
