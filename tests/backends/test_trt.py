@@ -307,7 +307,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, mis
 
 
 def test_no_package_is_no_builder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(package, "find_spec", lambda name: None)
+    monkeypatch.setattr(optional, "find_spec", lambda name: None)
     assert builder.builders() == ()
     error = refusal(BackendError, lambda: build(network().SerializeToString(), io(), BuildTarget("tensorrt")))
     assert error.code == "backend-missing" and "pip install 'lnfast[tensorrt]'" in error.message
