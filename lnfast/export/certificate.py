@@ -21,6 +21,7 @@ from lnfast.geometry import Volume
 from lnfast.matching import NodeMap, compare
 from lnfast.measure import LymphNode, Rules, n_stage_by_rule
 from lnfast.network import Network
+from lnfast.window import shape_text
 
 RULES: tuple[Literal["box"], Literal["axial"]] = ("box", "axial")
 
@@ -178,7 +179,7 @@ def certify(differences: list[Difference], device: str, reference: str, source: 
     dices = [difference.dice for difference in differences if difference.dice is not None]
     windows: dict[str, int] = {}
     for one in differences:
-        name = "x".join(map(str, one.window))
+        name = shape_text(one.window)
         windows[name] = windows.get(name, 0) + 1
     return Certificate(
         passed=all(one.harmless for one in differences),
