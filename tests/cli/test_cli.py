@@ -27,7 +27,7 @@ from lnfast import __version__
 from lnfast.backends import trt
 from lnfast.cli import main
 from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, StudyError, UsageError
-from lnfast.evaluate.labelmap import read_label_map
+from lnfast.evaluate.inputs.labelmap import read_label_map
 from lnfast.matching import compare, node_map
 from lnfast.measure import Rules, measure_nodes
 from lnfast.optional import Package

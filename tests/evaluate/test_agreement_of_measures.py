@@ -8,9 +8,9 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 from test_node_comparison import LARGE, SMALL, nodes_at
 
-from lnfast.evaluate.groups import compare_groups
-from lnfast.evaluate.measurement import Matched, agreement, matched
-from lnfast.evaluate.score import Score, mean_sd, summary
+from lnfast.evaluate.measures.agreement import Matched, agreement, matched
+from lnfast.evaluate.measures.groups import compare_groups
+from lnfast.evaluate.measures.values import Score, mean_sd, summary
 from lnfast.matching import compare
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from test_node_comparison import LARGE, SMALL, nodes_at
 
-from lnfast.evaluate.detection import Counts, Detected, detect, interval, paired
-from lnfast.evaluate.score import Subset
+from lnfast.evaluate.measures.detection import Counts, Detected, detect, interval, paired
+from lnfast.evaluate.measures.values import Subset
 from lnfast.matching import NodeMap, shared_voxels
 
 

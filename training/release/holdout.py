@@ -20,8 +20,8 @@ from lnfast.cohort import add_case
 from lnfast.engine import Engine, StudyFailure
 from lnfast.errors import UsageError
 from lnfast.evaluate.evaluation import evaluate
-from lnfast.evaluate.reading import pair_up
-from lnfast.evaluate.writing import check_output, write_evaluation
+from lnfast.evaluate.inputs.pairing import pair_up
+from lnfast.evaluate.output.folder import check_output, write_evaluation
 from lnfast.measure import Rules
 from lnfast.phantom import make_phantom
 from training.data.phantom_cache import version
