@@ -19,7 +19,6 @@ from lnfast.backends import Candidate, candidates, engine_cache
 from lnfast.backends.choice import each_candidate, version_of
 from lnfast.backends.engine_folder import (
     MANIFEST,
-    TARGETS,
     EngineFolder,
     check_certified,
     check_here,
@@ -27,6 +26,7 @@ from lnfast.backends.engine_folder import (
     read_engine_folder,
 )
 from lnfast.backends.machine import device_kind
+from lnfast.backends.registry import TARGETS
 from lnfast.card import SHIPPED_MODELS, Model
 from lnfast.errors import BackendError, EngineError, LnfastError
 from lnfast.network import Network

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lnfast.backends.machine import cpu_kind, device_kind
+from lnfast.backends.registry import DTYPES, PRECISIONS, TARGETS
 from lnfast.card import Model
 from lnfast.errors import EngineError
 from lnfast.window import Three
@@ -28,7 +29,6 @@ from lnfast.window import Three
 SCHEMA = "lnfast.engine/1"
 MANIFEST = "manifest.json"
 GRAPH, SERIALIZED = "engine.onnx", "engine.trt"
-TARGETS = {"openvino": "openvino", "onnxruntime": "onnxruntime", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt"}
 _BYTES_AT_MOST = 1 << 20  # of a manifest
 
 
@@ -105,7 +105,7 @@ class Manifest:
             )
             if made.target not in TARGETS or made.device not in ("cpu", "cuda"):
                 raise ValueError(f"target is {made.target!r} on {made.device!r}")
-            if made.dtype not in ("float32", "float16") or made.precision not in ("fp32", "bf16", "fp16", "int8"):
+            if made.dtype not in DTYPES or made.precision not in PRECISIONS:
                 raise ValueError(f"precision is {made.precision!r} with {made.dtype!r} at its ends")
             strange = [name for name in made.files if not is_engine_file(name)]
             if strange:

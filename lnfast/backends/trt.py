@@ -106,11 +106,11 @@ def offers() -> tuple[Candidate, ...]:
     Raises:
         BackendError: ``backend-missing``, ``backend-broken`` or ``device-missing``.
     """
-    package = present()
-    if not package.installed():
+    installed = package()
+    if not installed.installed():
         raise BackendError(
             "backend-missing",
-            f"backend tensorrt needs TensorRT or TensorRT-RTX, and neither is installed: {package.install}",
+            f"backend tensorrt needs TensorRT or TensorRT-RTX, and neither is installed: {installed.install}",
         )
     if not nvidia_gpus():  # asked before anything heavy is imported
         raise BackendError(
@@ -135,9 +135,13 @@ def offers() -> tuple[Candidate, ...]:
     return tuple(offered)
 
 
-def present() -> Package:
-    """The package that is there, or the one to install."""
-    return next((package for package in PACKAGES.values() if package.installed()), PACKAGES["tensorrt-rtx"])
+def package() -> Package:
+    """Return the package that is installed, or the one to install."""
+    return next((entry for entry in PACKAGES.values() if entry.installed()), PACKAGES["tensorrt-rtx"])
+
+
+def conflict() -> None:
+    """Return None: each distribution provides a module of its own."""
 
 
 def installed_version(target: str) -> str:

@@ -24,6 +24,7 @@ from time import perf_counter
 from lnfast.backends import Candidate, candidates, engine_cache, trt
 from lnfast.backends.engine_folder import EngineFolder
 from lnfast.backends.machine import device_kind
+from lnfast.backends.registry import TARGET_PRECISIONS
 from lnfast.card import Model
 from lnfast.errors import BackendError, EngineError, ModelError, UsageError
 from lnfast.export.certificate import Certificate, Difference, Reference, certify, differ, make_references
@@ -31,7 +32,7 @@ from lnfast.export.folder import check_replaceable, publish
 from lnfast.export.forecast import Phase, planned
 from lnfast.export.recipes import Kitchen, draft_opener
 from lnfast.export.studies import CERTIFICATE_STUDIES, Studies, split_folder, split_phantoms
-from lnfast.export.workshop import PRECISIONS, Workshop, open_workshop
+from lnfast.export.workshop import Workshop, open_workshop
 from lnfast.network import Network
 from lnfast.selftest import prove
 
@@ -166,7 +167,7 @@ def plan_of(model: Model, request: Request) -> list[Phase]:
 
 
 def _wanted(request: Request) -> tuple[str, ...]:
-    return PRECISIONS[request.target] if request.precision == "auto" else (request.precision,)
+    return TARGET_PRECISIONS[request.target] if request.precision == "auto" else (request.precision,)
 
 
 def _there(model: Model, request: Request) -> EngineFolder | None:
@@ -358,7 +359,7 @@ def _studies(model: Model, request: Request) -> tuple[Studies, Studies]:
 
 
 def _check_precision(workshop: Workshop, precision: str) -> None:
-    known = PRECISIONS[workshop.target]
+    known = TARGET_PRECISIONS[workshop.target]
     if precision != "auto" and precision not in known:
         raise UsageError(
             "unknown-precision", f"got precision {precision!r} for {workshop.target}, wanted auto or {', '.join(known)}"

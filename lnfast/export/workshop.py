@@ -8,22 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lnfast.backends import Candidate, openvino, ort, trt, trt_build
-from lnfast.backends.engine_folder import GRAPH, SERIALIZED, TARGETS, EngineFolder, blob_name
+from lnfast.backends.engine_folder import GRAPH, SERIALIZED, EngineFolder, blob_name
 from lnfast.backends.loading import Loading
 from lnfast.backends.machine import cpu_kind
 from lnfast.backends.protocol import NetworkIO
+from lnfast.backends.registry import TARGETS
 from lnfast.card import Model
 from lnfast.errors import BackendError, UsageError
 from lnfast.export.folder import draft, write_draft
 from lnfast.export.recipes import Recipe
 from lnfast.window import STEP, Three
 
-PRECISIONS = {
-    "openvino": ("int8", "bf16", "fp32"),
-    "onnxruntime": ("int8", "fp16", "fp32"),
-    "tensorrt": ("fp16", "bf16", "int8", "fp32"),
-    "tensorrt-rtx": ("fp16", "bf16", "int8", "fp32"),
-}
 # Windows, as parts of the grid. Of 48 phantoms on three scanners these two hold all but three with a margin of 4 voxels
 # and leave 82 % of the voxels; narrower ones hold few, for the body reaches both sides of most fields of view.
 WINDOW_PARTS = ((1.0, 0.75, 1.0), (1.0, 0.875, 1.0))

@@ -627,5 +627,5 @@ def test_status_survives_whatever_a_runtime_throws(monkeypatch: pytest.MonkeyPat
     def throw() -> None:
         raise SystemError("bad\nthings")
 
-    monkeypatch.setattr(choice._RUNTIMES["openvino"], "offers", throw)
+    monkeypatch.setattr(choice.RUNTIMES["openvino"], "offers", throw)
     assert backend_status()[0].problem == "bad things"

@@ -22,6 +22,7 @@ import lnfast
 from lnfast.backends import engine_cache, openvino, trt
 from lnfast.backends.engine_folder import GRAPH, MANIFEST, SERIALIZED, blob_name, read_engine_folder
 from lnfast.backends.machine import cpu_kind, nvidia_gpus
+from lnfast.backends.registry import TARGET_PRECISIONS
 from lnfast.card import Model, load_model
 from lnfast.cli import main
 from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, UsageError
@@ -32,7 +33,7 @@ from lnfast.export.half import to_half
 from lnfast.export.quantize import ASYMMETRIC, SYMMETRIC, ends, equalize, quantize, tensors_to_quantize
 from lnfast.export.ranges import Range, observe, union
 from lnfast.export.recipes import Kitchen, Recipe
-from lnfast.export.workshop import PRECISIONS, open_workshop, window_shapes
+from lnfast.export.workshop import open_workshop, window_shapes
 from lnfast.network import Network
 
 RTX = trt.PACKAGES["tensorrt-rtx"].installed()
@@ -480,7 +481,7 @@ def test_exported_engines_serve_what_the_model_does(tmp_path: Path, deep: Model,
     wanted = nodes_of(deep.folder, studies / "study1.nii.gz")
     assert [(large, mm) for large, mm, _ in wanted if large] == [(True, 10.0)] and len(wanted) == 2
     workshop = open_workshop(target, "cpu", (), 0)
-    for precision in (*(p for p in PRECISIONS[target] if workshop.candidate(p)), "auto"):
+    for precision in (*(p for p in TARGET_PRECISIONS[target] if workshop.candidate(p)), "auto"):
         out = tmp_path / precision
         said: list[str] = []
         request = Request(target, precision, device="cpu", calibration=studies, windows=False)
@@ -501,7 +502,7 @@ def test_exported_engines_serve_what_the_model_does(tmp_path: Path, deep: Model,
         assert "timing" in said
         tried = [one.precision for one in made.attempts]
         if precision == "auto":
-            assert tried == [one for one in PRECISIONS[target] if workshop.candidate(one)]
+            assert tried == [one for one in TARGET_PRECISIONS[target] if workshop.candidate(one)]
             timed = {one.precision: one.infer_ms for one in made.attempts if one.infer_ms is not None}
             assert timed[kept] == min(timed.values())
         else:
