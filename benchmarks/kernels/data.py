@@ -18,7 +18,8 @@ from benchmarks.kernels.peers import normalize, resize
 from benchmarks.settings import Settings
 from lnfast.geometry import Grid
 from lnfast.phantom import SCANNERS, Phantom, make_phantom
-from lnfast.phantom.shapes import Box, Ellipsoid, index_box
+from lnfast.phantom.rasterization import Box, index_box
+from lnfast.phantom.shapes import Ellipsoid
 
 NODES = 27
 # Whose study is resampled to the network's grid and back.
