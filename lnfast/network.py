@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from lnfast.backends import Backend, BackendInfo, Candidate, open_backend
-from lnfast.backends.engine_folder import EngineFolder
+from lnfast.backends.engine.folder import EngineFolder
 from lnfast.body import body_extent, choose_window
 from lnfast.card import Model
 from lnfast.errors import EngineError

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from lnfast.backends import openvino, ort, trt
-from lnfast.backends.engine_folder import EngineFolder, check_here, check_model
+from lnfast.backends.engine.folder import EngineFolder, check_here, check_model
 from lnfast.backends.loading import Loading
 from lnfast.backends.machine import nvidia_gpus
 from lnfast.backends.package import one_line

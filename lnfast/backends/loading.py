@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lnfast.backends.engine_folder import GRAPH, EngineFolder, blob_name
+from lnfast.backends.engine.folder import EngineFolder
+from lnfast.backends.engine.manifest import GRAPH, blob_name
 from lnfast.backends.graph import check_file
 from lnfast.backends.protocol import Candidate, NetworkIO
 from lnfast.card import Model

@@ -20,7 +20,7 @@ from lnfast.backends.package import Package, one_line
 from lnfast.backends.protocol import BackendInfo, Candidate
 from lnfast.errors import EngineError, ModelError
 
-PACKAGE = Package("onnxruntime", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "pip install 'lnfast[cpu]'")
+PACKAGE = Package("onnxruntime", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "pip install 'lnfast[onnxruntime]'")
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"
