@@ -20,7 +20,7 @@ from lnfast.backends.engine.manifest import MANIFEST, Manifest, identity, is_eng
 from lnfast.card import Model
 from lnfast.errors import UsageError
 from lnfast.report.folder import flush, replacing
-from lnfast.window import Three
+from lnfast.window import Zyx
 
 _MODEL_FILES = ("model.onnx", "probe.npz", "card.json", "MODEL_CARD.md")
 
@@ -54,9 +54,7 @@ def draft(
     )
 
 
-def write_draft(
-    folder: Path, manifest: Manifest, files: Mapping[str, bytes], shapes: tuple[Three, ...]
-) -> EngineFolder:
+def write_draft(folder: Path, manifest: Manifest, files: Mapping[str, bytes], shapes: tuple[Zyx, ...]) -> EngineFolder:
     """An engine in a folder of nobody's, to be tried; replaces the draft that is there."""
     folder.mkdir(parents=True, exist_ok=True)
     for entry in list(folder.iterdir()):
