@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.measurement.nodes import band_of, orientation_of
+from benchmarks.harness.reference import reference_logits
+from benchmarks.harness.settings import Settings
+from benchmarks.measurement.ellipsoids import band_of, orientation_of
 from benchmarks.measurement.rules import corners_mm, surface_mm
-from benchmarks.measurement.table import Measured
-from benchmarks.reference import reference_logits
-from benchmarks.settings import Settings
+from benchmarks.measurement.summary import Measured
 from lnfast.ellipsoid import ellipsoid_short_mm
 from lnfast.geometry import Volume
 from lnfast.phantom import SCANNERS, Phantom, PhantomNode, generate, make_phantom

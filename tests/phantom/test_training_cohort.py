@@ -71,8 +71,8 @@ def test_the_version_is_the_phantoms_and_the_cohorts_and_names_the_cache(tmp_pat
 def test_seeds_are_the_patients_of_the_recorded_version() -> None:
     text = "\n".join(described(seed) for seed in (*TRAINING_SEEDS[:200], *VALIDATION_SEEDS[:20]))
     assert (COHORT_VERSION, hashlib.sha256(text.encode()).hexdigest()) == RECORDED, (
-        "A seed of the cohort is now another patient. If that was intended, raise training.data.phantom_cache.COHORT_VERSION by "
-        "one, so that no cache of training phantoms mixes the two, and record both here."
+        "A seed of the cohort is now another patient. If that was intended, raise COHORT_VERSION in phantom_cache.py "
+        "by one, so that no cache of training phantoms mixes the two, and record both here."
     )
 
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.agreement import ALIKE
-from benchmarks.timing import summarize
+from benchmarks.harness.agreement import ALIKE
+from benchmarks.harness.timing import summarize
 from lnfast.errors import UsageError
 
 SCHEMA = "lnfast.benchmarks/2"
@@ -45,7 +45,7 @@ class Row(Pair):
     Attributes:
         subject_median, subject_p5, subject_p95, peer_median, peer_p5, peer_p95: over the runs of each.
         ratio: ``peer_median / subject_median``: above one the subject is better. None unless both answered alike.
-        agreement: how their answers compare; ``agreement["verdict"]`` as in `benchmarks.agreement`.
+        agreement: how their answers compare; ``agreement["verdict"]`` as in `benchmarks.harness.agreement`.
         n: runs of each; a run on several inputs counts for each of them.
         floor: median of what nobody can do without, in the same rounds: of a kernel one plain read or write of the same
             bytes, of a pipeline its network; None where that says nothing.

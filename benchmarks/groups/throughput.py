@@ -14,11 +14,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.engines import name_of, subjects
-from benchmarks.rows import Pair, Row, make_row
-from benchmarks.settings import Settings
-from benchmarks.studies import write_study
-from benchmarks.timing import Times, interleave, summarize
+from benchmarks.harness.engines import name_of, subjects
+from benchmarks.harness.rows import Pair, Row, make_row
+from benchmarks.harness.settings import Settings
+from benchmarks.harness.studies import write_study
+from benchmarks.harness.timing import Times, interleave, summarize
 from lnfast.engine import Engine, Result, StudyFailure
 
 STUDIES, QUICK_STUDIES = 12, 2

@@ -9,9 +9,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.compare import Comparison
-from benchmarks.rows import Row, Tables
-from benchmarks.timing import Summary
+from benchmarks.harness.rows import Row, Tables
+from benchmarks.harness.timing import Summary
+from benchmarks.report.compare import Comparison
 
 _SHOWN = ("lnfast", "openvino", "onnxruntime", "torch", "monai", "numpy", "scipy", "connected-components-3d", "trimesh")
 _NONE = "-"

@@ -9,10 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.processes import agree, contest
-from benchmarks.rows import Pair, Row, make_row
-from benchmarks.settings import Settings
-from benchmarks.studies import write_study
+from benchmarks.groups.fresh_process import agree, contest
+from benchmarks.harness.rows import Pair, Row, make_row
+from benchmarks.harness.settings import Settings
+from benchmarks.harness.studies import write_study
 from lnfast.errors import BackendError
 
 LIMIT_MB = 700.0

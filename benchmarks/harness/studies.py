@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 
-from benchmarks.settings import Settings
+from benchmarks.harness.settings import Settings
 from lnfast.geometry import Volume
 from lnfast.phantom import SCANNERS, make_phantom
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.kernels.judges import Agreed, Judge, least_alike, same_bits
-from benchmarks.rows import Pair, Row, make_row
-from benchmarks.settings import Settings
-from benchmarks.timing import Times, interleave
+from benchmarks.harness.rows import Pair, Row, make_row
+from benchmarks.harness.settings import Settings
+from benchmarks.harness.timing import Times, interleave
+from benchmarks.kernels.checks import Agreed, Judge, least_alike, same_bits
 
 # The kernels' threads end with the call; torch's spin for some milliseconds, on the core of whoever comes next.
 SETTLE_S = 0.01

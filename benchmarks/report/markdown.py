@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
-from benchmarks.rows import Kept, Row
-from benchmarks.shown import digits, text_of
+from benchmarks.harness.rows import Kept, Row
+from benchmarks.report.console import digits, text_of
 
 # Of each group the stages that are shown, none for all; the kernels' are those with a target.
 STAGES: dict[str, tuple[str, ...]] = {

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.engines import STAGES, name_of, subjects, timed_engine
-from benchmarks.settings import Settings
-from benchmarks.studies import write_cohort
-from benchmarks.timing import Samples
+from benchmarks.harness.engines import STAGES, name_of, subjects, timed_engine
+from benchmarks.harness.settings import Settings
+from benchmarks.harness.studies import write_cohort
+from benchmarks.harness.timing import Samples
 
 STUDIES, QUICK_STUDIES = 200, 3
 # To make a phantom takes as long as to run some.

@@ -34,15 +34,16 @@ from monai.transforms import (
 )
 from torch import Tensor, nn
 
-from benchmarks.peers import PeerResult, measure, normalize, stage_of, write_report
-from benchmarks.timing import Stopwatch
+from benchmarks.harness.timing import Stopwatch
+from benchmarks.peers.nodes import measure, stage_of
+from benchmarks.peers.pipeline import PeerResult, normalize, write_report
 from lnfast.card import ModelCard, ZScore
 
 IMAGE, PRED = "image", "pred"
 
 
 def _intensities(card: ModelCard) -> list[MapTransform]:
-    """MONAI's own transforms for a z-score; `benchmarks.peers.normalize` for what MONAI does not have."""
+    """MONAI's own transforms for a z-score; `benchmarks.peers.pipeline.normalize` for what MONAI does not have."""
     wanted = card.normalization
     if isinstance(wanted, ZScore):
         return [ClipIntensityPercentilesd(IMAGE, *wanted.clip_percentiles), NormalizeIntensityd(IMAGE)]

@@ -1,9 +1,9 @@
 """Is a kernel's answer right? Each judge takes an input and what two sides answered, ours first.
 
 There are two verdicts, "same" and "wrong": unlike networks, kernels have nothing to differ about. Only on a whole
-study, where interpolating logits or sigmoids may move a voxel, all four of `benchmarks.agreement` are possible. What is
-returned stands in the row: ``verdict`` and what was compared, where ``dice``, ``nodes`` and ``box_excess`` mean what
-they mean there, and what is no number is None.
+study, where interpolating logits or sigmoids may move a voxel, all four of `benchmarks.harness.agreement` are possible.
+The row gets ``verdict`` and what was compared, where ``dice``, ``nodes`` and ``box_excess`` mean what they mean there,
+and what is no number is None.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.agreement import DICE_AT_LEAST, Answer, Verdict, compare, dice
-from benchmarks.kernels.data import Inputs, Mask, Scan
+from benchmarks.harness.agreement import DICE_AT_LEAST, Answer, Verdict, compare, dice
+from benchmarks.kernels.inputs import Inputs, Mask, Scan
 from benchmarks.kernels.peers import Labelled, PeerMeasures, corners_of_nodes, label_scipy, native_probability
-from benchmarks.peers import SUSPICIOUS_MM, Edges
+from benchmarks.peers.nodes import SUSPICIOUS_MM, Edges
 
 Agreed = dict[str, Any]
 Judge = Callable[[Any, Any, Any], Agreed]

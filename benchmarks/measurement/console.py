@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks.measurement.table import ALL, MeasurementRow
-from benchmarks.shown import console
+from benchmarks.measurement.summary import ALL, MeasurementRow
+from benchmarks.report.console import console
 
 if TYPE_CHECKING:
     from benchmarks.measurement import Answers

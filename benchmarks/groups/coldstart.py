@@ -8,10 +8,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from benchmarks.processes import agree, contest
-from benchmarks.rows import Pair, Row, make_row
-from benchmarks.settings import Settings
-from benchmarks.studies import write_study
+from benchmarks.groups.fresh_process import agree, contest
+from benchmarks.harness.rows import Pair, Row, make_row
+from benchmarks.harness.settings import Settings
+from benchmarks.harness.studies import write_study
 
 # Until the report is there.
 LIMIT_MS = 1500.0

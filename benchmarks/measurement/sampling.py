@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.grids import network_grid
-from benchmarks.measurement.nodes import BANDS_MM, Node, band_name, draw_node
-from benchmarks.measurement.rules import corners_mm, surface_mm
-from benchmarks.measurement.scans import (
+from benchmarks.harness.grids import network_grid
+from benchmarks.measurement.ellipsoids import BANDS_MM, Node, band_name, draw_node
+from benchmarks.measurement.imaging import (
     HALF,
     THIN_MM,
     Field,
@@ -21,7 +20,8 @@ from benchmarks.measurement.scans import (
     scanner_grid,
     thin_grid,
 )
-from benchmarks.measurement.table import Measured
+from benchmarks.measurement.rules import corners_mm, surface_mm
+from benchmarks.measurement.summary import Measured
 from lnfast.ellipsoid import equivalent_short_mm
 from lnfast.geometry import Grid
 from lnfast.phantom import SCANNERS

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measurement.nodes import BANDS_MM, ORIENTATIONS, band_name
+from benchmarks.measurement.ellipsoids import BANDS_MM, ORIENTATIONS, band_name
 from lnfast.measure import Rules
 
 ALL = "all"

@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.agreement import WrongAnswerError
-from benchmarks.engines import name_of, subjects, timed_engine
-from benchmarks.grids import network_grid
-from benchmarks.kernels.data import logits_around
-from benchmarks.settings import Settings
-from benchmarks.studies import write_study
-from benchmarks.throughput import overlapped
-from benchmarks.timing import Samples, Times, interleave, summarize
+from benchmarks.groups.throughput import overlapped
+from benchmarks.harness.agreement import WrongAnswerError
+from benchmarks.harness.engines import name_of, subjects, timed_engine
+from benchmarks.harness.grids import network_grid
+from benchmarks.harness.logits import logits_around
+from benchmarks.harness.settings import Settings
+from benchmarks.harness.studies import write_study
+from benchmarks.harness.timing import Samples, Times, interleave, summarize
 from lnfast.engine import Engine, Result
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules, measure_nodes

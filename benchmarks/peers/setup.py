@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from benchmarks.agreement import WrongAnswerError
-from benchmarks.onnx_torch import OnnxUNet
-from benchmarks.settings import Settings
-from lnfast.card import Model
+from benchmarks.harness.agreement import WrongAnswerError
+from benchmarks.harness.reference import Logits, reference_logits
+from benchmarks.harness.settings import Settings
+from benchmarks.peers.onnx_to_torch import OnnxUNet
 from lnfast.geometry import Volume
 from lnfast.preprocess import write_input
 
-Logits = NDArray[Any]
 # FP32 sums of a few thousand products in another order; logits of a trained network reach some tens.
 SAME_WEIGHTS = 1e-3
 
@@ -57,17 +54,6 @@ def prepare(settings: Settings) -> Reference:
     difference = same_weights(network, x, logits)
     settings.log(f"the torch network equals ONNX Runtime within {difference:.2g} of the largest logit")
     return Reference(volumes, study, x, logits, network)
-
-
-def reference_logits(model: Model, x: Logits, threads: int) -> Logits:
-    """What ONNX Runtime on the CPU makes of ``x``, asked directly and not through lnfast."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(model.onnx_bytes, options, providers=["CPUExecutionProvider"])
-    (logits,) = session.run([model.card.output_name], {model.card.input_name: x})
-    return np.asarray(logits)
 
 
 def same_weights(network: torch.nn.Module, x: Logits, reference: Logits) -> float:

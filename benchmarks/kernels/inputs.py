@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.grids import NETWORK_ZYX, network_grid
+from benchmarks.harness.grids import NETWORK_ZYX, network_grid
+from benchmarks.harness.logits import box_around, centres_mm, logits_around
+from benchmarks.harness.settings import Settings
 from benchmarks.kernels.peers import normalize, resize
-from benchmarks.settings import Settings
 from lnfast.geometry import Grid
 from lnfast.phantom import SCANNERS, Phantom, make_phantom
-from lnfast.phantom.rasterization import Box, index_box
 from lnfast.phantom.shapes import Ellipsoid
 
 NODES = 27
@@ -27,11 +27,6 @@ SCANNER = "ingenia"
 PERCENTILES = (0.5, 99.5)
 THRESHOLD, LEVEL = 0.5, 0.0  # of a probability and of its logit
 BIG_NODE_VOXELS = 20_000
-# Logits as a trained network leaves them: -6 and some noise where there is nothing, growing by one a millimetre (along
-# a node's shortest axis) to the middle of a node. Along its longest, at most 2.2 times as long, -6 is 13.2 mm away.
-NOTHING, NOISE, LARGEST = -6.0, 0.3, 8.0
-REACH_MM = 14.0
-
 Mask = NDArray[np.uint8]
 
 
@@ -99,15 +94,6 @@ def with_noise(mask: Mask, share: float, rng: np.random.Generator) -> Mask:
     return mask | (rng.random(mask.shape, np.float32) < share).view(np.uint8)
 
 
-def logits_around(bodies: list[Ellipsoid], grid: Grid, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Logits of a network that finds these bodies, in RAS mm, and nothing else; ``(z, y, x)`` float32."""
-    logits = rng.standard_normal(grid.shape, np.float32) * np.float32(NOISE) + np.float32(NOTHING)
-    for body in bodies:
-        box = _box_around(body, grid, REACH_MM)
-        np.maximum(logits[box], np.minimum(-body.distance(_centres_mm(grid, box)), LARGEST), out=logits[box])
-    return logits
-
-
 def _phantom_with_nodes(first_seed: int, scanner: str) -> Phantom:
     phantoms = (make_phantom(seed, scanner, "n1") for seed in count(first_seed))
     return next(phantom for phantom in phantoms if len(phantom.nodes) >= NODES)
@@ -128,21 +114,7 @@ def _big_node(grid: Grid, rng: np.random.Generator) -> Mask:
     turned, _ = np.linalg.qr(rng.standard_normal((3, 3)))
     middle = grid.to_ras_mm((np.array(grid.shape[::-1]) - 1) / 2)
     body = Ellipsoid(middle, shortest_mm * ratios, turned)
-    box = _box_around(body, grid, 0.0)
+    box = box_around(body, grid, 0.0)
     node = np.zeros(grid.shape, np.uint8)
-    node[box] = body.distance(_centres_mm(grid, box)) <= 0
+    node[box] = body.distance(centres_mm(grid, box)) <= 0
     return node
-
-
-def _box_around(body: Ellipsoid, grid: Grid, reach_mm: float) -> Box:
-    low, high = body.bounds()
-    box = index_box(low - reach_mm, high + reach_mm, grid.affine, grid.shape)
-    assert box is not None, "a body of these lies inside the field"
-    return box
-
-
-def _centres_mm(grid: Grid, box: Box) -> NDArray[np.float32]:
-    """Voxel centres in RAS mm, ``(3, z, y, x)``."""
-    z, y, x = np.meshgrid(*(np.arange(part.start, part.stop) for part in box), indexing="ij")
-    centres: NDArray[np.float32] = np.moveaxis(grid.to_ras_mm(np.stack((x, y, z), axis=-1)), -1, 0).astype(np.float32)
-    return centres

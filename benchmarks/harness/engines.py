@@ -10,8 +10,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.settings import Settings
-from benchmarks.timing import Times
+from benchmarks.harness.settings import Settings
+from benchmarks.harness.timing import Times
 from lnfast.backends import Candidate, backend_status, candidates
 from lnfast.engine import Engine
 from lnfast.errors import EngineError, LnfastError

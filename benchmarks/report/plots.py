@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, NullLocator
 
-from benchmarks.engines import STAGES
-from benchmarks.rows import Row, Tables
-from benchmarks.shown import digits
-from benchmarks.table import headlines
+from benchmarks.harness.engines import STAGES
+from benchmarks.harness.rows import Row, Tables
+from benchmarks.report.console import digits
+from benchmarks.report.markdown import headlines
 
 PARTS = tuple(stage for stage in STAGES if stage not in ("around", "total"))
 _COLOURS = ("#7f8c8d", "#2c7fb8", "#2e8b57", "#e67e22", "#8e44ad")

@@ -15,8 +15,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchmarks.agreement import ALIKE
-from benchmarks.rows import Kept, Pair, Row
+from benchmarks.harness.agreement import ALIKE
+from benchmarks.harness.rows import Kept, Pair, Row
 from lnfast.errors import UsageError
 
 THRESHOLD = 1.1

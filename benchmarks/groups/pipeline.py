@@ -15,16 +15,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.agreement import ALIKE, Agreement, Answer, compare, worst
-from benchmarks.engines import STAGES, name_of, subjects, timed_engine, with_around
-from benchmarks.monai_peer import MonaiPipeline
-from benchmarks.onnx_torch import OnnxUNet
-from benchmarks.peers import PeerResult, Pipeline, TorchPipeline
-from benchmarks.reference import Reference
-from benchmarks.rows import Pair, Row, make_row
-from benchmarks.settings import Settings
-from benchmarks.studies import write_study
-from benchmarks.timing import Samples, Times, interleave, pool, summarize
+from benchmarks.harness.agreement import ALIKE, Agreement, Answer, compare, worst
+from benchmarks.harness.engines import STAGES, name_of, subjects, timed_engine, with_around
+from benchmarks.harness.rows import Pair, Row, make_row
+from benchmarks.harness.settings import Settings
+from benchmarks.harness.studies import write_study
+from benchmarks.harness.timing import Samples, Times, interleave, pool, summarize
+from benchmarks.peers.monai_pipeline import MonaiPipeline
+from benchmarks.peers.onnx_to_torch import OnnxUNet
+from benchmarks.peers.pipeline import PeerResult, Pipeline
+from benchmarks.peers.pytorch_pipeline import TorchPipeline
+from benchmarks.peers.setup import Reference
 from lnfast.card import load_model
 from lnfast.engine import Engine, Result
 
@@ -32,7 +33,7 @@ ALL = "all"
 # How much faster from file to report, and the part of that time which may be spent around the network.
 TARGET, AROUND = 20.0, 0.1
 # A model folder: the paper's method.
-BASELINE = Path(__file__).resolve().parent / "baseline"
+BASELINE = Path(__file__).resolve().parent.parent / "baseline"
 METHOD = "pytorch eager fp32 pipeline of the U-Net"
 
 Match = tuple[str, str]  # names of a subject and a peer
