@@ -13,7 +13,7 @@ from lnfast.cli.options import Place, check_place
 from lnfast.cli.watch import Watcher
 
 if TYPE_CHECKING:
-    from lnfast.cohort import Case
+    from lnfast.cohort import PhantomCase
     from lnfast.engine import Result
     from lnfast.matching import Comparison
     from lnfast.phantom import Phantom
@@ -35,7 +35,7 @@ class Demonstration:
     """
 
     phantom: Phantom
-    case: Case
+    case: PhantomCase
     result: Result
     folder: Path
     comparison: Comparison
