@@ -19,6 +19,7 @@ import training_runs as runs  # noqa: E402
 from lnfast.cohort import add_case  # noqa: E402
 from lnfast.errors import UsageError  # noqa: E402
 from lnfast.geometry import Grid, Volume  # noqa: E402
+from lnfast.matching import NodeMap  # noqa: E402
 from lnfast.measure import Rules, measure_nodes  # noqa: E402
 from lnfast.phantom import make_phantom  # noqa: E402
 from training.data import phantom_cache, phantom_seeds  # noqa: E402
@@ -36,7 +37,7 @@ def test_marks_at_spots_elsewhere_and_in_organs_are_told_apart() -> None:
     assert [node.suspicious for node in nodes] == [False, False, True]
     spots = (((13, 12, 5),), ((14, 12, 5), (2, 2, 2)))  # x, y, z: 2 voxels and 1 slice away; 3 voxels away
     scan = RealScan(volume, spots, (((25, 25, 6), (35, 35, 8)),))
-    assert compare_with_visible(scan, labels, nodes) == {
+    assert compare_with_visible(scan, NodeMap(volume, nodes)) == {
         "visible": 2,
         "marked": 1,
         "other": 2,

@@ -16,12 +16,15 @@ pytest.importorskip("safetensors")
 from lnfast.card import ModelCard  # noqa: E402
 from lnfast.errors import ModelError, UsageError  # noqa: E402
 from lnfast.geometry import Grid, Volume  # noqa: E402
-from lnfast.measure import measure_nodes  # noqa: E402
-from training.data import model_grid as data  # noqa: E402
+from lnfast.matching import NodeMap  # noqa: E402
+from lnfast.measure import ROUNDING_MM, Rules, measure_nodes  # noqa: E402
+from lnfast.postprocess import segment  # noqa: E402
+from lnfast_ext import measure_components  # noqa: E402
 from training.data import phantom_cache, phantom_seeds  # noqa: E402
 from training.data.case import Case  # noqa: E402
 from training.data.crops import BRIGHT, crop_centre, draw_place  # noqa: E402
-from training.fit.validation import RULES, compare_with_truth  # noqa: E402
+from training.data.model_grid import BORDERLINE_MM, to_model_grid, true_nodes, whole_study  # noqa: E402
+from training.fit.validation import compare_with_truth, find_nodes  # noqa: E402
 from training.model.edgenet import EdgeNet, Unfold  # noqa: E402
 from training.model.networks import build_network, count_parameters, fuse  # noqa: E402
 from training.model.unet import UNet  # noqa: E402
@@ -120,7 +123,7 @@ def test_whole_study_is_what_the_runtime_sees(case: Case, card: ModelCard) -> No
 
     wanted = np.empty(card.shape_zyx, np.float32)
     write_input(case.volume, card, wanted)
-    np.testing.assert_array_equal(data.whole_study(case, card)[0][0, 0].numpy(), wanted)
+    np.testing.assert_array_equal(whole_study(case, card)[0][0, 0].numpy(), wanted)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +133,7 @@ def test_whole_study_is_what_the_runtime_sees(case: Case, card: ModelCard) -> No
 def test_crops_lie_about_nodes_or_bright_things(
     case: Case, card: ModelCard, about: dict[str, float], wanted: str
 ) -> None:
-    crops, patient, rng = Crops(**about), data.to_model_grid(case, card), np.random.default_rng(0)
+    crops, patient, rng = Crops(**about), to_model_grid(case, card), np.random.default_rng(0)
     target = patient.truth > 0.5 if wanted == "truth" else patient.image > BRIGHT
     assert 0 < float(target.float().mean()) < 0.1
     for _ in range(40):
@@ -141,21 +144,42 @@ def test_crops_lie_about_nodes_or_bright_things(
 
 
 def test_every_suspicious_node_is_told_from_the_others(case: Case, card: ModelCard) -> None:
-    patient, short_mm = data.to_model_grid(case, card), data.short_axes_mm(case)
+    patient, short_mm = to_model_grid(case, card), box_short_mm(case)
     suspicious = (short_mm > 8.0)[case.labels]
     assert bool(patient.suspicious.any()) == bool(suspicious.any())
     assert not (patient.suspicious & (patient.truth == 0)).any()
-    low, high = data.BORDERLINE_MM
+    low, high = BORDERLINE_MM
     assert bool(patient.channels[2].any()) == bool(((short_mm >= low) & (short_mm <= high)).any())
 
 
-def test_the_truth_scores_perfectly_and_a_blank_mask_misses_all(case: Case) -> None:
-    count = int(case.labels.max())
-    nodes = measure_nodes(Volume(case.labels, case.volume.grid), count, RULES)
-    perfect, blank = (
-        compare_with_truth(case, case.labels, nodes),
-        compare_with_truth(case, np.zeros_like(case.labels), ()),
+def test_a_node_is_judged_as_the_product_judges_it_where_the_header_has_noise(card: ModelCard) -> None:
+    """Slices of 4.000006 mm, as positions in float32 leave them, are slices of 4 mm: two of them are not over 8 mm."""
+    labels = np.zeros((6, 24, 24), np.uint16)
+    labels[2:4, 4:14, 4:14] = 1
+    grid = Grid(labels.shape, np.diag((2.0, 2.0, np.float32(4.000006), 1.0)))
+    box_mm = measure_components(labels, 1, grid.affine)["box_mm"][0]
+    assert box_mm[0] > Rules().suspicious_mm + ROUNDING_MM, "by the stored affine the node would be suspicious"
+    (node,) = measure_nodes(Volume(labels, grid), 1, Rules())
+    assert not node.suspicious
+    case = Case("noise", Volume(labels, grid), labels)
+    assert not to_model_grid(case, card).suspicious.any()
+    counts = compare_with_truth(NodeMap(Volume(labels, grid), (node,)), case, card)
+    assert (counts.suspicious, counts.called, counts.nodes_found, counts.missed_n1, counts.false_n1) == (0, 0, 1, 0, 0)
+    logits = np.full(card.shape_zyx, -9.0, np.float32)
+    logits[5:11, 11:37, 11:37] = 9.0
+    found = find_nodes(logits, case.volume, card)
+    segmentation = segment(logits, grid, card)
+    assert found.nodes and found.nodes == measure_nodes(
+        segmentation.labels, segmentation.count, Rules(), orientation=card.orientation, logits=logits
     )
+
+
+def test_the_truth_scores_perfectly_and_a_blank_mask_misses_all(case: Case, card: ModelCard) -> None:
+    count = int(case.labels.max())
+    labels = Volume(case.labels, case.volume.grid)
+    nothing = NodeMap(Volume(np.zeros_like(case.labels), case.volume.grid), ())
+    perfect = compare_with_truth(NodeMap(labels, measure_nodes(labels, count, Rules())), case, card)
+    blank = compare_with_truth(nothing, case, card)
     assert perfect.summary()["dice"] == 1.0
     assert perfect.nodes_found == perfect.nodes == count
     assert (perfect.false_nodes, perfect.missed_n1, perfect.false_n1) == (0, 0, 0)
@@ -181,7 +205,8 @@ def test_check_refuses_other_logits_other_masks_nan_and_blank() -> None:
 def test_a_folder_is_written_only_when_the_runtimes_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = build_network("edgenet", 2)
-    summary = compare_with_truth(_empty_case(), np.zeros((4, 4, 4), np.uint16), ()).summary()
+    empty = _empty_case()
+    summary = compare_with_truth(NodeMap(Volume(empty.labels, empty.volume.grid), ()), empty, draft_card()).summary()
     preset = {"network": "edgenet", "width": 2, "shape_zyx": (16, 64, 64), "normalization": "body"}
     header = {"config": {**preset, "batch": 2, "seed": 0, "patch_zyx": PATCH}, "step": 0, "minutes": 0, "cases": 1}
     # Untrained logits lie about the last bias, so its probability is a threshold that cuts them.
@@ -232,3 +257,8 @@ def test_unfolding_is_the_same_for_one_study_and_for_several() -> None:
 def _empty_case() -> Case:
     labels = np.zeros((4, 4, 4), np.uint16)
     return Case("01000", Volume(labels, Grid(labels.shape, np.eye(4))), labels)
+
+
+def box_short_mm(case: Case) -> np.ndarray:
+    """By label, 0 for the background."""
+    return np.array([0.0, *(node.box_mm[0] for node in true_nodes(case, "LPS").nodes)])

@@ -28,11 +28,11 @@ from training.data.batches import Batches, BatchShare, CasePool  # noqa: E402
 from training.data.case import Case  # noqa: E402
 from training.data.crops import CropMaker, cut_crop, draw_transform, voxel_weights  # noqa: E402
 from training.data.intensity import TRANSFORMS, augment_intensity  # noqa: E402
-from training.data.model_grid import BORDERLINE_MM, GridCase, short_axes_mm, to_model_grid, whole_study  # noqa: E402
+from training.data.model_grid import BORDERLINE_MM, GridCase, to_model_grid, true_nodes, whole_study  # noqa: E402
 from training.data.phantom_seeds import SMALL_FIELDS, make_phantom  # noqa: E402
-from training.files import sweep  # noqa: E402
 from training.fit.checkpoint_io import SafeCheckpointIO, checkpoints, newest_readable  # noqa: E402
 from training.fit.devices import study_bytes  # noqa: E402
+from training.fit.leftovers import remove_leftovers  # noqa: E402
 from training.fit.prior_weights import WEIGHTS, find_prior_weights, weights_path  # noqa: E402
 from training.fit.run import RunConfig, fit, micro_batch_of, precision_of  # noqa: E402
 from training.fit.run_log import RunLog  # noqa: E402
@@ -314,7 +314,7 @@ def test_what_killed_tries_left_is_swept(tmp_path: Path) -> None:
     for name in remaining + swept:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(
         remaining
     )
@@ -430,7 +430,7 @@ def test_a_patient_that_cannot_be_prepared_gives_way_to_another(studies: CasePoo
 
 def test_borderline_nodes_are_those_about_the_limit(studies: CasePool, patient: GridCase) -> None:
     case = studies.cases[0].load()
-    short_mm = short_axes_mm(case)
+    short_mm = np.array([node.box_mm[0] for node in true_nodes(case, "LPS").nodes])
     low, high = BORDERLINE_MM
     kinds = (short_mm >= low) & (short_mm <= high)
     assert kinds.any() and bool(patient.channels[2].any())

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lnfast.card import ModelCard
 from lnfast.geometry import Volume
-from lnfast.measure import LymphNode, Rules, measure_nodes
+from lnfast.matching import NodeMap
+from lnfast.measure import Rules, measure_nodes
 from lnfast.preprocess import write_input
 from lnfast_ext import resample_normalize
 from training.data.case import Case
@@ -62,7 +63,7 @@ def whole_study(case: Case, card: ModelCard) -> tuple[Tensor, Tensor]:
 def to_model_grid(case: Case, card: ModelCard) -> GridCase:
     """Resample a case, and mark what crops are placed and weighted by; some 80 ms of one core."""
     image, truth = whole_study(case, card)
-    nodes = true_nodes(case, card.orientation)
+    nodes = true_nodes(case, card.orientation).nodes
     low, high = BORDERLINE_MM
     borderline = np.array([False, *(low <= node.box_mm[0] <= high for node in nodes)])
     suspicious = np.array([False, *(node.suspicious for node in nodes)])
@@ -72,18 +73,15 @@ def to_model_grid(case: Case, card: ModelCard) -> GridCase:
     return GridCase(channels, torch.from_numpy(suspicious[labels]))
 
 
-def true_nodes(case: Case, orientation: str) -> tuple[LymphNode, ...]:
+def true_nodes(case: Case, orientation: str) -> NodeMap:
     """Measure the nodes of the truth as the runtime measures those that it finds.
 
     Args:
         case: with its truth.
         orientation: of the card.
-
-    Returns:
-        In the order of their labels.
     """
     labels = Volume(case.labels, case.volume.grid)
-    return measure_nodes(labels, int(case.labels.max()), RULES, orientation=orientation, threads=1)
+    return NodeMap(labels, measure_nodes(labels, int(case.labels.max()), RULES, orientation=orientation, threads=1))
 
 
 def _nearest(labels: NDArray[np.uint16], shape_zyx: tuple[int, int, int]) -> NDArray[np.uint16]:

@@ -1,6 +1,6 @@
 """The phantoms that are trained and validated on, made once and kept on disk.
 
-A cache holds a folder for each version of the phantom, so that no run mixes patients of two of them:
+A cache holds a folder for each version of the phantom and the cohort, so that no run mixes patients of two of them:
 CACHE/<version>/<seed>.npz.
 """
 
@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lnfast.atomic import replacing_file
 from lnfast.geometry import Grid, Volume
 from training.data.case import Case
 from training.data.phantom_seeds import check_seeds, phantom_of, phantom_version
-from training.files import beside
 
 
 def cache_folder(cache: Path) -> Path:
@@ -40,7 +40,7 @@ def make_phantoms(folder: Path, seeds: Iterable[int]) -> Iterator[int]:
         path = _path(folder, seed)
         if not path.exists():
             phantom = phantom_of(seed)
-            with beside(path) as temporary, temporary.open("wb") as file:
+            with replacing_file(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, array=phantom.volume.array, affine=phantom.volume.grid.affine, labels=phantom.labels)
         yield seed
 
@@ -98,7 +98,7 @@ def _make_at_low_priority(folder: Path, seeds: list[int], wanted: str, parent: i
     # Ctrl-C goes to all of a terminal's processes; the training saves itself and ends this one without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if phantom_version() != wanted:
-        return  # The sources were edited since the run began: another patient would come out of the same seed.
+        return  # The version was raised since the run began: another patient would come out of the same seed.
     for _ in make_phantoms(folder, seeds):
         if os.getppid() != parent:
             return

@@ -13,7 +13,7 @@ from training.console import print_message
 from training.data import phantom_cache
 from training.data.batches import CasePool
 from training.data.case import LoadableCase
-from training.data.phantom_seeds import TRAINING_SEEDS, VALIDATION_SEEDS, check_seeds, phantom_version
+from training.data.phantom_seeds import TRAINING_SEEDS, VALIDATION_SEEDS, check_seeds, numbered_version, phantom_version
 from training.data.source import PriorRun
 
 
@@ -62,7 +62,7 @@ class PhantomSource:
         check_seeds(self.validation, (VALIDATION_SEEDS,))
         folder = self.cache / self.version
         missing = phantom_cache.missing_seeds(folder, [*self.validation, *self.seeds])
-        if missing and self.version != phantom_version():
+        if missing and numbered_version(self.version) != phantom_version():
             raise UsageError(
                 "phantoms-changed",
                 f"{len(missing)} phantoms of version {self.version} are missing in {self.cache} and lnfast.phantom is "

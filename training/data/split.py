@@ -20,7 +20,7 @@ from typing import Any
 
 from lnfast.errors import UsageError
 from training.data.nnunet_raw import CaseFiles
-from training.files import write_json
+from training.json_file import write_json
 
 SPLIT_SCHEMA = "lnfast.split/1"
 SHARE = 10  # one patient of ten each for validation and test

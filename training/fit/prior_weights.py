@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lnfast.atomic import write_file
 from lnfast.errors import UsageError
-from training.files import write_bytes
 from training.model.weights_file import WEIGHTS_FILE, load_initial_weights, network_from, weights_sha256
 
 # Weights that come with this repository, by name: those of the models that ship.
@@ -57,7 +57,7 @@ class PriorWeights:
         """Copy the snapshot into the run that builds on it."""
         copy = _copy_in(run, self.role)
         if self.path != copy:
-            write_bytes(copy, self.path.read_bytes())
+            write_file(copy, self.path.read_bytes())
 
 
 def find_prior_weights(run: Path, role: str, origin: Path | None) -> PriorWeights | None:

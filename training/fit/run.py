@@ -28,10 +28,10 @@ from lnfast.errors import BackendError, UsageError
 from training.data.batches import BatchDataModule, BatchShare, CasePool
 from training.data.provenance import learned_from, sources_of
 from training.data.source import Source
-from training.files import sweep, write_json
 from training.fit.checkpoint_io import SafeCheckpointIO, batch_share_of, newest_readable
 from training.fit.devices import accelerator_of, micro_batch_of, precision_of
 from training.fit.interrupt import StopRequest
+from training.fit.leftovers import remove_leftovers
 from training.fit.lightning_output import ProgressBar, TensorBoardCurves, quiet_lightning
 from training.fit.prior_weights import PriorWeights, find_prior_weights
 from training.fit.real_scans import RealScan, read_scans
@@ -40,6 +40,7 @@ from training.fit.run_settings import check_same_run, settings_of
 from training.fit.saving import CheckpointSaver, SignalListener, WeightsSaver
 from training.fit.schedule import Budget, FreezeNorms, PhantomIntake, WeightAverage
 from training.fit.segmenter import Segmenter
+from training.json_file import write_json
 from training.model.loss import Teacher
 from training.model.weights_file import WEIGHTS_FILE
 from training.recipe.card import draft_card
@@ -146,7 +147,7 @@ class _Fit:
     def _keep(self, settings: dict[str, Any]) -> None:
         """Write what the run is, now that nothing speaks against it."""
         self.run.mkdir(parents=True, exist_ok=True)
-        sweep(self.run)
+        remove_leftovers(self.run)
         self.source.save_into(self.run)
         for prior in (self.start, self.teacher):
             if prior is not None:

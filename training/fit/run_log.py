@@ -11,7 +11,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
-from training.files import write_text
+from lnfast.atomic import write_file
 from training.fit.real_scans import RealScan, count_marks
 from training.fit.schedule import Budget, stepped
 
@@ -40,7 +40,7 @@ class RunLog(Callback):
             lines = self.path.read_text(encoding="utf-8").splitlines()
             earlier_lines = [line for line in lines if _step_of(line) <= trainer.global_step]
             if len(earlier_lines) < len(lines):
-                write_text(self.path, "".join(line + "\n" for line in earlier_lines))
+                write_file(self.path, "".join(line + "\n" for line in earlier_lines).encode())
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._sum = self._sum + outputs["loss"].detach()  # a tensor: a GPU is not waited for at each step

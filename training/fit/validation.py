@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from lnfast.card import ModelCard
 from lnfast.geometry import Volume
-from lnfast.measure import LymphNode, measure_nodes
-from lnfast.postprocess import Segmentation, segment
+from lnfast.matching import NodeMap, compare, dice_of_counts
+from lnfast.measure import measure_nodes, n_stage
+from lnfast.postprocess import segment
 from lnfast.preprocess import write_input
 from training.data.case import Case, LoadableCase
 from training.data.model_grid import RULES, true_nodes
@@ -58,11 +59,13 @@ class ValidationCounts:
     def summary(self) -> dict[str, float | int | None]:
         """Ratios (None where there is nothing to divide by) and the counts behind them."""
 
+        dice = dice_of_counts(self.both, self.predicted, self.true)
+
         def ratio(a: float, b: float) -> float | None:
             return round(a / b, 4) if b else None
 
         return {
-            "dice": ratio(2 * self.both, self.predicted + self.true),
+            "dice": None if dice is None else round(dice, 4),
             "node_recall": ratio(self.nodes_found, self.nodes),
             "suspicious_recall": ratio(self.suspicious_found, self.suspicious),
             "suspicious_precision": ratio(self.called_true, self.called),
@@ -79,52 +82,47 @@ def predict(model: nn.Module, volume: Volume, card: ModelCard, precision: str = 
     return array
 
 
-def segment_and_measure(
-    logits: NDArray[np.float32], volume: Volume, card: ModelCard
-) -> tuple[Segmentation, tuple[LymphNode, ...]]:
-    """What the runtime makes of the logits of a study, at the card's threshold and by the default rules.
+def find_nodes(logits: NDArray[np.float32], volume: Volume, card: ModelCard) -> NodeMap:
+    """Make nodes of the logits of a study as the runtime does, at the card's threshold and by the default rules.
 
     Raises:
         EngineError: as `lnfast.postprocess.segment`.
     """
     segmentation = segment(logits, volume.grid, card)
-    return segmentation, measure_nodes(
-        segmentation.labels, segmentation.count, RULES, orientation=card.orientation, logits=logits
-    )
+    nodes = measure_nodes(segmentation.labels, segmentation.count, RULES, orientation=card.orientation, logits=logits)
+    return NodeMap(segmentation.labels, nodes)
 
 
 def validate_case(model: nn.Module, case: Case, card: ModelCard, precision: str = "32-true") -> ValidationCounts:
     """Predict one case and compare with its truth; ``model`` in evaluation mode."""
-    segmentation, nodes = segment_and_measure(predict(model, case.volume, card, precision), case.volume, card)
-    return compare_with_truth(case, segmentation.labels.array, nodes)
+    return compare_with_truth(find_nodes(predict(model, case.volume, card, precision), case.volume, card), case, card)
 
 
-def compare_with_truth(case: Case, labels: NDArray[np.uint16], nodes: Sequence[LymphNode]) -> ValidationCounts:
-    """Compare labelled nodes on the native grid with the case's truth.
+def compare_with_truth(predicted: NodeMap, case: Case, card: ModelCard) -> ValidationCounts:
+    """Compare the nodes of a prediction with the case's truth.
 
     Args:
+        predicted: on the case's own grid, as `find_nodes` returns it.
         case: with its truth.
-        labels: ``(z, y, x)``, 0 or the number of a node.
-        nodes: measured, in the order of their labels.
+        card: says how axes run.
     """
-    truth = true_nodes(case, orientation)
-    where = (labels > 0) & (case.labels > 0)
-    pairs = np.unique(np.stack((labels[where], case.labels[where]), axis=1).astype(np.int64), axis=0)
-    big, true_big = (np.array([False, *(node.suspicious for node in of)]) for of in (nodes, truth))
-    good = pairs[big[pairs[:, 0]] & true_big[pairs[:, 1]]]
+    truth = true_nodes(case, card.orientation)
+    comparison = compare(predicted, truth)
+    detection = comparison.detection
+    is_predicted, is_true = predicted.labels.array > 0, truth.labels.array > 0
     return ValidationCounts(
-        both=int(where.sum()),
-        predicted=int((labels > 0).sum()),
-        true=int((case.labels > 0).sum()),
-        nodes=len(truth),
-        nodes_found=len(np.unique(pairs[:, 1])),
-        suspicious=int(true_big.sum()),
-        suspicious_found=len(np.unique(good[:, 1])),
-        called=int(big.sum()),
-        called_true=len(np.unique(good[:, 0])),
-        false_nodes=len(nodes) - len(np.unique(pairs[:, 0])),
-        missed_n1=int(true_big.any() and not big.any()),
-        false_n1=int(big.any() and not true_big.any()),
+        both=int((is_predicted & is_true).sum()),
+        predicted=int(is_predicted.sum()),
+        true=int(is_true.sum()),
+        nodes=len(truth.nodes),
+        nodes_found=sum(match.predicted is not None for match in comparison.matches),
+        suspicious=detection.detected + detection.missed,
+        suspicious_found=detection.detected,
+        called=detection.right + detection.wrong,
+        called_true=detection.right,
+        false_nodes=len(comparison.unmatched),
+        missed_n1=int(n_stage(truth.nodes, RULES) == "N1" and n_stage(predicted.nodes, RULES) == "N0"),
+        false_n1=int(n_stage(truth.nodes, RULES) == "N0" and n_stage(predicted.nodes, RULES) == "N1"),
         cases=1,
     )
 

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from lnfast.atomic import write_file
 from lnfast.errors import ModelError
-from training.files import write_bytes
 from training.model.networks import config_of, network_of_config
 
 WEIGHTS_FILE = "snapshot.safetensors"
@@ -25,7 +25,7 @@ def save_weights(path: Path, tensors: dict[str, Tensor], header: dict[str, Any])
     """One safetensors file with a JSON header, whole or not at all: a snapshot, which `export` takes."""
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     # Not `save_file`, whose files only their owner may read.
-    write_bytes(path, save(contiguous, metadata={"lnfast": json.dumps(header)}))
+    write_file(path, save(contiguous, metadata={"lnfast": json.dumps(header)}))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -9,8 +9,6 @@ The folder is complete or absent.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,17 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from lnfast import __version__
+from lnfast._version import __version__
+from lnfast.atomic import new_folder
 from lnfast.errors import StudyError, UsageError
 from lnfast.geometry import Volume
 from lnfast.report.labels import nifti_bytes
 from lnfast_ext import label_components
 from training.data.labels import check_same_grid, read_labels
 from training.data.nnunet_raw import ENDINGS
-from training.files import write_json
+from training.json_file import write_json
 from training.readers import agreement
 from training.readers.agreement import ReaderAgreement
-from training.readers.staple import THRESHOLD, Mask, StapleEstimate, staple, version
+from training.readers.staple import THRESHOLD, Mask, StapleEstimate, simpleitk_version, staple
 
 CONSENSUS_SCHEMA = "lnfast.consensus/1"
 AXES = "LPS"  # to compare in; how a file stores its axes does not matter
@@ -99,17 +98,9 @@ def make_consensus(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError("output-exists", f"{out} is there and not empty; give another -o")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        (work / "labelsTr").mkdir(parents=True)
-        written = _write(readers, work, progress)
-        if out.exists():
-            out.rmdir()
-        work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return written
+    with new_folder(out) as work:
+        (work / "labelsTr").mkdir()
+        return _write(readers, work, progress)
 
 
 def _write(readers: Sequence[Reader], work: Path, progress: Callable[[str, int], None]) -> ConsensusOutput:
@@ -140,7 +131,7 @@ def _write(readers: Sequence[Reader], work: Path, progress: Callable[[str, int],
     warnings = _warnings(names, estimates)
     record = {
         "schema": CONSENSUS_SCHEMA,
-        "versions": {"lnfast": __version__, "SimpleITK": version()},
+        "versions": {"lnfast": __version__, "SimpleITK": simpleitk_version()},
         "method": f"STAPLE in the box of what any reader marked and one voxel about it; node from {THRESHOLD} on",
         "readers": names,
         "warnings": [{"code": code, "message": message} for code, message in warnings],

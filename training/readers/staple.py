@@ -19,13 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.errors import BackendError, StudyError
+from lnfast.errors import StudyError
+from lnfast.optional import Package
 
 THRESHOLD = 0.5
 # Two readers of equal skill who disagree leave a voxel at exactly one half, give or take the last bit of a sum. It is
 # taken for node: a node that is there too large is looked at, one that is missing is not.
 TIE = 1e-6
 MOST_ITERATIONS = 1000
+SIMPLEITK = Package("a consensus", "SimpleITK", ("SimpleITK",), "train")
 
 Mask = NDArray[np.bool_]
 
@@ -86,7 +88,7 @@ def staple(masks: Sequence[Mask]) -> StapleEstimate:
     return StapleEstimate(mask, sensitivity, specificity, int(estimate.GetElapsedIterations()))
 
 
-def version() -> str:
+def simpleitk_version() -> str:
     """Of SimpleITK."""
     return str(_simple_itk().Version_VersionString())
 
@@ -98,12 +100,6 @@ def _box(mask: Mask) -> tuple[slice, ...]:
 
 
 def _simple_itk() -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # SWIG's own types, from Python 3.12 on
-            import SimpleITK
-    except ImportError as error:
-        raise BackendError(
-            "backend-missing", "a consensus needs SimpleITK, which is not installed: pip install 'lnfast[train]'"
-        ) from error
-    return SimpleITK
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # SWIG's own types, from Python 3.12 on
+        return SIMPLEITK.load()

@@ -24,15 +24,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from lnfast.atomic import replacing_folder
 from lnfast.card import Model, ModelCard, load_model
 from lnfast.errors import ModelError, UsageError
 from lnfast.export.source import probe_bytes
+from lnfast.matching import dice
 from lnfast.phantom import Phantom, make_phantom
 from lnfast.preprocess import write_input
-from lnfast.report.folder import flush, replacing
 from training.data.phantom_seeds import SMALL_FIELDS
 from training.data.provenance import sources_of
-from training.fit.validation import segment_and_measure
+from training.fit.validation import find_nodes
 from training.model.networks import count_parameters, fuse
 from training.model.weights_file import WEIGHTS_FILE, load_weights, network_from, save_compact_weights
 from training.recipe.card import card_dict, draft_card
@@ -80,12 +81,11 @@ def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
     model = network_from(run / WEIGHTS_FILE, tensors, header)
     card = draft_card(header["config"], header["threshold"])
     trained = header | {"parameters": count_parameters(model), "sources": sources_of(header)}
-    with replacing(out, OWN_FILES, _check_replaceable) as folder:
+    with replacing_folder(out, OWN_FILES, _check_replaceable) as folder:
         write_onnx(fuse(model), folder / "model.onnx", card.shape_zyx)
         _write_probe(model, folder, card)
         _write_texts(folder, config, trained)
         load_model(folder).probe  # noqa: B018  # the runtime's own reader has the last word
-        flush(*(folder / name for name in sorted(OWN_FILES)), folder)
     return load_model(out)
 
 
@@ -158,12 +158,6 @@ def logit_difference(expected: Floats, got: Floats) -> float:
     return float(np.abs(expected - got).max() / np.ptp(expected))
 
 
-def dice(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Overlap of two masks; 1 where both are blank."""
-    total = int(a.sum()) + int(b.sum())
-    return 2 * int((a & b).sum()) / total if total else 1.0
-
-
 def check_agreement(expected: Floats, got: Floats, mask: NDArray[np.uint8], mask_got: NDArray[np.uint8]) -> None:
     """Refuse a graph that computes something else than the weights, or nothing.
 
@@ -171,6 +165,7 @@ def check_agreement(expected: Floats, got: Floats, mask: NDArray[np.uint8], mask
         ModelError: ``runtimes-disagree`` or ``blank``.
     """
     difference, overlap = logit_difference(expected, got), dice(mask, mask_got)
+    overlap = 1.0 if overlap is None else overlap  # there is no Dice where both are empty
     if not (difference < LOGIT_TOLERANCE and overlap > DICE_WANTED):  # written so that NaN fails
         raise ModelError(
             "runtimes-disagree",
@@ -203,10 +198,10 @@ def _write_probe(model: nn.Module, folder: Path, card: ModelCard) -> None:
     with torch.inference_mode():
         expected: Floats = np.ascontiguousarray(model(torch.from_numpy(image)[None, None])[0, 0].numpy())
     got = run_onnx(folder / "model.onnx", image)
-    (wanted, _), (found, nodes) = (segment_and_measure(logits, volume, card) for logits in (expected, got))
-    masks = [(of.labels.array > 0).astype(np.uint8) for of in (wanted, found)]
+    by_torch, by_onnx = (find_nodes(logits, volume, card) for logits in (expected, got))
+    masks = [(nodes.labels.array > 0).astype(np.uint8) for nodes in (by_torch, by_onnx)]
     check_agreement(expected, got, *masks)
-    (folder / "probe.npz").write_bytes(probe_bytes(volume, masks[1], nodes))
+    (folder / "probe.npz").write_bytes(probe_bytes(volume, masks[1], by_onnx.nodes))
 
 
 def _write_texts(folder: Path, config: ExportConfig, trained: dict[str, Any]) -> None:

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lnfast.atomic import write_file
+from training.data.phantom_seeds import numbered_version
 from training.data.provenance import sources_of
-from training.files import write_text
 
 _TEXT = """# {name} {version}
 
@@ -133,7 +134,7 @@ def record_holdout(folder: Path, holdout: dict[str, Any]) -> None:
     # Both before either is written: a card that cannot be told must not be half replaced.
     texts = {"card.json": json.dumps(card, indent=2) + "\n", "MODEL_CARD.md": model_card(card)}
     for name, text in texts.items():
-        write_text(folder / name, text)
+        write_file(folder / name, text.encode())
 
 
 def model_card(card: dict[str, Any]) -> str:
@@ -243,16 +244,21 @@ def trained_on(training: dict[str, Any]) -> str:
 
 
 def _phantoms(sources: list[dict[str, Any]]) -> int:
-    """How many phantoms there are in sources whose seeds may overlap; of another version the same seed is another."""
+    """Count the phantoms of sources whose seeds may overlap; the same seed of another version is another phantom."""
     known: set[tuple[Any, int]] = set()
     uncertain: dict[tuple[Any, ...], int] = {}
     for source in sources:
         first, end = source["seeds"]
-        # An older snapshot has only the outermost seeds: which of them there were is certain if all were.
+        version = numbered_version(source["version"])
+        # An older weights file has only the outermost seeds: which of them there were is certain if all were.
         ranges = source.get("ranges") or ([(first, end)] if source["cases"] == end - first else None)
         if ranges is None:
-            uncertain[source["version"], first, end] = source["cases"]
+            uncertain[version, first, end] = source["cases"]
         else:
-            known |= {(source["version"], seed) for a, b in ranges for seed in range(a, b)}
-    ranged = {(source["version"], *source["seeds"], source["cases"]) for source in sources if source.get("ranges")}
+            known |= {(version, seed) for a, b in ranges for seed in range(a, b)}
+    ranged = {
+        (numbered_version(source["version"]), *source["seeds"], source["cases"])
+        for source in sources
+        if source.get("ranges")
+    }
     return len(known) + sum(cases for key, cases in uncertain.items() if (*key, cases) not in ranged)
