@@ -13,6 +13,8 @@ pytest.importorskip("monai")
 pytest.importorskip("onnx")
 pytest.importorskip("safetensors")
 
+from raw_folders import image_of  # noqa: E402
+
 from lnfast.card import ModelCard  # noqa: E402
 from lnfast.errors import ModelError, UsageError  # noqa: E402
 from lnfast.geometry import Grid, Volume  # noqa: E402
@@ -154,14 +156,15 @@ def test_every_suspicious_node_is_told_from_the_others(case: Case, card: ModelCa
 
 def test_a_node_is_judged_as_the_product_judges_it_where_the_header_has_noise(card: ModelCard) -> None:
     """Slices of 4.000006 mm, as positions in float32 leave them, are slices of 4 mm: two of them are not over 8 mm."""
-    labels = np.zeros((6, 24, 24), np.uint16)
+    image = image_of(1).array
+    labels = np.zeros(image.shape, np.uint16)
     labels[2:4, 4:14, 4:14] = 1
     grid = Grid(labels.shape, np.diag((2.0, 2.0, np.float32(4.000006), 1.0)))
     box_mm = measure_components(labels, 1, grid.affine)["box_mm"][0]
     assert box_mm[0] > Rules().suspicious_mm + ROUNDING_MM, "by the stored affine the node would be suspicious"
     (node,) = measure_nodes(Volume(labels, grid), 1, Rules())
     assert not node.suspicious
-    case = Case("noise", Volume(labels, grid), labels)
+    case = Case("noise", Volume(image, grid), labels)
     assert not to_model_grid(case, card).suspicious.any()
     counts = compare_with_truth(NodeMap(Volume(labels, grid), (node,)), case, card)
     assert (counts.suspicious, counts.called, counts.nodes_found, counts.missed_n1, counts.false_n1) == (0, 0, 1, 0, 0)
