@@ -16,7 +16,8 @@ import click
 from benchmarks.harness.agreement import WrongAnswerError
 from benchmarks.harness.rows import Row, read_json, write_json, wrong_rows
 from benchmarks.report import compare
-from lnfast.errors import BackendError, LnfastError
+from lnfast.errors import LnfastError
+from lnfast.optional import Package
 
 # The default groups, and the group that runs only when it is named.
 SPEED = ("network", "pipeline", "latency", "throughput", "coldstart", "memory", "scaling", "kernels")
@@ -205,13 +206,17 @@ def measure(groups: tuple[str, ...], settings: Any, json_path: Path | None, plot
 
 
 def _load(name: str) -> Any:
-    """Import a module of this package; a missing package is an error that names it."""
+    """Import a module of this package.
+
+    Raises:
+        BackendError: ``backend-missing`` for a package of the extra ``bench``.
+    """
     try:
         return import_module(f"benchmarks.{name}")
     except ModuleNotFoundError as error:
-        raise BackendError(
-            "missing-package", f"the benchmarks need {error.name}: pip install 'lnfast[bench]'"
-        ) from error
+        package = (error.name or "").partition(".")[0]
+        Package("python -m benchmarks", package, (package,), "bench").check_installed()
+        raise
 
 
 def _print_progress(message: str) -> None:

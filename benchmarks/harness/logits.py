@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.geometry import Grid
-from lnfast.phantom.shapes import Box, Ellipsoid, index_box
+from lnfast.phantom.rasterization import Box, index_box
+from lnfast.phantom.shapes import Ellipsoid
 
 # Logits as a trained network leaves them: -6 and some noise where there is nothing, growing by one a millimetre (along
 # a node's shortest axis) to the middle of a node. Along its longest, at most 2.2 times as long, -6 is 13.2 mm away.

@@ -10,36 +10,13 @@ Nothing here is timed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 from benchmarks.harness.settings import Settings
 from benchmarks.measurement.network import measure_network_nodes
 from benchmarks.measurement.sampling import measure_on_scanners, measure_on_thin_slices
-from benchmarks.measurement.summary import KEYS, MeasurementRow, aggregate, to_columns
+from benchmarks.measurement.summary import KEYS, MeasurementResults, aggregate
 
 # Nodes for each scanner and band, and for each slice thickness and band.
 NODES, THIN_NODES, QUICK_NODES = 600, 200, 6
-
-
-@dataclass(frozen=True)
-class MeasurementResults:
-    """The rows of all three experiments.
-
-    Attributes:
-        scanners: exact and imaged nodes on the scanners' grids, by band and every cut of scanner and orientation.
-        slices: exact nodes by slice thickness, which stands for the scanner, and band.
-        network: nodes that the model marks in whole phantoms, by band and pooled.
-    """
-
-    scanners: list[MeasurementRow]
-    slices: list[MeasurementRow]
-    network: list[MeasurementRow]
-
-    def to_tables(self) -> dict[str, dict[str, Any]]:
-        """Return the tables that `benchmarks.harness.rows.write_json` takes."""
-        parts = {"measurement": self.scanners, "slice thickness": self.slices, "network": self.network}
-        return {name: to_columns(rows) for name, rows in parts.items()}
 
 
 def run(settings: Settings) -> MeasurementResults:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks.measurement.summary import ALL, MeasurementRow
+from benchmarks.measurement.summary import ALL, MeasurementResults, MeasurementRow
 from benchmarks.report.console import console
-
-if TYPE_CHECKING:
-    from benchmarks.measurement import MeasurementResults
 
 # Headings of the columns: a rule against its own truth, or against the body's short axis.
 RULES = {

@@ -17,7 +17,8 @@ from scipy import ndimage
 from lnfast.geometry import Grid
 from lnfast.phantom import SCANNERS
 from lnfast.phantom.protocol import sample_grid
-from lnfast.phantom.shapes import Ellipsoid, coverage, index_box, sub_offsets
+from lnfast.phantom.rasterization import coverage, index_box, sub_offsets
+from lnfast.phantom.shapes import Ellipsoid
 
 STEPS = 8  # a voxel is divided 8x8x8, as the phantom's labels are
 MARGIN = 2  # voxels around a body, so that its surface is never cut

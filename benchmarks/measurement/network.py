@@ -20,11 +20,10 @@ from benchmarks.harness.settings import Settings
 from benchmarks.measurement.ellipsoids import band_of, orientation_of
 from benchmarks.measurement.rules import box_and_axial_mm, surface_mm
 from benchmarks.measurement.summary import NodeMeasurement
-from lnfast import phantom as phantoms
 from lnfast.ellipsoid import ellipsoid_short_mm
 from lnfast.geometry import Volume
-from lnfast.phantom import SCANNERS, Phantom, PhantomNode, make_phantom
-from lnfast.phantom import nodes as phantom_nodes
+from lnfast.phantom import SCANNERS, Phantom, PhantomNode, generate, make_phantom
+from lnfast.phantom.nodes import placement
 from lnfast.postprocess import segment
 from lnfast.preprocess import write_input
 from lnfast_ext import measure_components
@@ -41,14 +40,14 @@ AROUND = 2  # voxels about a node within which it is measured
 Logits = NDArray[np.float32]
 
 
-class UniformNodeField(phantom_nodes.NodeField):
+class UniformNodePlacer(placement.NodePlacer):
     """Nodes with uniformly distributed sizes, where the phantom's own rules place them."""
 
     def populate(self, stage: str) -> bool:
         """Place `NODES_PER_PHANTOM` nodes, whatever the stage."""
         remaining = NODES_PER_PHANTOM
         for _ in range(TRIES_PER_NODE * remaining):
-            remaining -= self._try(float(self.rng.uniform(*SIZES_MM)), large=False)
+            remaining -= self._try_placing(float(self.rng.uniform(*SIZES_MM)), large=False)
             if remaining == 0:
                 break
         return True
@@ -57,7 +56,7 @@ class UniformNodeField(phantom_nodes.NodeField):
 def phantom_of_every_size(seed: int, scanner: str) -> Phantom:
     """Make a phantom without the gap about 8 mm."""
     gap: Any = {"CLEARLY_BENIGN_MM": math.inf, "CLEARLY_SUSPICIOUS_MM": 0.0}
-    with mock.patch.multiple(phantom_nodes, **gap), mock.patch.object(phantoms, "NodeField", UniformNodeField):
+    with mock.patch.multiple(placement, **gap), mock.patch.object(generate, "NodePlacer", UniformNodePlacer):
         return make_phantom(seed, scanner)
 
 

@@ -82,6 +82,26 @@ class MeasurementRow:
         return self.false_suspicious + self.false_benign
 
 
+@dataclass(frozen=True)
+class MeasurementResults:
+    """The rows of all three experiments.
+
+    Attributes:
+        scanners: exact and imaged nodes on the scanners' grids, by band and every cut of scanner and orientation.
+        slices: exact nodes by slice thickness, which stands for the scanner, and band.
+        network: nodes that the model marks in whole phantoms, by band and pooled.
+    """
+
+    scanners: list[MeasurementRow]
+    slices: list[MeasurementRow]
+    network: list[MeasurementRow]
+
+    def to_tables(self) -> dict[str, dict[str, Any]]:
+        """Return the tables that `benchmarks.harness.rows.write_json` takes."""
+        parts = {"measurement": self.scanners, "slice thickness": self.slices, "network": self.network}
+        return {name: to_columns(rows) for name, rows in parts.items()}
+
+
 def aggregate(measurements: Iterable[NodeMeasurement], *cuts: Sequence[str]) -> list[MeasurementRow]:
     """Return a row for each rule and each combination of the keys in a cut; the other keys are pooled.
 

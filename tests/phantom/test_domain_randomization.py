@@ -1,4 +1,4 @@
-"""Phantoms made for training, and how near the realistic ones are to two real studies."""
+"""Domain-randomised training phantoms, and how near the realistic ones are to two real studies."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from lnfast.phantom import (
     PhantomNode,
     Protocol,
     Variety,
-    _paint_nodes,
     make_phantom,
 )
-from lnfast.phantom.bodies import Body
-from lnfast.phantom.canvas import Canvas, Frame
-from lnfast.phantom.echo import EchoPlanar
-from lnfast.phantom.nodes import CLEARLY_BENIGN_MM, CLEARLY_SUSPICIOUS_MM
-from lnfast.phantom.pen import Pen
+from lnfast.phantom.atlas import AtlasTransform
+from lnfast.phantom.epi_artefacts import EpiArtefacts
+from lnfast.phantom.nodes.painting import paint_nodes
+from lnfast.phantom.nodes.placement import CLEARLY_BENIGN_MM, CLEARLY_SUSPICIOUS_MM
+from lnfast.phantom.nodes.shape import NodeShape
+from lnfast.phantom.painter import TissuePainter
 from lnfast.phantom.protocol import sample_grid
 from lnfast.phantom.shapes import Ellipsoid
+from lnfast.phantom.tissue_image import TissueImage
 from lnfast_ext import measure_components
 
 TALL = Protocol("prostate-tall", (128, 84), (256.0, 168.0), 3.0, 19, 800.0, 70.0, 3500.0)
@@ -51,7 +52,7 @@ def phantoms() -> list[Phantom]:
 
 
 def touches_rim(phantom: Phantom) -> list[int]:
-    """Labels of nodes on the outermost voxels."""
+    """Return the labels of nodes on the outermost voxels."""
     inner = phantom.labels[1:-1, 1:-1, 1:-1]
     rim = np.bincount(phantom.labels.ravel(), minlength=99) - np.bincount(inner.ravel(), minlength=99)
     return [int(label) for label in np.flatnonzero(rim) if label]
@@ -88,8 +89,8 @@ def test_a_cut_node_is_labelled_as_far_as_it_lies_in_the_field() -> None:
         for label in touches_rim(phantom):
             node = phantom.nodes[label - 1]
             index = np.argwhere(np.ones(phantom.labels.shape))[:, ::-1]
-            ras = phantom.volume.grid.to_ras_mm(index) - moved(phantom)[index[:, 2]]
-            depth = node.body.shape.distance(ras.T.astype(np.float32)).reshape(phantom.labels.shape)
+            ras = phantom.volume.grid.to_ras_mm(index) - slice_shift_ras_mm(phantom)[index[:, 2]]
+            depth = node.shape.distance(ras.T.astype(np.float32)).reshape(phantom.labels.shape)
             own = phantom.labels == label
             assert own[depth < -3.0].all() and not own[depth > 3.0].any()
             cut += own.sum() * phantom.volume.grid.voxel_mm3 < 0.7 * node.volume_mm3
@@ -97,20 +98,20 @@ def test_a_cut_node_is_labelled_as_far_as_it_lies_in_the_field() -> None:
 
 
 def test_a_cut_node_whose_hilum_lies_outside_the_field_is_painted() -> None:
-    frame, grid = Frame(np.random.default_rng(0), np.zeros(3)), sample_grid(SMALL, np.zeros(3), 0.0)
-    pen = Pen(Canvas(grid, frame), SMALL, np.random.default_rng(0), "stool")
+    transform, grid = AtlasTransform(np.random.default_rng(0), np.zeros(3)), sample_grid(SMALL, np.zeros(3), 0.0)
+    painter = TissuePainter(TissueImage(grid, transform), SMALL, np.random.default_rng(0), "stool")
     centre = grid.to_ras_mm((0.0, 45.0, 7.0))
     # Its middle on the first column, its hilum 8 mm and more outside of it (x runs to the left).
-    body = Body((Ellipsoid(centre, (12, 12, 12)),), (Ellipsoid(centre + (20.0, 0, 0), (6, 6, 6)),))
-    node = PhantomNode(1, body, *body.box(), body.volume_mm3(), "inguinal right")
-    _paint_nodes((node,), pen, REALISTIC)
-    assert pen.canvas.signal[7, 45, 0] > 0
+    shape = NodeShape((Ellipsoid(centre, (12, 12, 12)),), (Ellipsoid(centre + (20.0, 0, 0), (6, 6, 6)),))
+    node = PhantomNode(1, shape, *shape.minimum_box(), shape.volume_mm3(), "inguinal right")
+    paint_nodes((node,), painter, REALISTIC)
+    assert painter.image.signal[7, 45, 0] > 0
 
 
-def moved(phantom: Phantom) -> NDArray[np.float64]:
-    """(z, 3) mm by which each slice lies beside its place."""
+def slice_shift_ras_mm(phantom: Phantom) -> NDArray[np.float64]:
+    """Return the displacement of each slice, (z, 3) RAS mm."""
     affine = phantom.volume.grid.affine
-    return np.asarray(phantom.slide_xy_mm @ (affine[:3, :2] / np.linalg.norm(affine[:3, :2], axis=0)).T)
+    return np.asarray(phantom.slice_shift_xy_mm @ (affine[:3, :2] / np.linalg.norm(affine[:3, :2], axis=0)).T)
 
 
 def test_a_chain_of_nodes_is_one_component_and_one_label() -> None:
@@ -118,7 +119,7 @@ def test_a_chain_of_nodes_is_one_component_and_one_label() -> None:
     for seed in range(8):
         phantom = training_phantom(seed, ONLY_CHAINS)
         for node in phantom.nodes:
-            if len(node.body.lobes) >= 4:  # no single node has so many
+            if len(node.shape.lobes) >= 4:  # no single node has so many
                 chains += 1
                 assert ndimage.label(phantom.labels == node.label, EVERYWHERE)[1] == 1
     assert chains > 3
@@ -150,8 +151,8 @@ def test_training_nodes_are_of_3_to_25_pixels() -> None:
 def test_every_departure_changes_the_image_and_alone_it_can_be_switched_off() -> None:
     plain = training_phantom(3, LIFELIKE).volume.array
     for entry in fields(Variety):
-        only = replace(LIFELIKE, **{entry.name: 1.0})
-        assert training_phantom(3, only).volume.array.tobytes() != plain.tobytes(), entry.name
+        alone = replace(LIFELIKE, **{entry.name: 1.0})
+        assert training_phantom(3, alone).volume.array.tobytes() != plain.tobytes(), entry.name
         assert getattr(TRAINING, entry.name) > 0
         assert getattr(replace(TRAINING, **{entry.name: 0.0}).sample(np.random.default_rng(0)), entry.name) == 0.0
 
@@ -166,7 +167,9 @@ def test_half_of_the_patients_have_what_half_shall_have() -> None:
 def test_absent_organs_are_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     painted: list[str] = []
     for name in ("bowel", "prostate", "perineum", "bladder"):
-        monkeypatch.setattr(f"lnfast.phantom.organs.{name}", lambda pen, name=name, **_: painted.append(name))
+        monkeypatch.setattr(
+            f"lnfast.phantom.generate.paint_{name}", lambda painter, name=name, **_: painted.append(name)
+        )
     training_phantom(0, LIFELIKE)
     assert painted == ["bowel", "bladder", "prostate", "perineum"]
     painted.clear()
@@ -189,31 +192,33 @@ def test_many_realistic_nodes_have_a_hilum_of_a_third_to_two_thirds_in_the_groin
     for seed in range(6):
         for node in make_phantom(seed, protocol=WIDE, stage="n1", variety=REALISTIC).nodes:
             if 2 * node.semi_axes_mm[0] >= 5.0:
-                shares["inguinal" in node.station].append(node.body.hilum_share())
+                shares["inguinal" in node.station].append(node.shape.hilum_share())
             else:
-                assert not node.body.hilum
+                assert not node.shape.hilum
     large = {groin: np.mean([1 / 3 <= share <= 2 / 3 for share in values]) for groin, values in shares.items()}
     assert large[True] > 0.3 and 0.05 < large[False] < large[True]
 
 
 def test_a_realistic_hilum_is_darker_than_its_node_and_belongs_to_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
-    canvases: list[Canvas] = []
-    started = Canvas.__init__
+    images: list[TissueImage] = []
+    original = TissueImage.__init__
 
-    def watched(self: Canvas, grid: Grid, frame: Frame, echo: EchoPlanar | None = None) -> None:
-        canvases.append(self)
-        started(self, grid, frame, echo)
+    def recording(
+        self: TissueImage, grid: Grid, transform: AtlasTransform, artefacts: EpiArtefacts | None = None
+    ) -> None:
+        images.append(self)
+        original(self, grid, transform, artefacts)
 
-    monkeypatch.setattr(Canvas, "__init__", watched)
-    monkeypatch.setattr("lnfast.phantom.organs.texture", lambda pen: None)
+    monkeypatch.setattr(TissueImage, "__init__", recording)
+    monkeypatch.setattr("lnfast.phantom.generate.apply_texture", lambda painter: None)
     compared = 0
     for seed in range(4):
         phantom = make_phantom(seed, protocol=TALL, stage="n1", variety=REALISTIC)
         for node in phantom.nodes:
-            if node.body.hilum_share() <= 0.2:
+            if node.shape.hilum_share() <= 0.2:
                 continue
             own = phantom.labels == node.label
-            values = canvases[-1].signal[own]
+            values = images[-1].signal[own]
             if own.sum() > 40:
                 compared += 1
                 assert np.percentile(values, 5) < 0.65 * np.percentile(values, 95)

@@ -1,8 +1,8 @@
-"""How far a patient may be from the default: nothing for demo, tests and hold-out; much for what a network learns from.
+"""Domain randomisation: how far patients depart from the default.
 
-A network that only sees lifelike phantoms learns what lies where in them, and people's pelves are others. So a training
-phantom takes that away in one patient or another: any field, organs present or absent, other contrasts, coils and
-faults, nodes of all sizes that are cut by the edge of the field or grown together.
+Demo, tests and hold-out use the default. A network that only sees lifelike phantoms learns what lies where in them, and
+real pelves are different. So each training phantom departs from the default in some ways: any field, organs present or
+absent, other contrasts, coils and artefacts, nodes of all sizes, cut by the edge of the field or grown together.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Variety:
-    """The share of patients, 0 to 1, that depart from the default in each way; set any to 0 to see what it is worth.
+    """The share of patients, 0 to 1, that depart from the default in each way; set one to 0 to ablate it.
 
     Attributes:
-        any_field: the field lies about any stretch of the chains of nodes, not mid-pelvis or at the prostate.
+        any_field: the field lies about any part of the stations, not mid-pelvis or at the prostate.
         rim_nodes: nodes cut by the edge of the field, labelled as far as they lie in it.
         chains: nodes that touch in a row, one component and one label.
         all_sizes: nodes of 3 to about 25 pixels.
-        bright_nodes: up to four times as bright, against their surroundings, as lifelike.
+        bright_nodes: nodes up to four times as bright, relative to their surroundings, as in the default.
         empty_bladder: a small bladder.
         no_prostate: no gland, no seminal vesicles.
         no_bowel: no small bowel, no sigmoid.
         no_perineum: no penis, no testes, no spermatic cords.
         clusters: intensities drawn at random for clusters within tissues.
         endorectal_coil: a coil in the rectum.
-        flare: a bright place below the skin, next to a coil's element.
+        flare: a bright region below the skin, next to a coil's element.
         bias: strong, slow shading.
         ghost: a strong N/2 ghost.
-        blur: in plane.
-        any_noise: from hardly any noise to more than lifelike.
+        blur: additional in-plane blur.
+        any_noise: from hardly any noise to more than the default's.
         realistic: nearer to people: fatty hila of a third to two thirds in many nodes of 5 mm and more, most of all in
             the groin; brighter and longer nodes, brighter deep fat, fewer bright veins, the grain of two real studies.
     """
@@ -56,10 +56,10 @@ class Variety:
     realistic: float = 0.0
 
     def sample(self, rng: np.random.Generator) -> Variety:
-        """One patient's: every share has become 1 or 0.
+        """Draw one patient's variety: every share becomes 1 or 0.
 
-        Each takes one draw, whatever the shares are; the default takes none, for its patients have had a fixed sequence
-        of draws since before there was any other variety.
+        Each share takes one draw, whatever its value. The default takes none, because the sequence of its patients'
+        draws was fixed before there was any other variety.
         """
         if self == LIFELIKE:
             return self
