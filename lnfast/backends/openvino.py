@@ -14,12 +14,12 @@ from lnfast.backends.engine.manifest import blob_name
 from lnfast.backends.graph import Port, check_ports
 from lnfast.backends.host import HostBackend, aligned_array, check_as_requested, check_in_place, on_one_device
 from lnfast.backends.machine import cpu_kind
-from lnfast.backends.package import Package, one_line
 from lnfast.backends.protocol import BackendInfo, Candidate, Progress
 from lnfast.backends.requests import Build, BuildRequest, LoadRequest
-from lnfast.errors import EngineError, LnfastError, ModelError
+from lnfast.errors import EngineError, LnfastError, ModelError, one_line
+from lnfast.optional import Package
 
-PACKAGE = Package("openvino", "openvino", ("openvino",), "pip install 'lnfast[cpu]'")
+PACKAGE = Package("backend openvino", "openvino", ("openvino",), "cpu")
 _TELEMETRY = "openvino_telemetry"
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 _importing = Lock()

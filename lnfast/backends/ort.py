@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from lnfast.backends.graph import Port, check_ports
 from lnfast.backends.host import HostBackend, aligned_array, check_as_requested, check_in_place, on_one_device
 from lnfast.backends.machine import cpu_kind, nvidia_gpus
-from lnfast.backends.package import Package, one_line
 from lnfast.backends.protocol import BackendInfo, Candidate, Progress
 from lnfast.backends.requests import Build, BuildRequest, LoadRequest
-from lnfast.errors import EngineError, ModelError
+from lnfast.errors import EngineError, ModelError, one_line
+from lnfast.optional import Package
 
-PACKAGE = Package("onnxruntime", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "pip install 'lnfast[onnxruntime]'")
+PACKAGE = Package("backend onnxruntime", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnxruntime")
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"

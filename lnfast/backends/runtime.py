@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from lnfast.backends.package import Package
 from lnfast.backends.protocol import Backend, Candidate, Progress
 from lnfast.backends.requests import Build, BuildRequest, LoadRequest
+from lnfast.optional import Package
 
 
 class Runtime(Protocol):

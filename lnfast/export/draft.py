@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from lnfast import __version__
+from lnfast._version import __version__
 from lnfast.backends.choice import runtime_for
 from lnfast.backends.engine.folder import EngineFolder
 from lnfast.backends.engine.manifest import GRAPH, MANIFEST, Manifest, identity

@@ -10,11 +10,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from lnfast.atomic import replacing_folder
 from lnfast.backends.engine.folder import EngineFolder
 from lnfast.backends.engine.manifest import MANIFEST, Manifest, is_engine_file
 from lnfast.card import Model
 from lnfast.errors import UsageError
-from lnfast.report.folder import flush, replacing
 
 _MODEL_FILES = ("model.onnx", "probe.npz", "card.json", "MODEL_CARD.md")
 
@@ -49,10 +49,9 @@ def publish(engine: EngineFolder, manifest: Manifest, model: Model, out: Path, *
         paths = [model.folder / name for name in _MODEL_FILES[1:]]
         contents |= {path.name: path.read_bytes() for path in paths if path.is_file()}
     contents[MANIFEST] = manifest.to_json().encode()
-    with replacing(out, frozenset({*_names(out), *contents}), check) as work:
+    with replacing_folder(out, frozenset({*_names(out), *contents}), check) as work:
         for name, content in contents.items():
             (work / name).write_bytes(content)
-        flush(*(work / name for name in contents), work)
     return EngineFolder(out, manifest)
 
 

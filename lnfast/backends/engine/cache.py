@@ -15,11 +15,11 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lnfast.atomic import write_file
 from lnfast.backends.engine.folder import EngineFolder, check_certified, check_model, read_engine_folder
 from lnfast.backends.machine import boot_id, cpu_kind
 from lnfast.card import Model
@@ -152,12 +152,5 @@ def write_proof(key: str | None, facts: dict[str, Any]) -> None:
     cache = root()
     if key is None or cache is None:
         return
-    folder = cache / "proofs"
-    work = folder / f".{key}.{secrets.token_hex(8)}.tmp"
     with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            work.write_text(json.dumps(facts), encoding="ascii")
-            os.replace(work, folder / f"{key}.json")
-        finally:
-            work.unlink(missing_ok=True)
+        write_file(cache / "proofs" / f"{key}.json", json.dumps(facts).encode("ascii"))

@@ -11,11 +11,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from lnfast.backends.package import one_line
 from lnfast.backends.protocol import NetworkIO, Progress
 from lnfast.backends.trt import cuda
 from lnfast.backends.trt.toolkit import PACKAGES, BuiltFor, Toolkit, dtype_name, load
-from lnfast.errors import BackendError, EngineError, ModelError, UsageError
+from lnfast.errors import BackendError, EngineError, ModelError, UsageError, one_line
 
 # External data is looked for beside this path, where nothing can be. Without a path the parser reads the current
 # folder, and weights that no hash covers could slip in.
