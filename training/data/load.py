@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.card import ModelCard
-from lnfast.errors import StudyError
-from lnfast.geometry import Volume
+from lnfast.errors import StudyError, UsageError
+from lnfast.geometry import Volume, check_same_grid
 from lnfast.preprocess import write_input
 from lnfast.study import Study, read_study, shown
 from training.data.case import Case
-from training.data.labels import check_same_grid, number_nodes, read_labels
+from training.data.labels import number_nodes, read_labels
 from training.data.nnunet_raw import CaseFiles
 
 
@@ -84,5 +84,5 @@ def read_nodes(files: CaseFiles, card: ModelCard, volume: Volume | None) -> NDAr
         if volume is not None:
             check_same_grid(volume.grid, view.grid)
         return number_nodes(np.ascontiguousarray(view.array), files.rule)
-    except StudyError as error:
+    except (StudyError, UsageError) as error:
         raise StudyError(error.code, f"label {shown(files.label.name)}: {error.message}") from error

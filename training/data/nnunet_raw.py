@@ -176,8 +176,8 @@ def _label_rule(content: dict[str, Any], troubles: _TroubleList) -> LabelRule:
         )
         return LabelRule()
     node = front[nodes[0]]
-    others = {0, *(value for values in known.values() for value in values)} - set(node)
-    return LabelRule(instances=False, node=node, others=tuple(sorted(others)))
+    not_node = {0, *(value for values in known.values() for value in values)} - set(node)
+    return LabelRule(instances=False, node=node, not_node=tuple(sorted(not_node)))
 
 
 def _values(value: Any) -> tuple[int, ...]:

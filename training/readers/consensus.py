@@ -19,10 +19,10 @@ import numpy as np
 from lnfast._version import __version__
 from lnfast.atomic import new_folder
 from lnfast.errors import StudyError, UsageError
-from lnfast.geometry import Volume
-from lnfast.report.labels import nifti_bytes
+from lnfast.geometry import Volume, check_same_grid
+from lnfast.study.label_writer import label_map_bytes
+from lnfast.study.labelmap import read_label_file
 from lnfast_ext import label_components
-from training.data.labels import check_same_grid, read_labels
 from training.data.nnunet_raw import ENDINGS
 from training.json_file import write_json
 from training.readers import agreement
@@ -121,7 +121,7 @@ def _write(readers: Sequence[Reader], work: Path, progress: Callable[[str, int],
         estimates[case] = replace(consensus, mask=np.zeros((0, 0, 0), bool))
         rows.extend(agreement.compare_readers(case, names, masks))
         nodes = _on_grid_of(first, consensus)
-        (work / "labelsTr" / f"{case}.nii.gz").write_bytes(nifti_bytes(nodes))
+        (work / "labelsTr" / f"{case}.nii.gz").write_bytes(label_map_bytes(nodes))
         cases[case] = _record(names, consensus, int(nodes.array.max()))
     if troubles:
         codes = {error.code for _, error in troubles}
@@ -145,12 +145,12 @@ def _write(readers: Sequence[Reader], work: Path, progress: Callable[[str, int],
 
 def _masks(case: str, readers: Sequence[Reader]) -> tuple[Volume, list[Mask]]:
     """The first reader's map as it is stored, and each reader's mask with axes as `AXES`."""
-    volumes = [read_labels(reader.maps[case]) for reader in readers]
+    volumes = [read_label_file(reader.maps[case]).values for reader in readers]
     views = [volume.oriented(AXES) for volume in volumes]
     for reader, view in zip(readers[1:], views[1:], strict=True):
         try:
             check_same_grid(views[0].grid, view.grid)
-        except StudyError as error:
+        except UsageError as error:
             raise StudyError(error.code, f"{readers[0].name} and {reader.name}: {error.message}") from error
     return volumes[0], [view.array > 0 for view in views]
 
