@@ -69,7 +69,7 @@ def make_cohort(cache: Path, seeds: range) -> None:
 @click.option(
     "--phantoms", callback=_seeds, metavar="FIRST-LAST", help="Train on phantoms of these seeds, such as 1000-1511."
 )
-@click.option("--data", type=_FOLDER, help="Train on your own studies instead, a folder in nnU-Net's raw layout.")
+@click.option("--data", type=_FOLDER, help="Train on studies in nnU-Net's raw layout instead.")
 @click.option(
     "--validation",
     callback=_seeds,

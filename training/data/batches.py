@@ -1,4 +1,4 @@
-"""Batches, prepared ahead. What is in one depends on the seed, the step and the cases alone.
+"""Batches, prepared in advance. The content of a batch depends on the seed, the step and the cases alone.
 
 Item ``i`` of step ``s`` is the same whether one device learns from all of them or several share them, at once or a
 few at a time, and whether the run was stopped before it or not.
@@ -40,7 +40,7 @@ Item = tuple[Tensor, Tensor, Tensor]
 
 
 class CasePool:
-    """The cases that are there now; more may come while batches are made of them."""
+    """The cases that are there; more may be added while batches are made of them."""
 
     def __init__(self, card: ModelCard, cases: Sequence[LoadableCase], held: Sequence[LoadableCase]) -> None:
         self.card, self.held = card, tuple(held)
@@ -53,7 +53,7 @@ class CasePool:
 
 @dataclass(frozen=True)
 class BatchShare:
-    """Which items of each step this process learns from.
+    """Which items of each step this process trains on.
 
     Attributes:
         micro: items at a time.
@@ -65,17 +65,17 @@ class BatchShare:
     world: int = 1
 
     def accumulation(self, batch: int) -> int:
-        """Micro-batches of one step."""
+        """Return the number of micro-batches in a step."""
         return batch // (self.micro * self.world)
 
     def items(self, part: int) -> range:
-        """Of micro-batch ``part`` of a step."""
+        """Return the items of micro-batch ``part`` of a step."""
         first = (part * self.world + self.rank) * self.micro
         return range(first, first + self.micro)
 
 
 class Batches:
-    """One epoch of micro-batches; goes on at the micro-batch that ``position`` says.
+    """One epoch of micro-batches, from the micro-batch on that ``position`` returns.
 
     Args:
         studies: where they are cut from.
@@ -120,14 +120,14 @@ class Batches:
                 yield batch
 
     def make(self, index: int) -> Batch:
-        """Micro-batch ``index`` of the run."""
+        """Make micro-batch ``index`` of the run."""
         step, part = divmod(index, self.accumulation)
         item = self._items(step)
         image, truth, weight = (torch.cat(parts) for parts in zip(*map(item, self.share.items(part)), strict=True))
         return Batch(image, truth, weight, index)
 
     def _items(self, step: int) -> Callable[[int], Item]:
-        """What makes the items of a step, by their number in the batch."""
+        """Return the function that makes an item of a step, by its number in the batch."""
         if self.preset.crops is not None:
             return CropMaker(self.studies.cases, self.studies.card, self.preset, self.seed, step).item
         return partial(self._whole, self.studies.cases, step)
@@ -144,7 +144,7 @@ class Batches:
 
 
 class BatchDataModule(LightningDataModule):
-    """Hands `Batches` and the indices of the held-out studies to Lightning, each process its share.
+    """Gives Lightning `Batches` and the indices of the validation cases, each process its share.
 
     Args:
         studies, preset, seed: as for `Batches`.
@@ -157,7 +157,7 @@ class BatchDataModule(LightningDataModule):
         self.studies, self.preset, self.seed, self.micro, self.workers = studies, preset, seed, micro, workers
 
     def train_dataloader(self) -> Batches:
-        """From where the run stands; checkpoints are only written between two optimizer steps."""
+        """Return batches from the present step on; checkpoints are only written between two optimizer steps."""
         trainer: Any = self.trainer
         share = BatchShare(self.micro, trainer.global_rank, trainer.world_size)
         accumulation = trainer.accumulate_grad_batches
@@ -166,6 +166,6 @@ class BatchDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> range:
-        """Indices, because Lightning would copy studies to the device whole."""
+        """Return indices, because Lightning would copy whole studies to the device."""
         trainer: Any = self.trainer
         return range(trainer.global_rank, len(self.studies.held), trainer.world_size)

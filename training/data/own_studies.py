@@ -1,4 +1,4 @@
-"""Somebody's own studies as cases to learn from: checked, split by patient, and never learned from and judged by."""
+"""The user's own studies as a source of cases: checked, split by patient, never both trained and validated on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class OwnStudies:
-    """CasePool in nnU-Net's raw layout, split by patient.
+    """Studies in nnU-Net's raw layout, split by patient.
 
     Attributes:
         folder: with ``dataset.json``.
@@ -38,11 +38,11 @@ class OwnStudies:
 
     @property
     def name(self) -> str:
-        """The folder's last part; its place makes no difference."""
+        """The last part of the path; where the folder is makes no difference."""
         return self.folder.resolve().name
 
     def describe(self, run: Path, earlier: Sequence[PriorRun]) -> dict[str, Any]:
-        """Check every case and choose the split; the data's name, split and content.
+        """Check every case and choose the split; return the data's name, split and content.
 
         Args:
             run: whose ``split.json`` is taken where there is one.
@@ -80,10 +80,10 @@ class OwnStudies:
             write_split(run / "split.json", self.split)
 
     def take_new_cases(self, studies: CasePool) -> None:
-        """Nothing comes after the start."""
+        """Do nothing: a folder gets no new cases during a run."""
 
     def provenance(self, studies: CasePool) -> dict[str, Any]:
-        """The folder's name, its split, and which images were learned from: by hash, for a name may be a patient's."""
+        """Return the folder's name, its split, and hashes of the training images, for a name may be a patient's."""
         return {
             "kind": "folder",
             "name": self.name,
@@ -93,12 +93,12 @@ class OwnStudies:
         }
 
     def validated_on(self, studies: CasePool) -> dict[str, Any]:
-        """What a snapshot says of the cases that it was judged on."""
+        """Return what the header of the weights says about the validation cases."""
         return {"kind": "folder", "name": self.name, "cases": len(studies.held)}
 
     @cached_property
     def findings(self) -> Findings:
-        """What the check found; it runs once.
+        """The result of the check, which runs once.
 
         Raises:
             StudyError: ``bad-cases``.
@@ -113,7 +113,7 @@ class OwnStudies:
 
     @cached_property
     def files(self) -> tuple[CaseFiles, ...]:
-        """Of each case, once all were checked."""
+        """The files of each case, once all were checked."""
         assert self.findings.cases
         return open_cases(self.folder)
 
@@ -127,7 +127,7 @@ class OwnStudies:
         return split_cases(self.files, self.seed)
 
     def _as_before(self, path: Path, source: dict[str, Any]) -> Split:
-        """The split of a run before: its file, or drawn again with its seed."""
+        """Return the split of a prior run: from its file, or drawn again with its seed."""
         if path.exists():
             split = read_split(path)
             if source.get("sha256", split.sha256) == split.sha256:
@@ -143,7 +143,7 @@ class OwnStudies:
                     continue
                 if "learned" in source:
                     known.update(source["learned"])
-                elif source["name"] == self.name and (prior.run / "split.json").exists():  # an older snapshot
+                elif source["name"] == self.name and (prior.run / "split.json").exists():  # an older header
                     known.update(images[name] for name in read_split(prior.run / "split.json").train if name in images)
                 else:
                     print_message(f"{prior.run} does not say which cases it learned from; see to it yourself")
@@ -152,16 +152,16 @@ class OwnStudies:
 
 
 def validation_cases(run: Path, header: dict[str, Any], folder: Path) -> tuple[Case, ...]:
-    """The validation part of a run's own split.
+    """Load the validation part of a run's own split.
 
     Args:
         run: with ``split.json``.
-        header: of its snapshot.
+        header: of its weights.
         folder: the data set that the split is of.
 
     Raises:
         StudyError: of the first case that cannot be read.
-        UsageError: ``bad-split``; ``leaked-cases`` when the snapshot has learned from one of them.
+        UsageError: ``bad-split``; ``leaked-cases`` when the weights were trained on one of them.
     """
     files = open_cases(folder)
     split = read_split(run / "split.json", files, partial=True)
@@ -173,7 +173,7 @@ def validation_cases(run: Path, header: dict[str, Any], folder: Path) -> tuple[C
 
 
 def refuse_leaked(names: Sequence[str], by: str) -> None:
-    """Refuse to judge by what was learned from.
+    """Refuse validation and test cases that were trained on.
 
     Raises:
         UsageError: ``leaked-cases``, naming them.

@@ -1,4 +1,4 @@
-"""One run on disk: what `fit` composes.
+"""One training run: `fit` composes everything that a run folder holds.
 
 RUN/run.json                what the run is; another one is refused here
 RUN/split.json              which of somebody's own studies serve for what
@@ -52,7 +52,7 @@ THRESHOLD = 0.5
 
 
 def fit(run: Path, config: RunConfig, source: Source) -> None:
-    """Train to the end of the budget, going on from the newest checkpoint where there is one.
+    """Train until the budget is used, from the newest checkpoint where there is one.
 
     Nothing is written into ``run`` before everything was checked.
 
@@ -88,7 +88,7 @@ def fit(run: Path, config: RunConfig, source: Source) -> None:
 
 
 class _Fit:
-    """The parts of one call of `fit`."""
+    """One call of `fit`."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class _Fit:
         trainer.fit(self.module, datamodule=loaders, ckpt_path=self.newest)
 
     def _share(self, world: int, micro: int) -> BatchShare:
-        """As the checkpoint was learned with: Dice and batch statistics are of so many items at a time.
+        """Return the checkpoint's share: Dice and batch statistics are computed over so many items at a time.
 
         Raises:
             UsageError: ``other-run`` for another number of devices.
@@ -145,7 +145,7 @@ class _Fit:
         return BatchShare(was["micro"], 0, world)
 
     def _keep(self, settings: dict[str, Any]) -> None:
-        """Write what the run is, now that nothing speaks against it."""
+        """Write what identifies the run, after all checks."""
         self.run.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.run)
         self.source.save_into(self.run)
@@ -202,7 +202,7 @@ class _Fit:
         return [*callbacks, self.keeper]
 
     def _meta(self, step: int) -> dict[str, Any]:
-        """What a snapshot says of the run, with the runs that it goes on from counted in."""
+        """Return the header of the run's weights, including the runs that it builds on."""
         before, config = self.start.header if self.start is not None else {}, self.config
         sources = sources_of(before) if before else []
         taught_by = [*before.get("taught_by", []), *(learned_from(self.teacher.header) if self.teacher else [])]
@@ -219,7 +219,7 @@ class _Fit:
 
 
 def _check_network(start: PriorWeights, config: RunConfig) -> None:
-    """Refuse to go on from the weights of another network than the preset's.
+    """Refuse weights of another network than the preset's.
 
     Raises:
         UsageError: ``other-network``.
@@ -235,7 +235,7 @@ def _check_network(start: PriorWeights, config: RunConfig) -> None:
 
 @contextmanager
 def _threads(single: bool) -> Iterator[None]:
-    """Several threads add up in any order, and sums then differ in their last bits."""
+    """Use one thread: several add up in any order, and sums then differ in their last bits."""
     before = torch.get_num_threads()
     if single:
         torch.set_num_threads(1)

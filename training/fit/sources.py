@@ -1,4 +1,4 @@
-"""The source of cases that the command line asks for."""
+"""The source of cases that the command line names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def source_of(
     quick: bool,
     complete: bool,
 ) -> Source:
-    """What the command line asks for.
+    """Return the source of cases that the command line names.
 
     Raises:
         UsageError: ``no-cases``, ``two-sources``, ``bad-run``.

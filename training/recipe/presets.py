@@ -1,4 +1,4 @@
-"""What a training run is: two presets, and each of them small enough to be tried in seconds.
+"""The two presets, and a small form of each that runs in seconds.
 
 Whatever stands here has no option on the command line: a preset's name and the seed say what was trained.
 """
@@ -15,7 +15,7 @@ Precision = Literal["16-mixed", "bf16-mixed", "32-true"]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a whole study is moved, in voxels of the network's grid; see `training.data.affine`.
+    """How far a whole study is moved, in voxels of the model grid; see `training.data.affine`.
 
     Attributes:
         rotation_deg: highest angle about each axis, either way; the paper's "skewing".
@@ -72,7 +72,7 @@ class Crops:
 
 @dataclass(frozen=True)
 class Preset:
-    """Everything that is the same in all runs of one kind.
+    """Everything that is the same in all runs of one preset.
 
     Attributes:
         name: what the command line calls it.
@@ -212,5 +212,5 @@ _QUICK = {
 
 
 def preset(name: str, *, quick: bool = False) -> Preset:
-    """A preset by its name, or the one that shows in seconds that everything works."""
+    """Return a preset by its name, or its small form, which shows in seconds that everything works."""
     return _QUICK[name] if quick else {"paper": PAPER, "edge": EDGE}[name]

@@ -1,4 +1,4 @@
-"""The mean of several snapshots' weights, with batch statistics of its own.
+"""The mean of several weights, with newly measured batch statistics.
 
 What is learned last is the phantom: a run's figures on phantoms rise to its end while it marks less in people. The mean
 of the weights that a run began with and of those that it ended with holds much of both. Its batch statistics are no
@@ -35,7 +35,7 @@ _KEPT = ("config", "step", "minutes", "rounds", "precision")
 def average(
     out: Path, origins: Sequence[Path], shares: Sequence[float], *, seeds: range, cache: Path, batches: int = BATCHES
 ) -> dict[str, Any]:
-    """Write a run with the averaged snapshot, which must be validated before `export` takes it.
+    """Write a run with averaged weights, which must be validated before they can be exported.
 
     Args:
         out: folder of the run.
@@ -46,7 +46,7 @@ def average(
         batches: how many to measure.
 
     Returns:
-        The snapshot's header.
+        The header of the weights.
 
     Raises:
         UsageError: ``bad-shares``; ``other-network`` for weights of several networks; ``reserved-seed``.
@@ -82,7 +82,7 @@ def average(
 
 
 def _mean(loaded: Sequence[dict[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
-    """Of floating-point tensors; counters are the last one's."""
+    """Return the weighted mean of floating-point tensors; counters are those of the last weights."""
     mean = {}
     for name, value in loaded[-1].items():
         if not value.is_floating_point():
@@ -94,7 +94,7 @@ def _mean(loaded: Sequence[dict[str, Tensor]], weights: Sequence[float]) -> dict
 
 
 def _distinct(headers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What any of them learned from, each source once."""
+    """Return what any of them was trained on, each source once."""
     sources: list[dict[str, Any]] = []
     for header in headers:
         sources += [source for source in learned_from(header) if source not in sources]
