@@ -1,6 +1,6 @@
 """The check of every case before training starts.
 
-A *trouble* must be mended: the runtime would refuse the study, or what is learned from it would be wrong. A *note* is
+A *trouble* must be mended: the runtime would refuse the study, or the training would learn something wrong. A *note* is
 what a person should look at and may well be right: a patient without nodes, a field that the card does not know.
 """
 

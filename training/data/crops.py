@@ -1,10 +1,13 @@
 """Crops of the model grid: small, at widely varied scales, and with boxes of other crops pasted in.
 
-Shown whole phantoms, a network learns their anatomy, what lies where and how large it is there, and is blind in people
-whose pelvis is another. In a crop of 112 x 112 at any scale with boxes of others in it, place tells nothing, and what
-is left to be learned is what a node is.
+Trained on whole phantoms, a network learns their anatomy, what lies where and how large it is, and fails in people
+whose pelvis is different. In a crop of 112 x 112 at any scale with boxes of other crops in it, location carries no
+information, and what remains to be learned is what a node looks like.
 
-    patient --turned, scaled, sheared about a place--> crop --lit--> crop --boxes--> crop and its weights
+    case --rotate, scale, shear about a place--> crop --intensity--> crop --paste boxes--> crop and its voxel weights
+
+Hard negatives are not mined. A share of the crops is placed on bright structures instead (`Crops.about_bright`), which
+are what a network takes for nodes.
 """
 
 from __future__ import annotations
@@ -25,14 +28,14 @@ from training.data.model_grid import GridCase, to_model_grid
 from training.recipe.card import FLOOR, TISSUE
 from training.recipe.presets import Crops, Preset
 
-# What the network sees of a study above this is bright: gut, bladder, prostate, nerves, which are taken for nodes.
+# Above this the network's input is bright: gut, bladder, prostate, nerves, which are taken for nodes.
 BRIGHT = FLOOR + 2 * (TISSUE - FLOOR)
-# A place lies at least so many voxels inside its crop.
+# Least distance of a place from the edge of its crop, in voxels.
 MARGIN = 8
 # Side of a pasted box, as a share of the crop's.
 BOX_SHARE = (0.25, 0.7)
 SLIDE_AT_MOST = 3
-# Patients that are drawn for one place in a batch before the cases are taken for bad.
+# Cases that are drawn for one place in a batch before the training is given up.
 TRIES = 8
 # Channels of a crop.
 IMAGE, TRUTH, BORDERLINE = range(3)

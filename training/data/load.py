@@ -1,7 +1,7 @@
 """One case from its files: read as the runtime reads it, with axes as the card's.
 
-The sampler of patches takes native axes for the network's. Turned here, once, image and labels alike, a study trains
-the same in whichever of the 48 ways its files store it.
+Crops are cut along the axes of the array, which are taken for the card's. Image and labels are turned to them here,
+once, so that a study trains the same in whichever of the 48 ways its files store it.
 """
 
 from __future__ import annotations

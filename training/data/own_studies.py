@@ -69,32 +69,32 @@ class OwnStudies:
         used = len(self.split.train) + len(self.split.validation) + len(self.split.test)
         if left := len(by_name) - used:
             print_message(f"split.json leaves out {left} of {len(by_name)} cases of {self.folder}")
-        train, held = (
+        training, validation = (
             tuple(load_case(by_name[name], card) for name in part) for part in (self.split.train, self.split.validation)
         )
-        return CasePool(card, train, held)
+        return CasePool(card, training, validation)
 
     def save_into(self, run: Path) -> None:
         """Write the split into the run."""
         if not (run / "split.json").exists():
             write_split(run / "split.json", self.split)
 
-    def take_new_cases(self, studies: CasePool) -> None:
+    def take_new_cases(self, pool: CasePool) -> None:
         """Do nothing: a folder gets no new cases during a run."""
 
-    def provenance(self, studies: CasePool) -> dict[str, Any]:
+    def provenance(self, pool: CasePool) -> dict[str, Any]:
         """Return the folder's name, its split, and hashes of the training images, for a name may be a patient's."""
         return {
             "kind": "folder",
             "name": self.name,
-            "cases": len(studies.cases),
+            "cases": len(pool.training),
             "split": {"seed": self.split.seed, "sha256": self.split.sha256},
             "learned": sorted(self.findings.images[name] for name in self.split.train),
         }
 
-    def validated_on(self, studies: CasePool) -> dict[str, Any]:
+    def validated_on(self, pool: CasePool) -> dict[str, Any]:
         """Return what the header of the weights says about the validation cases."""
-        return {"kind": "folder", "name": self.name, "cases": len(studies.held)}
+        return {"kind": "folder", "name": self.name, "cases": len(pool.validation)}
 
     @cached_property
     def findings(self) -> Findings:
@@ -147,8 +147,8 @@ class OwnStudies:
                     known.update(images[name] for name in read_split(prior.run / "split.json").train if name in images)
                 else:
                     print_message(f"{prior.run} does not say which cases it learned from; see to it yourself")
-            held = (*self.split.validation, *self.split.test)
-            refuse_leaked([name for name in held if images[name] in known], str(prior.run))
+            kept_apart = (*self.split.validation, *self.split.test)
+            refuse_leaked([name for name in kept_apart if images[name] in known], str(prior.run))
 
 
 def validation_cases(run: Path, header: dict[str, Any], folder: Path) -> tuple[Case, ...]:

@@ -17,8 +17,8 @@ COHORT_VERSION = 1
 # Versions were hashes of sources before they were numbers. These phantoms are the same to the byte.
 HASHED_VERSIONS = {"ff1582a0": "1.1"}
 
-# Seeds 0-99 and from 100000 on belong to tests, probes and evaluation: a network that has seen one of them cannot be
-# judged by it. Only these two ranges may be learned from or tuned on.
+# Seeds 0-99 and from 100000 on are for tests, probes and evaluation, which a network that was trained on one of them
+# would pass too easily. Only these two ranges may be trained or tuned on.
 TRAINING_SEEDS = range(1000, 9000)
 VALIDATION_SEEDS = range(9000, 10000)
 

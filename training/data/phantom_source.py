@@ -27,7 +27,7 @@ class PhantomSource:
         validation: to validate on.
         complete: wait for all of them, so that a run repeats; else those that are missing are made beside the
             training and taken in as they appear.
-        version: of the phantom's sources; a run that goes on keeps its own.
+        version: of the phantoms; a resumed run keeps its own.
     """
 
     cache: Path
@@ -68,7 +68,7 @@ class PhantomSource:
                 f"{len(missing)} phantoms of version {self.version} are missing in {self.cache} and lnfast.phantom is "
                 f"now {phantom_version()}; begin another run, or go back to the sources that this one began with",
             )
-        # Without these nothing can begin: all held-out ones, and as many to train on as an epoch's first steps need.
+        # Training cannot begin without these: all validation phantoms, and as many others as an epoch's first steps need.
         needed = [*self.validation, *(self.seeds if self.complete else self.seeds[:8])]
         absent = set(missing) & set(needed)
         for done, seed in enumerate(
@@ -82,19 +82,19 @@ class PhantomSource:
     def save_into(self, run: Path) -> None:
         """Do nothing: seeds and version are in ``run.json``."""
 
-    def take_new_cases(self, studies: CasePool) -> None:
+    def take_new_cases(self, pool: CasePool) -> None:
         """Add the phantoms that have been made in the meantime, in the order of their seeds."""
-        if len(studies.cases) < len(self.seeds):
-            studies.cases = self._stored(self.seeds)
+        if len(pool.training) < len(self.seeds):
+            pool.training = self._stored(self.seeds)
 
-    def provenance(self, studies: CasePool) -> dict[str, Any]:
+    def provenance(self, pool: CasePool) -> dict[str, Any]:
         """Return the seeds of the phantoms that were there, which may be fewer than the range."""
-        seeds = sorted(int(case.name) for case in studies.cases)
+        seeds = sorted(int(case.name) for case in pool.training)
         return phantom_provenance(seeds, self.version) | {"ranges": _ranges(seeds)}
 
-    def validated_on(self, studies: CasePool) -> dict[str, Any]:
+    def validated_on(self, pool: CasePool) -> dict[str, Any]:
         """Return the validation seeds."""
-        return phantom_provenance([int(case.name) for case in studies.held], self.version)
+        return phantom_provenance([int(case.name) for case in pool.validation], self.version)
 
     def _stored(self, seeds: range) -> tuple[LoadableCase, ...]:
         entries = (phantom_cache.cached_phantom(self.cache / self.version, seed) for seed in seeds)

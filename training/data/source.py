@@ -39,14 +39,14 @@ class Source(Protocol):
         """Write into the run what it needs to resume."""
         ...
 
-    def take_new_cases(self, studies: CasePool) -> None:
+    def take_new_cases(self, pool: CasePool) -> None:
         """Add the cases that have been made in the meantime."""
         ...
 
-    def provenance(self, studies: CasePool) -> dict[str, Any]:
+    def provenance(self, pool: CasePool) -> dict[str, Any]:
         """Return what the header of the weights says about the training cases."""
         ...
 
-    def validated_on(self, studies: CasePool) -> dict[str, Any]:
+    def validated_on(self, pool: CasePool) -> dict[str, Any]:
         """Return what the header of the weights says about the validation cases."""
         ...

@@ -23,18 +23,18 @@ class Segmenter(LightningModule):
 
     Args:
         preset: says network, loss and optimizer.
-        studies: shared with the loader; copies of this module share them too.
+        pool: shared with the loader; copies of this module share them too.
         threshold: probability at which validation cuts.
         teacher: of a run before, or None.
 
     Attributes:
-        score: after a validation, the sum over the held-out studies of all devices.
+        counts: after a validation, the sum over the validation cases of all devices.
     """
 
-    def __init__(self, preset: Preset, studies: CasePool, threshold: float, teacher: Teacher | None = None) -> None:
+    def __init__(self, preset: Preset, pool: CasePool, threshold: float, teacher: Teacher | None = None) -> None:
         super().__init__()
-        self.preset, self.studies, self.threshold, self.teacher = preset, studies, threshold, teacher
-        self.card = replace(studies.card, threshold=threshold)
+        self.preset, self.pool, self.threshold, self.teacher = preset, pool, threshold, teacher
+        self.card = replace(pool.card, threshold=threshold)
         self.net = build_network(preset.network, preset.width)
         self.loss = node_loss(preset.loss)
         self._validated_net: list[nn.Module] = []  # in a list, lest its weights count as this module's
@@ -85,7 +85,7 @@ class Segmenter(LightningModule):
 
     def validation_step(self, index: int, batch_idx: int) -> None:
         """Add the counts of one validation case."""
-        case = self.studies.held[index].load()
+        case = self.pool.validation[index].load()
         self.counts += validate_case(self.validated_net, case, self.card, str(self.trainer.precision))
 
     def on_validation_epoch_end(self) -> None:

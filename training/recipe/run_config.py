@@ -18,9 +18,9 @@ class RunConfig:
         seed: of weights and batches.
         steps, minutes, epochs: where the run ends, and the schedule with it; at most one of them, none is the preset's.
         exact: FP32 on one thread, so that the run repeats to the bit.
-        start: run, file or name of weights that this run goes on from, with a schedule of its own, or None.
+        start: run, file or name of the weights that this run begins with, with a schedule of its own, or None.
         teacher: run whose network is a second truth, or None.
-        real: folder of real scans that are looked at after each validation, or None; it changes nothing else.
+        real: folder of real scans on which marks are counted after each validation, or None; it changes nothing else.
         precision: of Lightning, or None for the preset's.
         accelerator, devices: of Lightning.
     """

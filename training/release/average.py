@@ -1,9 +1,8 @@
 """The mean of several weights, with newly measured batch statistics.
 
-What is learned last is the phantom: a run's figures on phantoms rise to its end while it marks less in people. The mean
-of the weights that a run began with and of those that it ended with holds much of both. Its batch statistics are no
-mean of anything: each of its layers sees what its other layers make of a crop, so they are measured anew, over crops
-as the training has them.
+What a network learns last is the phantom: the figures of a run on phantoms rise to its end, while it marks less in people.
+The mean of the weights at its beginning and at its end keeps much of both. Its batch statistics are not the mean of the
+others': the input of each layer depends on all layers before it. So they are measured anew, on training crops.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from training.recipe.presets import preset
 
 # Forty brought back the visible nodes that statistics of no network had lost (benchmarks/LOG.md).
 BATCHES = 40
-# Of the header of the weights that were trained longest; none of them says how the mean was judged.
+# Taken from the header of the weights that were trained longest; none of them says how the mean was validated.
 _KEPT = ("config", "step", "minutes", "rounds", "precision")
 
 

@@ -69,7 +69,7 @@ def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
 
     Raises:
         UsageError: ``output-exists`` when something is there that is no model folder and nothing else.
-        ModelError: ``not-validated`` for averaged weights that nobody has judged yet, ``runtimes-disagree`` when ONNX
+        ModelError: ``not-validated`` for averaged weights that were not validated, ``runtimes-disagree`` when ONNX
             Runtime does not compute what torch computes, ``blank`` when the network finds nothing on the probe. Nothing
             is written then.
     """
@@ -77,7 +77,7 @@ def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
     _check_replaceable(out)
     tensors, header = load_weights(run / WEIGHTS_FILE)
     if "validation" not in header:
-        raise ModelError("not-validated", f"nobody has judged {run}; run `python -m training validate {run}` first")
+        raise ModelError("not-validated", f"{run} was never validated; run `python -m training validate {run}` first")
     model = network_from(run / WEIGHTS_FILE, tensors, header)
     card = draft_card(header["config"], header["threshold"])
     trained = header | {"parameters": count_parameters(model), "sources": sources_of(header)}

@@ -1,10 +1,9 @@
 """The hold-out: 77 phantoms, as many as the paper's hold-out set has patients, of seeds set aside for it.
 
-Nobody trains or tunes on them: `training.data.phantom_cache` refuses their seeds, and none of their figures may decide
-anything. The
-shipped engine runs them as a user would, from files, and `lnfast.evaluate` compares.
+Nothing may be trained or tuned on them: `training.data.phantom_seeds` refuses their seeds, and none of their figures may
+decide anything. The shipped engine runs them as a user would, from files, and `lnfast.evaluate` compares.
 
-    DIR/phantoms-<version>/     nnU-Net's raw layout and the truth; made where missing, of the present sources only
+    DIR/phantoms-<version>/     nnU-Net's raw layout and the truth; made where missing, of the present version only
     DIR/runs-<version>/         what `lnfast run` writes
     DIR/evaluation/             what `lnfast evaluate` writes, evaluation.html among them
 """
@@ -64,7 +63,7 @@ def run_holdout(folder: Path, model: str, progress: Callable[[str], None], *, re
         record: write what came out into the card of ``model``, which is a folder then.
 
     Returns:
-        What stands in ``evaluation/metrics.json``.
+        The content of ``evaluation/metrics.json``.
 
     Raises:
         UsageError: ``not-a-folder``: a model by name has no card to write into.
