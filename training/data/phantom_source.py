@@ -68,7 +68,7 @@ class PhantomSource:
                 f"{len(missing)} phantoms of version {self.version} are missing in {self.cache} and lnfast.phantom is "
                 f"now {phantom_version()}; begin another run, or go back to the sources that this one began with",
             )
-        # Training cannot begin without these: all validation phantoms, and as many others as an epoch's first steps need.
+        # Training cannot begin without all validation phantoms, and as many others as an epoch's first steps need.
         needed = [*self.validation, *(self.seeds if self.complete else self.seeds[:8])]
         absent = set(missing) & set(needed)
         for done, seed in enumerate(

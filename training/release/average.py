@@ -1,6 +1,6 @@
 """The mean of several weights, with newly measured batch statistics.
 
-What a network learns last is the phantom: the figures of a run on phantoms rise to its end, while it marks less in people.
+What a network learns last is the phantom: a run's figures on phantoms rise to its end, while it marks less in people.
 The mean of the weights at its beginning and at its end keeps much of both. Its batch statistics are not the mean of the
 others': the input of each layer depends on all layers before it. So they are measured anew, on training crops.
 """

@@ -1,7 +1,7 @@
 """The hold-out: 77 phantoms, as many as the paper's hold-out set has patients, of seeds set aside for it.
 
-Nothing may be trained or tuned on them: `training.data.phantom_seeds` refuses their seeds, and none of their figures may
-decide anything. The shipped engine runs them as a user would, from files, and `lnfast.evaluate` compares.
+Nothing may be trained or tuned on them: `training.data.phantom_seeds` refuses their seeds, and none of their figures
+may decide anything. The shipped engine runs them as a user would, from files, and `lnfast.evaluate` compares.
 
     DIR/phantoms-<version>/     nnU-Net's raw layout and the truth; made where missing, of the present version only
     DIR/runs-<version>/         what `lnfast run` writes
