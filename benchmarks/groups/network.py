@@ -29,7 +29,7 @@ from lnfast.backends import Backend, Candidate
 from lnfast.card import Model
 from lnfast.errors import EngineError
 from lnfast.network import Network
-from lnfast.serving import kept_engine
+from lnfast.serving import cached_engine
 from lnfast.window import Zyx
 
 # Of a certificate, for the row.
@@ -112,7 +112,7 @@ def subjects_of(network: Network, x: Logits) -> list[Subject]:
 def open_network(model: Model, candidate: Candidate, settings: Settings) -> Network | None:
     """The engine that is kept for a candidate, else the model's own graph; None where that takes an engine."""
     try:
-        engine = kept_engine(model, candidate)
+        engine = cached_engine(model, candidate)
     except EngineError as error:
         settings.log(f"network: {error}")
         engine = None

@@ -27,7 +27,8 @@ from benchmarks.peers.pipeline import PeerResult, Pipeline
 from benchmarks.peers.pytorch_pipeline import TorchPipeline
 from benchmarks.peers.setup import Reference
 from lnfast.card import load_model
-from lnfast.engine import Engine, Result
+from lnfast.engine import Engine
+from lnfast.result import Result
 
 ALL = "all"
 # How much faster from file to report, and the part of that time which may be spent around the network.
