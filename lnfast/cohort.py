@@ -13,20 +13,17 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from lnfast.atomic import write_file, write_new_file
 from lnfast.errors import UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules, measure_nodes, n_stage, n_stage_by_rule
 from lnfast.phantom import Phantom, PhantomNode
-from lnfast.report.labels import nifti_bytes
+from lnfast.study.label_writer import label_map_bytes
 
 TRUTH_SCHEMA = "lnfast.truth/1"
 DATASET_NAME = "lnfast digital pelvis"
@@ -73,9 +70,9 @@ def add_case(folder: Path, phantom: Phantom, rules: Rules | None = None) -> Phan
     for part in ("imagesTr", "labelsTr", "truth"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     _write_truth(folder, name, phantom, _json_bytes(truth))
-    _replace(folder / "labelsTr" / f"{name}.nii.gz", nifti_bytes(labels))
-    _replace(image.with_name(f"{name}_0000.bval"), f"{phantom.protocol.b_value:g}\n".encode())
-    _replace(image, _image_bytes(phantom))
+    write_file(folder / "labelsTr" / f"{name}.nii.gz", label_map_bytes(labels))
+    write_file(image.with_name(f"{name}_0000.bval"), f"{phantom.protocol.b_value:g}\n".encode())
+    write_file(image, _image_bytes(phantom))
     _write_dataset(folder)
     return PhantomCase(name, image, nodes, n_stage(nodes, rules))
 
@@ -84,17 +81,16 @@ def _write_truth(folder: Path, name: str, phantom: Phantom, truth: bytes) -> Non
     """Write the truth of a case; where another process wrote it first it must be of the same patient."""
     path = folder / "truth" / f"{name}.json"
     if not path.exists():
-        with _written(path, truth) as work, suppress(OSError):
-            os.link(work, path)  # unlike a renaming this never replaces
+        write_new_file(path, truth)
     _check_owner(folder, name, phantom)
-    _replace(path, truth)
+    write_file(path, truth)
 
 
 def _write_dataset(folder: Path) -> None:
     """Write dataset.json; repeat where another process added a case meanwhile, so that the last writer counts all."""
     path = folder / "dataset.json"
     while _read_object(path) != (dataset := _dataset(folder)):
-        _replace(path, _json_bytes(dataset))
+        write_file(path, _json_bytes(dataset))
 
 
 def _check_owner(folder: Path, name: str, phantom: Phantom) -> None:
@@ -183,20 +179,3 @@ def _node_truth(node: PhantomNode, mask: LymphNode) -> dict[str, Any]:
 
 def _json_bytes(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=1) + "\n").encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Replace a file; readers see the old content or the new, never a part."""
-    with _written(path, content) as work:
-        work.replace(path)
-
-
-@contextmanager
-def _written(path: Path, content: bytes) -> Iterator[Path]:
-    """Write a temporary file beside another; it is deleted after the block unless it was renamed there."""
-    work = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        work.write_bytes(content)
-        yield work
-    finally:
-        work.unlink(missing_ok=True)

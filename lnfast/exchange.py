@@ -59,7 +59,7 @@ def put_in_place(work: Path, target: Path, names: frozenset[str], check: Check) 
     raise OSError(errno.EBUSY, "other processes write there all the time", str(target))
 
 
-def temporary(target: Path) -> Path:
+def temporary_name(target: Path) -> Path:
     """A name beside a folder's that nobody has."""
     return target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
 
@@ -108,7 +108,7 @@ def _may_go(folder: Path, check: Check) -> bool:
 
 def _replaced_by_moving(work: Path, target: Path, names: frozenset[str], check: Check) -> bool:
     """Replace what is there by way of a third name; False where others came between, and nothing has changed."""
-    aside = temporary(target)
+    aside = temporary_name(target)
     try:
         os.rename(target, aside)
     except FileNotFoundError:
@@ -152,7 +152,7 @@ def _set_apart(folder: Path, target: Path) -> None:
 
 def _can_exchange(target: Path) -> bool:
     """Whether the file system can, tried on two empty folders (0.1 ms): no other question has a sure answer."""
-    one, other = temporary(target), temporary(target)
+    one, other = temporary_name(target), temporary_name(target)
     try:
         one.mkdir()
         other.mkdir()

@@ -1,4 +1,4 @@
-"""Optional packages: whether they are there, and what to type when they are not."""
+"""Optional packages: whether they are there, the one way to import them, and what to type when they are missing."""
 
 from __future__ import annotations
 
@@ -8,24 +8,29 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
-from lnfast.errors import BackendError
+from lnfast.errors import BackendError, one_line
 
 
 @dataclass(frozen=True)
 class Package:
-    """A runtime that lnfast can use and does not require.
+    """A package that a feature of lnfast needs and that lnfast itself does not.
 
     Attributes:
-        backend: what needs it.
+        feature: what needs it, as a message names it: ``"backend openvino"``, ``"lnfast evaluate"``.
         module: the name to import.
         distributions: what may have installed it.
-        install: the line that installs it.
+        extra: the extra of lnfast that installs it.
     """
 
-    backend: str
+    feature: str
     module: str
     distributions: tuple[str, ...]
-    install: str
+    extra: str
+
+    @property
+    def install(self) -> str:
+        """The line that installs it."""
+        return f"pip install 'lnfast[{self.extra}]'"
 
     def installed(self) -> bool:
         """Whether there is something to import, without importing it."""
@@ -40,37 +45,39 @@ class Package:
         return tuple(name for name in self.distributions if _version(name))
 
     def version(self) -> str | None:
-        """Of the first distribution that is installed."""
-        return next((found for found in map(_version, self.distributions) if found), None)
+        """The version of the first distribution that is installed."""
+        return next((version for version in map(_version, self.distributions) if version), None)
 
-    def load(self) -> Any:
-        """Import the package.
+    def check_installed(self) -> None:
+        """Refuse before any work is done, without importing anything.
 
         Raises:
-            BackendError: ``backend-missing``, or ``backend-broken`` when it is there and cannot be imported.
+            BackendError: ``backend-missing``.
         """
         if not self.installed():
             raise BackendError(
                 "backend-missing",
-                f"backend {self.backend} needs the package {self.distributions[0]}, "
-                f"which is not installed: {self.install}",
+                f"{self.feature} needs the package {self.distributions[0]}, which is not installed: {self.install}",
             )
+
+    def load(self, submodule: str | None = None) -> Any:
+        """Import the package; its calls are not typed.
+
+        Args:
+            submodule: what to import of it, such as ``"scipy.stats"``; the package itself when None.
+
+        Raises:
+            BackendError: ``backend-missing``, or ``backend-broken`` when it is there and cannot be imported.
+        """
+        self.check_installed()
         try:
-            return importlib.import_module(self.module)
+            return importlib.import_module(submodule or self.module)
         except Exception as error:  # a broken native library raises whatever it likes
             raise BackendError(
                 "backend-broken",
                 f"the package {self.module} is installed and cannot be imported ({one_line(error)}); "
                 f"install it again: {self.install}",
             ) from error
-
-
-def one_line(error: BaseException, most: int = 300) -> str:
-    """The words of a foreign exception in one line, without the lines that only name source files."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    told = " ".join(line for line in lines if line and not line.startswith("Exception from "))
-    told = told or type(error).__name__
-    return told if len(told) <= most else told[: most - 3] + "..."
 
 
 def _version(distribution: str) -> str | None:
