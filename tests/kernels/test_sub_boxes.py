@@ -108,9 +108,8 @@ def test_random_parts_in_three_dimensions() -> None:
 @pytest.mark.parametrize("wanted", SETS)
 def test_random_parts_with_every_instruction_set(wanted: str) -> None:
     used = SETS[min(SETS.index(wanted), SETS.index(instruction_set()))]
-    process = subprocess.run(
-        [sys.executable, __file__], env=os.environ | {"LNFAST_ISA": wanted}, capture_output=True, text=True
-    )
+    environment = os.environ | {"LNFAST_ISA": wanted, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True)
     assert process.stdout.split() == [used], process.stderr
 
 
