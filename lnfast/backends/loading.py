@@ -9,7 +9,7 @@ from lnfast.backends.engine.manifest import GRAPH, blob_name
 from lnfast.backends.graph import check_file
 from lnfast.backends.protocol import Candidate, NetworkIO
 from lnfast.card import Model
-from lnfast.window import Three
+from lnfast.window import Zyx
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Loading:
     model: Model
     candidate: Candidate
     engine: EngineFolder | None
-    shape_zyx: Three
+    shape_zyx: Zyx
     threads: int
 
     @property

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.errors import StudyError, UsageError
-from lnfast.evaluate.labelmap import LabelMap, Meaning, ReadAs, read_label_map
-from lnfast.evaluate.nodes import NodeMap, Pair, check_same_grid, compare
-from lnfast.evaluate.overlap import Overlap, overlap_by_pair, overlap_by_subset
-from lnfast.evaluate.patient import Patient
-from lnfast.evaluate.reading import Note, Pairing, StudyPair
-from lnfast.evaluate.runs import Reported, notes_on, predictions_by, report_beside
-from lnfast.evaluate.scanners import groups_in, scanner_of
-from lnfast.evaluate.score import Subset
-from lnfast.geometry import Grid, Volume, axes_toward
+from lnfast.evaluate.inputs.labelmap import LabelMap, Meaning, ReadAs, read_label_map
+from lnfast.evaluate.inputs.pairing import Note, Pairing, StudyPair
+from lnfast.evaluate.inputs.run_reports import Reported, notes_on, predictions_by, report_beside
+from lnfast.evaluate.inputs.scanners import groups_in, scanner_of
+from lnfast.evaluate.measures.overlap import Overlap, overlap_by_pair, overlap_by_subset
+from lnfast.evaluate.measures.patient import Patient
+from lnfast.evaluate.measures.values import Subset
+from lnfast.geometry import Grid, Volume, axes_toward, check_same_grid
+from lnfast.matching import Match, NodeMap, compare
 from lnfast.measure import LymphNode, NStage, Rules, largest, measure_nodes, n_stage
 from lnfast.study import shown
 
@@ -54,7 +54,7 @@ class Study:
     truth_stage: NStage
     predicted_stage: NStage
     shared: NDArray[np.int64]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[Match, ...]
     unmatched: tuple[LymphNode, ...]
     overlap: Mapping[Subset, Overlap]
     matched: tuple[Overlap | None, ...]
@@ -106,7 +106,7 @@ def evaluate(
     """Compare each truth with its prediction.
 
     Args:
-        pairing: of two folders, see `lnfast.evaluate.reading`.
+        pairing: of two folders, see `lnfast.evaluate.inputs.pairing`.
         rules: which short axis, which limit; both sides are measured again, whatever a report says.
         groups: a CSV file with the columns ``name`` and ``group`` and a line for each truth; else scanners are taken
             from ``truth/<name>.json`` where `lnfast phantom` wrote it.
@@ -171,7 +171,7 @@ def compare_study(name: str, predicted: LabelMap, truth: LabelMap, rules: Rules,
     """
     predicted = _in_order_of(truth.labels.grid, predicted)
     # Before anything is measured, so that a folder of mismatches is soon told.
-    check_same_grid(predicted.labels, truth.labels)
+    check_same_grid(predicted.labels.grid, truth.labels.grid)
     ours, theirs = (
         NodeMap(side.labels, measure_nodes(side.labels, len(side.ids), rules)) for side in (predicted, truth)
     )
@@ -188,10 +188,10 @@ def compare_study(name: str, predicted: LabelMap, truth: LabelMap, rules: Rules,
         truth_stage=n_stage(theirs.nodes, rules),
         predicted_stage=n_stage(ours.nodes, rules),
         shared=comparison.shared,
-        pairs=comparison.pairs,
+        pairs=comparison.matches,
         unmatched=comparison.unmatched,
         overlap=overlap_by_subset(ours, theirs),
-        matched=overlap_by_pair(ours, theirs, comparison.pairs),
+        matched=overlap_by_pair(ours, theirs, comparison.matches),
     )
 
 

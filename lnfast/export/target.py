@@ -19,12 +19,7 @@ from lnfast.card import Model
 from lnfast.errors import BackendError, UsageError
 from lnfast.export.publish import draft, write_draft
 from lnfast.export.variants import Recipe
-from lnfast.window import STEP, Three
-
-# Windows, as parts of the grid. Of 48 phantoms on three scanners these two hold all but three with a margin of 4 voxels
-# and leave 82 % of the voxels; narrower ones hold few, for the body reaches both sides of most fields of view.
-WINDOW_PARTS = ((1.0, 0.75, 1.0), (1.0, 0.875, 1.0))
-CUT_AT_LEAST = 64  # voxels of an axis that a window cuts: the self-test looks at what is 24 from either face
+from lnfast.window import Zyx, window_shapes
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,7 @@ class Workshop:
         """How an engine of a precision would run here; None where it cannot."""
         return next((offer for offer in self.offered if offer.precision == precision), None)
 
-    def windows(self, grid_zyx: Three) -> tuple[Three, ...]:
+    def windows(self, grid_zyx: Zyx) -> tuple[Zyx, ...]:
         """The parts of a grid that are worth a program of their own: on a CPU time goes with voxels."""
         return window_shapes(grid_zyx) if self.target == "openvino" else ()
 
@@ -61,7 +56,7 @@ class Workshop:
         model: Model,
         precision: str,
         recipe: Recipe,
-        shapes: tuple[Three, ...],
+        shapes: tuple[Zyx, ...],
         say: Callable[[str, int, int], None],
     ) -> EngineFolder:
         """A draft: the graph and what the target compiles of it.
@@ -130,22 +125,6 @@ def open_workshop(target: str, device: str, capabilities: tuple[str, ...], threa
     first = offered[0].device
     offered = tuple(offer for offer in offered if offer.device == first)
     return Workshop(target, runtime.installed_version(), offered, first.partition(":")[0], (), threads)
-
-
-def window_shapes(grid_zyx: Three) -> tuple[Three, ...]:
-    """Smaller shapes for a grid, in steps that its network can halve; none for a small grid."""
-    found: list[Three] = []
-    for parts in WINDOW_PARTS:
-        cut = (
-            size if part == 1 else int(part * size) // STEP * STEP for part, size in zip(parts, grid_zyx, strict=True)
-        )
-        z, y, x = cut
-        shape = z, y, x
-        axes = zip(shape, grid_zyx, strict=True)
-        fits = all(a == b or (a >= CUT_AT_LEAST and b % STEP == 0) for a, b in axes)
-        if fits and shape != grid_zyx:
-            found.append(shape)
-    return tuple(dict.fromkeys(found))
 
 
 def _offers_of_trt(target: str, device: str) -> tuple[Candidate, ...]:

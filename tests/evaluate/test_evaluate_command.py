@@ -17,9 +17,9 @@ from scipy import stats
 
 from lnfast.cli import main
 from lnfast.evaluate.extra import PACKAGES
-from lnfast.evaluate.writing import OWN_FILES
+from lnfast.evaluate.output.folder import OWN_FILES
 from lnfast.geometry import Grid, Volume
-from lnfast.report.labels import nifti_bytes
+from lnfast.study.label_writer import label_map_bytes
 
 SHAPE_ZYX, SPACING_MM = (12, 30, 30), 3.0
 # Room for blocks of up to 9 mm that do not touch.
@@ -41,7 +41,7 @@ def write_map(path: Path, suspicious: list[int], small: list[int], *, mask: bool
     for number, slot in enumerate(sorted(suspicious + small), start=1):
         edge = 3 if slot in suspicious else 2
         labels[tuple(slice(start, start + edge) for start in SLOTS[slot])] = 1 if mask else number
-    path.write_bytes(nifti_bytes(Volume(labels, Grid(SHAPE_ZYX, affine_of((SPACING_MM,) * 3, 5, 10, 20)))))
+    path.write_bytes(label_map_bytes(Volume(labels, Grid(SHAPE_ZYX, affine_of((SPACING_MM,) * 3, 5, 10, 20)))))
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +292,7 @@ def test_studies_without_any_node(tmp_path: Path, capsys: pytest.CaptureFixture[
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second saved where figures are not what is looked at."""
     files = {name: b"" for name in OWN_FILES if name.endswith((".png", ".svg"))}
-    monkeypatch.setattr("lnfast.evaluate.writing.draw_figures", lambda evaluation: files)
+    monkeypatch.setattr("lnfast.evaluate.output.folder.draw_figures", lambda evaluation: files)
 
 
 @pytest.fixture
@@ -349,7 +349,7 @@ def test_what_stops_it_leaves_what_was_there(
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr("lnfast.evaluate.writing.flush", stopped)
+        patched.setattr("lnfast.atomic.flush", stopped)
         for target in (out, tmp_path / "new"):
             assert lnfast("evaluate", *small, "-o", target, "--suspicious-mm", "20") == code
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
@@ -407,7 +407,7 @@ def test_without_the_extra_it_says_what_to_type(
     monkeypatch.setitem(sys.modules, module, None)
     assert lnfast("evaluate", *small, "-o", tmp_path / "out") == 5
     assert capsys.readouterr().err == (
-        f"lnfast: package-missing: lnfast evaluate needs the package {PACKAGES[module]}, which is not installed: "
+        f"lnfast: backend-missing: lnfast evaluate needs the package {PACKAGES[module]}, which is not installed: "
         "pip install 'lnfast[evaluate]'\n"
     )
     assert not (tmp_path / "out").exists()
@@ -421,7 +421,7 @@ blocked = {[*PACKAGES, "pandas"]!r}
 for name in blocked:
     sys.modules[name] = None
 import numpy as np
-from lnfast.evaluate import compare, node_map
+from lnfast.matching import compare, node_map
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
 import lnfast.cli.demo, lnfast.cli.tables
@@ -440,9 +440,9 @@ def test_a_package_that_is_there_and_broken(
     def broken(module: str) -> None:
         raise OSError(f"{module}: cannot open shared object file\nfor whatever reason")
 
-    monkeypatch.setattr("lnfast.evaluate.extra.import_module", broken)
+    monkeypatch.setattr("lnfast.optional.importlib.import_module", broken)
     assert lnfast("evaluate", *small, "-o", tmp_path / "out") == 5
     said = capsys.readouterr().err
-    assert said.startswith("lnfast: package-broken: the package scipy is installed and cannot be imported (scipy.")
+    assert said.startswith("lnfast: backend-broken: the package scipy is installed and cannot be imported (scipy.")
     assert said.endswith("install it again: pip install 'lnfast[evaluate]'\n")
     assert said.count("\n") == 1

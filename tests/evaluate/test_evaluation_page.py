@@ -21,16 +21,16 @@ from numpy.typing import NDArray
 from lnfast.cli import main
 from lnfast.errors import StudyError
 from lnfast.evaluate.evaluation import evaluate
-from lnfast.evaluate.metrics import metrics
-from lnfast.evaluate.page import render
-from lnfast.evaluate.page.drawing import PNG_BYTES_AT_MOST, grey_png, outline
-from lnfast.evaluate.page.slices import slice_of
-from lnfast.evaluate.page.worst import RULE, in_words, worst
-from lnfast.evaluate.reading import pair_up
-from lnfast.evaluate.writing import OWN_FILES
+from lnfast.evaluate.inputs.pairing import pair_up
+from lnfast.evaluate.output.folder import OWN_FILES
+from lnfast.evaluate.output.metrics import metrics
+from lnfast.evaluate.output.page import render
+from lnfast.evaluate.output.page.drawing import PNG_BYTES_AT_MOST, grey_png, outline
+from lnfast.evaluate.output.page.slices import slice_of
+from lnfast.evaluate.output.page.worst import RULE, in_words, worst
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
-from lnfast.report.labels import nifti_bytes
+from lnfast.study.label_writer import label_map_bytes
 
 SHAPE_ZYX, SPACING_MM = (8, 40, 40), 3.0
 AFFINE = affine_of((SPACING_MM,) * 3, 5, 10, 20)
@@ -98,11 +98,11 @@ class Parsed(HTMLParser):
 
 def write(folder: Path, name: str, array: NDArray[Any], affine: NDArray[np.float64] = AFFINE) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.nii.gz").write_bytes(nifti_bytes(Volume(array, Grid(array.shape, affine))))
+    (folder / f"{name}.nii.gz").write_bytes(label_map_bytes(Volume(array, Grid(array.shape, affine))))
 
 
 def write_image(folder: Path, name: str, affine: NDArray[np.float64] = AFFINE, slices: int = SHAPE_ZYX[0]) -> None:
-    """An image of noise. Not by `nifti_bytes`, whose header says that it is a label map."""
+    """An image of noise. Not by `label_map_bytes`, whose header says that it is a label map."""
     folder.mkdir(parents=True, exist_ok=True)
     pixdim = (1.0, *np.linalg.norm(affine[:3, :3], axis=0), 1.0, 1.0, 1.0, 1.0)
     array = np.random.default_rng(1).integers(0, 1000, SHAPE_ZYX).astype(np.uint16)[:slices]
@@ -454,7 +454,7 @@ def test_the_command_writes_it_with_the_rest(
 ) -> None:
     """Its figures are the files beside it; to draw them takes seconds, and test_evaluate_command.py does."""
     drawn = {name: name.encode() for name in OWN_FILES if name.endswith((".png", ".svg"))}
-    monkeypatch.setattr("lnfast.evaluate.writing.draw_figures", lambda evaluation: drawn)
+    monkeypatch.setattr("lnfast.evaluate.output.folder.draw_figures", lambda evaluation: drawn)
     with pytest.raises(SystemExit) as ended:
         main(["evaluate", *map(str, folders), "-o", str(tmp_path / "out"), "--json"])
     assert ended.value.code == 0

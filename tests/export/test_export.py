@@ -35,9 +35,10 @@ from lnfast.export.graph import Graph, name_of
 from lnfast.export.half import to_half
 from lnfast.export.quantize import ASYMMETRIC, SYMMETRIC, ends, equalize, quantize, tensors_to_quantize
 from lnfast.export.ranges import Range, observe, union
-from lnfast.export.target import open_workshop, window_shapes
+from lnfast.export.target import open_workshop
 from lnfast.export.variants import Kitchen, Recipe
 from lnfast.network import Network
+from lnfast.window import window_shapes
 
 RTX = toolkit.PACKAGES["tensorrt-rtx"].installed()
 BRIGHT, DIM = 1000, 450

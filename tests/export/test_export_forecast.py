@@ -14,7 +14,7 @@ from lnfast.backends import openvino
 from lnfast.backends.engine import cache as engine_cache
 from lnfast.card import Model, load_model
 from lnfast.errors import EngineError, UsageError
-from lnfast.evaluate.reading import pair_up
+from lnfast.evaluate.inputs.pairing import pair_up
 from lnfast.export import Request, export, plan_of
 from lnfast.export.forecast import Forecast, planned
 from lnfast.export.publish import publish

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from test_report import FILES, report_of, summary_of, two_nodes
 
+from lnfast import exchange as place
+from lnfast.atomic import replacing_folder
 from lnfast.errors import UsageError
 from lnfast.geometry import Volume
-from lnfast.report import Report, place, write_study_folder
-from lnfast.report.folder import OWN_FILES, add_page, replacing
+from lnfast.report import Report, write_study_folder
+from lnfast.report.folder import OWN_FILES, add_page
 from lnfast.study import Provenance
 
 A, B = "ab" * 32, "cd" * 32
@@ -49,8 +51,9 @@ RACE = """
 import json, multiprocessing, os, random, sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
-import lnfast.report.place as place
+import lnfast.exchange as place
 from lnfast.report import write_study_folder
+from lnfast.atomic import replacing_folder
 from lnfast.errors import UsageError
 from test_report_place import report_and_labels
 
@@ -195,7 +198,7 @@ def test_a_place_that_is_taken_for_ever_ends_with_the_disks_word(
     monkeypatch.setattr(place, "_exchange", lambda one, other: False)
     with (
         pytest.raises(OSError, match="all the time"),
-        replacing(tmp_path / "a", OWN_FILES, lambda folder: None),
+        replacing_folder(tmp_path / "a", OWN_FILES, lambda folder: None),
     ):
         pass
     assert os.listdir(tmp_path) == []
@@ -245,9 +248,9 @@ def write_study_folder_untouched(sha256: str, out: Path) -> tuple[Path, Report]:
     report, labels = report_and_labels(sha256)
     folder = out / "dwi"
     folder.mkdir(parents=True)
-    from lnfast.report.labels import nifti_bytes
+    from lnfast.study.label_writer import label_map_bytes
 
-    (folder / "labels.nii.gz").write_bytes(nifti_bytes(labels))
+    (folder / "labels.nii.gz").write_bytes(label_map_bytes(labels))
     (folder / "report.txt").write_text(report.text(), encoding="ascii", newline="\n")
     (folder / "report.json").write_text(report.json(), encoding="ascii", newline="\n")
     return folder, report

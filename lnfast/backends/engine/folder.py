@@ -15,6 +15,7 @@ from lnfast.backends.engine.manifest import MANIFEST, Manifest, identity
 from lnfast.backends.machine import cpu_kind, device_kind
 from lnfast.card import Model
 from lnfast.errors import EngineError
+from lnfast.window import fits_grid, shape_text
 
 _BYTES_AT_MOST = 1 << 20  # of a manifest
 
@@ -103,8 +104,8 @@ def check_model(engine: EngineFolder, model: Model) -> None:
     differing = next((key for key in ("sha256", "probe_sha256", "decisive") if told[key] != wanted[key]), None)
     if differing is None:
         for shape in engine.manifest.shapes:
-            if any(size > grid for size, grid in zip(shape, model.card.shape_zyx, strict=True)):
-                beyond = f"a window of {'x'.join(map(str, shape))} is beyond the model's grid"
+            if not fits_grid(shape, model.card.shape_zyx):
+                beyond = f"a window of {shape_text(shape)} is beyond the model's grid"
                 raise EngineError("bad-manifest", f"{engine.folder}: {beyond}; {engine.again}")
         return
     what = {"sha256": "model.onnx", "probe_sha256": "probe.npz", "decisive": "card.json"}[differing]

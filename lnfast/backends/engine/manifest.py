@@ -17,7 +17,7 @@ from typing import Any
 from lnfast.backends.registry import DTYPES, PRECISIONS, TARGETS
 from lnfast.card import Model
 from lnfast.errors import EngineError
-from lnfast.window import Three
+from lnfast.window import Zyx, shape_text
 
 SCHEMA = "lnfast.engine/1"
 MANIFEST = "manifest.json"
@@ -53,7 +53,7 @@ class Manifest:
     made_for: tuple[str, ...]
     precision: str
     dtype: str
-    shapes: tuple[Three, ...]
+    shapes: tuple[Zyx, ...]
     files: Mapping[str, Mapping[str, Any]]
     build: Mapping[str, Any]
     certificate: Mapping[str, Any] | None
@@ -126,16 +126,16 @@ def is_engine_file(name: str) -> bool:
     return name in (GRAPH, SERIALIZED) or re.fullmatch(r"engine-\d+x\d+x\d+\.blob", name) is not None
 
 
-def blob_name(shape_zyx: Three) -> str:
+def blob_name(shape_zyx: Zyx) -> str:
     """Of the file that is compiled for a shape."""
-    return f"engine-{'x'.join(map(str, shape_zyx))}.blob"
+    return f"engine-{shape_text(shape_zyx)}.blob"
 
 
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is no number")
 
 
-def _three(values: Any) -> Three:
+def _three(values: Any) -> Zyx:
     z, y, x = (int(value) for value in values)
     if min(z, y, x) < 1:
         raise ValueError(f"a shape is {values}")
