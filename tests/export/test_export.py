@@ -83,8 +83,8 @@ def inputs(count: int = 2, seed: int = 0) -> list[NDArray[np.float32]]:
 def run(content: bytes, x: NDArray[Any], *outputs: str) -> list[NDArray[Any]]:
     """The truth: ONNX Runtime, on what is asked for."""
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    found: list[NDArray[Any]] = session.run(list(outputs) or None, {session.get_inputs()[0].name: x})
-    return found
+    values: list[NDArray[Any]] = session.run(list(outputs) or None, {session.get_inputs()[0].name: x})
+    return values
 
 
 def values_of(graph: Graph, tensors: list[str], x: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -95,13 +95,13 @@ def values_of(graph: Graph, tensors: list[str], x: NDArray[np.float32]) -> dict[
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name != "input"
     )
     names = [name for name in tensors if name != "input"]
-    found = dict(zip(names, run(proto.SerializeToString(), x, *names), strict=True))
-    return found | ({"input": x} if "input" in tensors else {})
+    values = dict(zip(names, run(proto.SerializeToString(), x, *names), strict=True))
+    return values | ({"input": x} if "input" in tensors else {})
 
 
-def off(found: NDArray[Any], wanted: NDArray[Any]) -> float:
+def off(values: NDArray[Any], wanted: NDArray[Any]) -> float:
     """Root mean square difference, as a part of that of the truth."""
-    difference = found.astype(np.float64) - wanted
+    difference = values.astype(np.float64) - wanted
     return float(np.sqrt(np.mean(np.square(difference)) / np.mean(np.square(wanted.astype(np.float64)))))
 
 
@@ -122,13 +122,13 @@ def initial(graph: Graph | onnx.ModelProto) -> dict[str, NDArray[Any]]:
 
 def uneven() -> onnx.ModelProto:
     """A channel of the first convolution is thirty times as large as it was."""
-    made = network()
-    for tensor in made.graph.initializer:
+    model = network()
+    for tensor in model.graph.initializer:
         if tensor.name in ("w1", "b1"):
             array = numpy_helper.to_array(tensor).copy()
             array[0] *= 30.0
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
-    return made
+    return model
 
 
 def test_equalizing_leaves_the_answers_and_evens_the_channels(tmp_path: Path) -> None:
@@ -137,24 +137,24 @@ def test_equalizing_leaves_the_answers_and_evens_the_channels(tmp_path: Path) ->
     assert set(tensors) == {"input", "skip", "deep", "lifted"}
     ranges = observe(before, tensors, inputs())
     after = before.copy()
-    told = equalize(after, ranges)
+    predicted = equalize(after, ranges)
 
     for x in inputs(1, seed=9):
-        (wanted,), (found,) = run(before.to_bytes(), x), run(after.to_bytes(), x)
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
-    seen = observe(after, tensors, inputs())
+        (wanted,), (logits,) = run(before.to_bytes(), x), run(after.to_bytes(), x)
+        np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+    observed = observe(after, tensors, inputs())
     for tensor in tensors:  # what it says of the changed graph is what the changed graph does
-        np.testing.assert_allclose(told[tensor].low, seen[tensor].low, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(told[tensor].high, seen[tensor].high, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(predicted[tensor].low, observed[tensor].low, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(predicted[tensor].high, observed[tensor].high, rtol=1e-4, atol=1e-5)
 
-    def unevenness(one: Range) -> float:
-        reach = np.maximum(np.abs(one.low), np.abs(one.high))
+    def unevenness(values: Range) -> float:
+        reach = np.maximum(np.abs(values.low), np.abs(values.high))
         return float(reach.max() / reach.min())
 
     assert unevenness(ranges["skip"]) > 20.0
     for tensor in ("skip", "deep", "lifted"):
-        assert unevenness(told[tensor]) == pytest.approx(unevenness(ranges[tensor]) ** 0.5, rel=1e-3)
-    assert told["input"] is ranges["input"]  # nobody makes it
+        assert unevenness(predicted[tensor]) == pytest.approx(unevenness(ranges[tensor]) ** 0.5, rel=1e-3)
+    assert predicted["input"] is ranges["input"]  # no node produces it
 
 
 def test_equalizing_helps_eight_bits(tmp_path: Path) -> None:
@@ -174,14 +174,14 @@ def test_equalizing_helps_eight_bits(tmp_path: Path) -> None:
 def test_a_quantized_graph_is_near_fp32_and_joins_share_a_scale(tmp_path: Path, scheme: Any) -> None:
     plain = graph_of(tmp_path / "m", network())
     ranges = observe(plain, tensors_to_quantize(plain), inputs())
-    made = quantize(plain, ranges, scheme)
-    onnx.checker.check_model(made.proto, full_check=True)
+    quantized = quantize(plain, ranges, scheme)
+    onnx.checker.check_model(quantized.proto, full_check=True)
     for x in inputs():
-        assert off(run(made.to_bytes(), x)[0], run(plain.to_bytes(), x)[0]) < 0.03
-    held = initial(made)
+        assert off(run(quantized.to_bytes(), x)[0], run(plain.to_bytes(), x)[0]) < 0.03
+    held = initial(quantized)
     assert held["lifted/scale"] == held["skip/scale"] and held["lifted/zero"] == held["skip/zero"]
-    for tensor, seen in ranges.items():
-        low, high = union([ranges["skip"], ranges["lifted"]] if tensor in ("skip", "lifted") else [seen])
+    for tensor, values in ranges.items():
+        low, high = union([ranges["skip"], ranges["lifted"]] if tensor in ("skip", "lifted") else [values])
         zero, scale = held[f"{tensor}/zero"], float(held[f"{tensor}/scale"])
         if scheme.symmetric:
             assert zero.dtype == np.int8 and zero == 0
@@ -196,15 +196,17 @@ def test_a_quantized_graph_is_near_fp32_and_joins_share_a_scale(tmp_path: Path, 
 def test_weights_are_int8_by_channel(tmp_path: Path) -> None:
     """Each weight is at the nearest step of its channel, or beyond the last; no scale is worse than the largest's."""
     plain = graph_of(tmp_path / "m", network())
-    made = quantize(plain, observe(plain, tensors_to_quantize(plain), inputs(1)), ASYMMETRIC)
-    held = initial(made)
+    quantized = quantize(plain, observe(plain, tensors_to_quantize(plain), inputs(1)), ASYMMETRIC)
+    held = initial(quantized)
     for name, axis in (("w1", 0), ("w2", 0), ("w3", 1), ("w4", 0)):
         weight = plain.weights[name]
         integers, scales, zeros = (held[f"{name}/{part}"] for part in ("integers", "scale", "zero"))
         assert integers.dtype == zeros.dtype == np.int8 and not zeros.any()
         assert scales.shape == (weight.shape[axis],) and integers.shape == weight.shape
         (dequantize,) = [
-            node for node in made.nodes if list(node.input) == [f"{name}/{p}" for p in ("integers", "scale", "zero")]
+            node
+            for node in quantized.nodes
+            if list(node.input) == [f"{name}/{p}" for p in ("integers", "scale", "zero")]
         ]
         assert [a.i for a in dequantize.attribute if a.name == "axis"] == [axis]
         for channel, scale in enumerate(scales.tolist()):
@@ -226,13 +228,13 @@ def test_weights_are_int8_by_channel(tmp_path: Path) -> None:
 def test_what_shall_stay_high_keeps_its_weights(tmp_path: Path) -> None:
     plain = graph_of(tmp_path / "m", deep_blob_network())
     assert ends(plain) == ["/conv0", "/last"]
-    made = quantize(plain, observe(plain, tensors_to_quantize(plain), inputs(1)), ASYMMETRIC, in_fp32=ends(plain))
-    held = initial(made)
+    quantized = quantize(plain, observe(plain, tensors_to_quantize(plain), inputs(1)), ASYMMETRIC, in_fp32=ends(plain))
+    held = initial(quantized)
     for name in ("w0", "w", "b0", "b1"):
         assert np.array_equal(held[name], plain.weights[name]) and held[name].dtype == np.float32
     assert "input/scale" not in held and "relu4/scale" not in held  # what only they read
     assert all(f"w{layer}/integers" in held for layer in (1, 2, 3, 4))
-    readers = {name_of(node): node.input[0] for node in made.nodes if node.op_type == "Conv"}
+    readers = {name_of(node): node.input[0] for node in quantized.nodes if node.op_type == "Conv"}
     assert readers["/conv0"] == "input" and readers["/conv1"] == "relu0/back" and readers["/last"] == "relu4"
 
 
@@ -272,16 +274,16 @@ def test_other_operators_between_are_left_as_they_are(tmp_path: Path) -> None:
     assert tensors == ["input", "r1", "r2", "r3", "c4"]
     ranges = observe(plain, tensors, inputs())
     even = plain.copy()
-    told = equalize(even, ranges)
+    evened = equalize(even, ranges)
     # r1 is summed, r2 is a sum, r3 is read and c4 made by groups: none may change.
-    assert all(told[tensor] is ranges[tensor] for tensor in tensors)
+    assert all(evened[tensor] is ranges[tensor] for tensor in tensors)
     assert all(np.array_equal(even.weights[name], plain.weights[name]) for name in plain.weights)
     x = inputs(1, seed=4)[0]
     (wanted,) = run(plain.to_bytes(), x)
     # Without VNNI products of unsigned and signed bytes saturate in pairs, in ONNX Runtime as in OpenVINO.
     most = 0.05 if "vnni" in cpu_kind() else 0.15
     for scheme in (ASYMMETRIC, SYMMETRIC):
-        assert off(run(quantize(even, told, scheme).to_bytes(), x)[0], wanted) < most
+        assert off(run(quantize(even, evened, scheme).to_bytes(), x)[0], wanted) < most
 
 
 def test_a_leaky_relu_is_equalized_through_and_shared_weights_are_not(tmp_path: Path) -> None:
@@ -290,26 +292,26 @@ def test_a_leaky_relu_is_equalized_through_and_shared_weights_are_not(tmp_path: 
     w2 = rng.normal(0.0, 1.0, (4, 4, 1, 1, 1)).astype(np.float32)
     w3 = rng.normal(0.0, 1.0, (1, 4, 1, 1, 1)).astype(np.float32)
     weights = [numpy_helper.from_array(w, name) for w, name in ((w1, "w1"), (w2, "w2"), (w3, "w3"))]
-    one: dict[str, Any] = {"kernel_shape": [1, 1, 1]}
+    pointwise: dict[str, Any] = {"kernel_shape": [1, 1, 1]}
     for readers, changed in ((["w2"], True), (["w2", "w2"], False)):
         nodes = [
-            helper.make_node("Conv", ["input", "w1"], ["c1"], **one),
+            helper.make_node("Conv", ["input", "w1"], ["c1"], **pointwise),
             helper.make_node("LeakyRelu", ["c1"], ["a0"], alpha=0.2),
         ]
         for i, name in enumerate(readers):
             nodes += [
-                helper.make_node("Conv", [f"a{i}", name], [f"d{i}"], **one),
+                helper.make_node("Conv", [f"a{i}", name], [f"d{i}"], **pointwise),
                 helper.make_node("Relu", [f"d{i}"], [f"a{i + 1}"]),
             ]
-        nodes.append(helper.make_node("Conv", [f"a{len(readers)}", "w3"], ["logits"], **one))
+        nodes.append(helper.make_node("Conv", [f"a{len(readers)}", "w3"], ["logits"], **pointwise))
         plain = graph_of(tmp_path / f"m{len(readers)}", graph(nodes, weights, SHAPE_ZYX))
         ranges = observe(plain, tensors_to_quantize(plain), inputs(1))
         even = plain.copy()
-        told = equalize(even, ranges)
-        assert (told["a0"] is not ranges["a0"]) == changed
+        evened = equalize(even, ranges)
+        assert (evened["a0"] is not ranges["a0"]) == changed
         x = inputs(1, seed=2)[0]
-        (wanted,), (found,) = run(plain.to_bytes(), x), run(even.to_bytes(), x)
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+        (wanted,), (logits,) = run(plain.to_bytes(), x), run(even.to_bytes(), x)
+        np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
 
 
 def test_weights_that_two_convolutions_share_are_quantized_once(tmp_path: Path) -> None:
@@ -333,12 +335,12 @@ def test_ranges_are_those_of_the_activations(tmp_path: Path, opset: int) -> None
     content.opset_import[0].version = opset
     plain = graph_of(tmp_path / "m", content)
     tensors = tensors_to_quantize(plain)
-    seen = observe(plain, tensors, iter(inputs(3)))
+    observed = observe(plain, tensors, iter(inputs(3)))
     values = [values_of(plain, tensors, x) for x in inputs(3)]
     for tensor in tensors:
-        every = np.concatenate([one[tensor] for one in values])
-        np.testing.assert_allclose(seen[tensor].low, every.min(axis=(0, 2, 3, 4)), rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(seen[tensor].high, every.max(axis=(0, 2, 3, 4)), rtol=1e-5, atol=1e-6)
+        every = np.concatenate([study[tensor] for study in values])
+        np.testing.assert_allclose(observed[tensor].low, every.min(axis=(0, 2, 3, 4)), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(observed[tensor].high, every.max(axis=(0, 2, 3, 4)), rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="no studies"):
         observe(plain, tensors, [])
 
@@ -346,8 +348,8 @@ def test_ranges_are_those_of_the_activations(tmp_path: Path, opset: int) -> None
 def test_an_old_operator_set_is_refused(tmp_path: Path) -> None:
     content = blob_network()
     content.opset_import[0].version = 11
-    told = refusal(ModelError, lambda: graph_of(tmp_path / "m", content), "bad-onnx")
-    assert "operator set 11" in told
+    message = refusal(ModelError, lambda: graph_of(tmp_path / "m", content), "bad-onnx")
+    assert "operator set 11" in message
 
 
 # --- 16 bits ----------------------------------------------------------------------------------------------------------
@@ -362,8 +364,8 @@ def test_fp16_goes_from_end_to_end(tmp_path: Path) -> None:
     assert {tensor.data_type for tensor in proto.graph.initializer} == {half}
     assert all(tensor.data_type == TensorProto.FLOAT for tensor in plain.proto.graph.initializer)
     x = inputs(1)[0]
-    (wanted,), (found,) = run(plain.to_bytes(), x), run(content, x.astype(np.float16))
-    assert found.dtype == np.float16 and off(found, wanted) < 0.005
+    (wanted,), (logits,) = run(plain.to_bytes(), x), run(content, x.astype(np.float16))
+    assert logits.dtype == np.float16 and off(logits, wanted) < 0.005
 
 
 def test_bf16_has_ends_that_numpy_knows(tmp_path: Path) -> None:
@@ -410,8 +412,8 @@ def resized() -> onnx.ModelProto:
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_what_has_no_half_form_is_named(tmp_path: Path, precision: str) -> None:
     plain = graph_of(tmp_path / "m", resized())
-    told = refusal(ModelError, lambda: to_half(plain, precision), "unsupported-op")
-    assert "operator Resize (node /up)" in told and precision in told
+    message = refusal(ModelError, lambda: to_half(plain, precision), "unsupported-op")
+    assert "operator Resize (node /up)" in message and precision in message
 
 
 # --- every kind of operator, on every runtime -------------------------------------------------------------------------
@@ -448,10 +450,10 @@ def test_every_operator_of_the_shipped_network_runs_alike_on_each_runtime(tmp_pa
 
 
 def unknown(kind: str, domain: str = "") -> onnx.ModelProto:
-    made = graph([helper.make_node(kind, ["input"], ["logits"], name="/odd", domain=domain)], [], SHAPE_ZYX)
+    model = graph([helper.make_node(kind, ["input"], ["logits"], name="/odd", domain=domain)], [], SHAPE_ZYX)
     if domain:
-        made.opset_import.append(helper.make_opsetid(domain, 1))
-    return made
+        model.opset_import.append(helper.make_opsetid(domain, 1))
+    return model
 
 
 @pytest.mark.parametrize("target", ["openvino", "onnxruntime"])
@@ -460,8 +462,8 @@ def test_an_operator_that_a_runtime_lacks_is_named(tmp_path: Path, studies: Path
     content = unknown("Binarizer", "ai.onnx.ml") if target == "openvino" else unknown("Foo")
     model = model_of(tmp_path / "m", content)
     request = Request(target, "fp32", calibration=studies)
-    told = refusal(ModelError, lambda: export(model, tmp_path / "out", request), "unsupported-op")
-    assert ("Binarizer" if target == "openvino" else "Foo") in told
+    message = refusal(ModelError, lambda: export(model, tmp_path / "out", request), "unsupported-op")
+    assert ("Binarizer" if target == "openvino" else "Foo") in message
     assert not (tmp_path / "out").exists()
 
 
@@ -469,8 +471,8 @@ def test_an_operator_that_a_runtime_lacks_is_named(tmp_path: Path, studies: Path
 def test_an_operator_that_tensorrt_lacks_is_named(tmp_path: Path, studies: Path) -> None:
     model = model_of(tmp_path / "m", unknown("Binarizer", "ai.onnx.ml"))
     request = Request("tensorrt-rtx", "fp32", calibration=studies, capabilities=("8.6",))
-    told = refusal(ModelError, lambda: export(model, tmp_path / "out", request), "unsupported-op")
-    assert "Binarizer" in told and "/odd" in told
+    message = refusal(ModelError, lambda: export(model, tmp_path / "out", request), "unsupported-op")
+    assert "Binarizer" in message and "/odd" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -490,44 +492,48 @@ def test_exported_engines_serve_what_the_model_does(tmp_path: Path, deep: Model,
     installed = open_target(Request(target, device="cpu"))
     for precision in (*(p for p in TARGET_PRECISIONS[target] if installed.candidate(p)), "auto"):
         out = tmp_path / precision
-        said: list[str] = []
+        steps: list[str] = []
         request = Request(target, precision, device="cpu", calibration=studies, windows=False)
-        made = export(deep, out, request, lambda what, done, of: said.append(what))  # noqa: B023
-        told = read_engine_folder(out).manifest
-        assert made.engine.folder == out and told.target == target and told.made_for == (cpu_kind(),)
-        assert told.files == {k: {"sha256": v["sha256"]} for k, v in made.engine.manifest.files.items()}
-        kept = told.precision
+        exported = export(deep, out, request, lambda step, done, total: steps.append(step))  # noqa: B023
+        manifest = read_engine_folder(out).manifest
+        assert exported.engine.folder == out and manifest.target == target and manifest.made_for == (cpu_kind(),)
+        assert manifest.files == {k: {"sha256": v["sha256"]} for k, v in exported.engine.manifest.files.items()}
+        chosen = manifest.precision
         blobs = {blob_name(SHAPE_ZYX)} if target == "openvino" else set()
-        graphs = {GRAPH} if kept == "int8" else set()
-        assert set(told.files) == blobs | graphs
-        assert {path.name for path in out.iterdir()} == {MANIFEST, *MODEL_FILES, *told.files}
-        assert made.certificate is not None and made.certificate.passed
-        assert told.certificate == json.loads(json.dumps(made.certificate.to_dict()))
-        assert made.certificate.studies == 2 and made.certificate.device == cpu_kind()
-        assert made.certificate.suspicious == {"reference": 2, "lost": 0, "added": 0}
-        assert made.certificate.windows == {"8x16x16": 2}
-        assert "timing" in said
-        tried = [one.precision for one in made.attempts]
+        graphs = {GRAPH} if chosen == "int8" else set()
+        assert set(manifest.files) == blobs | graphs
+        assert {path.name for path in out.iterdir()} == {MANIFEST, *MODEL_FILES, *manifest.files}
+        assert exported.certificate is not None and exported.certificate.passed
+        assert manifest.certificate == json.loads(json.dumps(exported.certificate.to_dict()))
+        assert exported.certificate.studies == 2 and exported.certificate.device == cpu_kind()
+        assert exported.certificate.suspicious == {"reference": 2, "lost": 0, "added": 0}
+        assert exported.certificate.windows == {"8x16x16": 2}
+        assert "timing" in steps
+        tried = [attempt.precision for attempt in exported.attempts]
         if precision == "auto":
-            assert tried == [one for one in TARGET_PRECISIONS[target] if installed.candidate(one)]
-            timed = {one.precision: one.infer_ms for one in made.attempts if one.infer_ms is not None}
-            assert timed[kept] == min(timed.values())
+            assert tried == [attempt for attempt in TARGET_PRECISIONS[target] if installed.candidate(attempt)]
+            timed = {
+                attempt.precision: attempt.infer_ms for attempt in exported.attempts if attempt.infer_ms is not None
+            }
+            assert timed[chosen] == min(timed.values())
         else:
-            assert tried == [kept] == [precision]
-        found = nodes_of(out, studies / "study1.nii.gz")
-        assert [large for large, _, _ in found] == [large for large, _, _ in wanted]
-        for one, other in zip(found, wanted, strict=True):
-            assert one[1:] == pytest.approx(other[1:], abs=0.5)
+            assert tried == [chosen] == [precision]
+        nodes = nodes_of(out, studies / "study1.nii.gz")
+        assert [large for large, _, _ in nodes] == [large for large, _, _ in wanted]
+        for node, wanted_node in zip(nodes, wanted, strict=True):
+            assert node[1:] == pytest.approx(wanted_node[1:], abs=0.5)
         with lnfast.Engine(out) as engine:
-            assert engine.info.precision == kept and engine.info.name == target
+            assert engine.info.precision == chosen and engine.info.name == target
 
 
 def test_nothing_of_the_users_is_told(tmp_path: Path, blob: Model, studies: Path) -> None:
     """Names of files may be those of patients."""
-    made = export(blob, tmp_path / "out", Request("onnxruntime", "fp32", calibration=studies))
+    exported = export(blob, tmp_path / "out", Request("onnxruntime", "fp32", calibration=studies))
     text = (tmp_path / "out" / MANIFEST).read_text()
     assert "study1" not in text and str(studies) not in text
-    assert made.certificate is not None and made.certificate.source.startswith("2 of 3 studies of the user's own")
+    assert exported.certificate is not None and exported.certificate.source.startswith(
+        "2 of 3 studies of the user's own"
+    )
 
 
 def test_windows_are_made_where_they_are_worth_it(tmp_path: Path) -> None:
@@ -540,16 +546,16 @@ def test_windows_are_made_where_they_are_worth_it(tmp_path: Path) -> None:
         array = np.full(grid, 100, np.int16)
         array[:, 40:88] = 250
         write_study(folder / f"{i}.nii.gz", (node, BRIGHT), array=array)
-    made = export(model, tmp_path / "out", Request("openvino", "fp32", calibration=folder))
-    shapes = made.engine.manifest.shapes
+    exported = export(model, tmp_path / "out", Request("openvino", "fp32", calibration=folder))
+    shapes = exported.engine.manifest.shapes
     assert shapes == window_shapes(grid) == ((8, 96, 16), (8, 112, 16))
-    assert set(made.engine.manifest.files) == {blob_name(shape) for shape in (grid, *shapes)}
-    assert made.certificate is not None and made.certificate.windows == {"8x96x16": 2}
+    assert set(exported.engine.manifest.files) == {blob_name(shape) for shape in (grid, *shapes)}
+    assert exported.certificate is not None and exported.certificate.windows == {"8x96x16": 2}
     assert nodes_of(tmp_path / "out", folder / "1.nii.gz") == nodes_of(model.folder, folder / "1.nii.gz")
     without = export(model, tmp_path / "out", Request("openvino", "fp32", calibration=folder, windows=False))
     assert without.engine.manifest.shapes == () and not (tmp_path / "out" / blob_name(shapes[0])).exists()
-    other = export(model, tmp_path / "ort", Request("onnxruntime", "fp32", calibration=folder))
-    assert other.engine.manifest.shapes == ()
+    on_onnxruntime = export(model, tmp_path / "ort", Request("onnxruntime", "fp32", calibration=folder))
+    assert on_onnxruntime.engine.manifest.shapes == ()
 
 
 def test_window_shapes() -> None:
@@ -571,7 +577,7 @@ def test_a_small_grid_needs_no_other_switch(tmp_path: Path, blob: Model, studies
 
 
 def instead(monkeypatch: pytest.MonkeyPatch, content: onnx.ModelProto) -> None:
-    """Whatever is asked for, this graph is what is made."""
+    """Make export try this graph, whatever the request."""
     variant = GraphVariant({}, content.SerializeToString())
     monkeypatch.setattr(GraphVariants, "of", lambda self, target, precision: iter([variant]))
 
@@ -592,13 +598,13 @@ def test_an_engine_that_differs_where_it_matters_is_not_written(
     model = model_of(tmp_path / "m", high if case == "added" else low)
     instead(monkeypatch, low if case == "added" else high)
     out, request = tmp_path / "out", Request(target, "fp32", calibration=folder, windows=False)
-    told = refusal(EngineError, lambda: export(model, out, request), "not-certified")
+    message = refusal(EngineError, lambda: export(model, out, request), "not-certified")
     wanted = {
         "flip": "the stage flips by box and axial, 1 suspicious nodes are lost and 0 added",
         "lost": "in study 1 1 suspicious nodes are lost and 0 added",
         "added": "0 suspicious nodes are lost and 1 added",
     }[case]
-    assert wanted in told and not out.exists()
+    assert wanted in message and not out.exists()
 
 
 def test_a_blank_engine_is_not_written_and_an_older_one_stays(
@@ -608,49 +614,49 @@ def test_a_blank_engine_is_not_written_and_an_older_one_stays(
     export(deep, out, Request("onnxruntime", "fp32", calibration=studies))
     before = {path.name: path.read_bytes() for path in out.iterdir()}
 
-    def blank(*given: Any, **named: Any) -> Graph:
-        made = quantize(*given, **named)
-        for name, array in made.weights.items():
+    def blank(*arguments: Any, **options: Any) -> Graph:
+        quantized = quantize(*arguments, **options)
+        for name, array in quantized.weights.items():
             if name == "w":
-                made.set_weight(name, np.zeros_like(array))
-        return made
+                quantized.set_weight(name, np.zeros_like(array))
+        return quantized
 
     monkeypatch.setattr(variants, "quantize", blank)
-    told = refusal(
+    message = refusal(
         EngineError,
         lambda: export(deep, out, Request("onnxruntime", "int8", calibration=studies)),
         "not-certified",
     )
-    assert "finds nothing on the probe" in told
+    assert "finds nothing on the probe" in message
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     # With auto the other precisions remain.
-    made = export(deep, out, Request("onnxruntime", "auto", device="cpu", calibration=studies))
-    why = {one.precision: one.why for one in made.attempts}
+    exported = export(deep, out, Request("onnxruntime", "auto", device="cpu", calibration=studies))
+    why = {attempt.precision: attempt.why for attempt in exported.attempts}
     assert why["fp32"] is None and "finds nothing" in str(why["int8"])
-    assert made.engine.manifest.precision == "fp32"
+    assert exported.engine.manifest.precision == "fp32"
 
 
 def test_int8_keeps_more_high_until_it_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, studies: Path) -> None:
     """Whoever needs /conv2 high gets it after the first rung has failed."""
 
-    def fragile(*given: Any, **named: Any) -> Graph:
-        made = quantize(*given, **named)
-        if "/conv2" not in named["in_fp32"]:
-            made.set_weight("w", -made.weights["w"])
-        return made
+    def fragile(*arguments: Any, **options: Any) -> Graph:
+        quantized = quantize(*arguments, **options)
+        if "/conv2" not in options["in_fp32"]:
+            quantized.set_weight("w", -quantized.weights["w"])
+        return quantized
 
     monkeypatch.setattr(variants, "quantize", fragile)
     model = model_of(tmp_path / "m", deep_blob_network(at=0.5))
-    made = export(model, tmp_path / "out", Request("onnxruntime", "int8", calibration=studies))
-    assert set(made.engine.manifest.build["high"]) == {"/conv0", "/last", "/conv2"}
+    exported = export(model, tmp_path / "out", Request("onnxruntime", "int8", calibration=studies))
+    assert set(exported.engine.manifest.build["high"]) == {"/conv0", "/last", "/conv2"}
 
 
 def test_studies_without_a_large_node_prove_nothing(tmp_path: Path, blob: Model) -> None:
     folder = write_studies(tmp_path / "studies", (SMALL, BRIGHT))
     for precision in ("fp32", "auto"):
         request = Request("onnxruntime", precision, device="cpu", calibration=folder)
-        told = refusal(UsageError, lambda: export(blob, tmp_path / "out", request), "proves-nothing")  # noqa: B023
-        assert "no suspicious node in 2 studies" in told and not (tmp_path / "out").exists()
+        message = refusal(UsageError, lambda: export(blob, tmp_path / "out", request), "proves-nothing")  # noqa: B023
+        assert "no suspicious node in 2 studies" in message and not (tmp_path / "out").exists()
 
 
 def test_too_few_studies_are_refused(tmp_path: Path, blob: Model) -> None:
@@ -739,11 +745,11 @@ def test_an_engine_is_made_again_in_its_place(tmp_path: Path, deep: Model, studi
 
 def test_the_cache_keeps_what_was_made(deep: Model, studies: Path) -> None:
     request = Request("onnxruntime", "int8", calibration=studies)
-    made = export_to_cache(deep, request)
-    assert made.attempts and made.engine.folder.is_relative_to(engine_cache.root())
-    assert {path.name for path in made.engine.folder.iterdir()} == {MANIFEST, GRAPH}
+    exported = export_to_cache(deep, request)
+    assert exported.attempts and exported.engine.folder.is_relative_to(engine_cache.root())
+    assert {path.name for path in exported.engine.folder.iterdir()} == {MANIFEST, GRAPH}
     again = export_to_cache(deep, request)
-    assert not again.attempts and again.engine.folder == made.engine.folder
+    assert not again.attempts and again.engine.folder == exported.engine.folder
     with lnfast.Engine(deep.folder, "onnxruntime", "cpu", "int8") as engine:
         assert engine.info.precision == "int8"
 
@@ -752,12 +758,12 @@ def test_the_cache_keeps_what_was_made(deep: Model, studies: Path) -> None:
 @pytest.mark.skipif(nvidia_gpus() > 0, reason="with a GPU it is certified")
 def test_what_cannot_run_here_is_made_and_not_served(tmp_path: Path, blob: Model, studies: Path) -> None:
     out = tmp_path / "out"
-    made = export(blob, out, Request("tensorrt-rtx", "fp16", calibration=studies, capabilities=("8.6",)))
-    assert made.certificate is None and made.engine.manifest.certificate is None
-    assert [one.infer_ms for one in made.attempts] == [None]
-    told = read_engine_folder(out).manifest
-    assert (told.dtype, told.made_for, told.device) == ("float16", ("8.6",), "cuda")
-    assert {GRAPH, SERIALIZED} >= set(told.files) >= {SERIALIZED}
+    exported = export(blob, out, Request("tensorrt-rtx", "fp16", calibration=studies, capabilities=("8.6",)))
+    assert exported.certificate is None and exported.engine.manifest.certificate is None
+    assert [attempt.infer_ms for attempt in exported.attempts] == [None]
+    manifest = read_engine_folder(out).manifest
+    assert (manifest.dtype, manifest.made_for, manifest.device) == ("float16", ("8.6",), "cuda")
+    assert {GRAPH, SERIALIZED} >= set(manifest.files) >= {SERIALIZED}
     with pytest.raises((BackendError, EngineError)):
         lnfast.Engine(out)
     refusal(
@@ -777,13 +783,13 @@ def difference(study: str, **changed: Any) -> Difference:
 
 
 def test_a_certificate_sums_up() -> None:
-    found = [
+    differences = [
         difference("a", short_axis_mm=(0.2, -0.4), volume_mm3=(3.0, -6.0), dice=0.9),
         difference("b", window=(8, 8, 16), suspicious=3, nodes=5, nodes_lost=1, nodes_added=2, short_axis_mm=(0.0,)),
         difference("c", flips=("box",), lost=1, suspicious=1, dice=0.5),
         difference("d", flips=("box", "axial"), added=2, suspicious=0, nodes=0),
     ]
-    certificate = certify(found, "a CPU", "onnxruntime", "phantoms")
+    certificate = certify(differences, "a CPU", "onnxruntime", "phantoms")
     assert certificate == Certificate(
         passed=False,
         device="a CPU",
@@ -800,10 +806,10 @@ def test_a_certificate_sums_up() -> None:
         differing=("c", "d"),
     )
     assert "4 studies (phantoms): 3 stage flips, 1 of 5 suspicious nodes lost, 2 added" in certificate.text()
-    passed = certify(found[:2], "a CPU", "onnxruntime", "phantoms")
+    passed = certify(differences[:2], "a CPU", "onnxruntime", "phantoms")
     assert passed.passed and passed.differing == () and passed.dice == {"worst": 0.9, "mean": pytest.approx(0.95)}
     json.dumps(passed.to_dict(), allow_nan=False)
-    refusal(UsageError, lambda: certify(found[3:], "a CPU", "onnxruntime", "phantoms"), "proves-nothing")
+    refusal(UsageError, lambda: certify(differences[3:], "a CPU", "onnxruntime", "phantoms"), "proves-nothing")
     refusal(UsageError, lambda: certify([], "a CPU", "onnxruntime", "phantoms"), "proves-nothing")
 
 
@@ -822,15 +828,15 @@ def test_the_command_makes_an_engine(
 ) -> None:
     wanted = ("--target", "openvino", "--precision", "fp32", "--calibration", studies, "--no-windows")
     assert command(blob.folder, "-o", tmp_path / "out", *wanted) == 0
-    said = capsys.readouterr()
-    assert said.out.startswith(f"openvino fp32 in {tmp_path / 'out'}: certified on 2 studies (2 of 3 studies")
-    assert "0 stage flips" in said.out
-    assert all(line.startswith("lnfast: ") for line in said.err.splitlines())
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"openvino fp32 in {tmp_path / 'out'}: certified on 2 studies (2 of 3 studies")
+    assert "0 stage flips" in printed.out
+    assert all(line.startswith("lnfast: ") for line in printed.err.splitlines())
     assert command(blob.folder, "-o", tmp_path / "out", *wanted, "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["folder"] == str(tmp_path / "out")
-    assert told["manifest"] == json.loads((tmp_path / "out" / MANIFEST).read_text())
-    assert told["manifest"]["certificate"]["passed"] is True
+    result = json.loads(capsys.readouterr().out)
+    assert result["folder"] == str(tmp_path / "out")
+    assert result["manifest"] == json.loads((tmp_path / "out" / MANIFEST).read_text())
+    assert result["manifest"]["certificate"]["passed"] is True
 
 
 def test_the_command_takes_a_bare_graph(tmp_path: Path, studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -857,21 +863,21 @@ def test_the_command_takes_a_bare_graph(tmp_path: Path, studies: Path, capsys: p
 def test_the_command_says_what_is_wrong(
     tmp_path: Path, blob: Model, studies: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def said(*arguments: object) -> tuple[int, str]:
+    def last_line(*arguments: object) -> tuple[int, str]:
         code = command(*arguments)
         return code, capsys.readouterr().err.strip().splitlines()[-1]
 
-    code, line = said(tmp_path / "last.ckpt", "-o", tmp_path / "out")
+    code, line = last_line(tmp_path / "last.ckpt", "-o", tmp_path / "out")
     assert code == UsageError.exit_code == 2 and line.startswith("lnfast: checkpoint: ")
     assert "python -m training export" in line
-    code, line = said(blob.folder, "-o", tmp_path / "out", "--target", "coreml")
+    code, line = last_line(blob.folder, "-o", tmp_path / "out", "--target", "coreml")
     assert code == 2 and "coreml" in line
-    code, line = said(blob.folder, "-o", tmp_path / "out", "--target", "openvino", "--precision", "fp16")
+    code, line = last_line(blob.folder, "-o", tmp_path / "out", "--target", "openvino", "--precision", "fp16")
     assert code == 2 and line.startswith("lnfast: unknown-precision: ")
-    code, line = said(blob.folder, "--card", tmp_path / "card.json", "-o", tmp_path / "out")
+    code, line = last_line(blob.folder, "--card", tmp_path / "card.json", "-o", tmp_path / "out")
     assert code == 2 and line.startswith("lnfast: bad-card: ")
-    code, line = said(tmp_path / "bare.onnx", "--card", tmp_path / "card.json")
+    code, line = last_line(tmp_path / "bare.onnx", "--card", tmp_path / "card.json")
     assert code == 2 and line.startswith("lnfast: no-output: ")
-    code, line = said(blob.folder, "-o", studies, "--target", "onnxruntime", "--calibration", studies)
+    code, line = last_line(blob.folder, "-o", studies, "--target", "onnxruntime", "--calibration", studies)
     assert code == 2 and line.startswith("lnfast: output-exists: ")
     assert not (tmp_path / "out").exists()
