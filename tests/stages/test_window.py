@@ -18,7 +18,7 @@ from lnfast.geometry import Grid, Volume
 from lnfast.measure import LymphNode, Rules, measure_nodes
 from lnfast.postprocess import Segmentation, segment, touches_edge
 from lnfast.preprocess import write_input
-from lnfast.window import Window
+from lnfast.window import Window, window_shapes
 
 NOWHERE = -1000.0  # a logit whose probability is 0 in float64
 WINDOWS = [
@@ -190,3 +190,14 @@ def test_no_face_of_the_grid_is_a_cut() -> None:
     everywhere = Volume(np.ones((6, 20, 24), np.uint16), grid_of())
     assert not touches_edge(Segmentation(everywhere, 1), Window.whole(SHAPE_ZYX), make_card(), 100)
     assert touches_edge(Segmentation(everywhere, 1), Window(SHAPE_ZYX, (0, 0, 0), (8, 16, 15)), make_card(), 1)
+
+
+def test_window_shapes() -> None:
+    assert window_shapes((64, 256, 256)) == ((64, 192, 256), (64, 224, 256))
+    for none in ((8, 8, 8), (12, 24, 24), (64, 250, 256), (4, 64, 64), (8, 200, 8)):
+        assert window_shapes(none) == ()
+    assert window_shapes((32, 256, 256)) == ((32, 192, 256), (32, 224, 256))
+    for grid in ((32, 128, 128), (9, 208, 9)):
+        assert window_shapes(grid)
+        for shape in window_shapes(grid):
+            assert shape != grid and all(a == b or (a < b and a % 16 == 0) for a, b in zip(shape, grid, strict=True))
