@@ -171,7 +171,7 @@ def test_studies_are_moved_as_far_as_the_paper_says(augmentation: Augmentation, 
 def test_a_batch_repeats_and_depends_on_seed_and_step(pool: CasePool) -> None:
     source = batches(pool)
     first, again, different = source.make(5), source.make(5), source.make(6)
-    assert first[0].shape == first[1].shape == (2, 1, 16, 32, 32) and first.index == 5
+    assert first[0].shape == first[1].shape == (2, 1, 16, 32, 32) and first.position == 5
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
     assert not torch.equal(first[0], different[0])
     assert float(first.truth.min()) >= 0 and float(first.truth.max()) <= 1
