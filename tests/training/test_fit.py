@@ -224,6 +224,19 @@ def test_phantoms_of_other_sources_are_not_mixed_in(
     assert not list(tmp_path.iterdir())
 
 
+def test_phantoms_whose_version_was_a_hash_of_sources_are_still_made(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(phantom_seeds.HASHED_VERSIONS, "0123abcd", phantom_seeds.phantom_version())
+    requested: list[tuple[Path, list[int]]] = []
+    monkeypatch.setattr(
+        phantom_cache, "make_phantoms", lambda folder, seeds: iter(requested.append((folder, list(seeds))) or [])
+    )
+    source = PhantomSource(cache, range(1003, 1004), range(9003, 9004), True, "0123abcd")
+    assert source.open(tmp_path, runs.small_card()).training == ()
+    assert requested == [(cache / "0123abcd", [9003, 1003])]
+
+
 @pytest.mark.parametrize(("seeds", "validation"), [((9003, 9004), (9003, 9004)), ((1003, 1004), (1003, 1004))])
 def test_validation_and_training_seeds_are_not_exchanged(
     cache: Path, tmp_path: Path, seeds: tuple[int, int], validation: tuple[int, int]
