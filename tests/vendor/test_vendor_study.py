@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from lnfast import Engine, Volume
 from lnfast.card import Body, ModelCard, load_model
-from lnfast.engine import Result
 from lnfast.geometry import Grid
 from lnfast.phantom import make_phantom
 from lnfast.preprocess import normalization
+from lnfast.result import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 STRICT = "-Wall -Wextra -Wpedantic -Werror"
