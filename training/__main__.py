@@ -111,7 +111,7 @@ def fit(
 ) -> None:
     from training.fit.run import RunConfig
     from training.fit.run import fit as fit_run
-    from training.fit.sources import source_of
+    from training.fit.sources import SourceOptions, source_of
     from training.recipe.presets import Precision, preset
 
     precisions: dict[str | None, Precision | None] = {
@@ -122,11 +122,9 @@ def fit(
     }
     run = run or Path("runs") / (f"{name}-quick" if quick else name)
     config = RunConfig(preset(name, quick=quick), precision=precisions[precision], **options)
-    source = source_of(
-        run, phantoms=phantoms, data=data, validation=validation, cache=cache, seed=config.seed, quick=quick,
-        complete=config.minutes is None or config.preset.epoch_steps is None or config.devices > 1,
-    )  # fmt: skip
-    fit_run(run, config, source)
+    complete = config.minutes is None or config.preset.epoch_steps is None or config.devices > 1
+    cases = SourceOptions(phantoms, data, validation, cache, config.seed, quick, complete)
+    fit_run(run, config, source_of(run, cases))
     if os.environ.get("LOCAL_RANK", "0") == "0":  # of several devices the first prints
         click.echo(f"{run}: done; `python -m training export {run} -o MODEL` makes the model folder", err=True)
 

@@ -42,7 +42,7 @@ class SafeCheckpointIO(CheckpointIO):
         tensors: dict[str, Tensor] = {}
         state = json.dumps(encode(checkpoint, tensors), indent=1, allow_nan=False)
         on_cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        # A folder of that name is of an earlier try at the same step, and holds the same.
+        # A folder of that name is of an earlier call at the same step, and holds the same.
         with new_folder(Path(path), replace=True) as work:
             (work / TENSORS).write_bytes(save(on_cpu))  # not `save_file`, whose files only their owner may read
             (work / STATE).write_text(state, encoding="utf-8")

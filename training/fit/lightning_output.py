@@ -37,7 +37,7 @@ class TensorBoardCurves(TensorBoardLogger):
 
     Args:
         run: folder of the run.
-        step: what was logged after it belongs to an interrupted try, and is hidden.
+        step: what was logged after it was written by an interrupted call of `fit`, and is hidden.
     """
 
     def __init__(self, run: Path, step: int) -> None:

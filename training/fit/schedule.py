@@ -25,7 +25,7 @@ class Budget(Callback):
         highest: learning rate.
         schedule: as in `Preset`.
         steps: optimizer steps, or None.
-        minutes: wall clock with validations, over all tries, or None; exactly one of the two is given.
+        minutes: wall clock with validations, over all calls of `fit`, or None; exactly one of the two is given.
     """
 
     def __init__(self, highest: float, schedule: str, steps: int | None, minutes: float | None) -> None:

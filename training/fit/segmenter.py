@@ -99,7 +99,7 @@ class Segmenter(LightningModule):
 def share_buffers(net: nn.Module) -> None:
     """Validate with the batch statistics of the first device, with which the weights are written.
 
-    Each has learned from other items since statistics were last shared, at the beginning of its last micro-batch.
+    Each device has seen other items since statistics were last shared, at the beginning of its last micro-batch.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         for buffer in net.buffers():

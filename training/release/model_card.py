@@ -66,7 +66,7 @@ _STUDIES = {
     "failures": "- Nobody has looked yet: write down here what it gets wrong.",
     "unseen": "",
 }
-# What the validation was of, which need not be what was learned from.
+# By the kind of the validation cases, which need not be that of the training cases.
 _VALIDATED = {
     "phantoms": {
         "held": "phantoms with seeds kept apart from training",
@@ -131,7 +131,7 @@ def record_holdout(folder: Path, holdout: dict[str, Any]) -> None:
     path = folder / "card.json"
     card = json.loads(path.read_bytes())
     card["training"]["holdout"] = holdout
-    # Both before either is written: a card that cannot be told must not be half replaced.
+    # Both before either is written: a card for which no text can be made must not be half replaced.
     texts = {"card.json": json.dumps(card, indent=2) + "\n", "MODEL_CARD.md": model_card(card)}
     for name, text in texts.items():
         write_file(folder / name, text.encode())
