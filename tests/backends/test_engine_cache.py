@@ -261,9 +261,7 @@ def test_a_killed_export_leaves_no_half_engine(model: Model, studies: Path, monk
     assert checked, "no child lived long enough to make anything"
 
     again = Request("openvino", "fp32", calibration=studies, windows=False)
-    for number in range(
-        KILLS
-    ):  # the lock of a killed process holds up no other: export under the key at which each was killed
+    for number in range(KILLS):  # the lock of a killed process holds up no other export of its key
         for recipe in range(1000 * (number + 1), 1000 * (number + 2)):
             monkeypatch.setattr(engine_cache, "RECIPE", recipe)
             if not engine_cache.folder_of(key_of(model, "fp32")).exists():

@@ -208,7 +208,8 @@ def _parse_error(toolkit: Toolkit, parser: Any, mark: int) -> ModelError:
     if unknown or str(error.code()).endswith("UNSUPPORTED_NODE"):
         return ModelError(
             "unsupported-op",
-            f"{package} has no operator {operator} (node {node}); export the model with another, or take another target",
+            f"{package} has no operator {operator} (node {node}); export the model with another, or take another "
+            "target",
         )
     return ModelError("unsupported-op", f"{package} does not take operator {operator} (node {node}): {_plain(reason)}")
 
