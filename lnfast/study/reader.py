@@ -24,17 +24,33 @@ _KINDS = {"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"}
 
 
 @dataclass(frozen=True)
+class DicomSource:
+    """Which images of a DICOM series a study is made of.
+
+    Attributes:
+        series_number: as the scanner counted; None where the images have none.
+        computed_b: the image was computed for its b-value and not acquired.
+        frames: ``(path, index within the file)`` of each slice, in the order of the volume's slices.
+    """
+
+    series_number: int | None
+    computed_b: bool
+    frames: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Where a study came from. Holds nothing of the patient.
 
     Attributes:
-        format: ``"nifti-1"``, ``"nifti-2"`` or ``"array"``.
+        format: ``"nifti-1"``, ``"nifti-2"``, ``"dicom"`` or ``"array"``.
         path: as it was given; None for an array.
         sha256: hex digest of the file's bytes; None for an array.
         volume_index: which volume of a 4D file, from 0; None where there was one.
         b_values: of all volumes in s/mm2, where a ``.bval`` file gives them.
         notes: lines for a person about what was chosen.
         warnings: ``(code, message)`` for the report, about what a person should check.
+        dicom: which images it was made of, where it was read from DICOM.
     """
 
     format: str
@@ -44,6 +60,7 @@ class Provenance:
     b_values: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[tuple[str, str], ...] = ()
+    dicom: DicomSource | None = None
 
 
 @dataclass(frozen=True, eq=False)
