@@ -26,8 +26,10 @@ _OF_THE_FILE = (
     "NumberOfFrames",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
+    "DimensionOrganizationSequence",
+    "DimensionIndexSequence",
+    "DimensionOrganizationType",
 )
-_OF_THE_FILE += ("DimensionOrganizationSequence", "DimensionIndexSequence", "DimensionOrganizationType")
 
 
 @dataclass(frozen=True)
