@@ -31,7 +31,7 @@ from lnfast.card import Model
 from lnfast.errors import EngineError
 from lnfast.network import Network
 from lnfast.serving import kept_engine
-from lnfast.window import Three
+from lnfast.window import Zyx
 
 Contender = Callable[[], Logits]
 # Of a certificate, for the row.
@@ -54,7 +54,7 @@ class Subject:
     backend: Backend
     certificate: Mapping[str, Any] | None
     of: str
-    shape_zyx: Three
+    shape_zyx: Zyx
 
 
 def run(settings: Settings, reference: Reference) -> list[Row]:
@@ -157,7 +157,7 @@ def _patients(
     return rows
 
 
-def _text(shape: Three) -> str:
+def _text(shape: Zyx) -> str:
     return "x".join(map(str, shape))
 
 

@@ -1,4 +1,4 @@
-"""Put the kept benchmarks into the README: its tables of numbers, and their pictures.
+"""Put the kept benchmarks into docs/benchmarks.md: its tables of numbers, and their pictures.
 
 python docs/make_numbers.py
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "benchmarks.md"
 sys.path.append(str(ROOT))  # last: the kernels of an installed lnfast are compiled, those of a checkout need not be
 
 from benchmarks import plots  # noqa: E402
@@ -35,7 +36,7 @@ NETWORKS = {
     f"{INT8}, in its windows": "the same in the patient's window, mean of 24 (PyTorch: the whole grid)",
     "openvino fp32": "OpenVINO FP32",
 }
-# Of the kernels: the work as the README calls it, and which rows that is.
+# Of the kernels: the work as the page calls it, and which rows that is.
 LABEL, MEASURE = ("64x256x256, 27 nodes", "label"), ("64x256x256, 27 nodes", "label + measure")
 KERNELS = (
     ("label 64x256x256, 27 nodes", *LABEL, "cc3d"),
@@ -132,20 +133,20 @@ def kernels(results: Results) -> Iterator[tuple[str, ...]]:
 BLOCKS = {"network": network, "study": study, "kernels": kernels}
 
 
-def filled(readme: str, results: Results) -> str:
-    """The README with its blocks made anew.
+def filled(page: str, results: Results) -> str:
+    """The page with its blocks made anew.
 
     Args:
-        readme: with a place for each of `BLOCKS`.
+        page: with a place for each of `BLOCKS`.
         results: of `read`.
     """
-    return BLOCK.sub(lambda found: found[1] + _table(BLOCKS[found[2]](results)) + found[3], readme)
+    return BLOCK.sub(lambda found: found[1] + _table(BLOCKS[found[2]](results)) + found[3], page)
 
 
 def main() -> None:
-    """Rewrite README.md and docs/images."""
-    readme, results = ROOT / "README.md", read()
-    readme.write_text(filled(readme.read_text(encoding="utf-8"), results), encoding="utf-8")
+    """Rewrite docs/benchmarks.md and docs/images."""
+    results = read()
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
     rows = [row for kept in results.kept.values() for row in kept.rows]
     tables = {name: table for kept in results.kept.values() for name, table in kept.tables.items()}
     plots.draw(rows, tables, ROOT / "docs" / "images")

@@ -1,4 +1,4 @@
-"""Where on the network's grid the patient is, and which window to run the network on.
+"""Where on the model grid the patient is; `lnfast.window` decides which window holds that.
 
 A third of a pelvic field of view is air. At b = 800 to 1000 with suppressed fat muscle is only 1.3 to 5 times as
 bright as the noise there, so single voxels overlap; means of 4 x 4 pixels over some slices do not, since noise shrinks
@@ -13,14 +13,12 @@ All slices are the patient's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.card import ModelCard
 from lnfast.geometry import Volume
-from lnfast.window import STEP, Three, Window
+from lnfast.window import Zyx
 from lnfast_ext import label_components
 
 CELL = 4  # pixels along a side
@@ -38,7 +36,7 @@ PART_OF_THE_WAY = (0.1, 0.25)
 Floats = NDArray[np.float64]
 
 
-def body_extent(volume: Volume, card: ModelCard) -> tuple[Three, Three]:
+def body_extent(volume: Volume, card: ModelCard) -> tuple[Zyx, Zyx]:
     """The box of what is not air.
 
     Costs one pass over the voxels: 1 to 2 ms for 28x240x240 of int16. Does not change under ``slope * v + inter`` with
@@ -60,28 +58,6 @@ def body_extent(volume: Volume, card: ModelCard) -> tuple[Three, Three]:
     top, bottom = _reach(body.sum(axis=1), view.shape[1], height)
     left, right = _reach(body.sum(axis=0), view.shape[2], width)
     return (0, top, left), (depth, bottom, right)
-
-
-def choose_window(extent: tuple[Three, Three], shapes: Sequence[Three], grid_zyx: Three, margin_zyx: Three) -> Window:
-    """The smallest of some windows that holds a box with a margin around it; the whole grid where none does.
-
-    Args:
-        extent: ``(start_zyx, stop_zyx)`` of the box on the grid.
-        shapes: ``(z, y, x)`` of the windows that there are.
-        grid_zyx: voxels of the grid.
-        margin_zyx: voxels around the box, as far as the grid goes; negative where a rim of the box may be left out.
-
-    Returns:
-        A window that begins at multiples of `lnfast.window.STEP`, as nearly about the box's middle as these and the
-        grid allow.
-    """
-    for shape in sorted(shapes, key=lambda shape: shape[0] * shape[1] * shape[2]):
-        axes = zip(*extent, shape, grid_zyx, margin_zyx, strict=True)
-        starts = [_begin(max(a - margin, 0), min(b + margin, grid), size, grid) for a, b, size, grid, margin in axes]
-        z, y, x = starts
-        if z is not None and y is not None and x is not None:
-            return Window(grid_zyx, (z, y, x), shape)
-    return Window.whole(grid_zyx)
 
 
 def _cells(slab: NDArray[np.generic]) -> Floats:
@@ -127,10 +103,3 @@ def _reach(cells: NDArray[np.intp], native: int, grid: int) -> tuple[int, int]:
         return 0, grid
     first, past = int(rows[0]) * CELL, min((int(rows[-1]) + 1) * CELL, native)
     return first * grid // native, -(-past * grid // native)
-
-
-def _begin(start: int, stop: int, size: int, grid: int) -> int | None:
-    """Where ``size`` voxels that hold ``start`` to ``stop`` can begin; None where they cannot."""
-    first = -(-max(stop - size, 0) // STEP) * STEP
-    begins = range(first, min(start, grid - size) + 1, STEP)
-    return min(begins, key=lambda begin: abs(2 * begin + size - start - stop), default=None)

@@ -14,19 +14,15 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from lnfast.backends import Backend, BackendInfo, Candidate, open_backend
-from lnfast.backends.engine_folder import EngineFolder
-from lnfast.body import body_extent, choose_window
+from lnfast.backends.engine.folder import EngineFolder
+from lnfast.body import body_extent
 from lnfast.card import Model
 from lnfast.errors import EngineError
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules, ScaledVolume, measure_nodes
 from lnfast.postprocess import Segmentation, segment, touches_edge
 from lnfast.preprocess import Normalization, normalization, write_input
-from lnfast.window import Three, Window
-
-# Voxels of the network around the body; and how near to a cut face a node may come before the whole grid is run.
-MARGIN_ZYX: Three = (0, 4, 4)
-EDGE_VOX = 4
+from lnfast.window import Window, Zyx, choose_window, voxel_count
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,19 +61,19 @@ class Network:
         self.model = model
         self.candidate = candidate
         self.engine = engine
-        self.grid_zyx: Three = model.card.shape_zyx
-        self.windows: tuple[Three, ...] = () if engine is None else engine.manifest.shapes
+        self.grid_zyx: Zyx = model.card.shape_zyx
+        self.windows: tuple[Zyx, ...] = () if engine is None else engine.manifest.shapes
         self._threads = threads
         self._process = os.getpid()
-        self._loaded: dict[Three, Backend] = {}
-        self.info: BackendInfo = self.at(min(self.shapes, key=_voxels)).info
+        self._loaded: dict[Zyx, Backend] = {}
+        self.info: BackendInfo = self.at(min(self.shapes, key=voxel_count)).info
 
     @property
-    def shapes(self) -> tuple[Three, ...]:
+    def shapes(self) -> tuple[Zyx, ...]:
         """All that the network can be run at, the whole grid first."""
         return (self.grid_zyx, *self.windows)
 
-    def at(self, shape_zyx: Three) -> Backend:
+    def at(self, shape_zyx: Zyx) -> Backend:
         """The backend for a shape, loaded when it is first asked for.
 
         Raises:
@@ -101,7 +97,7 @@ class Network:
         """The smallest window with the patient in it; the whole grid where the engine has none."""
         if not self.windows:
             return Window.whole(self.grid_zyx)
-        return choose_window(body_extent(volume, self.model.card), self.windows, self.grid_zyx, MARGIN_ZYX)
+        return choose_window(body_extent(volume, self.model.card), self.windows, self.grid_zyx)
 
     def answer(
         self,
@@ -131,7 +127,7 @@ class Network:
             chosen = self.window_for(volume) if window is None else window
             norm = norm or normalization(volume, card, threads=self._threads)
         backend, found = self._find(volume, norm, chosen, watch)
-        if window is None and touches_edge(found, chosen, card, EDGE_VOX):
+        if window is None and touches_edge(found, chosen, card):
             chosen = Window.whole(self.grid_zyx)
             backend, found = self._find(volume, norm, chosen, watch)
         with watch("measure"):
@@ -170,8 +166,3 @@ class _Watch:
         started = perf_counter()
         yield
         self.spent_ms[stage] = self.spent_ms.get(stage, 0.0) + (perf_counter() - started) * 1e3
-
-
-def _voxels(shape: Three) -> int:
-    z, y, x = shape
-    return z * y * x

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lnfast.card import ModelCard
 from lnfast.errors import EngineError
 from lnfast.geometry import Grid, Volume
-from lnfast.window import Window
+from lnfast.window import EDGE_VOX, Window
 from lnfast_ext import Components, threshold_resample
 
 NODES_AT_MOST = 65535  # labels are written as uint16
@@ -83,7 +83,7 @@ def segment(
     return Segmentation(Volume(found.label(np.empty(grid.shape, np.uint16)), grid), found.count)
 
 
-def touches_edge(found: Segmentation, window: Window, card: ModelCard, margin_vox: int) -> bool:
+def touches_edge(found: Segmentation, window: Window, card: ModelCard, margin_vox: int = EDGE_VOX) -> bool:
     """Whether a node comes so near to a face of the window that the network may have missed a part of it or misread it.
 
     Faces of the window that are faces of the grid cut nothing off and do not count.
@@ -92,19 +92,7 @@ def touches_edge(found: Segmentation, window: Window, card: ModelCard, margin_vo
         found: what `segment` found in the window.
         window: that window.
         card: says the axes.
-        margin_vox: voxels of the network; the near side of a node's voxel must be nearer to the face than this.
+        margin_vox: as in `lnfast.window.Window.edge_slabs`.
     """
     view = found.labels.oriented(card.orientation).array
-    axes = zip(window.grid_zyx, window.start_zyx, window.stop_zyx, view.shape, strict=True)
-    held = [slice(start * native // grid, -(-stop * native // grid)) for grid, start, stop, native in axes]
-    for axis, (grid, native) in enumerate(zip(window.grid_zyx, view.shape, strict=True)):
-        start, stop = window.start_zyx[axis], window.stop_zyx[axis]
-        # Voxel o of the study spans o to o + 1 voxels of the study, that is o * grid / native on of the network's.
-        beside = []
-        if start > 0:
-            beside.append(slice(held[axis].start, -(-(start + margin_vox) * native // grid)))
-        if stop < grid:
-            beside.append(slice(max((stop - margin_vox) * native // grid, 0), held[axis].stop))
-        if any(view[(*held[:axis], slab, *held[axis + 1 :])].any() for slab in beside):
-            return True
-    return False
+    return any(view[slab].any() for slab in window.edge_slabs(view.shape, margin_vox))

@@ -15,18 +15,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from lnfast import __version__
-from lnfast.backends import Candidate, candidates, engine_cache
+from lnfast.backends import Candidate, candidates
 from lnfast.backends.choice import each_candidate, version_of
-from lnfast.backends.engine_folder import (
-    MANIFEST,
-    TARGETS,
-    EngineFolder,
-    check_certified,
-    check_here,
-    check_model,
-    read_engine_folder,
-)
+from lnfast.backends.engine import cache as engine_cache
+from lnfast.backends.engine.folder import EngineFolder, check_certified, check_here, check_model, read_engine_folder
+from lnfast.backends.engine.manifest import MANIFEST
 from lnfast.backends.machine import device_kind
+from lnfast.backends.registry import TARGETS
 from lnfast.card import SHIPPED_MODELS, Model
 from lnfast.errors import BackendError, EngineError, LnfastError
 from lnfast.network import Network

@@ -1,6 +1,6 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Border of src/body_statistics.hpp."""
+"""Border of src/grid/body_statistics.hpp."""
 
 import numpy as np
 from libcpp.vector cimport vector
@@ -9,8 +9,8 @@ from lnfast_ext import _check
 from lnfast_ext._records import BodyStatistics
 from lnfast_ext._view cimport View3, voxel_t
 
-cdef extern from "body_statistics.hpp" namespace "lnfast" nogil:
-    cdef cppclass Statistics "lnfast::BodyStatistics":
+cdef extern from "grid/body_statistics.hpp" namespace "lnfast::grid" nogil:
+    cdef cppclass Statistics "lnfast::grid::BodyStatistics":
         double floor, tissue, level, spread
         double low, median, high
         double darkest_cells, central_cells
@@ -20,7 +20,7 @@ cdef extern from "body_statistics.hpp" namespace "lnfast" nogil:
         double value
         Py_ssize_t voxels
         bint at_rim
-    Statistics _measure "lnfast::body_statistics"[T](
+    Statistics _measure "lnfast::grid::body_statistics"[T](
         const View3[T]& volume, int threads, vector[PaddingValue]& padding) except +
 
 

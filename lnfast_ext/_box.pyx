@@ -1,11 +1,11 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Border of src/cloud.hpp."""
+"""Border of src/obb/min_volume_box.hpp."""
 
 import numpy as np
 
-cdef extern from "cloud.hpp" namespace "lnfast" nogil:
-    void _box "lnfast::min_volume_box"(
+cdef extern from "obb/min_volume_box.hpp" namespace "lnfast::obb" nogil:
+    void _box "lnfast::obb::min_volume_box"(
         const char* data, Py_ssize_t n, const Py_ssize_t* stride,
         double* centre, double* axes, double* extents) except +
 

@@ -1,8 +1,8 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Border of src/vectorized.hpp."""
+"""Border of src/core/vectorized.hpp."""
 
-cdef extern from "vectorized.hpp" namespace "lnfast" nogil:
+cdef extern from "core/vectorized.hpp" namespace "lnfast::core" nogil:
     cdef cppclass Isa:
         pass
     Isa isa_in_use()

@@ -1,7 +1,7 @@
 # What other borders may know of a Components: its C++ half.
 
-cdef extern from "label.hpp" namespace "lnfast" nogil:
-    cdef cppclass Found "lnfast::Components":
+cdef extern from "components/label.hpp" namespace "lnfast::components" nogil:
+    cdef cppclass Found "lnfast::components::Components":
         Found()
         int count()
 

@@ -1,6 +1,6 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Border of src/label.hpp."""
+"""Border of src/components/label.hpp."""
 
 import numpy as np
 
@@ -17,9 +17,9 @@ ctypedef fused label_t:
     unsigned short
     unsigned int
 
-cdef extern from "label.hpp" namespace "lnfast" nogil:
-    Found _find "lnfast::find_components"[T](const View3[T]& mask, int connectivity) except +
-    void _write "lnfast::write_labels"[Label](const Found& found, const View3[Label]& out, bint out_is_zero) except +
+cdef extern from "components/label.hpp" namespace "lnfast::components" nogil:
+    Found _find "lnfast::components::find_components"[T](const View3[T]& mask, int connectivity) except +
+    void _write "lnfast::components::write_labels"[Label](const Found& found, const View3[Label]& out, bint out_is_zero) except +
 
 
 cdef class Components:

@@ -1,6 +1,6 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Border of src/runs.hpp and src/measure.hpp."""
+"""Border of src/components/measure.hpp and src/components/means.hpp."""
 
 import math
 
@@ -11,17 +11,19 @@ from lnfast_ext._label cimport Components, Found
 from lnfast_ext._part cimport Part, part_of
 from lnfast_ext._view cimport View3, integer_t, logit_t, voxel_t
 
-cdef extern from "measure.hpp" namespace "lnfast" nogil:
+cdef extern from "components/measure.hpp" namespace "lnfast::components" nogil:
     cdef cppclass Runs:
         Runs()
-    Runs _read "lnfast::read_runs"[T](const View3[T]& labels, Py_ssize_t count) except +
-    Runs _runs_of "lnfast::runs_of"(const Found& found) except +
+    Runs _read "lnfast::components::read_runs"[T](const View3[T]& labels, Py_ssize_t count) except +
+    Runs _runs_of "lnfast::components::runs_of"(const Found& found) except +
     cdef cppclass Node:
         double mean_intensity, mean_probability
-    void _nodes "lnfast::measure_nodes"(const Runs& runs, const double* affine, Node* out, int threads) except +
-    void _intensity "lnfast::mean_intensity"[T](
+    void _nodes "lnfast::components::measure_nodes"(const Runs& runs, const double* affine, Node* out, int threads) except +
+
+cdef extern from "components/means.hpp" namespace "lnfast::components" nogil:
+    void _intensity "lnfast::components::mean_intensity"[T](
         const Runs& runs, const View3[T]& image, double* out, size_t record) except +
-    void _probability "lnfast::mean_probability"[T](
+    void _probability "lnfast::components::mean_probability"[T](
         const Runs& runs, const View3[T]& logits, const Part& part, double* out, size_t record) except +
 
 NODE = np.dtype(

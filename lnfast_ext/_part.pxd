@@ -1,6 +1,6 @@
 # Where an array lies in a grid.
 
-cdef extern from "axis.hpp" namespace "lnfast" nogil:
+cdef extern from "grid/axis.hpp" namespace "lnfast::grid" nogil:
     cdef struct Span:
         Py_ssize_t grid, begin, size
     cdef struct Part:

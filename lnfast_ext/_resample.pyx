@@ -1,6 +1,6 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Border of src/resample.hpp and src/threshold.hpp."""
+"""Border of src/grid/resample.hpp and src/grid/threshold.hpp."""
 
 import numpy as np
 
@@ -10,17 +10,17 @@ from lnfast_ext._view cimport View3, logit_t, voxel_t
 
 ctypedef unsigned char uchar
 
-cdef extern from "resample.hpp" namespace "lnfast" nogil:
+cdef extern from "grid/resample.hpp" namespace "lnfast::grid" nogil:
     cdef cppclass Window:
         double lo, hi, shift, scale
-    void _normalize "lnfast::resample_normalize"[T, Out](
+    void _normalize "lnfast::grid::resample_normalize"[T, Out](
         const View3[T]& volume, const View3[Out]& out, const Part& part, const Window& window, int threads) except +
 
-cdef extern from "threshold.hpp" namespace "lnfast" nogil:
+cdef extern from "grid/threshold.hpp" namespace "lnfast::grid" nogil:
     cdef cppclass Thresholded:
         bint finite
         Py_ssize_t ones
-    Thresholded _threshold "lnfast::threshold_resample"[T](
+    Thresholded _threshold "lnfast::grid::threshold_resample"[T](
         const View3[T]& logits, const Part& part, const View3[uchar]& out, double level, int threads) except +
 
 

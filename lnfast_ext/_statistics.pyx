@@ -1,13 +1,13 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Border of src/statistics.hpp."""
+"""Border of src/grid/statistics.hpp."""
 
 import numpy as np
 
 from lnfast_ext import _check
 from lnfast_ext._view cimport View3, voxel_t
 
-cdef extern from "statistics.hpp" namespace "lnfast" nogil:
+cdef extern from "grid/statistics.hpp" namespace "lnfast::grid" nogil:
     cdef cppclass Moments:
         double min, max, mean, std
     cdef cppclass Percentiles:
@@ -15,7 +15,7 @@ cdef extern from "statistics.hpp" namespace "lnfast" nogil:
         Py_ssize_t count
         double* out
         bint clipped
-    Moments _statistics "lnfast::intensity_statistics"[T](
+    Moments _statistics "lnfast::grid::intensity_statistics"[T](
         const View3[T]& volume, const Percentiles& wanted, int threads) except +
 
 

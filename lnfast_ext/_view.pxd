@@ -27,6 +27,6 @@ ctypedef fused logit_t:
     float
     unsigned short
 
-cdef extern from "view.hpp" namespace "lnfast" nogil:
+cdef extern from "core/view.hpp" namespace "lnfast::core" nogil:
     cdef cppclass View3[T]:
         void look_at(const void* first, const Py_ssize_t* sizes, const Py_ssize_t* strides)

@@ -15,7 +15,7 @@ from lnfast.geometry import Grid, Volume
 from lnfast.phantom import make_phantom
 from lnfast.preprocess import write_input
 from lnfast_ext import threshold_resample
-from training.card import card_dict
+from training.recipe.card import card_dict
 
 
 def bright_model(folder: Path) -> Path:

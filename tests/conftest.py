@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests marked ``gpu`` run where there is one and TensorRT can reach it."""
     if item.get_closest_marker("gpu"):
-        from lnfast.backends import cuda
+        from lnfast.backends.trt import cuda
         from lnfast.errors import BackendError
 
         try:

@@ -45,8 +45,8 @@ LAYERS = {
 HEAVY = {
     "openvino": "backends.openvino",
     "onnxruntime": "backends.ort",
-    "tensorrt": "backends.trt",
-    "tensorrt_rtx": "backends.trt",
+    "tensorrt": "backends.trt.toolkit",
+    "tensorrt_rtx": "backends.trt.toolkit",
     "nibabel": "cohort",
     "onnx": None,  # lnfast.export.graph asks lnfast.backends.package for it
     "torch": None,

@@ -79,9 +79,9 @@ def test_the_licence_travels(wheel_names: set[str], sdist: set[str]) -> None:
 
 
 def test_the_sdist_holds_all_sources(sdist: set[str]) -> None:
-    for pattern in ("lnfast/**/*.py", "lnfast_ext/*.pyx", "lnfast_ext/*.pxd", "lnfast_ext/src/*.hpp"):
+    for pattern in ("lnfast/**/*.py", "lnfast_ext/*.pyx", "lnfast_ext/*.pxd", "lnfast_ext/src/**/*.hpp"):
         assert in_tree(pattern) <= sdist
-    assert {"pyproject.toml", "README.md"} <= sdist
+    assert {"pyproject.toml", "setup.py", "README.md"} <= sdist
 
 
 def test_the_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ COMPUTED = {
     # `_exported` compares these three.
     ("serving.py", "f'{what}-unavailable'"): ("backend-unavailable", "precision-unavailable", "device-unavailable"),
     # What `_refused` returns.
-    ("backends/trt.py", "code"): ("engine-damaged", "engine-mismatch"),
+    ("backends/trt/execution.py", "code"): ("engine-damaged", "engine-mismatch"),
     # The column `code` of `_KINDS`: its default, and that of the ADC map.
     ("study/kind.py", "kind.code"): ("not-dwi", "adc-map"),
     # `_replaced` is called for these two.

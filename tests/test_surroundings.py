@@ -16,7 +16,7 @@ from model_files import blob_network, make_model_folder
 from test_cli import SHAPE_ZYX, block, check_whole
 from test_cli import lnfast as command
 
-from lnfast.backends import engine_cache
+from lnfast.backends.engine import cache as engine_cache
 from lnfast.backends.package import Package
 from lnfast.cli import main
 
@@ -274,7 +274,7 @@ time.sleep(float(sys.argv[3]))
 BUILDER = """
 import time
 from lnfast.backends import backend_status
-from lnfast.backends.trt_build import builders
+from lnfast.backends.trt.builder import builders
 print(builders(), backend_status())
 import onnx
 time.sleep(3)

@@ -13,13 +13,13 @@ if __name__ == "__main__":
     import conftest  # noqa: F401  # makes training/ importable, and the checkout's lnfast/ not
 
 from lnfast.card import ModelCard
-from training import cohort
-from training.callbacks import Keeper
-from training.card import draft
-from training.presets import Preset, preset
-from training.run import RunConfig, fit
-from training.source import Phantoms
-from training.stop import StoppedError
+from training.data import phantom_cache as cohort
+from training.data.phantom_source import Phantoms
+from training.fit.callbacks import Keeper
+from training.fit.interrupt import StoppedError
+from training.fit.run import RunConfig, fit
+from training.recipe.card import draft
+from training.recipe.presets import Preset, preset
 
 STEPS = 16  # checkpoints at 4, 8, 9 (before the validation), 10 (after it), 12 ...
 SHAPE_ZYX = (16, 64, 64)

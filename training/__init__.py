@@ -1,1 +1,12 @@
-"""Trains the network on a cohort and turns the weights into a model folder; imports lnfast, is never imported by it."""
+"""Trains the network on a cohort and turns the weights into a model folder; imports lnfast, is never imported by it.
+
+A room imports only from rooms above it in this list; tests/training/test_training_layers.py proves it.
+
+    console             a line for a person on standard error
+    recipe              presets, run settings, the card that fixes the model grid
+    data, readers       cases and batches; several readers' consensus
+    model               networks, losses, weights files
+    fit                 one training run
+    release             validated weights -> model folder
+    data_commands, __main__   command line
+"""

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from lnfast.errors import BackendError
-from training import commands_data
+from training import data_commands as commands_data
 
 
 def _seeds(context: click.Context, parameter: click.Parameter, value: str | None) -> range | None:
@@ -47,7 +47,7 @@ _REAL = click.option(
 @click.argument("cache", type=_FOLDER)
 @click.option("--seeds", callback=_seeds, default="1000-1191", show_default=True)
 def make_cohort(cache: Path, seeds: range) -> None:
-    from training.cohort import folder_of, generate
+    from training.data.phantom_cache import folder_of, generate
 
     for seed in generate(folder_of(cache), seeds):
         click.echo(f"phantom {seed}", err=True)
@@ -83,10 +83,10 @@ def fit(
     precision: str | None,
     **options: Any,
 ) -> None:
-    from training.presets import preset
-    from training.run import RunConfig
-    from training.run import fit as fit_run
-    from training.source import source_of
+    from training.fit.run import RunConfig
+    from training.fit.run import fit as fit_run
+    from training.fit.sources import source_of
+    from training.recipe.presets import preset
 
     precisions = {None: None, "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
     run = run or Path("runs") / (f"{name}-quick" if quick else name)
@@ -112,7 +112,7 @@ def validate(
 ) -> None:
     import json
 
-    from training.revalidate import validate_again
+    from training.release.revalidate import validate_again
 
     click.echo(json.dumps(validate_again(run, threshold, data=data, seeds=validation, cache=cache, real=real)))
 
@@ -124,7 +124,7 @@ def validate(
 @click.option("--phantoms", callback=_seeds, default="1000-1255", show_default=True, help="To measure statistics on.")
 @_CACHE
 def average(out: Path, given: tuple[Path, ...], shares: str | None, phantoms: range, cache: Path | None) -> None:
-    from training.average import average as average_runs
+    from training.release.average import average as average_runs
 
     try:
         counts = [float(share) for share in shares.split(",")] if shares else [1.0] * len(given)
@@ -139,7 +139,7 @@ def average(out: Path, given: tuple[Path, ...], shares: str | None, phantoms: ra
 @click.option("--name", default="pelvic-ln-edge", show_default=True)
 @click.option("--version", default="0.1.0", show_default=True)
 def export(run: Path, out: Path, name: str, version: str) -> None:
-    from training.export import ExportConfig, export_folder
+    from training.release.export import ExportConfig, export_folder
 
     export_folder(run, out, ExportConfig(name, version))
 
@@ -148,7 +148,7 @@ def export(run: Path, out: Path, name: str, version: str) -> None:
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
 def weights(run: Path, out: Path) -> None:
-    from training.export import export_weights
+    from training.release.export import export_weights
 
     export_weights(run, out)
 
@@ -159,7 +159,7 @@ def weights(run: Path, out: Path) -> None:
 @click.option("--record", is_flag=True, help="Write what comes out into the card of the model, given as its folder.")
 def holdout(out: Path, model: str, record: bool) -> None:
     from lnfast.cli.scores import show_metrics
-    from training.holdout import judge
+    from training.release.holdout import judge
 
     show_metrics(judge(out, model, lambda line: click.echo(line, err=True), record=record), out / "evaluation")
 
@@ -167,7 +167,7 @@ def holdout(out: Path, model: str, record: bool) -> None:
 def run() -> int:
     """Run the program and say its errors as one line, as `lnfast.cli` does; returns the exit code."""
     from lnfast import cli
-    from training.stop import StoppedError
+    from training.fit.interrupt import StoppedError
 
     first = os.environ.get("LOCAL_RANK", "0") == "0"  # one of several devices speaks
     try:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from lnfast.backends import openvino, ort, trt
-from lnfast.backends.engine_folder import TARGETS, EngineFolder, check_here, check_model
+from lnfast.backends.engine.folder import EngineFolder, check_here, check_model
 from lnfast.backends.loading import Loading
 from lnfast.backends.machine import nvidia_gpus
-from lnfast.backends.package import Package, one_line
+from lnfast.backends.package import one_line
 from lnfast.backends.protocol import Backend, BackendStatus, Candidate
+from lnfast.backends.registry import AUTO, BACKENDS, PRECISIONS, TARGETS
+from lnfast.backends.runtime import Runtime
 from lnfast.card import Model
 from lnfast.errors import BackendError, UsageError
 
-_RUNTIMES: dict[str, Any] = {"tensorrt": trt, "openvino": openvino, "onnxruntime": ort}  # in the order of `auto`
-_BACKENDS = ("auto", "openvino", "onnxruntime", "tensorrt")
-_PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+RUNTIMES: dict[str, Runtime] = {"tensorrt": trt, "openvino": openvino, "onnxruntime": ort}  # in the order of `auto`
 
 
 def candidates(backend: str = "auto", device: str = "auto", precision: str = "auto") -> tuple[Candidate, ...]:
@@ -33,12 +32,12 @@ def candidates(backend: str = "auto", device: str = "auto", precision: str = "au
         BackendError: ``backend-missing``, ``backend-broken``, ``device-missing`` or ``precision-unavailable``: nothing
             here is what was asked for, and the message says what is, or what to install.
     """
-    _known("backend", backend, _BACKENDS)
-    _known("precision", precision, _PRECISIONS)
+    _known("backend", backend, (AUTO, *BACKENDS))
+    _known("precision", precision, (AUTO, *PRECISIONS))
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise UsageError("unknown-device", f"got device {device!r}, wanted auto, cpu or cuda:N")
     device = "cuda:0" if device == "cuda" else device
-    offered = _offers(tuple(_RUNTIMES) if backend == "auto" else (backend,))
+    offered = _offers(tuple(RUNTIMES) if backend == "auto" else (backend,))
     there = tuple(offer for offer in offered if device in ("auto", offer.device))
     if not there:
         raise BackendError("device-missing", _no_device(backend, device, offered))
@@ -61,7 +60,7 @@ def each_candidate(backend: str = "auto", device: str = "auto", precision: str =
         yield from candidates(backend, device, precision)
         return
     found = False
-    for name in _RUNTIMES:
+    for name in RUNTIMES:
         try:
             fitting = candidates(name, device, precision)
         except BackendError:
@@ -72,14 +71,18 @@ def each_candidate(backend: str = "auto", device: str = "auto", precision: str =
         yield from candidates(backend, device, precision)  # says what is missing
 
 
+def runtime_for(target: str) -> Runtime:
+    """Return the runtime that a target's engines are built and run with."""
+    return RUNTIMES[TARGETS[target]]
+
+
 def version_of(target: str) -> str:
     """Of the runtime that a target is for, as manifests have it.
 
     Raises:
         BackendError: ``backend-missing`` or ``backend-broken``.
     """
-    version: str = _RUNTIMES[TARGETS[target]].installed_version(target)
-    return version
+    return runtime_for(target).installed_version(target)
 
 
 def open_backend(
@@ -109,18 +112,17 @@ def open_backend(
     """
     if threads < 0:
         raise UsageError("bad-threads", f"got {threads} threads, wanted 0 (the runtime's own choice) or more")
-    _known("backend", candidate.backend, tuple(_RUNTIMES))
-    runtime = _RUNTIMES[candidate.backend]
+    _known("backend", candidate.backend, tuple(RUNTIMES))
+    runtime = RUNTIMES[candidate.backend]
     if engine is not None:
         check_model(engine, model)
         check_here(engine, runtime.installed_version(engine.manifest.target))
-    backend: Backend = runtime.open_model(Loading(model, candidate, engine, shape_zyx or model.card.shape_zyx, threads))
-    return backend
+    return runtime.open_model(Loading(model, candidate, engine, shape_zyx or model.card.shape_zyx, threads))
 
 
 def backend_status() -> tuple[BackendStatus, ...]:
     """What each runtime can do on this machine and what is wrong with it; a broken one is told of, not raised."""
-    return tuple(_status(name) for name in _BACKENDS[1:])
+    return tuple(_status(name) for name in BACKENDS)
 
 
 def _offers(names: tuple[str, ...]) -> list[Candidate]:
@@ -129,7 +131,7 @@ def _offers(names: tuple[str, ...]) -> list[Candidate]:
     refused: list[BackendError] = []
     for name in names:
         try:
-            offered += _RUNTIMES[name].offers()
+            offered += RUNTIMES[name].offers()
         except BackendError as error:
             refused.append(error)
     if offered:
@@ -140,7 +142,7 @@ def _offers(names: tuple[str, ...]) -> list[Candidate]:
     if broken:
         raise broken[0]
     raise BackendError(
-        "backend-missing", f"no runtime is installed (openvino or onnxruntime): {openvino.PACKAGE.install}"
+        "backend-missing", f"no runtime is installed (openvino or onnxruntime): {openvino.package().install}"
     )
 
 
@@ -155,8 +157,8 @@ def _no_device(backend: str, device: str, offered: list[Candidate]) -> str:
 
 
 def _status(name: str) -> BackendStatus:
-    runtime = _RUNTIMES[name]
-    package: Package = trt.present() if runtime is trt else runtime.PACKAGE
+    runtime = RUNTIMES[name]
+    package = runtime.package()
     installed, version = package.installed(), package.version()
     try:
         offered = runtime.offers()
@@ -167,7 +169,7 @@ def _status(name: str) -> BackendStatus:
         return BackendStatus(name, installed, version, (), (), problem, mend)
     devices = tuple(dict.fromkeys(offer.device for offer in offered))
     precisions = tuple(dict.fromkeys(offer.precision for offer in offered))
-    rivals = ort.rivals() if runtime is ort else None
+    rivals = runtime.conflict()
     mend = f"pip uninstall onnxruntime onnxruntime-gpu && {package.install}" if rivals else None
     return BackendStatus(name, installed, version, devices, precisions, rivals, mend)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lnfast.backends.engine_folder import GRAPH, EngineFolder, blob_name
+from lnfast.backends.engine.folder import EngineFolder
+from lnfast.backends.engine.manifest import GRAPH, blob_name
 from lnfast.backends.graph import check_file
 from lnfast.backends.protocol import Candidate, NetworkIO
 from lnfast.card import Model
-from lnfast.window import Three
+from lnfast.window import Zyx
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Loading:
     model: Model
     candidate: Candidate
     engine: EngineFolder | None
-    shape_zyx: Three
+    shape_zyx: Zyx
     threads: int
 
     @property

@@ -89,6 +89,15 @@ def installed_version(target: str = "openvino") -> str:
     return PACKAGE.version() or str(_load().get_version())
 
 
+def package() -> Package:
+    """Return the package that is installed, or the one to install."""
+    return PACKAGE
+
+
+def conflict() -> None:
+    """Return None: one distribution provides the module."""
+
+
 def _compiled(openvino: Any, loading: Loading) -> Any:
     core, candidate = openvino.Core(), loading.candidate
     settings = _settings(candidate, loading.threads)

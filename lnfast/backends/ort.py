@@ -20,7 +20,7 @@ from lnfast.backends.package import Package, one_line
 from lnfast.backends.protocol import BackendInfo, Candidate
 from lnfast.errors import EngineError, ModelError
 
-PACKAGE = Package("onnxruntime", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "pip install 'lnfast[cpu]'")
+PACKAGE = Package("onnxruntime", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "pip install 'lnfast[onnxruntime]'")
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"
@@ -113,8 +113,13 @@ def installed_version(target: str = "onnxruntime") -> str:
     return str(_load().__version__)
 
 
-def rivals() -> str | None:
-    """Says so when two distributions fight over the one module ``onnxruntime``."""
+def package() -> Package:
+    """Return the package that is installed, or the one to install."""
+    return PACKAGE
+
+
+def conflict() -> str | None:
+    """Say so when two distributions provide the one module ``onnxruntime``."""
     present = PACKAGE.present()
     return f"{' and '.join(present)} are installed over each other" if len(present) > 1 else None
 

@@ -73,7 +73,7 @@ def _models() -> list[dict[str, Any]]:
 
 def _cache() -> dict[str, Any]:
     """Where engines and proofs are kept, or why nowhere."""
-    from lnfast.backends import engine_cache
+    from lnfast.backends.engine import cache as engine_cache
 
     folder = engine_cache.root()
     return {"folder": None if folder is None else str(folder), "problem": engine_cache.problem()}
@@ -81,9 +81,9 @@ def _cache() -> dict[str, Any]:
 
 def _engines() -> list[dict[str, Any]]:
     """What the cache holds, and whether it can serve here."""
-    from lnfast.backends import engine_cache
     from lnfast.backends.choice import version_of
-    from lnfast.backends.engine_folder import check_certified, check_here
+    from lnfast.backends.engine import cache as engine_cache
+    from lnfast.backends.engine.folder import check_certified, check_here
 
     found = []
     for engine in engine_cache.engines():

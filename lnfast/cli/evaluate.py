@@ -13,7 +13,7 @@ from lnfast.cli.options import Place, check_way
 from lnfast.cli.watch import Watcher
 
 if TYPE_CHECKING:
-    from lnfast.evaluate.labelmap import Meaning
+    from lnfast.evaluate.inputs.labelmap import Meaning
 
 
 @click.command(short_help="Compare predictions with truths: every measure of the paper.")
@@ -75,8 +75,8 @@ def evaluate(
     """
     from lnfast.evaluate.evaluation import evaluate as evaluated
     from lnfast.evaluate.extra import check_all_installed
-    from lnfast.evaluate.reading import pair_up
-    from lnfast.evaluate.writing import check_output, write_evaluation
+    from lnfast.evaluate.inputs.pairing import pair_up
+    from lnfast.evaluate.output.folder import check_output, write_evaluation
     from lnfast.measure import Rules
 
     rules = Rules(short_axis=short_axis, suspicious_mm=suspicious_mm)  # type: ignore[arg-type]  # Rules checks it

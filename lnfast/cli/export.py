@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lnfast.backends.registry import AUTO, PRECISIONS, TARGETS
 from lnfast.cli.options import Place, check_way
 from lnfast.cli.watch import Watcher
 from lnfast.errors import UsageError
@@ -15,9 +16,6 @@ from lnfast.errors import UsageError
 if TYPE_CHECKING:
     from lnfast.card import Model
     from lnfast.export import Attempt, Exported, Request
-
-_TARGETS = ("openvino", "onnxruntime", "tensorrt", "tensorrt-rtx")
-_PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
 
 @click.command(short_help="Make a certified engine of a model.")
@@ -29,10 +27,10 @@ _PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
     type=Place(),
     help="Folder of the engine, to be carried and given to run --model; without it the engine is kept where run looks.",
 )
-@click.option("--target", type=click.Choice(_TARGETS), default="openvino", show_default=True, help="Runtime.")
+@click.option("--target", type=click.Choice(tuple(TARGETS)), default="openvino", show_default=True, help="Runtime.")
 @click.option(
     "--precision",
-    type=click.Choice(_PRECISIONS),
+    type=click.Choice((AUTO, *PRECISIONS)),
     default="auto",
     show_default=True,
     help="Of the network; auto makes all that the target runs here and keeps the fastest that is as good as FP32.",

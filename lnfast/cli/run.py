@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lnfast.backends.registry import AUTO, BACKENDS, PRECISIONS
 from lnfast.cli.options import Place, check_place
 from lnfast.cli.watch import Watcher
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--model", default="pelvic-ln-edge", show_default=True, metavar="NAME|DIR", help="Model or engine.")
 @click.option(
     "--backend",
-    type=click.Choice(["auto", "openvino", "onnxruntime", "tensorrt"]),
+    type=click.Choice((AUTO, *BACKENDS)),
     default="auto",
     show_default=True,
     help="Runtime; what is named is used or is an error.",
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda:N", help="Where the network runs.")
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]),
+    type=click.Choice((AUTO, *PRECISIONS)),
     default="auto",
     show_default=True,
     help="Of the network.",

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lnfast.cli.tables import stdout, table
-from lnfast.evaluate.definitions import NAMES
-from lnfast.evaluate.paper import PAPER_DETECTION, PAPER_PATIENT, PAPER_SEGMENTATION, PAPER_SUBSETS
-from lnfast.evaluate.score import SUBSETS
+from lnfast.evaluate.measures.values import SUBSETS
+from lnfast.evaluate.output.definitions import NAMES
+from lnfast.evaluate.output.paper import PAPER_DETECTION, PAPER_PATIENT, PAPER_SEGMENTATION, PAPER_SUBSETS
 
 
 def show_metrics(told: dict[str, Any], out: Path) -> None:

@@ -102,7 +102,7 @@ class Watcher:
 
     def log_cache(self) -> None:
         """Say why nothing is kept between runs, where that is so."""
-        from lnfast.backends.engine_cache import problem
+        from lnfast.backends.engine.cache import problem
 
         if (why := problem()) is not None:
             self.log(f"no-cache: {why}")

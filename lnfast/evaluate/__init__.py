@@ -1,32 +1,25 @@
 """A prediction against a truth: every measure of the clinical method, as its paper defines it.
 
-    nodes.py         two label volumes of one study: which nodes touch, Dice, what `lnfast demo` shows (numpy only)
-    score.py         a number, or why there is none
-    distances.py     HD, AVD, MHD of two sets of voxels
-    overlap.py       Dice, PPV, TPR, VS and the distances of one subset of nodes of one study
-    detection.py     nodes found and missed, by several readings of "found"
-    patient.py       N0 or N1: sensitivity, specificity, AUC, kappa
-    delong.py        the variance of an AUC
-    measurement.py   short axis and volume: Bland-Altman, t-test, correlation
-    groups.py        scanners and subsets: ANOVA and LSD
-    reading.py       folders of label maps and of run outputs, and which file belongs to which
-    labelmap.py      one label map: ids or a mask
-    scanners.py      which scanner a study is of
-    runs.py          what the reports beside the predictions say
-    evaluation.py    the stages above, study by study
-    metrics.py       metrics.json, and in definitions.py the words that stand in it
-    tables.py        cases.csv, nodes.csv
-    figures.py       correlation, Bland-Altman, ROC
-    paper.py         the paper's figures, to stand beside
-    page/            evaluation.html
-    writing.py       DIR/, whole or not at all
-    extra.py         scipy, statsmodels, scikit-learn, matplotlib: the one way to them
+    inputs/         folders, label maps, reports and groups -> pairs of files
+    measures/       the measures: arrays and nodes in, numbers out
+    evaluation.py   both of the above, study by study
+    output/         metrics.json, the tables, the figures and the page
+    extra.py        scipy, statsmodels, scikit-learn, matplotlib: the one way to them
 
 What is handed out here needs none of the packages behind the extra ``evaluate``; neither does importing it.
 """
 
 from __future__ import annotations
 
-from lnfast.evaluate.nodes import Comparison, Detection, NodeMap, Pair, compare, dice, node_map, shared_voxels
+from lnfast.evaluate.measures.comparison import (
+    Comparison,
+    Detection,
+    NodeMap,
+    Pair,
+    compare,
+    dice,
+    node_map,
+    shared_voxels,
+)
 
 __all__ = ["Comparison", "Detection", "NodeMap", "Pair", "compare", "dice", "node_map", "shared_voxels"]

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.errors import StudyError, UsageError
-from lnfast.evaluate.labelmap import LabelMap, Meaning, ReadAs, read_label_map
-from lnfast.evaluate.nodes import NodeMap, Pair, check_same_grid, compare
-from lnfast.evaluate.overlap import Overlap, overlap_by_pair, overlap_by_subset
-from lnfast.evaluate.patient import Patient
-from lnfast.evaluate.reading import Note, Pairing, StudyPair
-from lnfast.evaluate.runs import Reported, notes_on, predictions_by, report_beside
-from lnfast.evaluate.scanners import groups_in, scanner_of
-from lnfast.evaluate.score import Subset
+from lnfast.evaluate.inputs.labelmap import LabelMap, Meaning, ReadAs, read_label_map
+from lnfast.evaluate.inputs.pairing import Note, Pairing, StudyPair
+from lnfast.evaluate.inputs.run_reports import Reported, notes_on, predictions_by, report_beside
+from lnfast.evaluate.inputs.scanners import groups_in, scanner_of
+from lnfast.evaluate.measures.comparison import NodeMap, Pair, check_same_grid, compare
+from lnfast.evaluate.measures.overlap import Overlap, overlap_by_pair, overlap_by_subset
+from lnfast.evaluate.measures.patient import Patient
+from lnfast.evaluate.measures.values import Subset
 from lnfast.geometry import Grid, Volume, axes_toward
 from lnfast.measure import LymphNode, NStage, Rules, largest, measure_nodes, n_stage
 from lnfast.study import shown
@@ -106,7 +106,7 @@ def evaluate(
     """Compare each truth with its prediction.
 
     Args:
-        pairing: of two folders, see `lnfast.evaluate.reading`.
+        pairing: of two folders, see `lnfast.evaluate.inputs.pairing`.
         rules: which short axis, which limit; both sides are measured again, whatever a report says.
         groups: a CSV file with the columns ``name`` and ``group`` and a line for each truth; else scanners are taken
             from ``truth/<name>.json`` where `lnfast phantom` wrote it.

@@ -21,17 +21,20 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from lnfast.backends import Candidate, candidates, engine_cache, trt
-from lnfast.backends.engine_folder import EngineFolder
+from lnfast.backends import Candidate, candidates
+from lnfast.backends.engine import cache as engine_cache
+from lnfast.backends.engine.folder import EngineFolder
 from lnfast.backends.machine import device_kind
+from lnfast.backends.registry import TARGET_PRECISIONS
+from lnfast.backends.trt import toolkit
 from lnfast.card import Model
 from lnfast.errors import BackendError, EngineError, ModelError, UsageError
 from lnfast.export.certificate import Certificate, Difference, Reference, certify, differ, make_references
-from lnfast.export.folder import check_replaceable, publish
 from lnfast.export.forecast import Phase, planned
-from lnfast.export.recipes import Kitchen, draft_opener
+from lnfast.export.publish import check_replaceable, publish
 from lnfast.export.studies import CERTIFICATE_STUDIES, Studies, split_folder, split_phantoms
-from lnfast.export.workshop import PRECISIONS, Workshop, open_workshop
+from lnfast.export.target import Workshop, open_workshop
+from lnfast.export.variants import Kitchen, draft_opener
 from lnfast.network import Network
 from lnfast.selftest import prove
 
@@ -166,7 +169,7 @@ def plan_of(model: Model, request: Request) -> list[Phase]:
 
 
 def _wanted(request: Request) -> tuple[str, ...]:
-    return PRECISIONS[request.target] if request.precision == "auto" else (request.precision,)
+    return TARGET_PRECISIONS[request.target] if request.precision == "auto" else (request.precision,)
 
 
 def _there(model: Model, request: Request) -> EngineFolder | None:
@@ -358,14 +361,14 @@ def _studies(model: Model, request: Request) -> tuple[Studies, Studies]:
 
 
 def _check_precision(workshop: Workshop, precision: str) -> None:
-    known = PRECISIONS[workshop.target]
+    known = TARGET_PRECISIONS[workshop.target]
     if precision != "auto" and precision not in known:
         raise UsageError(
             "unknown-precision", f"got precision {precision!r} for {workshop.target}, wanted auto or {', '.join(known)}"
         )
     here = [offer.precision for offer in workshop.offered]
     # TensorRT alone makes engines for other machines.
-    if workshop.target not in trt.PACKAGES and precision not in ("auto", *here):
+    if workshop.target not in toolkit.PACKAGES and precision not in ("auto", *here):
         told = (
             f"{workshop.target} runs {', '.join(here)} on {workshop.offered[0].device} here, {precision} was asked for"
         )

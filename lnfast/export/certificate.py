@@ -21,6 +21,7 @@ from lnfast.export.studies import Studies, counted
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules, n_stage_by_rule
 from lnfast.network import Network
+from lnfast.window import shape_text
 
 RULES: tuple[Literal["box"], Literal["axial"]] = ("box", "axial")
 
@@ -177,7 +178,7 @@ def certify(differences: list[Difference], device: str, reference: str, source: 
         )
     windows: dict[str, int] = {}
     for one in differences:
-        name = "x".join(map(str, one.window))
+        name = shape_text(one.window)
         windows[name] = windows.get(name, 0) + 1
     return Certificate(
         passed=all(one.harmless for one in differences),

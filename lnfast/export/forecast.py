@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from lnfast.export.recipes import CLIPS
+from lnfast.export.variants import CLIPS
 
 # By the first word of a step, for one of its kind.
 COSTS = {"preparing": 0.5, "measuring": 1.2, "choosing": 2.0, "finding": 2.0, "compiling": 0.5, "certifying": 2.0}

@@ -23,9 +23,10 @@ from engine_files import LARGE, deep_blob_network, write_studies
 from model_files import SHAPE_ZYX, make_model_folder
 
 import lnfast
-from lnfast.backends import engine_cache
 from lnfast.backends.choice import version_of
-from lnfast.backends.engine_folder import MANIFEST, EngineFolder, blob_name, read_engine_folder
+from lnfast.backends.engine import cache as engine_cache
+from lnfast.backends.engine.folder import EngineFolder, read_engine_folder
+from lnfast.backends.engine.manifest import MANIFEST, blob_name
 from lnfast.backends.machine import device_kind
 from lnfast.backends.openvino import offers
 from lnfast.card import Model, load_model
@@ -167,7 +168,7 @@ def test_an_engine_without_its_manifest_is_made_again(model: Model, request_: Re
 CHILD = """
 import os, sys, time
 from pathlib import Path
-from lnfast.backends import engine_cache
+from lnfast.backends.engine import cache as engine_cache
 from lnfast.card import load_model
 import lnfast.export
 from lnfast.export import Request, export_to_cache

@@ -24,14 +24,16 @@ from onnx import numpy_helper
 
 import lnfast
 from lnfast import serving
-from lnfast.backends import Candidate, engine_cache, machine, openvino
-from lnfast.backends.engine_folder import GRAPH, MANIFEST, EngineFolder, Manifest, blob_name, read_engine_folder
+from lnfast.backends import Candidate, machine, openvino
+from lnfast.backends.engine import cache as engine_cache
+from lnfast.backends.engine.folder import EngineFolder, read_engine_folder
+from lnfast.backends.engine.manifest import GRAPH, MANIFEST, Manifest, blob_name
 from lnfast.backends.loading import Loading
 from lnfast.card import load_model
 from lnfast.cli import main
 from lnfast.errors import BackendError, EngineError, ModelError
 from lnfast.export import Request, export
-from lnfast.export.folder import write_draft
+from lnfast.export.publish import write_draft
 from lnfast.network import Network
 from lnfast.selftest import SelfTest
 

@@ -20,14 +20,17 @@ from model_files import SHAPE_ZYX, graph, network
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from lnfast.backends import Candidate, cuda, package, trt, trt_build
-from lnfast.backends.trt import BuiltFor, NetworkIO
-from lnfast.backends.trt_build import BuildTarget, build
+from lnfast.backends import Candidate, package, trt
+from lnfast.backends.protocol import NetworkIO
+from lnfast.backends.trt import builder, cuda, toolkit
+from lnfast.backends.trt.builder import BuildTarget, build
+from lnfast.backends.trt.execution import open_engine
+from lnfast.backends.trt.toolkit import BuiltFor
 from lnfast.card import load_model
 from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, UsageError
 
 RTX = "tensorrt-rtx"
-if not trt.PACKAGES[RTX].installed() and not os.environ.get("CI"):
+if not toolkit.PACKAGES[RTX].installed() and not os.environ.get("CI"):
     pytest.skip("needs tensorrt-rtx-cu13, which this machine has no wheel of", allow_module_level=True)
 FP32 = Candidate("tensorrt", "cuda:0", "fp32", "")
 FP16 = Candidate("tensorrt", "cuda:0", "fp16", "")
@@ -259,18 +262,18 @@ def test_what_does_not_exist_cannot_be_built_for() -> None:
 
 
 def test_builders_say_what_they_can() -> None:
-    rtx = next(one for one in trt_build.builders() if one.target == RTX)
-    assert not rtx.needs_gpu and rtx.version == trt.PACKAGES[RTX].version()
+    rtx = next(one for one in builder.builders() if one.target == RTX)
+    assert not rtx.needs_gpu and rtx.version == toolkit.PACKAGES[RTX].version()
     assert {"7.5", "8.0", "8.6", "8.9", "12.0"} <= set(rtx.capabilities)
-    assert trt_build.built_for(sm("8.6")) == BuiltFor(RTX, rtx.version, ("8.6",))
+    assert builder.built_for(sm("8.6")) == BuiltFor(RTX, rtx.version, ("8.6",))
 
 
 def test_an_engine_is_as_exact_as_its_graph_and_can_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     import tensorrt_rtx
 
     made: list[Any] = []
-    real = trt_build._config
-    monkeypatch.setattr(trt_build, "_config", lambda *args: made.append(real(*args)) or made[0])  # type: ignore[func-returns-value]
+    real = builder._config
+    monkeypatch.setattr(builder, "_config", lambda *args: made.append(real(*args)) or made[0])  # type: ignore[func-returns-value]
     build(network().SerializeToString(), io(), sm("8.6", "8.9"))
     flags = tensorrt_rtx.BuilderFlag
     assert not made[0].get_flag(flags.TF32) and made[0].get_flag(flags.REQUIRE_USER_ALLOCATION)
@@ -287,7 +290,7 @@ def test_without_a_gpu_there_is_no_offer() -> None:
         pass
     else:
         pytest.skip("there is a GPU here")
-    for call in (trt.offers, lambda: trt.open_engine(b"", io(), BuiltFor(RTX, "1", ()), FP32)):
+    for call in (trt.offers, lambda: open_engine(b"", io(), BuiltFor(RTX, "1", ()), FP32)):
         error = refusal(BackendError, call)
         assert error.code == "device-missing" and "driver" in error.message and "--device cpu" in error.message
 
@@ -304,7 +307,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, mis
 
 def test_no_package_is_no_builder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package, "find_spec", lambda name: None)
-    assert trt_build.builders() == ()
+    assert builder.builders() == ()
     error = refusal(BackendError, lambda: build(network().SerializeToString(), io(), BuildTarget("tensorrt")))
     assert error.code == "backend-missing" and "pip install 'lnfast[tensorrt]'" in error.message
 
@@ -546,9 +549,9 @@ def plug(monkeypatch: pytest.MonkeyPatch) -> Callable[[Gpu], Gpu]:
         monkeypatch.setattr(cuda, "PACKAGE", SimpleNamespace(load=lambda: gpu.core))
         monkeypatch.setattr(cuda, "_BINDINGS", SimpleNamespace(load=lambda: gpu))
         missing = package.Package("tensorrt", "not_there", ("not-there",), "pip install not-there")
-        monkeypatch.setitem(trt.PACKAGES, "tensorrt", missing)
-        monkeypatch.setitem(trt.PACKAGES, RTX, SimpleNamespace(load=lambda: gpu.trt, installed=lambda: True))
-        monkeypatch.setattr(trt, "_toolkits", {})
+        monkeypatch.setitem(toolkit.PACKAGES, "tensorrt", missing)
+        monkeypatch.setitem(toolkit.PACKAGES, RTX, SimpleNamespace(load=lambda: gpu.trt, installed=lambda: True))
+        monkeypatch.setattr(toolkit, "_toolkits", {})
         monkeypatch.setattr(trt, "nvidia_gpus", cuda.count)
         return gpu
 
@@ -567,18 +570,18 @@ def test_tensorrt_builds_for_its_own_gpu(plug: Any, monkeypatch: pytest.MonkeyPa
         **{name: getattr(rtx, name) for name in names},
     )
     gpu = plug(Gpu(io(), devices=1))
-    monkeypatch.setitem(trt.PACKAGES, "tensorrt", SimpleNamespace(load=lambda: plain, installed=lambda: True))
+    monkeypatch.setitem(toolkit.PACKAGES, "tensorrt", SimpleNamespace(load=lambda: plain, installed=lambda: True))
     during: list[int | None] = []
     target = BuildTarget("tensorrt")
     engine = build(network().SerializeToString(), io(), target, progress=lambda *step: during.append(gpu.current))
     assert engine[:4] == b"vtrt" and set(during) == {0} and gpu.current is None
-    assert trt_build.built_for(target) == BuiltFor("tensorrt", "11.4.0.106", ("8.9",))
-    facts = {one.target: one for one in trt_build.builders()}
+    assert builder.built_for(target) == BuiltFor("tensorrt", "11.4.0.106", ("8.9",))
+    facts = {one.target: one for one in builder.builders()}
     assert facts["tensorrt"].needs_gpu and facts["tensorrt"].capabilities == ()
     error = refusal(UsageError, lambda: build(network().SerializeToString(), io(), BuildTarget("tensorrt", ("8.6",))))
     assert error.code == "unknown-capability" and "for the GPU that it runs on" in error.message
     plug(Gpu(io(), devices=0))
-    monkeypatch.setitem(trt.PACKAGES, "tensorrt", SimpleNamespace(load=lambda: plain, installed=lambda: True))
+    monkeypatch.setitem(toolkit.PACKAGES, "tensorrt", SimpleNamespace(load=lambda: plain, installed=lambda: True))
     assert refusal(BackendError, lambda: build(network().SerializeToString(), io(), target)).code == "device-missing"
 
 
@@ -586,7 +589,7 @@ def test_tensorrt_builds_for_its_own_gpu(plug: Any, monkeypatch: pytest.MonkeyPa
 def test_a_study_goes_in_through_and_out(plug: Any, candidate: Candidate, dtype: str) -> None:
     gpu = plug(Gpu(io(dtype)))
     rng = np.random.default_rng(3)
-    with closing(trt.open_engine(b"engine", io(dtype), BUILT, candidate)) as backend:
+    with closing(open_engine(b"engine", io(dtype), BUILT, candidate)) as backend:
         source, target = backend.input, backend.output
         assert np.isnan(target).all(), "what was never inferred must not look like an empty mask"
         assert not source.any()
@@ -610,7 +613,7 @@ def test_a_study_goes_in_through_and_out(plug: Any, candidate: Candidate, dtype:
 def test_threads_and_the_host_programs_own_gpu(plug: Any) -> None:
     gpu = plug(Gpu(io()))
     gpu.local.device = 0  # the host program's
-    backends = [trt.open_engine(b"engine", io(), BUILT, Candidate("tensorrt", f"cuda:{n}", "fp32", "")) for n in (0, 1)]
+    backends = [open_engine(b"engine", io(), BUILT, Candidate("tensorrt", f"cuda:{n}", "fp32", "")) for n in (0, 1)]
     assert gpu.current == 0
     left: list[int | None] = []
 
@@ -632,7 +635,7 @@ def test_threads_and_the_host_programs_own_gpu(plug: Any) -> None:
 
 def test_after_close_the_arrays_stay_and_nothing_else(plug: Any) -> None:
     plug(Gpu(io()))
-    backend = trt.open_engine(b"engine", io(), BUILT, FP32)
+    backend = open_engine(b"engine", io(), BUILT, FP32)
     backend.input.fill(4)
     backend.infer()
     source, target = backend.input, backend.output
@@ -647,7 +650,7 @@ def test_after_close_the_arrays_stay_and_nothing_else(plug: Any) -> None:
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_fork_is_refused(plug: Any) -> None:
     plug(Gpu(io()))
-    backend = trt.open_engine(b"engine", io(), BUILT, FP32)
+    backend = open_engine(b"engine", io(), BUILT, FP32)
     child = os.fork()
     if child == 0:
         code = 1
@@ -675,14 +678,14 @@ def test_a_fork_is_refused(plug: Any) -> None:
 def test_what_fails_while_opening_is_told(plug: Any, broken: str, code: str, words: str) -> None:
     gpu = plug(Gpu(io()))
     gpu.broken.add(broken)
-    error = refusal(EngineError, lambda: trt.open_engine(b"engine", io(), BUILT, FP32))
+    error = refusal(EngineError, lambda: open_engine(b"engine", io(), BUILT, FP32))
     assert error.code == code and words in error.message
     assert gpu.current is None and all(stream.recording is None for stream in gpu.streams.values())
 
 
 def test_what_fails_later_is_told(plug: Any) -> None:
     gpu = plug(Gpu(io()))
-    backend = trt.open_engine(b"engine", io(), BUILT, FP32)
+    backend = open_engine(b"engine", io(), BUILT, FP32)
     gpu.broken.add("sync")
     error = refusal(EngineError, backend.infer)
     assert error.code == "inference-failed" and "a kernel went astray" in error.message
@@ -702,7 +705,7 @@ def test_what_fails_later_is_told(plug: Any) -> None:
 def test_an_engine_that_does_not_load_says_why(plug: Any, validity: int, code: str, words: str) -> None:
     gpu = plug(Gpu(io()))
     gpu.validity = validity
-    error = refusal(EngineError, lambda: trt.open_engine(b"rubbish", io(), BUILT, FP32))
+    error = refusal(EngineError, lambda: open_engine(b"rubbish", io(), BUILT, FP32))
     assert error.code == code and words in error.message and "lnfast export" in error.message
 
 
@@ -711,7 +714,7 @@ def test_an_engine_that_does_not_load_says_why(plug: Any, validity: int, code: s
 )
 def test_an_engine_made_for_something_else_is_not_even_tried(plug: Any, built: BuiltFor) -> None:
     plug(Gpu(io()))
-    error = refusal(EngineError, lambda: trt.open_engine(b"rubbish", io(), built, FP32))
+    error = refusal(EngineError, lambda: open_engine(b"rubbish", io(), built, FP32))
     assert error.code == "engine-mismatch"
     for word in (built.version, *built.capabilities, "1.7.1.116", "SM 8.9", "NVIDIA Fake 4090", "lnfast export"):
         assert word in error.message
@@ -720,19 +723,19 @@ def test_an_engine_made_for_something_else_is_not_even_tried(plug: Any, built: B
 def test_an_engine_with_other_ports_is_refused(plug: Any) -> None:
     plug(Gpu(io()))
     for wanted in (io("float16"), io(shape=(8, 16, 32)), NetworkIO("dwi", "logits", SHAPE_ZYX, "float32")):
-        error = refusal(EngineError, lambda wanted=wanted: trt.open_engine(b"engine", wanted, BUILT, FP32))  # type: ignore[misc]
+        error = refusal(EngineError, lambda wanted=wanted: open_engine(b"engine", wanted, BUILT, FP32))  # type: ignore[misc]
         assert error.code == "engine-mismatch" and f"wanted input {wanted.input_name} {wanted.dtype}" in error.message
 
 
 def test_a_device_that_is_not_there_is_refused(plug: Any) -> None:
     plug(Gpu(io(), devices=1))
     there = Candidate("tensorrt", "cuda:1", "fp32", "")
-    error = refusal(BackendError, lambda: trt.open_engine(b"engine", io(), BUILT, there))
+    error = refusal(BackendError, lambda: open_engine(b"engine", io(), BUILT, there))
     assert error.code == "device-missing" and "here: cuda:0" in error.message
     cpu = Candidate("tensorrt", "cpu", "fp32", "")
-    assert refusal(UsageError, lambda: trt.open_engine(b"engine", io(), BUILT, cpu)).code == "unknown-device"
+    assert refusal(UsageError, lambda: open_engine(b"engine", io(), BUILT, cpu)).code == "unknown-device"
     plug(Gpu(io(), devices=0))
-    error = refusal(BackendError, lambda: trt.open_engine(b"engine", io(), BUILT, FP32))
+    error = refusal(BackendError, lambda: open_engine(b"engine", io(), BUILT, FP32))
     assert error.code == "device-missing" and "shows no GPU" in error.message
 
 
@@ -759,7 +762,7 @@ def engines() -> dict[str, tuple[bytes, BuiltFor]]:
     made = {"float32": network(), "float16": halved(network())}
     target = sm()
     return {
-        dtype: (build(model.SerializeToString(), io(dtype), target), trt_build.built_for(target))
+        dtype: (build(model.SerializeToString(), io(dtype), target), builder.built_for(target))
         for dtype, model in made.items()
     }
 
@@ -776,7 +779,7 @@ def reference(x: NDArray[Any]) -> NDArray[Any]:
 @pytest.mark.parametrize(("candidate", "dtype"), [(FP32, "float32"), (FP16, "float16")], ids=["fp32", "fp16"])
 def test_gpu_computes_what_the_cpu_computes(engines: Any, candidate: Candidate, dtype: str) -> None:
     rng = np.random.default_rng(5)
-    with closing(trt.open_engine(engines[dtype][0], io(dtype), engines[dtype][1], candidate)) as backend:
+    with closing(open_engine(engines[dtype][0], io(dtype), engines[dtype][1], candidate)) as backend:
         assert np.isnan(backend.output).all() and backend.input.dtype == backend.output.dtype == dtype
         assert backend.input.ctypes.data % 64 == backend.output.ctypes.data % 64 == 0
         addresses = backend.input.ctypes.data, backend.output.ctypes.data
@@ -797,7 +800,7 @@ def test_gpu_computes_what_the_cpu_computes(engines: Any, candidate: Candidate, 
 @pytest.mark.gpu
 def test_gpu_serves_two_threads(engines: Any) -> None:
     blob, built = engines["float16"]
-    backends = [trt.open_engine(blob, io("float16"), built, FP16) for _ in range(2)]
+    backends = [open_engine(blob, io("float16"), built, FP16) for _ in range(2)]
     studies = [np.random.default_rng(i).standard_normal(backends[0].input.shape).astype(np.float16) for i in (1, 2)]
     worst = [1.0, 1.0]
 
@@ -825,7 +828,7 @@ def test_gpu_serves_two_threads(engines: Any) -> None:
 def test_gpu_refuses_a_damaged_engine(engines: Any) -> None:
     blob, built = engines["float16"]
     for bad in (b"", b"x" * 4096, blob[: len(blob) // 2]):
-        error = refusal(EngineError, lambda bad=bad: trt.open_engine(bad, io("float16"), built, FP16))  # type: ignore[misc]
+        error = refusal(EngineError, lambda bad=bad: open_engine(bad, io("float16"), built, FP16))  # type: ignore[misc]
         assert error.code in ("engine-damaged", "engine-mismatch")
 
 
@@ -834,11 +837,14 @@ def test_gpu_refuses_a_fork_and_goes_quietly(tmp_path: Path, engines: Any) -> No
     (tmp_path / "engine").write_bytes(engines["float16"][0])
     code = f"""
 import os, pathlib
-from lnfast.backends import Candidate, trt
+from lnfast.backends import Candidate
+from lnfast.backends.protocol import NetworkIO
+from lnfast.backends.trt.execution import open_engine
+from lnfast.backends.trt.toolkit import BuiltFor
 from lnfast.errors import EngineError
-io = trt.NetworkIO("input", "logits", {SHAPE_ZYX}, "float16")
+io = NetworkIO("input", "logits", {SHAPE_ZYX}, "float16")
 blob = pathlib.Path({str(tmp_path / "engine")!r}).read_bytes()
-backend = trt.open_engine(blob, io, trt.{engines["float16"][1]}, Candidate("tensorrt", "cuda:0", "fp16", ""))
+backend = open_engine(blob, io, {engines["float16"][1]}, Candidate("tensorrt", "cuda:0", "fp16", ""))
 backend.infer()
 if os.fork() == 0:
     try:

@@ -22,7 +22,7 @@ from benchmarks.reference import same_weights  # noqa: E402
 from lnfast.card import load_model, shipped_models  # noqa: E402
 from lnfast.phantom import make_phantom  # noqa: E402
 from lnfast.preprocess import write_input  # noqa: E402
-from training.card import draft  # noqa: E402
+from training.recipe.card import draft  # noqa: E402
 
 ON_GPU = ["eager fp32", "amp fp16", "channels_last_3d amp fp16", "compile amp fp16"]
 ON_CPU = ["eager fp32", "channels_last_3d fp32", "compile channels_last_3d fp32"]

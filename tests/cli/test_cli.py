@@ -29,7 +29,7 @@ from lnfast.backends.package import Package
 from lnfast.cli import main
 from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, StudyError, UsageError
 from lnfast.evaluate import compare, node_map
-from lnfast.evaluate.labelmap import read_label_map
+from lnfast.evaluate.inputs.labelmap import read_label_map
 from lnfast.measure import Rules, measure_nodes
 from lnfast.study import read_study
 from lnfast_ext import instruction_set

@@ -8,10 +8,10 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 from test_node_comparison import LARGE, SMALL, nodes_at
 
-from lnfast.evaluate.groups import compare_groups
-from lnfast.evaluate.measurement import Matched, agreement, matched
-from lnfast.evaluate.nodes import compare
-from lnfast.evaluate.score import Score, mean_sd, summary
+from lnfast.evaluate.measures.agreement import Matched, agreement, matched
+from lnfast.evaluate.measures.comparison import compare
+from lnfast.evaluate.measures.groups import compare_groups
+from lnfast.evaluate.measures.values import Score, mean_sd, summary
 
 
 def of(truth: list[float], predicted: list[float]) -> Matched:

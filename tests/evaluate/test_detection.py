@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from test_node_comparison import LARGE, SMALL, nodes_at
 
-from lnfast.evaluate.detection import Counts, Detected, detect, interval, paired
-from lnfast.evaluate.nodes import NodeMap, shared_voxels
-from lnfast.evaluate.score import Subset
+from lnfast.evaluate.measures.comparison import NodeMap, shared_voxels
+from lnfast.evaluate.measures.detection import Counts, Detected, detect, interval, paired
+from lnfast.evaluate.measures.values import Subset
 
 
 def detected(predicted: NodeMap, truth: NodeMap, subset: Subset = "suspicious") -> Detected:

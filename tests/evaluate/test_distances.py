@@ -13,9 +13,17 @@ from blocks import affine_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lnfast.evaluate.distances import directed, mahalanobis
-from lnfast.evaluate.nodes import node_map
-from lnfast.evaluate.overlap import FLAT, MEASURES, NEITHER, NO_PREDICTION, NO_TRUTH, overlap, overlap_by_subset
+from lnfast.evaluate.measures.comparison import node_map
+from lnfast.evaluate.measures.distances import directed, mahalanobis
+from lnfast.evaluate.measures.overlap import (
+    FLAT,
+    MEASURES,
+    NEITHER,
+    NO_PREDICTION,
+    NO_TRUTH,
+    overlap,
+    overlap_by_subset,
+)
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
 

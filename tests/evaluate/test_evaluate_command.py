@@ -17,7 +17,7 @@ from scipy import stats
 
 from lnfast.cli import main
 from lnfast.evaluate.extra import PACKAGES
-from lnfast.evaluate.writing import OWN_FILES
+from lnfast.evaluate.output.folder import OWN_FILES
 from lnfast.geometry import Grid, Volume
 from lnfast.report.labels import nifti_bytes
 
@@ -292,7 +292,7 @@ def test_studies_without_any_node(tmp_path: Path, capsys: pytest.CaptureFixture[
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second saved where figures are not what is looked at."""
     files = {name: b"" for name in OWN_FILES if name.endswith((".png", ".svg"))}
-    monkeypatch.setattr("lnfast.evaluate.writing.draw_figures", lambda evaluation: files)
+    monkeypatch.setattr("lnfast.evaluate.output.folder.draw_figures", lambda evaluation: files)
 
 
 @pytest.fixture
@@ -349,7 +349,7 @@ def test_what_stops_it_leaves_what_was_there(
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr("lnfast.evaluate.writing.flush", stopped)
+        patched.setattr("lnfast.evaluate.output.folder.flush", stopped)
         for target in (out, tmp_path / "new"):
             assert lnfast("evaluate", *small, "-o", target, "--suspicious-mm", "20") == code
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before

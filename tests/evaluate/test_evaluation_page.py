@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from lnfast.cli import main
 from lnfast.errors import StudyError
 from lnfast.evaluate.evaluation import evaluate
-from lnfast.evaluate.metrics import metrics
-from lnfast.evaluate.page import render
-from lnfast.evaluate.page.drawing import PNG_BYTES_AT_MOST, grey_png, outline
-from lnfast.evaluate.page.slices import slice_of
-from lnfast.evaluate.page.worst import RULE, in_words, worst
-from lnfast.evaluate.reading import pair_up
-from lnfast.evaluate.writing import OWN_FILES
+from lnfast.evaluate.inputs.pairing import pair_up
+from lnfast.evaluate.output.folder import OWN_FILES
+from lnfast.evaluate.output.metrics import metrics
+from lnfast.evaluate.output.page import render
+from lnfast.evaluate.output.page.drawing import PNG_BYTES_AT_MOST, grey_png, outline
+from lnfast.evaluate.output.page.slices import slice_of
+from lnfast.evaluate.output.page.worst import RULE, in_words, worst
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
 from lnfast.report.labels import nifti_bytes
@@ -454,7 +454,7 @@ def test_the_command_writes_it_with_the_rest(
 ) -> None:
     """Its figures are the files beside it; to draw them takes seconds, and test_evaluate_command.py does."""
     drawn = {name: name.encode() for name in OWN_FILES if name.endswith((".png", ".svg"))}
-    monkeypatch.setattr("lnfast.evaluate.writing.draw_figures", lambda evaluation: drawn)
+    monkeypatch.setattr("lnfast.evaluate.output.folder.draw_figures", lambda evaluation: drawn)
     with pytest.raises(SystemExit) as ended:
         main(["evaluate", *map(str, folders), "-o", str(tmp_path / "out"), "--json"])
     assert ended.value.code == 0

@@ -8,7 +8,7 @@ from blocks import affine_of
 
 from lnfast.errors import UsageError
 from lnfast.evaluate import Detection, NodeMap, compare, dice, node_map
-from lnfast.evaluate.overlap import overlap, overlap_by_pair
+from lnfast.evaluate.measures.overlap import overlap, overlap_by_pair
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
 

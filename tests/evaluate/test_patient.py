@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from lnfast.evaluate.delong import delong
-from lnfast.evaluate.patient import NO_NEGATIVE, NO_POSITIVE, ONE_CLASS, TOO_FEW, Patient, kappa, patient_level
+from lnfast.evaluate.measures.delong import delong
+from lnfast.evaluate.measures.patient import NO_NEGATIVE, NO_POSITIVE, ONE_CLASS, TOO_FEW, Patient, kappa, patient_level
 
 
 def patients(tp: int, fp: int, fn: int, tn: int) -> list[Patient]:

@@ -16,11 +16,11 @@ from nifti_files import write_nifti
 
 from lnfast.errors import StudyError, UsageError
 from lnfast.evaluate.evaluation import evaluate
-from lnfast.evaluate.labelmap import Meaning, read_label_map
-from lnfast.evaluate.metrics import metrics
-from lnfast.evaluate.reading import StudyPair, label_files, pair_up
-from lnfast.evaluate.scanners import scanner_of
-from lnfast.evaluate.tables import cases_csv
+from lnfast.evaluate.inputs.labelmap import Meaning, read_label_map
+from lnfast.evaluate.inputs.pairing import StudyPair, label_files, pair_up
+from lnfast.evaluate.inputs.scanners import scanner_of
+from lnfast.evaluate.output.csv_tables import cases_csv
+from lnfast.evaluate.output.metrics import metrics
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
 from lnfast.report.labels import nifti_bytes

@@ -13,8 +13,8 @@ from test_report import report_of
 
 from lnfast.cli.scores import show_metrics
 from lnfast.evaluate.evaluation import Evaluation, evaluate
-from lnfast.evaluate.metrics import metrics
-from lnfast.evaluate.reading import pair_up
+from lnfast.evaluate.inputs.pairing import pair_up
+from lnfast.evaluate.output.metrics import metrics
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
 from lnfast.report.labels import nifti_bytes

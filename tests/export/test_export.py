@@ -19,23 +19,28 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import lnfast
-from lnfast.backends import engine_cache, openvino, trt
-from lnfast.backends.engine_folder import GRAPH, MANIFEST, SERIALIZED, blob_name, read_engine_folder
+from lnfast.backends import openvino
+from lnfast.backends.engine import cache as engine_cache
+from lnfast.backends.engine.folder import read_engine_folder
+from lnfast.backends.engine.manifest import GRAPH, MANIFEST, SERIALIZED, blob_name
 from lnfast.backends.machine import cpu_kind, nvidia_gpus
+from lnfast.backends.registry import TARGET_PRECISIONS
+from lnfast.backends.trt import toolkit
 from lnfast.card import Model, load_model
 from lnfast.cli import main
 from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, UsageError
-from lnfast.export import Request, export, export_to_cache, recipes
+from lnfast.export import Request, export, export_to_cache, variants
 from lnfast.export.certificate import Certificate, Difference, certify
 from lnfast.export.graph import Graph, name_of
 from lnfast.export.half import to_half
 from lnfast.export.quantize import ASYMMETRIC, SYMMETRIC, ends, equalize, quantize, tensors_to_quantize
 from lnfast.export.ranges import Range, observe, union
-from lnfast.export.recipes import Kitchen, Recipe
-from lnfast.export.workshop import PRECISIONS, open_workshop, window_shapes
+from lnfast.export.target import open_workshop
+from lnfast.export.variants import Kitchen, Recipe
 from lnfast.network import Network
+from lnfast.window import window_shapes
 
-RTX = trt.PACKAGES["tensorrt-rtx"].installed()
+RTX = toolkit.PACKAGES["tensorrt-rtx"].installed()
 BRIGHT, DIM = 1000, 450
 MODEL_FILES = {"model.onnx", "probe.npz", "card.json"}
 
@@ -480,7 +485,7 @@ def test_exported_engines_serve_what_the_model_does(tmp_path: Path, deep: Model,
     wanted = nodes_of(deep.folder, studies / "study1.nii.gz")
     assert [(large, mm) for large, mm, _ in wanted if large] == [(True, 10.0)] and len(wanted) == 2
     workshop = open_workshop(target, "cpu", (), 0)
-    for precision in (*(p for p in PRECISIONS[target] if workshop.candidate(p)), "auto"):
+    for precision in (*(p for p in TARGET_PRECISIONS[target] if workshop.candidate(p)), "auto"):
         out = tmp_path / precision
         said: list[str] = []
         request = Request(target, precision, device="cpu", calibration=studies, windows=False)
@@ -501,7 +506,7 @@ def test_exported_engines_serve_what_the_model_does(tmp_path: Path, deep: Model,
         assert "timing" in said
         tried = [one.precision for one in made.attempts]
         if precision == "auto":
-            assert tried == [one for one in PRECISIONS[target] if workshop.candidate(one)]
+            assert tried == [one for one in TARGET_PRECISIONS[target] if workshop.candidate(one)]
             timed = {one.precision: one.infer_ms for one in made.attempts if one.infer_ms is not None}
             assert timed[kept] == min(timed.values())
         else:
@@ -607,7 +612,7 @@ def test_a_blank_engine_is_not_written_and_an_older_one_stays(
                 made.set_weight(name, np.zeros_like(array))
         return made
 
-    monkeypatch.setattr(recipes, "quantize", blank)
+    monkeypatch.setattr(variants, "quantize", blank)
     told = refusal(
         EngineError,
         lambda: export(deep, out, Request("onnxruntime", "int8", calibration=studies)),
@@ -631,7 +636,7 @@ def test_int8_keeps_more_high_until_it_passes(tmp_path: Path, monkeypatch: pytes
             made.set_weight("w", -made.weights["w"])
         return made
 
-    monkeypatch.setattr(recipes, "quantize", fragile)
+    monkeypatch.setattr(variants, "quantize", fragile)
     model = model_of(tmp_path / "m", deep_blob_network(at=0.5))
     made = export(model, tmp_path / "out", Request("onnxruntime", "int8", calibration=studies))
     assert set(made.engine.manifest.build["high"]) == {"/conv0", "/last", "/conv2"}

@@ -10,13 +10,14 @@ from engine_files import LARGE, deep_blob_network, write_studies
 from model_files import make_model_folder
 
 import lnfast
-from lnfast.backends import engine_cache, openvino
+from lnfast.backends import openvino
+from lnfast.backends.engine import cache as engine_cache
 from lnfast.card import Model, load_model
 from lnfast.errors import EngineError, UsageError
-from lnfast.evaluate.reading import pair_up
+from lnfast.evaluate.inputs.pairing import pair_up
 from lnfast.export import Request, export, plan_of
-from lnfast.export.folder import publish
 from lnfast.export.forecast import Forecast, planned
+from lnfast.export.publish import publish
 from lnfast.export.studies import split_folder
 from lnfast.measure import Rules
 

@@ -7,7 +7,14 @@ import pytest
 pytest.importorskip("torch")
 
 from lnfast.phantom import LIFELIKE, REALISTIC, SCANNERS, TRAINING
-from training.cohort import SMALL_FIELDS, TRAINING_SEEDS, VALIDATION_SEEDS, phantom_of, protocol_of, variety_of
+from training.data.phantom_cache import (
+    SMALL_FIELDS,
+    TRAINING_SEEDS,
+    VALIDATION_SEEDS,
+    phantom_of,
+    protocol_of,
+    variety_of,
+)
 
 
 def test_a_third_of_the_training_seeds_is_of_each_variety() -> None:

@@ -62,8 +62,8 @@ def runtime() -> str:
 
 
 def compile_into(folder: Path) -> None:
-    """Compile the kernels and the mistakes into ``folder``, with what pyproject.toml wants for a build and no more."""
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    """Compile the kernels and the mistakes into ``folder``, with the files that a build needs and no more."""
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     compiled = shutil.ignore_patterns("_*.cpp", "*.so", "__pycache__")
     shutil.copytree(ROOT / "lnfast_ext", folder / "lnfast_ext", ignore=compiled)

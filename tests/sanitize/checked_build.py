@@ -1,11 +1,12 @@
 """Compile the kernels and ``mistakes.pyx`` of the working folder in place, under the sanitizers.
 
-Runs where setuptools and Cython are. The list of kernels, with their sources and flags, is pyproject.toml's own.
+Runs where setuptools and Cython are. The list of kernels, with their sources and flags, is that of setup.py.
 """
 
 from __future__ import annotations
 
-from setuptools import Distribution, Extension
+from setuptools import Extension  # isort: skip  # first: it brings the distutils that newer Pythons do not have
+from distutils.core import run_setup
 
 COMPILE = [
     "-O1",  # -O0 compiles in half the time and then takes three times as long to run
@@ -22,8 +23,7 @@ LINK = ["-fsanitize=address,undefined"]
 
 
 def main() -> None:
-    project = Distribution()
-    project.parse_config_files()
+    project = run_setup("setup.py", stop_after="config")
     kernels: list[Extension] = project.ext_modules
     mistakes = Extension("mistakes", ["mistakes.pyx"], extra_compile_args=list(kernels[0].extra_compile_args))
     # By name the largest come last, and the last of all would compile beside an idle core.

@@ -12,11 +12,11 @@ import pytest
 from blocks import affine_of, make_card, stored_in_all_ways
 from numpy.typing import NDArray
 
-from lnfast.body import body_extent, choose_window
+from lnfast.body import body_extent
 from lnfast.geometry import Grid, Volume
 from lnfast.phantom import SCANNERS, make_phantom
 from lnfast.study import read_study
-from lnfast.window import Window
+from lnfast.window import Window, choose_window
 
 GRID = (64, 256, 256)
 CARD = make_card(shape_zyx=GRID)

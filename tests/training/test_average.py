@@ -15,16 +15,16 @@ pytest.importorskip("pytorch_lightning")
 from safetensors.torch import save_file  # noqa: E402
 
 from lnfast.errors import ModelError, UsageError  # noqa: E402
-from training import cohort  # noqa: E402
-from training.average import average  # noqa: E402
-from training.card import card_dict, draft  # noqa: E402
-from training.export import ExportConfig, export_folder  # noqa: E402
-from training.loaders import Batches, Share, Studies  # noqa: E402
-from training.modelcard import model_card  # noqa: E402
-from training.networks import build  # noqa: E402
-from training.presets import EDGE  # noqa: E402
-from training.revalidate import validate_again  # noqa: E402
-from training.snapshot import SNAPSHOT, load_tensors, save_tensors  # noqa: E402
+from training.data import phantom_cache as cohort  # noqa: E402
+from training.data.batches import Batches, Share, Studies  # noqa: E402
+from training.model.networks import build  # noqa: E402
+from training.model.weights_file import SNAPSHOT, load_tensors, save_tensors  # noqa: E402
+from training.recipe.card import card_dict, draft  # noqa: E402
+from training.recipe.presets import EDGE  # noqa: E402
+from training.release.average import average  # noqa: E402
+from training.release.export import ExportConfig, export_folder  # noqa: E402
+from training.release.model_card import model_card  # noqa: E402
+from training.release.revalidate import validate_again  # noqa: E402
 
 SEEDS, HELD = range(1003, 1004), range(9003, 9004)
 SOURCES = [{"kind": "phantoms", "seeds": [1000 + n, 1010 + n], "cases": 10, "version": "v"} for n in range(2)]

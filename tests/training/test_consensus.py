@@ -19,13 +19,14 @@ pytest.importorskip("SimpleITK")
 
 from lnfast.errors import BackendError, StudyError, UsageError
 from lnfast.geometry import Grid, Volume
-from training import card as cards
-from training import consensus, staple
-from training.agreement import compare_readers, summarize
-from training.commands_data import consensus as command
-from training.consensus import make_consensus, open_readers
-from training.dataset import load_case, open_cases
-from training.labels import read_labels
+from training.data.labels import read_labels
+from training.data.load import load_case
+from training.data.nnunet_raw import open_cases
+from training.data_commands import consensus as command
+from training.readers import consensus, staple
+from training.readers.agreement import compare_readers, summarize
+from training.readers.consensus import make_consensus, open_readers
+from training.recipe import card as cards
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 

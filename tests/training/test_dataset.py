@@ -20,21 +20,13 @@ from lnfast.cohort import add_case
 from lnfast.errors import LnfastError, StudyError, UsageError
 from lnfast.geometry import Grid, Volume
 from lnfast.phantom import Protocol, make_phantom
-from training import card as cards
-from training.check import examine
-from training.commands_data import check as check_command
-from training.commands_data import split as split_command
-from training.dataset import (
-    CaseFiles,
-    Split,
-    check_dataset,
-    check_split,
-    load_case,
-    open_cases,
-    read_split,
-    split_cases,
-    write_split,
-)
+from training.data.check import check_dataset, examine
+from training.data.load import load_case
+from training.data.nnunet_raw import CaseFiles, open_cases
+from training.data.split import Split, check_split, read_split, split_cases, write_split
+from training.data_commands import check as check_command
+from training.data_commands import split as split_command
+from training.recipe import card as cards
 
 CARD: ModelCard = make_card()
 SMALL = Protocol("small", (64, 64), (384.0, 384.0), 8.0, 20, 800.0, 70.0, 3500.0)

@@ -21,15 +21,16 @@ pytest.importorskip("pytorch_lightning")
 import training_runs as runs  # noqa: E402
 
 from lnfast.errors import ModelError, StudyError, UsageError  # noqa: E402
-from training import cohort  # noqa: E402
-from training.callbacks import Budget, Keeper, cosine  # noqa: E402
-from training.checkpoint import checkpoints, share_in  # noqa: E402
-from training.presets import preset  # noqa: E402
-from training.run import fit  # noqa: E402
-from training.snapshot import load_tensors  # noqa: E402
-from training.source import Folder, Phantoms  # noqa: E402
-from training.stop import StoppedError  # noqa: E402
-from training.validate import Score  # noqa: E402
+from training.data import phantom_cache as cohort  # noqa: E402
+from training.data.own_studies import Folder  # noqa: E402
+from training.data.phantom_source import Phantoms  # noqa: E402
+from training.fit.callbacks import Budget, Keeper, cosine  # noqa: E402
+from training.fit.checkpoint_io import checkpoints, share_in  # noqa: E402
+from training.fit.interrupt import StoppedError  # noqa: E402
+from training.fit.run import fit  # noqa: E402
+from training.fit.validation import Score  # noqa: E402
+from training.model.weights_file import load_tensors  # noqa: E402
+from training.recipe.presets import preset  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +180,7 @@ def test_the_schedule_follows_steps_or_the_clock(monkeypatch: pytest.MonkeyPatch
     assert (cosine(0.0), cosine(0.03), round(cosine(1.0), 9)) == (0.02, 1.0, 0.0)
     assert Budget(1e-3, "cosine", 200, None).progress(50) == 0.25
     now = [100.0]
-    monkeypatch.setattr("training.callbacks.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("training.fit.callbacks.time.monotonic", lambda: now[0])
     first = Budget(1e-3, "cosine", None, 10.0)
     now[0] += 150
     assert first.progress(7) == 0.25
@@ -268,7 +269,7 @@ def test_a_checkpoint_knows_how_a_batch_was_shared(
     shutil.copytree(unbroken, run)
     newest = checkpoints(run / "checkpoints")[-1]
     assert share_in(newest) == {"micro": 2, "world": 1}
-    monkeypatch.setattr("training.run.micro_of", lambda *_: 1)  # another device would take one at a time
+    monkeypatch.setattr("training.fit.run.micro_of", lambda *_: 1)  # another device would take one at a time
     fit(run, runs.config(), runs.phantoms(cache))
     state = json.loads((newest / "state.json").read_text())
     state["callbacks"]["Keeper"]["share"]["world"] = 2

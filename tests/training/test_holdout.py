@@ -12,8 +12,8 @@ import pytest
 import lnfast
 from lnfast.card import load_model
 from lnfast.errors import UsageError
-from training import holdout
-from training.cohort import check_seeds
+from training.data.phantom_cache import check_seeds
+from training.release import holdout
 
 MODEL = Path(lnfast.__file__).parent / "models" / "pelvic-ln-edge"
 

@@ -18,14 +18,14 @@ from raw_folders import ONE, TWO, describe, image_of, labels_of, put  # noqa: E4
 
 from lnfast.errors import UsageError  # noqa: E402
 from training import __main__ as program  # noqa: E402
-from training import cohort  # noqa: E402
-from training.earlier import Earlier, find  # noqa: E402
-from training.folder import Folder  # noqa: E402
-from training.identity import check_same, identity, read_identity  # noqa: E402
-from training.revalidate import validate_again  # noqa: E402
-from training.snapshot import load_tensors, save_tensors  # noqa: E402
-from training.split import Split, read_split, split_cases, write_split  # noqa: E402
-from training.unet import UNet  # noqa: E402
+from training.data import phantom_cache as cohort  # noqa: E402
+from training.data.own_studies import Folder  # noqa: E402
+from training.data.split import Split, read_split, split_cases, write_split  # noqa: E402
+from training.fit.prior_weights import Earlier, find  # noqa: E402
+from training.fit.run_settings import check_same, identity, read_identity  # noqa: E402
+from training.model.unet import UNet  # noqa: E402
+from training.model.weights_file import load_tensors, save_tensors  # noqa: E402
+from training.release.revalidate import validate_again  # noqa: E402
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_a_run_is_validated_on_its_own_patients(data: Path, tmp_path: Path) -> N
 def test_a_run_on_phantoms_is_validated_on_the_present_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     meta = {"config": CONFIG, "seeds": [1000, 1004], "cases": 4}  # older than sources
     save_tensors(tmp_path / "run" / "snapshot.safetensors", UNet(2).state_dict(), meta)
-    monkeypatch.setattr("training.revalidate.PHANTOMS", range(9003, 9004))
+    monkeypatch.setattr("training.release.revalidate.PHANTOMS", range(9003, 9004))
     validate_again(tmp_path / "run", 0.4)
     _, meta = load_tensors(tmp_path / "run" / "snapshot.safetensors")
     assert meta["validated_on"] == {
@@ -199,7 +199,7 @@ def test_every_error_of_the_program_is_one_line(
 def test_only_the_first_device_says_that_it_stopped(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from training.stop import StoppedError
+    from training.fit.interrupt import StoppedError
 
     def main(**_: Any) -> None:
         raise StoppedError(15)

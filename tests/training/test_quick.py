@@ -16,7 +16,7 @@ import lnfast
 from lnfast.errors import ModelError, UsageError
 from lnfast.phantom import make_phantom
 from training import __main__ as program
-from training.cohort import SMALL_FIELDS
+from training.data.phantom_cache import SMALL_FIELDS
 
 
 def test_quick_trains_exports_and_the_runtime_runs_the_result(

@@ -21,9 +21,9 @@ from lnfast.errors import UsageError  # noqa: E402
 from lnfast.geometry import Grid, Volume  # noqa: E402
 from lnfast.measure import Rules, measure_nodes  # noqa: E402
 from lnfast.phantom import make_phantom  # noqa: E402
-from training import cohort  # noqa: E402
-from training.networks import build  # noqa: E402
-from training.real import THRESHOLDS, RealScan, compare, look, read_scans  # noqa: E402
+from training.data import phantom_cache as cohort  # noqa: E402
+from training.fit.real_scans import THRESHOLDS, RealScan, compare, look, read_scans  # noqa: E402
+from training.model.networks import build  # noqa: E402
 
 
 def test_marks_at_spots_elsewhere_and_in_organs_are_told_apart() -> None:

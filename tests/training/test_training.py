@@ -17,16 +17,18 @@ from lnfast.card import ModelCard  # noqa: E402
 from lnfast.errors import ModelError, UsageError  # noqa: E402
 from lnfast.geometry import Grid, Volume  # noqa: E402
 from lnfast.measure import measure_nodes  # noqa: E402
-from training import card as cards  # noqa: E402
-from training import cohort, data, export  # noqa: E402
-from training.case import Case  # noqa: E402
-from training.crops import BRIGHT, centred, place  # noqa: E402
-from training.edgenet import EdgeNet, Unfold  # noqa: E402
-from training.networks import build, fuse, parameters  # noqa: E402
-from training.presets import Crops  # noqa: E402
-from training.snapshot import save_tensors  # noqa: E402
-from training.unet import UNet  # noqa: E402
-from training.validate import RULES, score  # noqa: E402
+from training.data import model_grid as data  # noqa: E402
+from training.data import phantom_cache as cohort  # noqa: E402
+from training.data.case import Case  # noqa: E402
+from training.data.crops import BRIGHT, centred, place  # noqa: E402
+from training.fit.validation import RULES, score  # noqa: E402
+from training.model.edgenet import EdgeNet, Unfold  # noqa: E402
+from training.model.networks import build, fuse, parameters  # noqa: E402
+from training.model.unet import UNet  # noqa: E402
+from training.model.weights_file import save_tensors  # noqa: E402
+from training.recipe import card as cards  # noqa: E402
+from training.recipe.presets import Crops  # noqa: E402
+from training.release import export  # noqa: E402
 
 PATCH = (16, 32, 32)
 

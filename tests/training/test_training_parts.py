@@ -23,27 +23,27 @@ import training_runs as runs  # noqa: E402
 import lnfast  # noqa: E402
 from lnfast.errors import BackendError, LnfastError, ModelError, StudyError, UsageError  # noqa: E402
 from lnfast.geometry import Volume  # noqa: E402
-from training.affine import moved  # noqa: E402
-from training.callbacks import Budget, Journal  # noqa: E402
-from training.card import card_dict  # noqa: E402
-from training.case import Case  # noqa: E402
-from training.checkpoint import SafeCheckpointIO, checkpoints, newest_readable  # noqa: E402
-from training.cohort import SMALL_FIELDS, make_phantom  # noqa: E402
-from training.crops import CropMaker, sample, turn, weights  # noqa: E402
-from training.data import BORDERLINE_MM, Patient, on_grid, short_axes_mm, whole  # noqa: E402
-from training.devices import study_bytes  # noqa: E402
-from training.earlier import WEIGHTS, find, weights_of  # noqa: E402
+from training.data.affine import moved  # noqa: E402
+from training.data.batches import Batches, Share, Studies  # noqa: E402
+from training.data.case import Case  # noqa: E402
+from training.data.crops import CropMaker, sample, turn, weights  # noqa: E402
+from training.data.intensity import WAYS, light  # noqa: E402
+from training.data.model_grid import BORDERLINE_MM, Patient, on_grid, short_axes_mm, whole  # noqa: E402
+from training.data.phantom_cache import SMALL_FIELDS, make_phantom  # noqa: E402
 from training.files import sweep  # noqa: E402
-from training.light import WAYS, light  # noqa: E402
-from training.loaders import Batches, Share, Studies  # noqa: E402
-from training.loss import Teacher, coarse_loss, node_loss  # noqa: E402
-from training.modelcard import model_card, record_holdout, trained_on  # noqa: E402
-from training.networks import build, parameters  # noqa: E402
-from training.presets import EDGE, PAPER, Augmentation, Crops, preset  # noqa: E402
-from training.run import RunConfig, fit, micro_of, precision_of  # noqa: E402
-from training.snapshot import load_tensors, load_weights, save_tensors, save_weights  # noqa: E402
-from training.unet import UNet  # noqa: E402
-from training.validate import Score, predict  # noqa: E402
+from training.fit.callbacks import Budget, Journal  # noqa: E402
+from training.fit.checkpoint_io import SafeCheckpointIO, checkpoints, newest_readable  # noqa: E402
+from training.fit.devices import study_bytes  # noqa: E402
+from training.fit.prior_weights import WEIGHTS, find, weights_of  # noqa: E402
+from training.fit.run import RunConfig, fit, micro_of, precision_of  # noqa: E402
+from training.fit.validation import Score, predict  # noqa: E402
+from training.model.loss import Teacher, coarse_loss, node_loss  # noqa: E402
+from training.model.networks import build, parameters  # noqa: E402
+from training.model.unet import UNet  # noqa: E402
+from training.model.weights_file import load_tensors, load_weights, save_tensors, save_weights  # noqa: E402
+from training.recipe.card import card_dict  # noqa: E402
+from training.recipe.presets import EDGE, PAPER, Augmentation, Crops, preset  # noqa: E402
+from training.release.model_card import model_card, record_holdout, trained_on  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -88,7 +88,7 @@ def test_preset_edge_is_the_edge_network_and_quick_is_the_same_kind() -> None:
 def test_only_cpus_that_multiply_in_bfloat16_get_it(
     monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...] | None, precision: str
 ) -> None:
-    monkeypatch.setattr("training.devices.cpu_flags", lambda: flags)
+    monkeypatch.setattr("training.fit.devices.cpu_flags", lambda: flags)
     for kind in (PAPER, EDGE):
         assert precision_of(RunConfig(kind, accelerator="cpu")) == precision
     assert precision_of(RunConfig(EDGE, accelerator="cpu", precision="bf16-mixed")) == "bf16-mixed"
@@ -201,7 +201,7 @@ def test_whole_studies_come_once_an_epoch(studies: Studies, monkeypatch: pytest.
         seen.append(case.name)
         return torch.zeros(1, 1, 16, 64, 64), torch.zeros(1, 1, 16, 64, 64)
 
-    monkeypatch.setattr("training.loaders.data.whole", whole)
+    monkeypatch.setattr("training.data.batches.data.whole", whole)
     made = batches(
         studies, Share(1), crops=None, patch_zyx=None, epoch_steps=None, batch=2, augmentation=Augmentation()
     )
@@ -437,7 +437,7 @@ def test_weights_are_half_as_large_and_can_be_gone_on_from(tmp_path: Path, monke
     save_tensors(whole_file, tensors, meta)
     save_weights(small, tensors, meta)
     assert small.stat().st_size < 0.7 * whole_file.stat().st_size
-    monkeypatch.setattr("training.earlier.WEIGHTS", tmp_path)
+    monkeypatch.setattr("training.fit.prior_weights.WEIGHTS", tmp_path)
     for given in (Path("some"), small, tmp_path):
         start = find(tmp_path / "run", "start", given)
         assert start is not None and start.meta["sources"] == meta["sources"]

@@ -4,8 +4,8 @@
 #include <cstdio>
 #include <vector>
 
-#include "label.hpp"
-#include "measure.hpp"
+#include "components/label.hpp"
+#include "components/measure.hpp"
 
 int main() {
     constexpr std::ptrdiff_t depth = 6, height = 24, width = 32;
@@ -21,14 +21,14 @@ int main() {
                 mask[(z * height + y) * width + x] = u * u + 9 * v * v + 4 * w * w <= 200 || bar;
             }
 
-    lnfast::View3<std::uint8_t> view;
+    lnfast::core::View3<std::uint8_t> view;
     view.look_at(mask.data(), size, bytes);
-    const lnfast::Components found(view, 26);
+    const lnfast::components::Components found(view, 26);
 
     const double affine[16] = {-1.25, 0, 0, 40, 0, -1.25, 0, 25, 0, 0, 6, -90, 0, 0, 0, 1};  // index (x, y, z, 1) -> mm
-    std::vector<lnfast::Node> nodes(static_cast<std::size_t>(found.count()));
-    lnfast::measure_nodes(found.runs(), affine, nodes.data(), 1);
-    for (const lnfast::Node& node : nodes)
+    std::vector<lnfast::components::Node> nodes(static_cast<std::size_t>(found.count()));
+    lnfast::components::measure_nodes(found.runs(), affine, nodes.data(), 1);
+    for (const lnfast::components::Node& node : nodes)
         std::printf("%d %lld %.17g %.17g %.17g\n", node.label, static_cast<long long>(node.voxels), node.box_mm[0],
                     node.box_mm[1], node.box_mm[2]);
 }

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "nifti.hpp"
-#include "view.hpp"
+#include "core/view.hpp"
 
 using Mat3x3 = std::array<std::array<double, 3>, 3>;
 
@@ -56,7 +56,7 @@ struct Turn {
 
     // The same voxels seen along the new axes: sizes and strides change, nothing moves.
     template <class T>
-    lnfast::View3<T> view(const T* first, const std::ptrdiff_t* size) const {
+    lnfast::core::View3<T> view(const T* first, const std::ptrdiff_t* size) const {
         std::ptrdiff_t stride[3] = {size[1] * size[2], size[2], 1}, sizes[3], strides[3];
         for (std::size_t k = 0; k < 3; ++k) {
             const std::size_t old = 2 - order[k];
@@ -64,7 +64,7 @@ struct Turn {
             strides[2 - k] = (flip[k] ? -1 : 1) * stride[old] * static_cast<std::ptrdiff_t>(sizeof(T));
             if (flip[k]) first += (size[old] - 1) * stride[old];
         }
-        lnfast::View3<T> seen;
+        lnfast::core::View3<T> seen;
         seen.look_at(first, sizes, strides);
         return seen;
     }

@@ -18,14 +18,15 @@
 
 #include <openvino/openvino.hpp>
 
-#include "body_statistics.hpp"
-#include "label.hpp"
-#include "measure.hpp"
+#include "grid/body_statistics.hpp"
+#include "components/label.hpp"
+#include "components/means.hpp"
+#include "components/measure.hpp"
 #include "nifti.hpp"
 #include "placement.hpp"
-#include "resample.hpp"
-#include "statistics.hpp"
-#include "threshold.hpp"
+#include "grid/resample.hpp"
+#include "grid/statistics.hpp"
+#include "grid/threshold.hpp"
 
 struct Settings {
     std::map<std::string, std::string> given = {
@@ -86,14 +87,14 @@ public:
         for (std::size_t axis = 0; axis < 3; ++axis) size_[axis] = static_cast<std::ptrdiff_t>(in[2 + axis]);
     }
 
-    lnfast::View3<float> input() { return view(request_.get_input_tensor()); }
-    lnfast::View3<float> output() { return view(request_.get_output_tensor()); }
+    lnfast::core::View3<float> input() { return view(request_.get_input_tensor()); }
+    lnfast::core::View3<float> output() { return view(request_.get_output_tensor()); }
     void infer() { request_.infer(); }
 
 private:
-    lnfast::View3<float> view(const ov::Tensor& tensor) const {
+    lnfast::core::View3<float> view(const ov::Tensor& tensor) const {
         const std::ptrdiff_t bytes[3] = {4 * size_[1] * size_[2], 4 * size_[2], 4};
-        lnfast::View3<float> seen;
+        lnfast::core::View3<float> seen;
         seen.look_at(tensor.data<float>(), size_, bytes);
         return seen;
     }
@@ -102,19 +103,19 @@ private:
     std::ptrdiff_t size_[3];
 };
 
-using Voxels = lnfast::View3<std::int16_t>;
+using Voxels = lnfast::core::View3<std::int16_t>;
 
-lnfast::Window by_zscore(const Voxels& voxels, const Settings& settings) {
+lnfast::grid::Window by_zscore(const Voxels& voxels, const Settings& settings) {
     const double percents[2] = {settings.number("low"), settings.number("high")};
     double ends[2];
-    const lnfast::Percentiles wanted{percents, 2, ends, true};
-    const lnfast::Moments found = lnfast::intensity_statistics(voxels, wanted, settings.threads());
+    const lnfast::grid::Percentiles wanted{percents, 2, ends, true};
+    const lnfast::grid::Moments found = lnfast::grid::intensity_statistics(voxels, wanted, settings.threads());
     if (!(found.max > found.min && ends[1] > ends[0] && found.std > 0))
         throw study_refused("constant: there is nothing to see");
     return {ends[0], ends[1], found.mean, 1.0 / found.std};
 }
 
-lnfast::Window by_body(const lnfast::BodyStatistics& greys, const Settings& settings) {
+lnfast::grid::Window by_body(const lnfast::grid::BodyStatistics& greys, const Settings& settings) {
     const double height = greys.tissue - greys.floor, floor = settings.number("floor");
     if (!(height > 0)) throw study_refused("constant: there is nothing to see");
     const double scale = (settings.number("tissue") - floor) / height;
@@ -135,50 +136,50 @@ void fill_padding(const Voxels& target, double value, double air) {
 }
 
 // Padding in the voxels is overwritten; nobody reads them again.
-void preprocess(const Voxels& voxels, const lnfast::View3<float>& out, const Settings& settings) {
+void preprocess(const Voxels& voxels, const lnfast::core::View3<float>& out, const Settings& settings) {
     const int threads = settings.threads();
-    lnfast::Window window;
+    lnfast::grid::Window window;
     if (settings.text("normalization") == "zscore") {
         window = by_zscore(voxels, settings);
     } else {
-        std::vector<lnfast::PaddingValue> padding;
-        const lnfast::BodyStatistics greys = lnfast::body_statistics(voxels, threads, padding);
+        std::vector<lnfast::grid::PaddingValue> padding;
+        const lnfast::grid::BodyStatistics greys = lnfast::grid::body_statistics(voxels, threads, padding);
         window = by_body(greys, settings);
-        for (const lnfast::PaddingValue& value : padding)
+        for (const lnfast::grid::PaddingValue& value : padding)
             if (value.value > greys.floor) fill_padding(voxels, value.value, std::floor(greys.floor));
     }
-    lnfast::resample_normalize(voxels, out, lnfast::Part::whole(out.size), window, threads);
+    lnfast::grid::resample_normalize(voxels, out, lnfast::grid::Part::whole(out.size), window, threads);
 }
 
 // The nodes of the logits, and their labels on the study's own grid.
-std::vector<lnfast::Node> postprocess(const lnfast::View3<float>& logits, const Volume& study,
+std::vector<lnfast::components::Node> postprocess(const lnfast::core::View3<float>& logits, const Volume& study,
                                       const Settings& settings, std::vector<std::uint16_t>& labels) {
     const Turn turn(study.affine, settings.text("orientation"));
     const int threads = settings.threads();
     const double probability = settings.number("threshold"), level = std::log(probability / (1 - probability));
     std::vector<std::uint8_t> mask(study.voxels.size());
-    const lnfast::Part whole = lnfast::Part::whole(logits.size);
-    if (!lnfast::threshold_resample(logits, whole, turn.view(mask.data(), study.size), level, threads).finite)
+    const lnfast::grid::Part whole = lnfast::grid::Part::whole(logits.size);
+    if (!lnfast::grid::threshold_resample(logits, whole, turn.view(mask.data(), study.size), level, threads).finite)
         throw Refusal(4, "non-finite-logits: the network answered with NaN or infinity");
 
     // Labels follow the order of the study as it is stored; axes and millimetres that of the network.
     const auto stored = [&](auto* first) {
-        lnfast::View3<std::decay_t<decltype(*first)>> seen;
+        lnfast::core::View3<std::decay_t<decltype(*first)>> seen;
         const auto width = static_cast<std::ptrdiff_t>(sizeof *first);
         const std::ptrdiff_t bytes[3] = {width * study.size[1] * study.size[2], width * study.size[2], width};
         seen.look_at(first, study.size, bytes);
         return seen;
     };
-    const lnfast::Components found(stored(mask.data()), 26);
+    const lnfast::components::Components found(stored(mask.data()), 26);
     labels.assign(study.voxels.size(), 0);
     found.write(stored(labels.data()), true);
 
     const Mat4 affine = without_header_noise(turn.affine(study.affine, study.size));
-    const lnfast::Runs runs = lnfast::read_runs(turn.view(labels.data(), study.size), found.count());
-    std::vector<lnfast::Node> nodes(static_cast<std::size_t>(found.count()));
+    const lnfast::components::Runs runs = lnfast::components::read_runs(turn.view(labels.data(), study.size), found.count());
+    std::vector<lnfast::components::Node> nodes(static_cast<std::size_t>(found.count()));
     if (nodes.empty()) return nodes;
-    lnfast::measure_nodes(runs, affine[0].data(), nodes.data(), threads);
-    lnfast::mean_probability(runs, logits, whole, &nodes[0].mean_probability, sizeof(lnfast::Node));
+    lnfast::components::measure_nodes(runs, affine[0].data(), nodes.data(), threads);
+    lnfast::components::mean_probability(runs, logits, whole, &nodes[0].mean_probability, sizeof(lnfast::components::Node));
     return nodes;
 }
 
@@ -191,7 +192,7 @@ void serve(const std::string& model, const std::string& path, const Settings& se
 
     std::vector<std::uint16_t> labels;
     bool suspicious = false;
-    for (const lnfast::Node& node : postprocess(network.output(), study, settings, labels)) {
+    for (const lnfast::components::Node& node : postprocess(network.output(), study, settings, labels)) {
         suspicious = suspicious || node.box_mm[0] > settings.number("suspicious") + 1e-6;
         std::printf("%d %lld %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g\n", node.label,
                     static_cast<long long>(node.voxels), node.box_mm[0], node.box_mm[1], node.box_mm[2],

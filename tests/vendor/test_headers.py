@@ -1,4 +1,4 @@
-"""The headers of lnfast_ext are C++17 that needs nobody: alone, without a warning, in a program without Python."""
+"""The headers of lnfast_ext are self-contained C++17: each compiles alone, without a warning and without Python."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,25 @@ from lnfast_ext import label_components, measure_components
 
 TESTS = Path(__file__).resolve().parents[1]
 SOURCES = TESTS.parent / "lnfast_ext" / "src"
-HEADERS = sorted(path.name for path in SOURCES.glob("*.hpp"))
+HEADERS = sorted(path.relative_to(SOURCES).as_posix() for path in SOURCES.rglob("*.hpp"))
+# Each room of src with the rooms that it may include from; each has a namespace of its own.
+ROOMS = {"core": set(), "grid": {"core"}, "obb": {"core"}, "components": {"core", "grid", "obb"}}
 STRICT = ["-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{SOURCES}"]
 SANITIZERS = ["-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 LEAK = "int main() { return *new int[9](); }"
 
-OWN = shlex.split(os.environ.get("CXX", "c++"))
-OTHERS = [[name] for name in ("clang++",) if shutil.which(name) and [name] != OWN]
-each_compiler = pytest.mark.parametrize("compiler", [OWN, *OTHERS], ids=" ".join)
+
+def compilers() -> list[list[str]]:
+    """The compiler of $CXX, and of GCC and Clang whichever is installed; each once, whatever its name."""
+    commands = {}
+    for command in (shlex.split(os.environ.get("CXX", "c++")), ["g++"], ["clang++"]):
+        if shutil.which(command[0]):
+            version = subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
+            commands.setdefault(version.partition(" ")[2], command)  # "c++ (Debian 12.2.0-14) ..." is "g++ (Debian ..."
+    return list(commands.values()) or [["c++"]]
+
+
+each_compiler = pytest.mark.parametrize("compiler", compilers(), ids=" ".join)
 
 
 def run(command: list[str], text: str = "") -> str:
@@ -38,13 +50,36 @@ def include(headers: list[str]) -> str:
     return "".join(f'#include "{header}"\n' for header in headers)
 
 
+def included_by(header: str) -> list[str]:
+    """The lines of a header that include something."""
+    lines = (SOURCES / header).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if re.match(r"\s*#\s*include\b", line)]
+
+
+def neighbours_of(header: str) -> list[str]:
+    """The headers of lnfast_ext that a header includes."""
+    return [match[1] for line in included_by(header) if (match := re.search(r'"(.+)"', line))]
+
+
 @pytest.mark.parametrize("header", HEADERS)
 def test_a_header_includes_the_standard_library_and_its_neighbours_only(header: str) -> None:
     """No Python.h, no numpy; of what is not standard only the intrinsics, which the compiler brings."""
-    for line in (SOURCES / header).read_text(encoding="utf-8").splitlines():
-        if re.match(r"\s*#\s*include\b", line):
-            name = re.fullmatch(r'\s*#\s*include (?:<[a-z_]+>|<immintrin\.h>|"(\w+\.hpp)")', line)
-            assert name and name[1] in (None, *HEADERS), line
+    for line in included_by(header):
+        name = re.fullmatch(r'\s*#\s*include (?:<[a-z_]+>|<immintrin\.h>|"(\w+/\w+\.hpp)")', line)
+        assert name and name[1] in (None, *HEADERS), line
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_header_includes_lower_rooms_only_and_names_its_own_namespace(header: str) -> None:
+    room = header.partition("/")[0]
+    assert {name.partition("/")[0] for name in neighbours_of(header)} <= ROOMS[room] | {room}
+    namespaces = re.findall(r"^namespace (lnfast[\w:]*) {", (SOURCES / header).read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(namespaces) == {f"lnfast::{room}"}
+
+
+def test_no_headers_include_each_other_in_a_circle() -> None:
+    order = TopologicalSorter({header: neighbours_of(header) for header in HEADERS}).static_order()
+    assert sorted(order) == HEADERS
 
 
 @each_compiler
@@ -57,10 +92,10 @@ def test_every_header_compiles_alone_without_a_warning(compiler: list[str]) -> N
 
 @each_compiler
 def test_every_header_may_be_in_two_files_of_one_program(compiler: list[str], tmp_path: Path) -> None:
-    one, two = str(tmp_path / "one.o"), str(tmp_path / "two.o")
-    run([*compiler, *STRICT, "-fPIC", "-c", "-o", one, "-x", "c++", "-"], include(HEADERS))
-    shutil.copy(one, two)
-    run([*compiler, "-shared", "-pthread", "-o", str(tmp_path / "both.so"), one, two])
+    first, second = str(tmp_path / "first.o"), str(tmp_path / "second.o")
+    run([*compiler, *STRICT, "-fPIC", "-c", "-o", first, "-x", "c++", "-"], include(HEADERS))
+    shutil.copy(first, second)
+    run([*compiler, "-shared", "-pthread", "-o", str(tmp_path / "both.so"), first, second])
 
 
 @pytest.fixture(scope="module")

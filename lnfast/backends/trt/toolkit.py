@@ -1,0 +1,120 @@
+"""TensorRT and TensorRT-RTX, imported: the only module that imports either."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from lnfast.backends.package import Package
+from lnfast.errors import BackendError
+
+PACKAGES = {  # in the order of `offers`: the first tunes an engine on the very GPU
+    "tensorrt": Package(
+        "tensorrt", "tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"), "pip install 'lnfast[tensorrt]'"
+    ),
+    "tensorrt-rtx": Package(
+        "tensorrt", "tensorrt_rtx", ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12"), "pip install 'lnfast[rtx]'"
+    ),
+}
+_NOISE = ("Thread context has not been set", "catchCudaError")  # beside the error that matters, or without any
+
+
+@dataclass(frozen=True)
+class BuiltFor:
+    """What an engine runs on; to be kept beside it.
+
+    Attributes:
+        target: ``"tensorrt"`` or ``"tensorrt-rtx"``.
+        version: of that package, in full; it must be the same where the engine runs.
+        capabilities: the GPUs by compute capability, ``("8.6", "8.9")``. Empty: TensorRT-RTX's own portable set.
+    """
+
+    target: str
+    version: str
+    capabilities: tuple[str, ...]
+
+
+class Toolkit:
+    """One of the two packages, imported.
+
+    Attributes:
+        name: its key in `PACKAGES`.
+        trt: the module.
+        version: in full, ``"1.7.1.116"``.
+        logger: an ``ILogger``. TensorRT keeps the first one of a process for ever, so there is one.
+        lock: for whatever compiles. TensorRT-RTX 1.7.1 holds the GPUs of a build in a global: of two builds at once,
+            for SM 8.6 and 8.9, one ended with "Target SM 86 is not found in the accelerator list".
+    """
+
+    def __init__(self, name: str, trt: Any) -> None:
+        self.name = name
+        self.trt = trt
+        self.version = str(trt.__version__)
+        self.lock = Lock()
+        self._heard: deque[tuple[int, str]] = deque(maxlen=500)
+        self._numbers = itertools.count(1)
+        self.logger = _logger(trt, self._hear)
+
+    def mark(self) -> int:
+        """A point in time for `reason`."""
+        return next(self._numbers)
+
+    def reason(self, mark: int) -> str:
+        """The first error that the package has told since; later ones are its consequences."""
+        told = [message for number, message in tuple(self._heard) if number > mark]
+        plain = [message for message in told if not any(noise in message for noise in _NOISE)]
+        return next(iter(plain or told), "it gives no reason")
+
+    def _hear(self, message: str) -> None:
+        self._heard.append((next(self._numbers), message))
+
+
+_toolkits: dict[str, Toolkit] = {}
+
+
+def load(target: str) -> Toolkit:
+    """Import the package of a target.
+
+    Raises:
+        BackendError: ``backend-missing`` or ``backend-broken``.
+    """
+    module = PACKAGES[target].load()
+    return _toolkits.get(target) or _toolkits.setdefault(target, Toolkit(target, module))
+
+
+def package() -> Package:
+    """Return the package that is installed, or the one to install."""
+    return next((entry for entry in PACKAGES.values() if entry.installed()), PACKAGES["tensorrt-rtx"])
+
+
+def first_toolkit() -> Toolkit:
+    """The first package that can be imported."""
+    refused = []
+    for target in PACKAGES:
+        try:
+            return load(target)
+        except BackendError as error:
+            refused.append(error)
+    raise next((error for error in refused if error.code != "backend-missing"), refused[-1])
+
+
+def dtype_name(kind: Any) -> str:
+    """numpy's name of a ``DataType`` that a backend's buffers can have, else TensorRT's own."""
+    return {"FLOAT": "float32", "HALF": "float16"}.get(kind.name, str(kind.name))
+
+
+def _logger(trt: Any, hear: Any) -> Any:
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        """Keeps errors; a library prints nothing into its host program."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if int(severity) <= int(trt.ILogger.ERROR):
+                hear(message)
+
+    return Logger()

@@ -1,0 +1,113 @@
+"""Short axis and volume of matched nodes, prediction beside truth.
+
+    bias      mean of prediction - truth         loa_low, loa_high = bias -+ 1.96 SD  (Bland and Altman, 1986)
+    p_value   paired t-test, two-sided           pearson_r with the interval by Fisher's z
+
+A true node is matched with the prediction that shares most voxels with it; a node that nothing touches is in no pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnfast.evaluate.extra import load
+from lnfast.evaluate.measures.comparison import Pair
+from lnfast.evaluate.measures.detection import CONFIDENCE
+from lnfast.evaluate.measures.values import Subset, alike, mean_sd, select
+
+QUANTITIES = ("short_axis_mm", "volume_mm3")
+LIMITS_SD = 1.96
+
+
+@dataclass(frozen=True)
+class Matched:
+    """One quantity of matched nodes.
+
+    Attributes:
+        truth, predicted: (n,) float64, in the quantity's unit.
+    """
+
+    truth: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+
+
+def matched(studies: Sequence[Sequence[Pair]], quantity: str, subset: Subset) -> Matched:
+    """The matched pairs whose true node belongs to a subset.
+
+    Args:
+        studies: the pairs of each, one for every true node.
+        quantity: one of `QUANTITIES`.
+        subset: of the true nodes; ``largest`` is one of each study.
+    """
+    pairs = [pair for study in studies for pair in in_subset(study, subset) if pair.predicted is not None]
+    truth = [getattr(pair.truth, quantity) for pair in pairs]
+    predicted = [getattr(pair.predicted, quantity) for pair in pairs]
+    return Matched(np.array(truth, np.float64), np.array(predicted, np.float64))
+
+
+def in_subset(pairs: Sequence[Pair], subset: Subset) -> list[Pair]:
+    """The pairs of one study whose true node belongs to a subset."""
+    wanted = {node.id for node in select([pair.truth for pair in pairs], subset)}
+    return [pair for pair in pairs if pair.truth.id in wanted]
+
+
+def agreement(values: Matched) -> dict[str, Any]:
+    """Bias, limits, correlation and test, as they stand in metrics.json; None with a reason where undefined."""
+    n, reasons = len(values.truth), {}
+    difference = values.predicted - values.truth
+    told = mean_sd(difference.tolist())
+    bias, sd = told["mean"], told["sd"]
+    if bias is None:
+        reasons["bias"] = "no matched pair"
+    if sd is None:
+        reasons["loa"] = "fewer than two matched pairs"
+    pearson_r, pearson_low, pearson_high = _correlation(values, reasons)
+    return {
+        "bias": bias,
+        "loa_low": None if sd is None else bias - LIMITS_SD * sd,
+        "loa_high": None if sd is None else bias + LIMITS_SD * sd,
+        "pearson_r": pearson_r,
+        "p_value": _paired_t(values, reasons),
+        "n": n,
+        "difference_sd": sd,
+        "pearson_low": pearson_low,
+        "pearson_high": pearson_high,
+        "truth": mean_sd(values.truth.tolist()),
+        "predicted": mean_sd(values.predicted.tolist()),
+        "reasons": reasons,
+    }
+
+
+def _paired_t(values: Matched, reasons: dict[str, str]) -> float | None:
+    if len(values.truth) < 2:
+        reasons["p_value"] = "fewer than two matched pairs"
+    elif alike(values.predicted - values.truth, _scale(values)):
+        reasons["p_value"] = "all differences are alike"
+    else:
+        return float(load("scipy.stats").ttest_rel(values.predicted, values.truth).pvalue)
+    return None
+
+
+def _correlation(values: Matched, reasons: dict[str, str]) -> tuple[float | None, float | None, float | None]:
+    if len(values.truth) < 3:  # two points always lie on a line
+        reasons["pearson_r"] = "fewer than three matched pairs"
+    elif alike(values.truth, _scale(values)) or alike(values.predicted, _scale(values)):
+        reasons["pearson_r"] = "all values of one side are alike"
+    else:
+        found = load("scipy.stats").pearsonr(values.truth, values.predicted)
+        r = float(found.statistic)
+        if len(values.truth) > 3 and abs(r) < 1:
+            low, high = found.confidence_interval(CONFIDENCE)
+            return r, float(low), float(high)
+        reasons["pearson_interval"] = "fewer than four matched pairs" if abs(r) < 1 else "all points lie on a line"
+        return r, None, None
+    return None, None, None
+
+
+def _scale(values: Matched) -> float:
+    return float(max(np.abs(values.truth).max(), np.abs(values.predicted).max()))

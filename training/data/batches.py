@@ -1,0 +1,165 @@
+"""Batches, prepared ahead. What is in one depends on the seed, the step and the cases alone.
+
+Item ``i`` of step ``s`` is the same whether one device learns from all of them or several share them, at once or a
+few at a time, and whether the run was stopped before it or not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+
+from lnfast.card import ModelCard
+from training.data import model_grid as data
+from training.data.affine import moved
+from training.data.case import Entry
+from training.data.crops import CropMaker
+from training.recipe.presets import Preset
+
+
+class Batch(NamedTuple):
+    """Micro-batch ``index`` of a run: image, soft truth and weights of voxels, ``(n, 1, z, y, x)`` float32."""
+
+    image: Tensor
+    truth: Tensor
+    weight: Tensor
+    index: int
+
+
+Item = tuple[Tensor, Tensor, Tensor]
+
+
+class Studies:
+    """The cases that are there now; more may come while batches are made of them."""
+
+    def __init__(self, card: ModelCard, cases: Sequence[Entry], held: Sequence[Entry]) -> None:
+        self.card, self.held = card, tuple(held)
+        # Replaced whole, never changed: a thread that makes a batch sees one state of it.
+        self.cases = tuple(cases)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Studies:
+        return self  # a copy of the network needs no copy of the patients
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which items of each step this process learns from.
+
+    Attributes:
+        micro: items at a time.
+        rank, world: this process among all of them.
+    """
+
+    micro: int
+    rank: int = 0
+    world: int = 1
+
+    def accumulation(self, batch: int) -> int:
+        """Micro-batches of one step."""
+        return batch // (self.micro * self.world)
+
+    def items(self, part: int) -> range:
+        """Of micro-batch ``part`` of a step."""
+        first = (part * self.world + self.rank) * self.micro
+        return range(first, first + self.micro)
+
+
+class Batches:
+    """One epoch of micro-batches; goes on at the micro-batch that ``position`` says.
+
+    Args:
+        studies: where they are cut from.
+        preset: says how.
+        seed: of the run.
+        share: of this process.
+        position: index of the next micro-batch in the whole run.
+        workers: threads that prepare as many micro-batches ahead.
+    """
+
+    def __init__(
+        self, studies: Studies, preset: Preset, seed: int, share: Share, position: Callable[[], int], workers: int = 1
+    ) -> None:
+        self.studies, self.preset, self.seed, self.share = studies, preset, seed, share
+        self.position, self.workers = position, workers
+        self.accumulation = share.accumulation(preset.batch)
+
+    @property
+    def epoch_steps(self) -> int:
+        """Optimizer steps of an epoch."""
+        return self.preset.epoch_steps or math.ceil(len(self.studies.cases) / self.preset.batch)
+
+    def __len__(self) -> int:
+        return self.epoch_steps * self.accumulation
+
+    def __iter__(self) -> Iterator[Batch]:
+        first = self.position()
+        last = (first // len(self) + 1) * len(self)
+        # Each on one core beside the training, whose own threads are more.
+        with ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as maker:
+            ahead = deque(maker.submit(self.make, i) for i in range(first, min(first + self.workers, last)))
+            for index in range(first, last):
+                batch = ahead.popleft().result()
+                if index + self.workers < last:
+                    ahead.append(maker.submit(self.make, index + self.workers))
+                yield batch
+
+    def make(self, index: int) -> Batch:
+        """Micro-batch ``index`` of the run."""
+        step, part = divmod(index, self.accumulation)
+        item = self._items(step)
+        image, truth, weight = (torch.cat(parts) for parts in zip(*map(item, self.share.items(part)), strict=True))
+        return Batch(image, truth, weight, index)
+
+    def _items(self, step: int) -> Callable[[int], Item]:
+        """What makes the items of a step, by their number in the batch."""
+        if self.preset.crops is not None:
+            return CropMaker(self.studies.cases, self.studies.card, self.preset, self.seed, step).item
+        return partial(self._whole, self.studies.cases, step)
+
+    def _whole(self, cases: Sequence[Entry], step: int, item: int) -> Item:
+        # Every case once an epoch; the last batch is filled up with the first ones.
+        epoch, place = divmod(step, self.epoch_steps)
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(cases))
+        case = cases[order[(place * self.preset.batch + item) % len(cases)]].load()
+        full = torch.cat(data.whole(case, self.studies.card), dim=1)
+        if self.preset.augmentation is not None:
+            full = moved(full, self.preset.augmentation, np.random.default_rng([self.seed, step, item]))
+        return full[:, :1], full[:, 1:], torch.ones(1, 1, 1, 1, 1)
+
+
+class Loaders(LightningDataModule):
+    """Hands `Batches` and the indices of the held-out studies to Lightning, each process its share.
+
+    Args:
+        studies, preset, seed: as for `Batches`.
+        micro: items at a time.
+        workers: as for `Batches`.
+    """
+
+    def __init__(self, studies: Studies, preset: Preset, seed: int, micro: int, workers: int) -> None:
+        super().__init__()
+        self.studies, self.preset, self.seed, self.micro, self.workers = studies, preset, seed, micro, workers
+
+    def train_dataloader(self) -> Batches:
+        """From where the run stands; checkpoints are only written between two optimizer steps."""
+        trainer: Any = self.trainer
+        share = Share(self.micro, trainer.global_rank, trainer.world_size)
+        accumulation = trainer.accumulate_grad_batches
+        return Batches(
+            self.studies, self.preset, self.seed, share, lambda: trainer.global_step * accumulation, self.workers
+        )
+
+    def val_dataloader(self) -> range:
+        """Indices, because Lightning would copy studies to the device whole."""
+        trainer: Any = self.trainer
+        return range(trainer.global_rank, len(self.studies.held), trainer.world_size)

@@ -1,0 +1,206 @@
+"""Crops of the network's grid: small, at wide scales and with boxes of other crops in them.
+
+Shown whole phantoms, a network learns their anatomy, what lies where and how large it is there, and is blind in people
+whose pelvis is another. In a crop of 112 x 112 at any scale with boxes of others in it, place tells nothing, and what
+is left to be learned is what a node is.
+
+    patient --turned, scaled, sheared about a place--> crop --lit--> crop --boxes--> crop and its weights
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, max_pool3d
+
+from lnfast.card import ModelCard
+from lnfast.errors import StudyError
+from training.data.case import Entry
+from training.data.intensity import light
+from training.data.model_grid import Patient, on_grid
+from training.recipe.card import FLOOR, TISSUE
+from training.recipe.presets import Crops, Preset
+
+# What the network sees of a study above this is bright: gut, bladder, prostate, nerves, which are taken for nodes.
+BRIGHT = FLOOR + 2 * (TISSUE - FLOOR)
+# A place lies at least so many voxels inside its crop.
+MARGIN = 8
+# Side of a pasted box, as a share of the crop's.
+BOX_SHARE = (0.25, 0.7)
+SLIDE_AT_MOST = 3
+# Patients that are drawn for one place in a batch before the cases are taken for bad.
+TRIES = 8
+# Channels of a crop.
+IMAGE, TRUTH, BORDERLINE = range(3)
+
+
+class CropMaker:
+    """Makes the crops of one optimizer step; what is in one depends on seed, step, item and cases alone.
+
+    Args:
+        cases: to cut from; each step takes as many as it has patients, at random.
+        card: says the network's grid.
+        preset: with crops.
+        seed, step: of the run.
+    """
+
+    def __init__(self, cases: Sequence[Entry], card: ModelCard, preset: Preset, seed: int, step: int) -> None:
+        assert preset.crops is not None and preset.patch_zyx is not None
+        self.cases, self.card, self.preset, self.seed, self.step = cases, card, preset, seed, step
+        self.crops, self.shape_zyx = preset.crops, preset.patch_zyx
+        # Boxes come from any crop of the batch, so a device may need crops that it does not learn from.
+        self._patients: dict[int, Patient] = {}
+        self._crops: dict[int, Tensor] = {}
+
+    def item(self, item: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Image, soft truth and weights of item ``item`` of the batch, each ``(1, 1, *patch_zyx)`` float32."""
+        rng = self._rng(1, item)
+        crop = self._bare(item).clone()
+        for _ in range(int(rng.choice(self.crops.boxes))):
+            other = self._bare(int(rng.integers(self.preset.batch)))
+            size = [max(4, int(n * rng.uniform(*BOX_SHARE))) for n in self.shape_zyx]
+            to, of = (_box(self.shape_zyx, size, rng) for _ in range(2))
+            crop[to] = other[of]
+        image, truth, borderline = (channel[None, None] for channel in crop)
+        return image, truth, weights(truth, borderline, self.preset.rim)
+
+    def _patient(self, number: int) -> Patient:
+        """Patient ``number`` of the step; who cannot be prepared, nothing but noise, say, gives way to another.
+
+        Raises:
+            StudyError: of the last of several that cannot be prepared.
+        """
+        rng, left = self._rng(0, number), TRIES
+        while number not in self._patients:
+            left -= 1
+            try:
+                self._patients[number] = on_grid(self.cases[int(rng.integers(len(self.cases)))].load(), self.card)
+            except StudyError:
+                if not left:
+                    raise
+        return self._patients[number]
+
+    def _bare(self, item: int) -> Tensor:
+        """The crop without boxes, ``(3, *patch_zyx)``."""
+        if item not in self._crops:
+            self._crops[item] = self._cut(self._patient(item // self.crops.per_patient), self._rng(2, item))
+        return self._crops[item]
+
+    def _cut(self, patient: Patient, rng: np.random.Generator) -> Tensor:
+        matrix, tilt = turn(self.crops, rng) if rng.random() < self.crops.move else (np.eye(2), np.zeros(2))
+        centre = centred(place(patient, self.crops, rng), matrix, self.shape_zyx, patient.image.shape, rng)
+        crop = sample(self._slices(patient.channels, rng), matrix, centre, tilt, self.shape_zyx)
+        if rng.random() < self.crops.mirror:
+            crop = crop.flip(-1)
+        crop[IMAGE] = light(crop[IMAGE], self.crops, rng)
+        return crop
+
+    def _slices(self, channels: Tensor, rng: np.random.Generator) -> Tensor:
+        """As many slices as the crop has, now and then moved along, the outermost again where there are no more."""
+        depth, wanted = channels.shape[1], self.shape_zyx[0]
+        first = int(rng.integers(0, depth - wanted + 1))
+        if rng.random() < self.crops.slide:
+            first += int(rng.integers(-SLIDE_AT_MOST, SLIDE_AT_MOST + 1))
+        if first == 0 and wanted == depth:
+            return channels
+        return channels[:, torch.arange(first, first + wanted).clamp(0, depth - 1)]
+
+    def _rng(self, purpose: int, number: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.step, number, purpose])
+
+
+def place(patient: Patient, crops: Crops, rng: np.random.Generator) -> tuple[float, float]:
+    """Where in the plane a crop lies, ``(y, x)`` in voxels: about a node, something bright, or anywhere."""
+    kind = rng.random()
+    points = torch.empty((0, 2))
+    if kind < crops.about_node:
+        large = rng.random() < crops.suspicious and bool(patient.suspicious.any())
+        points = (patient.suspicious if large else patient.truth > 0.5).nonzero()[:, 1:]
+    elif kind < crops.about_node + crops.about_bright:
+        points = (patient.image.amax(0) > BRIGHT).nonzero()
+    if len(points):
+        y, x = points[int(rng.integers(len(points)))].tolist()
+        return y + 0.5, x + 0.5
+    height, width = patient.image.shape[1:]
+    return float(rng.uniform(0, height)), float(rng.uniform(0, width))
+
+
+def turn(crops: Crops, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How far a step in the crop is in the patient, (2, 2) over ``(y, x)``; and the shear, ``(y, x)`` in half planes.
+
+    All of it is in voxels of the network's grid and not in the patient, whose pixels are square where these are not.
+    """
+    angle = np.deg2rad(rng.uniform(-crops.turn_deg, crops.turn_deg))
+    c, s = np.cos(angle), np.sin(angle)
+    scale = np.exp(rng.uniform(-crops.scale_log, crops.scale_log))
+    stretch = np.exp(rng.uniform(-crops.stretch_log, crops.stretch_log, 2))
+    matrix = np.array(((c, s), (-s, c))) @ np.diag(scale * stretch)
+    return matrix, rng.uniform(-crops.tilt_share, crops.tilt_share, 2)
+
+
+def centred(
+    at_yx: tuple[float, float],
+    matrix: NDArray[np.float64],
+    shape_zyx: tuple[int, int, int],
+    grid_zyx: Sequence[int],
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """The middle of a crop that has a place somewhere in it, ``(y, x)`` in voxels of the patient.
+
+    A crop hangs over the edge of the grid only where it is too large for it.
+    """
+    size, grid = np.array(shape_zyx[1:]), np.array(grid_zyx[1:])
+    reach = np.maximum(size / 2 - MARGIN, 0)
+    centre = np.array(at_yx) - matrix @ rng.uniform(-reach, reach)
+    half = np.minimum(np.abs(matrix) @ (size / 2), grid / 2)
+    return np.clip(centre, half, grid - half)
+
+
+def sample(
+    channels: Tensor,
+    matrix: NDArray[np.float64],
+    centre: NDArray[np.float64],
+    tilt: NDArray[np.float64],
+    shape_zyx: tuple[int, int, int],
+) -> Tensor:
+    """Cut a crop, bilinear in each slice; what lies outside the grid is its border's voxel.
+
+    Args:
+        channels: ``(c, z, y, x)``, with the crop's own number of slices.
+        matrix, tilt: of `turn`.
+        centre: of `centred`.
+        shape_zyx: of the crop.
+    """
+    depth, height, width = shape_zyx
+    grid = np.array(channels.shape[2:])
+    # grid_sample counts (x, y) from -1 to 1 over the faces, in the crop as in the patient.
+    slope = (matrix * np.array((height, width)) / grid[:, None])[::-1, ::-1]
+    middle = (2 * centre / grid - 1)[None] + np.linspace(-1, 1, depth)[:, None] * tilt
+    theta = np.concatenate((np.broadcast_to(slope, (depth, 2, 2)), middle[:, ::-1, None]), axis=2).astype(np.float32)
+    points = affine_grid(torch.from_numpy(theta), [depth, 1, height, width], align_corners=False)
+    slices = channels.permute(1, 0, 2, 3)
+    cut = grid_sample(slices, points, mode="bilinear", padding_mode="border", align_corners=False)
+    return cut.permute(1, 0, 2, 3).contiguous()
+
+
+def weights(truth: Tensor, borderline: Tensor, rim: float) -> Tensor:
+    """How much each voxel counts: 1, and ``rim`` more where a node of `BORDERLINE_MM` ends.
+
+    Args:
+        truth, borderline: ``(1, 1, z, y, x)``.
+        rim: what comes on top.
+    """
+    if not bool(borderline.any()):
+        return torch.ones_like(truth)
+    around = {"kernel_size": (1, 3, 3), "stride": 1, "padding": (0, 1, 1)}
+    edge = max_pool3d(truth, **around) + max_pool3d(1 - truth, **around) > 1.5
+    return 1 + rim * (edge & (max_pool3d(borderline, **around) > 0)).float()
+
+
+def _box(shape: Sequence[int], size: Sequence[int], rng: np.random.Generator) -> tuple[slice, ...]:
+    starts = [int(rng.integers(0, n - k + 1)) for n, k in zip(shape, size, strict=True)]
+    return (slice(None), *(slice(a, a + k) for a, k in zip(starts, size, strict=True)))

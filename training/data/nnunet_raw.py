@@ -1,0 +1,263 @@
+"""nnU-Net's raw layout, as far as this recipe can learn from it.
+
+    DIR/dataset.json                   channel_names, labels, file_ending, numTraining
+    DIR/imagesTr/<case>_0000.nii.gz    one channel: the high-b image; its .bval and .json may lie beside it
+    DIR/labelsTr/<case>.nii.gz         node ids ("instance_labels": true) or classes
+    DIR/patients.csv                   optional: case,patient
+
+nnU-Net does not know patients. Two studies of one patient in training and test make a test of memory, so a patient
+may be named for each case, in ``patients.csv`` or as ``"patients": {case: patient}`` in ``dataset.json``; without
+either, each case is a patient of its own.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lnfast.errors import StudyError, UsageError
+from training.data.labels import LabelRule
+
+ENDINGS = (".nii.gz", ".nii")
+_CHANNEL = re.compile(r"(.+)_(\d{4})", re.DOTALL)
+_NODE_NAME = re.compile(r"(?<![a-z])(lns?|(lymph.?)?nodes?)(?![a-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """Where one study and its annotation lie.
+
+    Attributes:
+        name: of the case, unique in its folder.
+        patient: whose study it is.
+        image: the high-b image.
+        label: its label map.
+        rule: what the label map's values mean.
+    """
+
+    name: str
+    patient: str
+    image: Path
+    label: Path
+    rule: LabelRule = field(default_factory=LabelRule)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that must be mended before training.
+
+    Attributes:
+        case: which case; ``dataset.json`` or another file of the folder where it concerns them all.
+        code: stable, in kebab case; those of the runtime where it would refuse the study.
+        message: one line: what was got, what was wanted, what to do.
+    """
+
+    case: str
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.case}: {self.code}: {self.message}"
+
+
+@dataclass(frozen=True)
+class RawFolder:
+    """A folder as it was found.
+
+    Attributes:
+        cases: those with image and label, in the order of their names.
+        troubles: of the layout; no file of ``cases`` was opened.
+        notes: what is odd about it and no hindrance.
+    """
+
+    cases: tuple[CaseFiles, ...]
+    troubles: tuple[Trouble, ...]
+    notes: tuple[Trouble, ...] = ()
+
+
+@dataclass
+class _Scan:
+    """Troubles as they come up."""
+
+    troubles: list[Trouble] = field(default_factory=list)
+
+    def add(self, case: str, code: str, message: str) -> None:
+        self.troubles.append(Trouble(case, code, message))
+
+
+def open_cases(folder: Path) -> tuple[CaseFiles, ...]:
+    """The cases of a folder in the order of their names.
+
+    Raises:
+        UsageError: ``no-dataset`` where there is no ``dataset.json``.
+        StudyError: with the code of the first trouble and all of them in the message.
+    """
+    found = scan(folder)
+    troubles = found.troubles
+    if not troubles and not found.cases:
+        raise StudyError("no-cases", f"{folder} has no case; put images into imagesTr and label maps into labelsTr")
+    if troubles:
+        raise StudyError(troubles[0].code, f"{folder}: " + "; ".join(map(str, troubles)))
+    return found.cases
+
+
+def scan(folder: Path) -> RawFolder:
+    """Look through a folder without opening a study.
+
+    Raises:
+        UsageError: ``no-dataset`` where there is no ``dataset.json``.
+    """
+    path = folder / "dataset.json"
+    if not path.is_file():
+        raise UsageError("no-dataset", f"{folder} has no dataset.json, wanted a folder in nnU-Net's raw layout")
+    told = _Scan()
+    try:
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}, wanted an object")
+    except (OSError, ValueError, RecursionError) as error:
+        told.add("dataset.json", "bad-dataset", f"cannot be read: {error}")
+        return RawFolder((), tuple(told.troubles))
+    rule = _label_rule(content, told)
+    _check_channels(content, told)
+    ending = content.get("file_ending")
+    if ending not in ENDINGS:
+        told.add("dataset.json", "bad-dataset", f"file_ending is {ending!r}, wanted .nii.gz or .nii; convert the files")
+        return RawFolder((), tuple(told.troubles))
+    images = _images(folder / "imagesTr", ending, told)
+    labels = _files(folder / "labelsTr", ending, told)
+    for name in sorted(images.keys() - labels.keys()):
+        told.add(name, "no-label", f"has an image and no labelsTr/{name}{ending}; add it, empty if it has no node")
+    for name in sorted(labels.keys() - images.keys()):
+        told.add(name, "no-image", f"has a label map and no imagesTr/{name}_0000{ending}; add it or take the map away")
+    names = sorted(images.keys() & labels.keys())
+    patients = _patients(folder, content, names, told)
+    cases = tuple(CaseFiles(name, patients.get(name, name), images[name], labels[name], rule) for name in names)
+    count, notes = content.get("numTraining"), []
+    if count != len(images):
+        # Nothing here reads it; nnU-Net's own tools would refuse the folder.
+        said = f"numTraining is {count!r} and imagesTr has {len(images)} cases"
+        notes.append(Trouble("dataset.json", "count-mismatch", said))
+    return RawFolder(cases, tuple(told.troubles), tuple(notes))
+
+
+def _label_rule(content: dict[str, Any], told: _Scan) -> LabelRule:
+    """What ``labels`` says; the rule for instances where it cannot be used, which is told."""
+    if content.get("instance_labels") is True:
+        return LabelRule()
+    try:
+        classes = {str(name): _values(value) for name, value in content["labels"].items()}
+    except (KeyError, TypeError, AttributeError):
+        told.add("dataset.json", "bad-dataset", 'labels is not {"background": 0, name: value}; write it as nnU-Net v2')
+        return LabelRule()
+    # What is to be ignored is neither node nor background: a map that holds it is refused as one with a strange value.
+    known = {name: values for name, values in classes.items() if name != "ignore"}
+    front = {name: values for name, values in known.items() if values != (0,)}
+    asked = content.get("node_label")
+    nodes = [name for name in front if (name == asked if asked is not None else _NODE_NAME.search(name))]
+    if len(front) == 1 and asked is None:
+        nodes = list(front)
+    if len(nodes) != 1:
+        told.add(
+            "dataset.json",
+            "no-node-label",
+            f'cannot tell which of the labels {", ".join(front) or "(none)"} is the node; add "node_label": its name',
+        )
+        return LabelRule()
+    node = front[nodes[0]]
+    others = {0, *(value for values in known.values() for value in values)} - set(node)
+    return LabelRule(instances=False, node=node, others=tuple(sorted(others)))
+
+
+def _values(value: Any) -> tuple[int, ...]:
+    """A class is one value, or, for a region of nnU-Net, several."""
+    values = value if isinstance(value, list) else [value]
+    if not values or not all(type(one) is int for one in values):
+        raise TypeError(value)
+    return tuple(values)
+
+
+def _check_channels(content: dict[str, Any], told: _Scan) -> None:
+    names = content.get("channel_names")
+    if not isinstance(names, dict) or not names:
+        told.add("dataset.json", "bad-dataset", 'channel_names is not {"0": "DWI"}; write it as nnU-Net v2')
+    elif len(names) > 1:
+        told.add(
+            "dataset.json", "more-channels", f"has {len(names)} channels, wanted one; keep the high-b image as _0000"
+        )
+    if "dataset" in content:
+        told.add("dataset.json", "bad-dataset", "lists its files under 'dataset'; put them into imagesTr and labelsTr")
+
+
+def _images(folder: Path, ending: str, told: _Scan) -> dict[str, Path]:
+    """Images by case; what is not the first channel is told."""
+    images = {}
+    for stem, path in _files(folder, ending, told).items():
+        match = _CHANNEL.fullmatch(stem)
+        if match is None:
+            told.add(stem, "bad-name", f"imagesTr/{path.name} does not end in _0000{ending}; rename it")
+        elif match[2] != "0000":
+            told.add(match[1], "more-channels", f"has channel {match[2]}, wanted only 0000; keep the high-b image")
+        else:
+            images[match[1]] = path
+    return images
+
+
+def _files(folder: Path, ending: str, told: _Scan) -> dict[str, Path]:
+    """NIfTI files of a folder by their names without the ending, sorted: no file system's order gets through."""
+    if not folder.is_dir():
+        told.add(folder.name, "no-folder", "is not there; nnU-Net's raw layout has imagesTr and labelsTr")
+        return {}
+    found = {}
+    for path in sorted(folder.iterdir()):
+        other = next((one for one in ENDINGS if path.name.endswith(one)), None)
+        if path.name.startswith(".") or other is None:
+            continue  # sidecars, and what operating systems leave
+        if other != ending:
+            told.add(path.name, "bad-name", f"ends in {other} where dataset.json says {ending}; convert it")
+        else:
+            found[path.name.removesuffix(ending)] = path
+    return found
+
+
+def _patients(folder: Path, content: dict[str, Any], names: list[str], told: _Scan) -> dict[str, str]:
+    """Patient by case; empty where nothing is said."""
+    table = folder / "patients.csv"
+    stated: Any = content.get("patients")
+    source = "dataset.json" if stated is not None else table.name
+    if stated is not None and table.exists():
+        told.add(table.name, "bad-patients", "both patients.csv and dataset.json name patients; keep one")
+        return {}
+    try:
+        if stated is None and not table.exists():
+            return {}
+        mapping = _mapping(stated) if stated is not None else _read_table(table)
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        told.add(source, "bad-patients", f"does not name a patient a case ({error}); wanted columns case,patient")
+        return {}
+    for name in names:
+        if name not in mapping:
+            # Taken for a patient of its own, it might stand on both sides of a split.
+            told.add(name, "no-patient", f"{source} names the patients of other cases and not of this; add it")
+    return mapping
+
+
+def _mapping(stated: Any) -> dict[str, str]:
+    if not isinstance(stated, dict) or not all(type(value) in (str, int) and value != "" for value in stated.values()):
+        raise ValueError('"patients" is not {case: patient}')
+    return {case: str(patient) for case, patient in stated.items()}
+
+
+def _read_table(path: Path) -> dict[str, str]:
+    mapping: dict[str, str] = {}
+    for row in csv.DictReader(io.StringIO(path.read_text("utf-8-sig"))):
+        case, patient = (row["case"] or "").strip(), (row["patient"] or "").strip()
+        if not case or not patient or mapping.get(case, patient) != patient:
+            raise ValueError(f"case {case!r} has no patient or two")
+        mapping[case] = patient
+    return mapping

@@ -1,0 +1,186 @@
+"""Somebody's own studies as cases to learn from: checked, split by patient, and never learned from and judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lnfast.card import ModelCard
+from lnfast.errors import StudyError, UsageError
+from training.console import print_message
+from training.data.batches import Studies
+from training.data.check import Findings, examine, image_id
+from training.data.load import load_case
+from training.data.nnunet_raw import CaseFiles, open_cases
+from training.data.provenance import learned_from
+from training.data.source import PriorRun
+from training.data.split import Split, check_split, read_split, split_cases, write_split
+from training.recipe import card as cards
+
+if TYPE_CHECKING:
+    from training.data.case import Case
+
+
+@dataclass(eq=False)
+class Folder:
+    """Studies in nnU-Net's raw layout, split by patient.
+
+    Attributes:
+        folder: with ``dataset.json``.
+        seed: of the split, which is drawn once and kept in ``RUN/split.json``.
+    """
+
+    folder: Path
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The folder's last part; its place makes no difference."""
+        return self.folder.resolve().name
+
+    def describe(self, run: Path, earlier: Sequence[PriorRun]) -> dict[str, Any]:
+        """Check every case and choose the split; the data's name, split and content.
+
+        Args:
+            run: whose ``split.json`` is taken where there is one.
+            earlier: runs that this one builds on; of the same data their split is taken next.
+
+        Raises:
+            StudyError: ``bad-cases`` after each of them was named on standard error.
+            UsageError: ``bad-split`` for a split of other cases; ``leaked-cases``.
+        """
+        self.split = self._choose(run, earlier)
+        check_split(self.split, self.files, partial=True)
+        self._refuse_leaks(earlier)
+        return {
+            "kind": "folder",
+            "name": self.name,
+            "seed": self.seed,
+            "split": self.split.sha256,
+            "content": self.findings.sha256,
+        }
+
+    def open(self, run: Path, card: ModelCard) -> Studies:
+        """Load the cases of the split's training and validation parts; the test part is never loaded."""
+        by_name = {case.name: case for case in self.files}
+        used = len(self.split.train) + len(self.split.validation) + len(self.split.test)
+        if left := len(by_name) - used:
+            print_message(f"split.json leaves out {left} of {len(by_name)} cases of {self.folder}")
+        train, held = (
+            tuple(load_case(by_name[name], card) for name in part) for part in (self.split.train, self.split.validation)
+        )
+        return Studies(card, train, held)
+
+    def keep(self, run: Path) -> None:
+        """Write the split into the run."""
+        if not (run / "split.json").exists():
+            write_split(run / "split.json", self.split)
+
+    def look(self, studies: Studies) -> None:
+        """Nothing comes after the start."""
+
+    def meta(self, studies: Studies) -> dict[str, Any]:
+        """The folder's name, its split, and which images were learned from: by hash, for a name may be a patient's."""
+        return {
+            "kind": "folder",
+            "name": self.name,
+            "cases": len(studies.cases),
+            "split": {"seed": self.split.seed, "sha256": self.split.sha256},
+            "learned": sorted(self.findings.images[name] for name in self.split.train),
+        }
+
+    def validated_on(self, studies: Studies) -> dict[str, Any]:
+        """What a snapshot says of the cases that it was judged on."""
+        return {"kind": "folder", "name": self.name, "cases": len(studies.held)}
+
+    @cached_property
+    def findings(self) -> Findings:
+        """What the check found; made once.
+
+        Raises:
+            StudyError: ``bad-cases``.
+        """
+        found = examine(self.folder, cards.draft())
+        for line in found.troubles:
+            print_message(str(line))
+        if found.troubles:
+            bad = len({trouble.case for trouble in found.troubles})
+            raise StudyError("bad-cases", f"{bad} cases or files of {self.folder} cannot be used; mend or remove them")
+        return found
+
+    @cached_property
+    def files(self) -> tuple[CaseFiles, ...]:
+        """Of each case, once all were checked."""
+        assert self.findings.cases
+        return open_cases(self.folder)
+
+    def _choose(self, run: Path, earlier: Sequence[PriorRun]) -> Split:
+        if (run / "split.json").exists():
+            return read_split(run / "split.json")
+        for one in earlier:
+            for told in reversed(learned_from(one.meta)):
+                if told["kind"] == "folder" and told["name"] == self.name:
+                    return self._as_before(one.run / "split.json", told.get("split", {}))
+        return split_cases(self.files, self.seed)
+
+    def _as_before(self, path: Path, told: dict[str, Any]) -> Split:
+        """The split of a run before: its file, or drawn again with its seed."""
+        if path.exists():
+            split = read_split(path)
+            if told.get("sha256", split.sha256) == split.sha256:
+                return split
+        return split_cases(self.files, told.get("seed", self.seed))
+
+    def _refuse_leaks(self, earlier: Sequence[PriorRun]) -> None:
+        images = self.findings.images
+        for one in earlier:
+            known: set[str] = set()
+            for told in learned_from(one.meta):
+                if told["kind"] != "folder":
+                    continue
+                if "learned" in told:
+                    known.update(told["learned"])
+                elif told["name"] == self.name and (one.run / "split.json").exists():  # an older snapshot
+                    known.update(images[name] for name in read_split(one.run / "split.json").train if name in images)
+                else:
+                    print_message(f"{one.run} does not say which cases it learned from; see to it yourself")
+            held = (*self.split.validation, *self.split.test)
+            refuse_leaked([name for name in held if images[name] in known], str(one.run))
+
+
+def validation_cases(run: Path, meta: dict[str, Any], folder: Path) -> tuple[Case, ...]:
+    """The validation part of a run's own split.
+
+    Args:
+        run: with ``split.json``.
+        meta: of its snapshot.
+        folder: the data set that the split is of.
+
+    Raises:
+        StudyError: of the first case that cannot be read.
+        UsageError: ``bad-split``; ``leaked-cases`` when the snapshot has learned from one of them.
+    """
+    files = open_cases(folder)
+    split = read_split(run / "split.json", files, partial=True)
+    by_name, card = {case.name: case for case in files}, cards.draft()
+    cases = tuple(load_case(by_name[name], card) for name in split.validation)
+    known = {image for told in learned_from(meta) for image in told.get("learned", ())}
+    refuse_leaked([case.name for case in cases if image_id(case.volume) in known], str(run))
+    return cases
+
+
+def refuse_leaked(names: Sequence[str], by: str) -> None:
+    """Refuse to judge by what was learned from.
+
+    Raises:
+        UsageError: ``leaked-cases``, naming them.
+    """
+    if names:
+        raise UsageError(
+            "leaked-cases",
+            f"{by} has learned from {', '.join(sorted(names))}, which this split keeps for validation or test; put the "
+            "split.json of that run into this one",
+        )

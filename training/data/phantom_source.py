@@ -1,0 +1,114 @@
+"""Phantoms as a source of cases, made while one waits or beside the training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lnfast.card import ModelCard
+from lnfast.errors import UsageError
+from training.console import print_message
+from training.data import phantom_cache as cohort
+from training.data.batches import Studies
+from training.data.case import Entry
+from training.data.source import PriorRun
+
+
+@dataclass(frozen=True)
+class Phantoms:
+    """Phantoms of the present sources.
+
+    Attributes:
+        cache: folder with a folder for each version of the sources.
+        seeds: to train on.
+        validation: to validate on.
+        complete: wait for all of them, so that a run repeats; else those that are missing are made beside the
+            training and taken in as they appear.
+        version: of the phantom's sources; a run that goes on keeps its own.
+    """
+
+    cache: Path
+    seeds: range
+    validation: range
+    complete: bool
+    version: str
+
+    def describe(self, run: Path, earlier: Sequence[PriorRun]) -> dict[str, Any]:
+        """Seeds and version; where the cache lies makes no difference.
+
+        Raises:
+            UsageError: ``reserved-seed``.
+        """
+        cohort.check_seeds(self.seeds, (cohort.TRAINING_SEEDS,))
+        cohort.check_seeds(self.validation, (cohort.VALIDATION_SEEDS,))
+        return {
+            "kind": "phantoms",
+            "seeds": [self.seeds.start, self.seeds.stop, self.seeds.step],
+            "validation": [self.validation.start, self.validation.stop, self.validation.step],
+            "version": self.version,
+        }
+
+    def open(self, run: Path, card: ModelCard) -> Studies:
+        """Find what is there, and make what is not.
+
+        Raises:
+            UsageError: ``reserved-seed``; ``phantoms-changed`` when some are missing and the sources would now make
+                others of the same seeds.
+        """
+        cohort.check_seeds(self.seeds, (cohort.TRAINING_SEEDS,))
+        cohort.check_seeds(self.validation, (cohort.VALIDATION_SEEDS,))
+        folder = self.cache / self.version
+        missing = cohort.missing(folder, [*self.validation, *self.seeds])
+        if missing and self.version != cohort.version():
+            raise UsageError(
+                "phantoms-changed",
+                f"{len(missing)} phantoms of version {self.version} are missing in {self.cache} and lnfast.phantom is "
+                f"now {cohort.version()}; begin another run, or go back to the sources that this one began with",
+            )
+        # Without these nothing can begin: all held-out ones, and as many to train on as an epoch's first steps need.
+        needed = [*self.validation, *(self.seeds if self.complete else self.seeds[:8])]
+        absent = set(missing) & set(needed)
+        for done, seed in enumerate(cohort.generate(folder, [seed for seed in needed if seed in absent]), 1):
+            print_message(f"phantom {seed}, {done} of {len(absent)}")
+        if not self.complete and set(missing) - absent:
+            cohort.generate_beside(folder, [seed for seed in missing if seed not in absent])
+        return Studies(card, self._stored(self.seeds), self._stored(self.validation))
+
+    def keep(self, run: Path) -> None:
+        """Seeds say everything."""
+
+    def look(self, studies: Studies) -> None:
+        """Take in the phantoms that have been made since, in the order of their seeds."""
+        if len(studies.cases) < len(self.seeds):
+            studies.cases = self._stored(self.seeds)
+
+    def meta(self, studies: Studies) -> dict[str, Any]:
+        """Of the cases that were there, which may be fewer than were asked for."""
+        seeds = sorted(int(case.name) for case in studies.cases)
+        return phantoms_told(seeds, self.version) | {"ranges": _ranges(seeds)}
+
+    def validated_on(self, studies: Studies) -> dict[str, Any]:
+        """The held-out seeds."""
+        return phantoms_told([int(case.name) for case in studies.held], self.version)
+
+    def _stored(self, seeds: range) -> tuple[Entry, ...]:
+        found = (cohort.stored(self.cache / self.version, seed) for seed in seeds)
+        return tuple(entry for entry in found if entry is not None)
+
+
+def phantoms_told(seeds: Sequence[int], version: str) -> dict[str, Any]:
+    """What a snapshot says of phantoms; ``seeds`` there are the first and the one after the last."""
+    return {"kind": "phantoms", "seeds": [min(seeds), max(seeds) + 1], "version": version, "cases": len(seeds)}
+
+
+def _ranges(seeds: Sequence[int]) -> list[list[int]]:
+    """Sorted seeds as [first, one after the last] of each run without a gap."""
+    found: list[list[int]] = []
+    for seed in seeds:
+        if found and found[-1][1] == seed:
+            found[-1][1] += 1
+        else:
+            found.append([seed, seed + 1])
+    return found

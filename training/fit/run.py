@@ -1,0 +1,237 @@
+"""One run on disk: what `fit` composes.
+
+RUN/run.json                what the run is; another one is refused here
+RUN/split.json              which of somebody's own studies serve for what
+RUN/start.safetensors       what the run began with; teacher.safetensors likewise
+RUN/checkpoints/step-*/     where to go on from: the newest two
+RUN/snapshot.safetensors    judged weights: what `export` takes
+RUN/log.jsonl               a line every so many steps: loss; a line a validation
+RUN/tensorboard/            the same as curves
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from lnfast.errors import BackendError, UsageError
+from training.data.batches import Loaders, Share, Studies
+from training.data.provenance import learned_from, sources_of
+from training.data.source import Source
+from training.files import sweep, write_json
+from training.fit.callbacks import Average, Budget, FreezeNorms, Intake, Journal, Keeper, Listener, Snapshots
+from training.fit.checkpoint_io import SafeCheckpointIO, newest_readable, share_in
+from training.fit.devices import accelerator_of, micro_of, precision_of
+from training.fit.interrupt import Asked
+from training.fit.lightning_output import Bar, Curves, lightning
+from training.fit.prior_weights import Earlier, find
+from training.fit.real_scans import RealScan, read_scans
+from training.fit.run_settings import check_same, identity
+from training.fit.segmenter import Segmenter
+from training.model.loss import Teacher
+from training.model.weights_file import SNAPSHOT
+from training.recipe import card as cards
+from training.recipe.run_config import RunConfig
+
+__all__ = ["RunConfig", "fit", "micro_of", "precision_of"]
+
+THRESHOLD = 0.5
+
+
+def fit(run: Path, config: RunConfig, source: Source) -> None:
+    """Train to the end of the budget, going on from the newest checkpoint where there is one.
+
+    Nothing is written into ``run`` before everything was checked.
+
+    Raises:
+        UsageError: ``no-cases``, ``other-run``, ``other-network``, ``bad-spots``, ``reserved-seed``, ``leaked-cases``,
+            ``bad-run``.
+        ModelError: ``no-snapshot``, ``bad-snapshot``, ``bad-checkpoint``.
+        BackendError: ``no-device``.
+        training.fit.interrupt.StoppedError: a signal asked to stop; the run is saved.
+    """
+    if accelerator_of(config) == "cuda" and torch.cuda.device_count() < config.devices:
+        raise BackendError(
+            "no-device",
+            f"wanted {config.devices} CUDA device(s), found {torch.cuda.device_count()}; try --accelerator cpu",
+        )
+    with lightning(), _threads(config.exact):
+        start, teacher = find(run, "start", config.start), find(run, "teacher", config.teacher)
+        if start is not None:
+            _check_network(start, config)
+        card = cards.draft(asdict(config.preset))
+        scans = () if config.real is None else read_scans(config.real, card)
+        cases = source.describe(run, [one for one in (start, teacher) if one is not None])
+        said = identity(config, start, teacher, cases)
+        check_same(run, said)
+        studies = source.open(run, card)
+        if not studies.cases or not studies.held:
+            raise UsageError("no-cases", "there is no case to train on or none to validate on")
+        with Asked() as asked:
+            _Fit(run, config, source, studies, asked, start, teacher, scans).train(said)
+
+
+class _Fit:
+    """The parts of one call of `fit`."""
+
+    def __init__(
+        self,
+        run: Path,
+        config: RunConfig,
+        source: Source,
+        studies: Studies,
+        asked: Asked,
+        start: Earlier | None,
+        teacher: Earlier | None,
+        scans: tuple[RealScan, ...],
+    ) -> None:
+        self.run, self.config, self.source, self.studies, self.asked = run, config, source, studies, asked
+        self.start, self.teacher, self.scans = start, teacher, scans
+        preset = config.preset
+        self.newest = newest_readable(run / "checkpoints")
+        torch.manual_seed(config.seed)
+        taught = Teacher(teacher.network()) if teacher is not None else None
+        self.module = Segmenter(preset, studies, THRESHOLD, taught)
+        if start is not None:
+            self.module.net.load_state_dict(start.network().state_dict())
+        highest = preset.learning_rate if start is None else preset.learning_rate_again
+        self.budget = Budget(highest, preset.schedule, self._steps(), config.minutes)
+
+    def train(self, said: dict[str, Any]) -> None:
+        config, preset = self.config, self.config.preset
+        trainer = self._trainer()
+        world = trainer.world_size
+        if len(self.studies.held) < world:
+            raise UsageError("no-cases", f"wanted at least as many cases to validate on as devices: {world}")
+        share = self._share(world, micro_of(preset, world, trainer.strategy.root_device, precision_of(config)))
+        self.keeper.share = share
+        trainer.accumulate_grad_batches = share.accumulation(preset.batch)
+        workers = 1 if trainer.strategy.root_device.type == "cpu" else min(8, os.cpu_count() or 1)
+        loaders = Loaders(self.studies, preset, config.seed, share.micro, workers)
+        if rank_zero_only.rank == 0:
+            self._keep(said)
+        trainer.fit(self.module, datamodule=loaders, ckpt_path=self.newest)
+
+    def _share(self, world: int, micro: int) -> Share:
+        """As the checkpoint was learned with: Dice and batch statistics are of so many items at a time.
+
+        Raises:
+            UsageError: ``other-run`` for another number of devices.
+        """
+        was = share_in(self.newest) if self.newest is not None else None
+        if was is None:
+            return Share(micro, 0, world)
+        if was["world"] != world:
+            raise UsageError(
+                "other-run",
+                f"{self.run} was begun on {was['world']} device(s), is {world}; add --devices {was['world']}",
+            )
+        return Share(was["micro"], 0, world)
+
+    def _keep(self, said: dict[str, Any]) -> None:
+        """Write what the run is, now that nothing speaks against it."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        sweep(self.run)
+        self.source.keep(self.run)
+        for one in (self.start, self.teacher):
+            if one is not None:
+                one.keep(self.run)
+        if not (self.run / "run.json").exists():
+            write_json(self.run / "run.json", said)
+
+    def _steps(self) -> int | None:
+        if self.config.minutes is not None:
+            return None
+        preset = self.config.preset
+        epoch = preset.epoch_steps or -(-len(self.studies.cases) // preset.batch)
+        return self.config.steps or epoch * (self.config.epochs or preset.epochs)
+
+    def _trainer(self) -> Trainer:
+        config = self.config
+        bar = sys.stderr.isatty()
+        return Trainer(
+            accelerator=accelerator_of(config),
+            devices=config.devices,
+            precision=precision_of(config),
+            logger=Curves(self.run, int(self.newest.name.split("-")[1]) if self.newest else 0),
+            callbacks=self._callbacks(bar),
+            plugins=[SafeCheckpointIO()],
+            default_root_dir=self.run,
+            gradient_clip_val=config.preset.clip,
+            max_epochs=-1,  # the budget ends the run
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            inference_mode=False,
+            enable_model_summary=False,
+            enable_progress_bar=bar,
+        )
+
+    def _callbacks(self, bar: bool) -> list[Callback]:
+        preset, run = self.config.preset, self.run
+        found: list[Callback] = [Listener(self.asked), self.budget]
+        if preset.average is not None:
+            found.append(Average(preset.average))
+        if preset.freeze_norms is not None:
+            found.append(FreezeNorms(self.budget, preset.freeze_norms))
+        found.append(Intake(lambda: self.source.look(self.studies)))
+        found.append(Journal(run / "log.jsonl", self.budget, loud=not bar, scans=self.scans))
+        found.append(Snapshots(run / SNAPSHOT, preset, self._meta))
+        if preset.patience is not None:
+            found.append(EarlyStopping("dice", mode="max", patience=preset.patience, check_on_train_epoch_end=False))
+        if bar:
+            found.append(Bar())
+        self.keeper = Keeper(run / "checkpoints", preset.checkpoint_steps, self.asked)
+        return [*found, self.keeper]
+
+    def _meta(self, step: int) -> dict[str, Any]:
+        """What a snapshot says of the run, with the runs that it goes on from counted in."""
+        before, config = self.start.meta if self.start is not None else {}, self.config
+        sources = sources_of(before) if before else []
+        taught_by = [*before.get("taught_by", []), *(learned_from(self.teacher.meta) if self.teacher else [])]
+        said = {
+            "config": {"seed": config.seed, **asdict(config.preset)},
+            "step": before.get("step", 0) + step,
+            "minutes": round(before.get("minutes", 0.0) + self.budget.elapsed_s / 60, 1),
+            "rounds": before.get("rounds", 0) + 1,
+            "sources": [*sources, self.source.meta(self.studies)],
+            "precision": precision_of(config),
+            "validated_on": self.source.validated_on(self.studies),
+        }
+        return said | ({"taught_by": taught_by} if taught_by else {})
+
+
+def _check_network(start: Earlier, config: RunConfig) -> None:
+    """Refuse to go on from the weights of another network than the preset's.
+
+    Raises:
+        UsageError: ``other-network``.
+    """
+    preset, other = config.preset, start.config
+    wanted, got = (preset.network, preset.width), (other.get("network", "unet"), other["width"])
+    if got != wanted:
+        raise UsageError(
+            "other-network",
+            f"{config.start} is of network {got[0]} of width {got[1]}, wanted {wanted[0]} of width {wanted[1]}",
+        )
+
+
+@contextmanager
+def _threads(one: bool) -> Iterator[None]:
+    """Several threads add up in any order, and sums then differ in their last bits."""
+    before = torch.get_num_threads()
+    if one:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

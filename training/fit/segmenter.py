@@ -1,0 +1,106 @@
+"""What Lightning runs: the network, its loss, its optimizer, and how it is judged."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import astuple, replace
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from lnfast.errors import LnfastError
+from training.data.batches import Batch, Studies
+from training.fit.validation import Score, judge
+from training.model.loss import Teacher, coarse_loss, node_loss
+from training.model.networks import build
+from training.recipe.presets import Preset
+
+
+class Segmenter(LightningModule):
+    """A network that is trained on batches of `training.data.batches` and judged on whole held-out studies.
+
+    Args:
+        preset: says network, loss and optimizer.
+        studies: shared with the loader; copies of this module share them too.
+        threshold: probability at which validation cuts.
+        teacher: of a run before, or None.
+
+    Attributes:
+        score: after a validation, the sum over the held-out studies of all devices.
+    """
+
+    def __init__(self, preset: Preset, studies: Studies, threshold: float, teacher: Teacher | None = None) -> None:
+        super().__init__()
+        self.preset, self.studies, self.threshold, self.teacher = preset, studies, threshold, teacher
+        self.card = replace(studies.card, threshold=threshold)
+        self.net = build(preset.network, preset.width)
+        self.loss = node_loss(preset.loss)
+        self._judged: list[nn.Module] = []  # in a list, lest its weights count as this module's
+        self.score = Score()
+
+    @property
+    def judged(self) -> nn.Module:
+        """After a validation, the network that was judged, in evaluation mode."""
+        return self._judged[0]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one micro-batch."""
+        image, truth, weight, index = batch
+        step, part = divmod(index, self.trainer.accumulate_grad_batches)
+        if (step, part) != (self.global_step, batch_idx % self.trainer.accumulate_grad_batches):
+            raise LnfastError(
+                "batches-slipped",
+                f"got micro-batch {part} of step {step} at step {self.global_step}; our own fault, please report it",
+            )
+        image = image.contiguous(memory_format=torch.channels_last_3d)
+        outputs = self.net(image)
+        logits, coarse = outputs if isinstance(outputs, tuple) else (outputs, None)
+        with torch.autocast(self.device.type, enabled=False):
+            loss = self.loss(logits.float(), truth, weight)
+            if coarse is not None:
+                loss = loss + self.preset.coarse * coarse_loss(self.loss, coarse.float(), truth)
+        if self.teacher is not None:
+            share = self.preset.teaching
+            loss = (1 - share) * loss + share * self.teacher.loss(image, logits.float())
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam or AdamW; the rate is set before each step by `training.fit.callbacks.Budget`."""
+        rate, decay, learned = self.preset.learning_rate, self.preset.weight_decay, list(self.net.parameters())
+        if decay is None:
+            return torch.optim.Adam(learned, lr=rate)
+        groups = [
+            {"params": [p for p in learned if p.ndim > 1], "weight_decay": decay},
+            {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99))
+
+    def on_validation_epoch_start(self) -> None:
+        """Take a copy of the (averaged) network."""
+        self._judged = [copy.deepcopy(self.net).eval()]
+        share_buffers(self.judged)
+        self.score = Score()
+
+    def validation_step(self, index: int, batch_idx: int) -> None:
+        """Add one held-out study to the score."""
+        case = self.studies.held[index].load()
+        self.score += judge(self.judged, case, self.card, str(self.trainer.precision))
+
+    def on_validation_epoch_end(self) -> None:
+        """Add up over devices; Dice goes to early stopping and to the progress bar."""
+        counts = torch.tensor(astuple(self.score), dtype=torch.int64, device=self.device)
+        summed: Any = self.trainer.strategy.reduce(counts, reduce_op="sum")
+        self.score = Score(*(int(n) for n in summed))
+        self.log("dice", float(self.score.summary()["dice"] or 0.0), prog_bar=True, logger=False)
+
+
+def share_buffers(net: nn.Module) -> None:
+    """Several devices judge by the batch statistics of the first: those that the snapshot is written with.
+
+    Each has learned from other items since statistics were last shared, at the beginning of its last micro-batch.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for buffer in net.buffers():
+            torch.distributed.broadcast(buffer, 0)

@@ -1,0 +1,64 @@
+"""The networks that a preset can name, and what is done to any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from training.model.edgenet import EdgeNet
+from training.model.unet import UNet
+
+_KINDS: dict[str, Callable[[int], nn.Module]] = {"unet": UNet, "edgenet": EdgeNet}
+
+
+def build(name: str, width: int) -> nn.Module:
+    """A network with first weights, its convolutions laid out as CPUs and GPUs like them (channels last).
+
+    Raises:
+        KeyError: no network of that name.
+    """
+    network: nn.Module = _KINDS[name](width).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return network
+
+
+def of_config(config: Mapping[str, Any]) -> nn.Module:
+    """The network that a snapshot's ``config`` names; one that names none is of the time when all were U-Nets.
+
+    Raises:
+        KeyError, TypeError: the config names none that there is.
+    """
+    return build(config.get("network", "unet"), config["width"])
+
+
+def config_of(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """What kind of network some weights are of, by their names and shapes; None where they are of none."""
+    for name, first in (("edgenet", "stem.0.conv.weight"), ("unet", "down.0.0.conv.weight")):
+        if first in tensors and tensors[first].ndim == 5:
+            return {"network": name, "width": int(tensors[first].shape[0])}
+    return None
+
+
+def fuse(model: nn.Module) -> nn.Module:
+    """Fold every batch normalization into the convolution before it, in place; what is left computes the same."""
+    model.eval()
+    for module in model.modules():
+        conv, norm = getattr(module, "conv", None), getattr(module, "norm", None)
+        if isinstance(conv, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d):
+            module.conv, module.norm = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    return model
+
+
+def parameters(model: nn.Module) -> int:
+    """How many numbers are learned."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def freeze_norms(model: nn.Module) -> None:
+    """Let batch normalization use the statistics that it has, and gather no more."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.eval()

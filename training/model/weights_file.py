@@ -1,0 +1,113 @@
+"""A validated network as one safetensors file: what `fit` leaves, and what `export` and later runs take."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from lnfast.errors import ModelError
+from training.files import write_bytes
+from training.model.networks import config_of, of_config
+
+SNAPSHOT = "snapshot.safetensors"
+# What of a header stands in a file of weights: how it was made, not how some snapshot of it was judged.
+_OF_WEIGHTS = ("config", "step", "minutes", "rounds", "sources", "taught_by", "validated_on", "validation", "threshold")
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """One safetensors file with a JSON header, whole or not at all: a snapshot, which `export` takes."""
+    contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    # Not `save_file`, whose files only their owner may read.
+    write_bytes(path, save(contiguous, metadata={"lnfast": json.dumps(meta)}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_tensors` wrote: tensors and header.
+
+    Raises:
+        ModelError: ``no-snapshot``, ``bad-snapshot``.
+    """
+    if not path.is_file():
+        raise ModelError("no-snapshot", f"{path} does not exist; wanted a run that `fit` has validated at least once")
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = json.loads(file.metadata()["lnfast"])
+        return load_file(path), meta
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ModelError("bad-snapshot", f"{path} cannot be read ({error})") from error
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Trainable weights: what `save_weights` or `save_tensors` wrote, or the bare tensors of a network.
+
+    Of bare tensors nobody knows what they have learned from; the header that is made up for them says so.
+
+    Raises:
+        ModelError: ``no-snapshot``, ``bad-snapshot``.
+    """
+    if not path.is_file():
+        raise ModelError("no-snapshot", f"{path} does not exist; wanted a run, a file of weights or the name of some")
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = (file.metadata() or {}).get("lnfast")
+    except (OSError, SafetensorError) as error:
+        raise ModelError("bad-snapshot", f"{path} cannot be read ({error})") from error
+    if said is not None:
+        return load_tensors(path)
+    tensors = load_file(path)
+    config = config_of(tensors)
+    if config is None:
+        raise ModelError("bad-snapshot", f"{path} holds no network of this package")
+    return tensors, {"config": config, "sources": [{"kind": "unknown", "name": path.name, "cases": None}]}
+
+
+def save_weights(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """A snapshot at half the size, to go on from: convolutions in bfloat16, the rest as it is.
+
+    Their rounding by 0.2 % is less than a step of training. What is one number for each channel stays in FP32: batch
+    normalization divides by it.
+    """
+    small = {name: value.to(torch.bfloat16) if value.ndim > 1 else value for name, value in tensors.items()}
+    save_tensors(path, small, {name: meta[name] for name in _OF_WEIGHTS if name in meta})
+
+
+def build(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> nn.Module:
+    """The network of a snapshot, in evaluation mode.
+
+    Raises:
+        ModelError: ``bad-snapshot`` when the tensors are not those of the network that the header names.
+    """
+    try:
+        model = of_config(meta["config"])
+        model.load_state_dict(tensors)
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise ModelError("bad-snapshot", f"{path} does not hold the network that its header names ({error})") from error
+    model.eval()
+    return model
+
+
+def network(run: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The snapshot of a run in evaluation mode, and its header.
+
+    Raises:
+        ModelError: ``no-snapshot``, ``bad-snapshot``.
+    """
+    tensors, meta = load_tensors(run / SNAPSHOT)
+    return build(run / SNAPSHOT, tensors, meta), meta
+
+
+def weights_sha256(tensors: dict[str, Tensor]) -> str:
+    """Of the tensors alone: another threshold in the header is the same network."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data if value.numel() else b"")
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Several readers' label maps: their consensus (STAPLE) and their agreement."""

@@ -1,0 +1,214 @@
+"""What a training run is: two presets, and each of them small enough to be tried in seconds.
+
+Whatever stands here has no option on the command line: a preset's name and the seed say what was trained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+NetworkName = Literal["unet", "edgenet"]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a whole study is moved, in voxels of the network's grid; see `training.data.affine`.
+
+    Attributes:
+        rotation_deg: highest angle about each axis, either way; the paper's "skewing".
+        shear_deg: highest angle of each of the six shears, either way.
+        shift_share: highest translation along each axis, either way, as a share of the extent.
+    """
+
+    rotation_deg: float = 5.0
+    shear_deg: float = 5.0
+    shift_share: float = 0.1
+
+
+@dataclass(frozen=True)
+class Crops:
+    """How crops are placed, deformed and augmented.
+
+    Each way of changing intensities is a function of the same name in `training.data.intensity`.
+
+    Attributes:
+        per_patient: crops that a batch has of each patient.
+        about_node, about_bright: shares that lie about a node, and about something bright; the rest lies anywhere.
+        suspicious: share of those about a node for which it is a suspicious one, where there is any.
+        boxes: how many boxes of other crops a crop gets, drawn from these.
+        move: share that is turned, scaled, stretched and sheared through the slices.
+        turn_deg: highest angle in plane, either way.
+        scale_log: largest logarithm of a scale in plane, either way.
+        stretch_log: the same of what comes on top along each axis.
+        tilt_share: highest shear, either way: how far the outermost slice slides, in halves of the plane.
+        mirror, slide: shares that are mirrored left to right, and moved along the slices.
+        gamma, clusters, shading, flare, ghost, blur, noise, rescale: shares that are lit so.
+    """
+
+    per_patient: int = 2
+    about_node: float = 0.55
+    suspicious: float = 0.5
+    about_bright: float = 0.27
+    boxes: tuple[int, ...] = (0, 0, 1, 2)
+    move: float = 0.8
+    turn_deg: float = 15.0
+    scale_log: float = 0.6
+    stretch_log: float = 0.12
+    tilt_share: float = 0.10
+    mirror: float = 0.5
+    slide: float = 0.3
+    gamma: float = 0.6
+    clusters: float = 0.2
+    shading: float = 0.25
+    flare: float = 0.1
+    ghost: float = 0.1
+    blur: float = 0.15
+    noise: float = 0.3
+    rescale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that is the same in all runs of one kind.
+
+    Attributes:
+        name: what the command line calls it.
+        network: which network (`training.model.networks`).
+        width: channels of its first convolution.
+        shape_zyx: voxels of the network's input, the card's.
+        normalization: of intensities, the card's.
+        patch_zyx: voxels of a training crop; None trains on whole studies.
+        crops: how they are made; None where there are none.
+        augmentation: of whole studies; None where crops are cut.
+        batch: studies or crops an optimizer step.
+        micro: how many of them are in memory at a time; None takes what the device holds (`training.fit.run`).
+        learning_rate: the highest.
+        learning_rate_again: the same with ``--start``, where the weights are good already.
+        weight_decay: of AdamW, on what has more than one axis; None is Adam.
+        schedule: "cosine" warms up and falls to zero at the end of the budget; "constant" stays.
+        loss: "dice" is the paper's; "dice+ce" adds cross-entropy (`training.model.loss`).
+        coarse: weight of the same loss in the middle of the decoder, where the network has logits there.
+        rim: how much more than others the voxels count in which a node of 6 to 10 mm ends.
+        clip: norm that gradients are cut to; None leaves them.
+        average: share of the old in the moving average of the weights; None validates the weights themselves.
+        freeze_norms: share of the budget after which batch statistics stay as they are; None never freezes them.
+        precision: of Lightning; "16-mixed" on CUDA, "bf16-mixed" on CPUs that have it, else FP32.
+        epoch_steps: optimizer steps between two validations; None is one pass over the cases.
+        epochs: the budget where none is given.
+        patience: validations without a better Dice after which the run ends; None never ends early.
+        keep: which validated weights `export` gets. "last" where the schedule ends at a learning rate of zero: the
+            last are the best but for chance. "best", by Dice over all voxels, where it stays.
+        teaching: weight of a teacher's opinion against the truth's, with ``--teacher``.
+        checkpoint_steps: optimizer steps between two checkpoints.
+    """
+
+    name: str
+    network: NetworkName
+    width: int
+    shape_zyx: tuple[int, int, int]
+    normalization: Literal["zscore", "body"]
+    patch_zyx: tuple[int, int, int] | None
+    crops: Crops | None
+    augmentation: Augmentation | None
+    batch: int
+    micro: int | None
+    learning_rate: float
+    learning_rate_again: float
+    weight_decay: float | None
+    schedule: Literal["cosine", "constant"]
+    loss: Literal["dice", "dice+ce"]
+    coarse: float
+    rim: float
+    clip: float | None
+    average: float | None
+    freeze_norms: float | None
+    precision: Literal["16-mixed", "bf16-mixed", "32-true"]
+    epoch_steps: int | None
+    epochs: int
+    patience: int | None
+    keep: Literal["last", "best"]
+    teaching: float
+    checkpoint_steps: int
+
+
+PAPER = Preset(
+    name="paper",
+    network="unet",
+    width=32,
+    shape_zyx=(64, 256, 256),
+    normalization="zscore",
+    patch_zyx=None,
+    crops=None,
+    augmentation=Augmentation(),
+    batch=10,
+    micro=None,
+    learning_rate=1e-4,
+    learning_rate_again=1e-4,
+    weight_decay=None,
+    schedule="constant",
+    loss="dice",
+    coarse=0.0,
+    rim=0.0,
+    clip=None,
+    average=None,
+    freeze_norms=None,
+    precision="16-mixed",
+    epoch_steps=None,
+    epochs=300,
+    patience=30,
+    keep="best",
+    teaching=0.0,
+    checkpoint_steps=20,
+)
+
+EDGE = Preset(
+    name="edge",
+    network="edgenet",
+    width=16,
+    shape_zyx=(32, 256, 256),
+    normalization="body",
+    patch_zyx=(32, 112, 112),
+    crops=Crops(),
+    augmentation=None,
+    batch=4,
+    micro=4,
+    learning_rate=2e-3,
+    learning_rate_again=4e-4,
+    weight_decay=0.01,
+    schedule="cosine",
+    loss="dice+ce",
+    coarse=0.3,
+    rim=2.0,
+    clip=1.0,
+    average=0.998,
+    freeze_norms=0.7,
+    precision="bf16-mixed",
+    epoch_steps=500,
+    epochs=12,
+    patience=None,
+    keep="last",
+    teaching=0.5,
+    checkpoint_steps=50,
+)
+
+_QUICK = {
+    "paper": replace(PAPER, width=4, batch=2, micro=1, epochs=1, patience=1, checkpoint_steps=1),
+    "edge": replace(
+        EDGE,
+        width=4,
+        patch_zyx=(32, 64, 64),
+        crops=Crops(about_node=1.0, scale_log=0.2),
+        batch=2,
+        micro=2,
+        learning_rate=1e-2,
+        epoch_steps=15,
+        epochs=2,
+        checkpoint_steps=10,
+    ),
+}
+
+
+def preset(name: str, *, quick: bool = False) -> Preset:
+    """A preset by its name, or the one that shows in seconds that everything works."""
+    return _QUICK[name] if quick else {"paper": PAPER, "edge": EDGE}[name]

@@ -1,0 +1,67 @@
+"""What a run is, beside its cases; what contradicts itself is refused here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lnfast.errors import UsageError
+from training.recipe.presets import Preset
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a run is, beside its cases.
+
+    Attributes:
+        preset: everything that does not change from run to run.
+        seed: of weights and batches.
+        steps, minutes, epochs: where the run ends, and the schedule with it; at most one of them, none is the preset's.
+        exact: FP32 on one thread, so that the run repeats to the bit.
+        start: run, file or name of weights that this run goes on from, with a schedule of its own, or None.
+        teacher: run whose snapshot is a second truth, or None.
+        real: folder of real scans that are looked at after each validation, or None; it changes nothing else.
+        precision: of Lightning, or None for the preset's.
+        accelerator, devices: of Lightning.
+    """
+
+    preset: Preset
+    seed: int = 1
+    steps: int | None = None
+    minutes: float | None = None
+    epochs: int | None = None
+    exact: bool = False
+    start: Path | None = None
+    teacher: Path | None = None
+    real: Path | None = None
+    precision: str | None = None
+    accelerator: str = "auto"
+    devices: int = 1
+
+    def __post_init__(self) -> None:
+        if sum(budget is not None for budget in (self.steps, self.minutes, self.epochs)) > 1:
+            raise UsageError("bad-budget", "got several of --steps, --minutes and --epochs, wanted at most one of them")
+        if self.exact and self.minutes is not None:
+            raise UsageError("bad-budget", "got --exact and --minutes, wanted --steps: a clock does not repeat")
+        if self.exact and self.accelerator == "gpu":
+            raise UsageError(
+                "bad-device", "got --exact on a GPU, which repeats nothing to the bit; wanted --accelerator cpu"
+            )
+        if self.devices > 1 and self.minutes is not None:
+            raise UsageError("bad-budget", "got --minutes and several devices, wanted --steps: each has its own clock")
+        if self.exact and self.precision not in (None, "32-true"):
+            raise UsageError("bad-precision", f"got --exact and --precision {self.precision}, wanted FP32")
+        if self.teacher is not None and not self.preset.teaching:
+            raise UsageError("bad-teacher", f"preset {self.preset.name} learns from no teacher; wanted edge")
+        share_of(self.preset, self.devices)
+
+
+def share_of(preset: Preset, world: int) -> int:
+    """Items of a batch that each device learns from.
+
+    Raises:
+        UsageError: ``bad-batch`` when the batch cannot be shared out evenly.
+    """
+    if preset.batch % world:
+        raise UsageError("bad-batch", f"a batch of {preset.batch} cannot be shared by {world} devices")
+    return preset.batch // world

@@ -1,0 +1,1 @@
+"""From validated weights to a model folder: validation at a threshold, averaging, export, hold-out."""

@@ -1,0 +1,224 @@
+"""From a snapshot to a model folder, and the proof that the folder computes what was trained.
+
+model.onnx      FP32, batch normalization folded, fixed shape, one file
+probe.npz       a phantom that was never trained on, and the FP32 mask of it on its own grid
+card.json       what the runtime must know
+MODEL_CARD.md   what a person must know
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from lnfast.card import Model, ModelCard, load_model
+from lnfast.errors import ModelError, UsageError
+from lnfast.export.source import probe_bytes
+from lnfast.phantom import Phantom, make_phantom
+from lnfast.preprocess import write_input
+from lnfast.report.folder import flush, replacing
+from training.data.phantom_cache import SMALL_FIELDS
+from training.data.provenance import sources_of
+from training.fit.validation import found_nodes
+from training.model.networks import fuse, parameters
+from training.model.weights_file import SNAPSHOT, build, load_tensors, save_weights
+from training.recipe import card as cards
+from training.release.model_card import model_card, trained_on
+
+OPSET = 20
+# A reserved seed (training.data.phantom_cache) whose patient is N1 and has nodes on both sides of 8 mm.
+PROBE_SEED = 10
+# Of the range of the logits on the probe; FP32 sums in another order differ by some 1e-6 of it.
+LOGIT_TOLERANCE = 1e-3
+DICE_WANTED = 0.9999
+OWN_FILES = frozenset({"model.onnx", "probe.npz", "card.json", "MODEL_CARD.md"})
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What the folder says of itself.
+
+    Attributes:
+        name, version: of the model.
+    """
+
+    name: str
+    version: str
+
+
+def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
+    """Write the model folder of a run's snapshot, complete or not at all; an older model folder is replaced.
+
+    The threshold is the one that the snapshot was validated at.
+
+    Raises:
+        UsageError: ``output-exists`` when something is there that is no model folder and nothing else.
+        ModelError: ``not-validated`` for averaged weights that nobody has judged yet, ``runtimes-disagree`` when ONNX
+            Runtime does not compute what torch computes, ``blank`` when the network finds nothing on the probe. Nothing
+            is written then.
+    """
+    out = Path(os.path.abspath(out))
+    _check_replaceable(out)
+    tensors, meta = load_tensors(run / SNAPSHOT)
+    if "validation" not in meta:
+        raise ModelError("not-validated", f"nobody has judged {run}; run `python -m training validate {run}` first")
+    model = build(run / SNAPSHOT, tensors, meta)
+    card = cards.draft(meta["config"], meta["threshold"])
+    trained = meta | {"parameters": parameters(model), "sources": sources_of(meta)}
+    with replacing(out, OWN_FILES, _check_replaceable) as folder:
+        write_onnx(fuse(model), folder / "model.onnx", card.shape_zyx)
+        _prove(model, folder, card)
+        _write_texts(folder, config, trained)
+        load_model(folder).probe  # noqa: B018  # the runtime's own reader has the last word
+        flush(*(folder / name for name in sorted(OWN_FILES)), folder)
+    return load_model(out)
+
+
+def export_weights(run: Path, path: Path) -> None:
+    """Write the weights of a run's snapshot for others to go on from: `fit --start`.
+
+    Raises:
+        ModelError: ``no-snapshot``, ``bad-snapshot``.
+    """
+    tensors, meta = load_tensors(run / SNAPSHOT)
+    build(run / SNAPSHOT, tensors, meta)
+    save_weights(path, tensors, meta)
+
+
+def _check_replaceable(out: Path) -> None:
+    """A model folder may take the place of a model folder, and of nothing else: a run would be lost with it.
+
+    Raises:
+        UsageError: ``output-exists``.
+    """
+    if not os.path.lexists(out):
+        return
+    present = {entry.name for entry in os.scandir(out)} if out.is_dir() and not out.is_symlink() else {str(out)}
+    strange = sorted(present - OWN_FILES)
+    if strange or (present and "card.json" not in present):
+        what = f"holds {strange[0]!r}" if strange else "holds no card.json"
+        raise UsageError("output-exists", f"{out} is no model folder ({what}); move it or give another -o")
+
+
+def write_onnx(model: nn.Module, path: Path, shape_zyx: tuple[int, int, int]) -> None:
+    """The network as one ONNX file: input ``dwi``, output ``logits``, both ``(1, 1, z, y, x)`` float32."""
+    example = torch.zeros((1, 1, *shape_zyx))
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    with warnings.catch_warnings():
+        # The exporter warns of its own dependencies' deprecations, and of packages that this network has no use for.
+        warnings.simplefilter("ignore")
+        logger.setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            model,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["dwi"],
+            output_names=["logits"],
+            verbose=False,
+        )
+    logger.setLevel(level)
+    assert program is not None
+    graph = program.model_proto
+    # The exporter notes for each node the stack that made it: the paths of the exporting machine.
+    for part in (
+        graph,
+        graph.graph,
+        *graph.graph.node,
+        *graph.graph.input,
+        *graph.graph.output,
+        *graph.graph.value_info,
+    ):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for weight in graph.graph.initializer:
+        del weight.metadata_props[:]
+    onnx.save(graph, str(path))
+    onnx.checker.check_model(str(path), full_check=True)
+
+
+def compare(expected: Floats, got: Floats) -> float:
+    """Largest difference of two logit volumes, as a share of the range of the first."""
+    return float(np.abs(expected - got).max() / np.ptp(expected))
+
+
+def dice(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Overlap of two masks; 1 where both are blank."""
+    total = int(a.sum()) + int(b.sum())
+    return 2 * int((a & b).sum()) / total if total else 1.0
+
+
+def check(expected: Floats, got: Floats, mask: NDArray[np.uint8], mask_got: NDArray[np.uint8]) -> None:
+    """Refuse a graph that computes something else than the weights, or nothing.
+
+    Raises:
+        ModelError: ``runtimes-disagree`` or ``blank``.
+    """
+    difference, overlap = compare(expected, got), dice(mask, mask_got)
+    if not (difference < LOGIT_TOLERANCE and overlap > DICE_WANTED):  # written so that NaN fails
+        raise ModelError(
+            "runtimes-disagree",
+            f"torch and ONNX Runtime differ by {difference:.2g} of the logit range (wanted < {LOGIT_TOLERANCE:g}) and "
+            f"their masks' Dice is {overlap:.6f} (wanted > {DICE_WANTED}); nothing was written",
+        )
+    if not mask_got.any():
+        raise ModelError(
+            "blank", "the network finds no node in the probe, so the probe would prove nothing; train longer"
+        )
+
+
+def run_onnx(path: Path, image: Floats) -> Floats:
+    """Logits by ONNX Runtime's CPU provider."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    logits: Floats = session.run(["logits"], {"dwi": image[None, None]})[0][0, 0]
+    return logits
+
+
+def probe_phantom() -> Phantom:
+    """The study that travels with the model: the smallest protocol, to keep the folder small."""
+    return make_phantom(PROBE_SEED, stage="n1", protocol=SMALL_FIELDS[0])
+
+
+def _prove(model: nn.Module, folder: Path, card: ModelCard) -> None:
+    """Compare torch with ONNX Runtime on the probe, and write the probe."""
+    volume = probe_phantom().volume
+    image = np.empty(card.shape_zyx, np.float32)
+    write_input(volume, card, image)
+    with torch.inference_mode():
+        expected: Floats = np.ascontiguousarray(model(torch.from_numpy(image)[None, None])[0, 0].numpy())
+    got = run_onnx(folder / "model.onnx", image)
+    (wanted, _), (found, nodes) = (found_nodes(logits, volume, card) for logits in (expected, got))
+    masks = [(of.labels.array > 0).astype(np.uint8) for of in (wanted, found)]
+    check(expected, got, *masks)
+    (folder / "probe.npz").write_bytes(probe_bytes(volume, masks[1], nodes))
+
+
+def _write_texts(folder: Path, config: ExportConfig, trained: dict[str, Any]) -> None:
+    contents = {name: (folder / name).read_bytes() for name in ("model.onnx", "probe.npz")}
+    card = cards.card_dict(
+        trained["config"],
+        name=config.name,
+        version=config.version,
+        trained_on=trained_on(trained),
+        threshold=trained["threshold"],
+        files={n: {"sha256": hashlib.sha256(c).hexdigest(), "bytes": len(c)} for n, c in contents.items()},
+        training=trained,
+    )
+    (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    (folder / "MODEL_CARD.md").write_text(model_card(card), encoding="utf-8")

@@ -1,0 +1,99 @@
+"""The 77 patients that a model is judged on: as many as in the paper's hold-out set, made from seeds set aside for it.
+
+Nobody trains or tunes on them: `training.data.phantom_cache` refuses their seeds, and none of their figures may decide
+anything. The
+shipped engine runs them as a user would, from files, and `lnfast.evaluate` compares.
+
+    DIR/phantoms-<version>/     nnU-Net's raw layout and the truth; made where missing, of the present sources only
+    DIR/runs-<version>/         what `lnfast run` writes
+    DIR/evaluation/             what `lnfast evaluate` writes, evaluation.html among them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lnfast.cohort import add_case
+from lnfast.engine import Engine, StudyFailure
+from lnfast.errors import UsageError
+from lnfast.evaluate.evaluation import evaluate
+from lnfast.evaluate.inputs.pairing import pair_up
+from lnfast.evaluate.output.folder import check_output, write_evaluation
+from lnfast.measure import Rules
+from lnfast.phantom import make_phantom
+from training.data.phantom_cache import version
+from training.release.model_card import holdout_of, record_holdout
+
+FIRST_SEED = 300_000
+# Table 2 of the paper: patients with and without suspicious nodes on each scanner.
+PATIENTS: dict[Literal["n1", "n0"], dict[str, int]] = {
+    "n1": {"achieva": 12, "discovery": 14, "ingenia": 11},
+    "n0": {"achieva": 15, "discovery": 13, "ingenia": 12},
+}
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One of the 77: what `lnfast.phantom.make_phantom` takes."""
+
+    seed: int
+    scanner: str
+    stage: Literal["n1", "n0"]
+
+
+def patients() -> Iterator[Patient]:
+    """All of them, by seed."""
+    seed = FIRST_SEED
+    for stage, scanners in PATIENTS.items():
+        for scanner, count in scanners.items():
+            for _ in range(count):
+                yield Patient(seed, scanner, stage)
+                seed += 1
+
+
+def judge(folder: Path, model: str, tell: Callable[[str], None], *, record: bool = False) -> dict[str, Any]:
+    """Make the patients, run the model on them, compare.
+
+    Args:
+        folder: takes everything; phantoms that are there are kept.
+        model: name or folder, as `lnfast.Engine` takes it.
+        tell: is told each study's name and stage.
+        record: write what came out into the card of ``model``, which is a folder then.
+
+    Returns:
+        What stands in ``evaluation/metrics.json``.
+
+    Raises:
+        UsageError: ``not-a-folder``: a model by name has no card to write into.
+        LnfastError: of the engine; of the first study that is refused.
+        OSError: what the disk said.
+    """
+    if record and not (Path(model) / "card.json").is_file():
+        raise UsageError("not-a-folder", f"got --record and model {model!r}, wanted the model's folder")
+    check_output(folder / "evaluation")
+    phantoms, runs = (folder / f"{what}-{version()}" for what in ("phantoms", "runs"))
+    studies = [_made(phantoms, patient, tell) for patient in patients()]
+    rules = Rules()
+    with Engine(model, rules=rules) as engine:
+        for outcome in engine.run_many(studies, out=runs, html=False):
+            if isinstance(outcome, StudyFailure):
+                raise outcome.error
+            tell(f"{outcome.report.study.name}: {outcome.n_stage}")
+        backend = f"{engine.info.name} {engine.info.version} in {engine.info.precision}"
+    found = write_evaluation(evaluate(pair_up(runs, phantoms), rules), folder / "evaluation")
+    if record:
+        record_holdout(Path(model), holdout_of(found, version=version(), backend=backend))
+    return found
+
+
+def _made(phantoms: Path, patient: Patient, tell: Callable[[str], None]) -> Path:
+    """The study's file; the image is written last, so where it is, all of the case is."""
+    image = phantoms / "imagesTr" / f"phantom_{patient.scanner}_{patient.seed:06d}_0000.nii.gz"
+    if not image.exists():
+        tell(f"making {image.name}")
+        case = add_case(phantoms, make_phantom(patient.seed, patient.scanner, patient.stage))
+        assert case.image == image
+    return image

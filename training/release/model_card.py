@@ -1,0 +1,255 @@
+"""``MODEL_CARD.md``: what a person must know before trusting a number."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from training.data.provenance import sources_of
+from training.files import write_text
+
+_TEXT = """# {name} {version}
+
+**For research use only. {warning}**
+
+{network}, {parameters:,} parameters) that marks lymph nodes on pelvic
+diffusion-weighted MR at b = {b_targets} s/mm2. Which nodes are suspicious is decided afterwards, by measuring.
+
+## Training
+
+| | |
+|---|---|
+| data | {data} |
+| budget | {step} steps of {batch} {patch}, {minutes} minutes, {rounds} schedule(s) |
+| seed | {seed} |
+| torch | {torch} |
+{remark}
+## Validation
+
+{validation_cases} {held}, all protocols together, measured on the native grid
+(box rule, > 8 mm), at probability {threshold}.{meaning}
+
+| figure | value |
+|---|---|
+| Dice over all voxels | {dice} |
+| nodes touched by a prediction | {nodes_found} of {nodes} |
+| suspicious nodes found as suspicious | {suspicious_found} of {suspicious} |
+| suspicious calls that are true | {called_true} of {called} |
+| predicted nodes that touch no true node | {false_nodes} |
+| patients with suspicious nodes called N0 | {missed_n1} |
+| patients without called N1 | {false_n1} |
+{holdout}
+## Known failures
+
+{failures}
+- Sizes near the 8 mm limit depend on how thick the slices are; the report marks nodes where the slice limits the
+  measure.
+{unseen}"""
+
+_NETWORKS = {
+    "unet": "A 3D U-Net (Cicek et al. 2016, first width {width}",
+    "edgenet": "A 3D U-Net at half the plane and below (`training/model/edgenet.py`, first width {width}",
+}
+_PHANTOM = {
+    "warning": "Trained on a digital phantom; it has seen no patient and has proved nothing about patients.",
+    "failures": """- Real studies look different from the phantom: look at what it marks there before anything else.
+  For the model that ships, two public studies and what it got wrong on them are in `docs/real-studies.md`.
+- A node's outline follows the phantom's definition of its edge (half of the voxel), not a radiologist's.""",
+    "unseen": """- Slices outside 3-8 mm were not seen in training, nor were fields of view outside {in_plane} mm in
+  plane or {through_plane} mm through it.
+""",
+}
+_STUDIES = {
+    "warning": "What it was trained on decides whom it fits; it has been validated on no other patients.",
+    "failures": "- Nobody has looked yet: write down here what it gets wrong.",
+    "unseen": "",
+}
+# What the validation was of, which need not be what was learned from.
+_VALIDATED = {
+    "phantoms": {
+        "held": "phantoms with seeds kept apart from training",
+        "meaning": " Phantoms, not patients: the figures say that the software works.",
+    },
+    "folder": {"held": "studies of patients kept apart from training", "meaning": ""},
+}
+
+
+_HOLDOUT = """
+## Hold-out
+
+{studies} phantoms ({n1} N1, {n0} N0, the paper's three scanners) whose seeds nothing was trained, tuned or chosen on,
+run from files with {backend} (`python -m training holdout`, phantoms of version {version}); intervals are of 95 %.
+
+| figure | value | the paper, on patients |
+|---|---|---|
+| sensitivity for N1 | {sensitivity} | 37/37 |
+| specificity | {specificity} | 37/40 |
+| kappa of the stage | {kappa} | 0.922 |
+| AUC of the call; of the largest short axis | {auc} | 0.963; - |
+| suspicious nodes found, recall | {recall} | 226/230 |
+| suspicious calls that are true, precision | {precision} | 226/231 |
+| Dice a patient: all, suspicious, largest | {dice} | 0.76, 0.85, 0.88 |
+| Dice a matched node: all, suspicious, largest | {matched} | - |
+| short axis of matched suspicious nodes, predicted - true | {bias} | - |
+"""
+
+
+def holdout_of(metrics: dict[str, Any], *, version: str, backend: str) -> dict[str, Any]:
+    """What of ``metrics.json`` (`lnfast.evaluate`) a card keeps; its numbers unrounded.
+
+    Args:
+        metrics: of the hold-out patients.
+        version: of the phantom's sources.
+        backend: what ran the model.
+    """
+    patient, suspicious = metrics["patient"], metrics["detection"]["suspicious"]
+    parts = {"segmentation": "dice", "segmentation_of_matched_nodes": "dice"}
+    return {
+        "phantoms": version,
+        "backend": backend,
+        "studies": metrics["counts"]["studies"],
+        "patient": {
+            name: patient[name] for name in ("table", "sensitivity", "specificity", "auc", "auc_short_axis", "kappa")
+        },
+        "suspicious": {name: value for name, value in suspicious.items() if not isinstance(value, dict)},
+        **{name: {subset: told[measure] for subset, told in metrics[name].items()} for name, measure in parts.items()},
+        "short_axis_mm": metrics["measurement"]["short_axis_mm"]["suspicious"],
+    }
+
+
+def record_holdout(folder: Path, holdout: dict[str, Any]) -> None:
+    """Write what `holdout_of` gives into a model folder's card and its MODEL_CARD.md; the weights stay as they are.
+
+    Raises:
+        OSError: what the disk said; each file is the old one or the new.
+    """
+    path = folder / "card.json"
+    card = json.loads(path.read_bytes())
+    card["training"]["holdout"] = holdout
+    # Both before either is written: a card that cannot be told must not be half replaced.
+    texts = {"card.json": json.dumps(card, indent=2) + "\n", "MODEL_CARD.md": model_card(card)}
+    for name, text in texts.items():
+        write_text(folder / name, text)
+
+
+def model_card(card: dict[str, Any]) -> str:
+    """The text for a card as written by `training.recipe.card.card_dict`, with its ``training`` entry filled."""
+    training, field = card["training"], card["input"]["field_of_view_mm"]
+    found = dict(training["validation"])
+    found["validation_cases"] = found.pop("cases")
+    config = training["config"]
+    patch = config["patch_zyx"]
+    field_mm = {name: "-".join(map(str, limits)) for name, limits in field.items()}
+    words = dict(_PHANTOM if only_phantoms(training) else _STUDIES)
+    words["unseen"] = words["unseen"].format(**field_mm)
+    validated = _VALIDATED[_validated_kind(training)]
+    if not only_phantoms(training) and validated is _VALIDATED["phantoms"]:
+        words["warning"] = "What it was trained on decides whom it fits; it has been validated on no patient."
+    return _TEXT.format(
+        **words,
+        **validated,
+        b_targets="-".join(map(str, card["input"]["b_targets"])),
+        data=told(training),
+        name=card["name"],
+        version=card["version"],
+        parameters=training["parameters"],
+        step=training["step"],
+        minutes=training["minutes"],
+        rounds=training.get("rounds", 1),
+        torch=training["torch"],
+        remark=f"\n{training['remark']}\n" if "remark" in training else "",
+        network=_NETWORKS[config.get("network", "unet")].format(width=config["width"]),
+        batch=config["batch"],
+        seed=config["seed"],
+        patch="whole studies" if patch is None else f"crops of {'x'.join(map(str, patch))} voxels",
+        threshold=card["output"]["threshold"],
+        holdout=_holdout(training["holdout"]) if "holdout" in training else "",
+        **found,
+    )
+
+
+def _holdout(told: dict[str, Any]) -> str:
+    patient, found, table = told["patient"], told["suspicious"], told["patient"]["table"]
+
+    def estimate(of: dict[str, Any], count: str = "") -> str:
+        if of["value"] is None:
+            return f"undefined: {of['reason']}"
+        interval = "" if of["low"] is None else f" ({of['low']:.3f}-{of['high']:.3f})"
+        return f"{count}{of['value']:.3f}{interval}"
+
+    def share(part: int, whole: int, name: str) -> str:
+        value = "undefined" if found[name] is None else f"{found[name]:.3f}"
+        return f"{part}/{whole}: {value}"
+
+    def three(of: dict[str, Any]) -> str:
+        means = (of[subset]["mean"] for subset in ("all", "suspicious", "largest"))
+        return ", ".join("undefined" if mean is None else f"{mean:.2f}" for mean in means)
+
+    short = told["short_axis_mm"]
+    limits = "undefined" if short["bias"] is None else f"{short['bias']:+.2f} mm"
+    if short["loa_low"] is not None:
+        limits += f" ({short['loa_low']:+.2f} to {short['loa_high']:+.2f})"
+    return _HOLDOUT.format(
+        studies=told["studies"],
+        n1=table["tp"] + table["fn"],
+        n0=table["tn"] + table["fp"],
+        version=told["phantoms"],
+        backend=told["backend"],
+        sensitivity=estimate(patient["sensitivity"], f"{table['tp']}/{table['tp'] + table['fn']}: "),
+        specificity=estimate(patient["specificity"], f"{table['tn']}/{table['tn'] + table['fp']}: "),
+        kappa=estimate(patient["kappa"]),
+        auc=f"{estimate(patient['auc'])}; {estimate(patient['auc_short_axis'])}",
+        recall=share(found["tp"], found["tp"] + found["fn"], "recall"),
+        precision=share(found["tp"], found["tp"] + found["fp"], "precision"),
+        dice=three(told["segmentation"]),
+        matched=three(told["segmentation_of_matched_nodes"]),
+        bias=limits,
+    )
+
+
+def only_phantoms(training: dict[str, Any]) -> bool:
+    """Whether no patient was learned from."""
+    return all(source["kind"] == "phantoms" for source in sources_of(training))
+
+
+def _validated_kind(training: dict[str, Any]) -> str:
+    """ "phantoms" or "folder"; an older snapshot does not say, and was judged on what it was trained on."""
+    default = "phantoms" if only_phantoms(training) else "folder"
+    kind: str = training.get("validated_on", {}).get("kind", default)
+    return kind
+
+
+def told(training: dict[str, Any]) -> str:
+    """What was learned from, in one line."""
+    return "; then ".join(
+        f"{source['cases']} phantoms of `lnfast.phantom`, seeds {source['seeds'][0]}-{source['seeds'][1] - 1}"
+        if source["kind"] == "phantoms"
+        else f"weights of `{source['name']}`, which do not say what they learned from"
+        if source["kind"] == "unknown"
+        else f"{source['cases']} studies of the data set `{source['name']}`"
+        for source in sources_of(training)
+    )
+
+
+def trained_on(training: dict[str, Any]) -> str:
+    """What the card, and so every report, says of it; cases that were learned from twice count once."""
+    if only_phantoms(training):
+        return f"digital phantom ({_phantoms(sources_of(training))} cases), no patient data"
+    return told(training).replace("`", "")
+
+
+def _phantoms(sources: list[dict[str, Any]]) -> int:
+    """How many phantoms there are in sources whose seeds may overlap; of another version the same seed is another."""
+    known: set[tuple[Any, int]] = set()
+    uncertain: dict[tuple[Any, ...], int] = {}
+    for source in sources:
+        first, end = source["seeds"]
+        # An older snapshot has only the outermost seeds: which of them there were is certain if all were.
+        ranges = source.get("ranges") or ([(first, end)] if source["cases"] == end - first else None)
+        if ranges is None:
+            uncertain[source["version"], first, end] = source["cases"]
+        else:
+            known |= {(source["version"], seed) for a, b in ranges for seed in range(a, b)}
+    told = {(source["version"], *source["seeds"], source["cases"]) for source in sources if source.get("ranges")}
+    return len(known) + sum(cases for key, cases in uncertain.items() if (*key, cases) not in told)

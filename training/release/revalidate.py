@@ -1,0 +1,85 @@
+"""Judges a snapshot again: at another threshold, on the cases that are the run's own to be judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lnfast.errors import UsageError
+from training.data import phantom_cache as cohort
+from training.data.case import Entry
+from training.data.phantom_source import phantoms_told
+from training.data.provenance import sources_of
+from training.fit.devices import cpu_has_bfloat16
+from training.fit.real_scans import look, read_scans
+from training.fit.validation import BFLOAT16, validate
+from training.model.weights_file import SNAPSHOT, network, save_tensors
+from training.recipe import card as cards
+
+PHANTOMS = range(9000, 9012)
+
+
+def validate_again(
+    run: Path,
+    threshold: float,
+    *,
+    data: Path | None = None,
+    seeds: range | None = None,
+    cache: Path | None = None,
+    real: Path | None = None,
+) -> dict[str, Any]:
+    """Validate a run's snapshot; the snapshot says what came out and on what from now on.
+
+    Args:
+        run: with a snapshot.
+        threshold: probability at which a voxel is called node.
+        data: folder of the run's own studies; the validation part of ``RUN/split.json`` is taken.
+        seeds: phantoms of the present sources instead; `PHANTOMS` where neither is given and the run is of phantoms.
+        cache: where phantoms lie; beside ``run`` where it is None.
+        real: folder of real scans to look at too (`training.fit.real_scans`); what is seen there goes into no snapshot.
+
+    Raises:
+        UsageError: ``reserved-seed``, ``two-sources``, ``bad-split``, ``leaked-cases``, ``bad-spots``; ``no-cases``
+            when the run is of studies and nothing is given.
+        ModelError: ``no-snapshot``, ``bad-snapshot``.
+    """
+    if data is not None and seeds is not None:
+        raise UsageError("two-sources", "got --data and --validation, wanted one of them")
+    model, meta = network(run)
+    last = sources_of(meta)[-1]
+    if data is None and seeds is None and last["kind"] == "folder":
+        raise UsageError(
+            "no-cases",
+            f"{run} was trained on the data set {last['name']}; give its folder with --data, or --validation",
+        )
+    if data is not None:
+        cases, validated_on = _own(run, meta, data)
+    else:
+        cases, validated_on = _phantoms(cache or run.parent / "phantoms", seeds or PHANTOMS)
+    # On the CPU, which has no half precision; a snapshot that says nothing is older than the choice.
+    precision = "32-true" if meta.get("precision") == "32-true" or not cpu_has_bfloat16() else BFLOAT16
+    card = cards.draft(meta["config"], threshold)
+    scans = () if real is None else read_scans(real, card)
+    summary: dict[str, Any] = validate(model, cases, card, precision).summary()
+    changes = {"validation": summary, "threshold": threshold, "validated_on": validated_on}
+    save_tensors(run / SNAPSHOT, model.state_dict(), meta | changes)
+    return summary | ({"real": look(model, scans, card, precision)} if scans else {})
+
+
+def _own(run: Path, meta: dict[str, Any], folder: Path) -> tuple[Sequence[Entry], dict[str, Any]]:
+    from training.data.own_studies import validation_cases
+
+    cases = validation_cases(run, meta, folder)
+    if not cases:
+        raise UsageError("no-cases", f"the split of {run} keeps no case for validation")
+    return cases, {"kind": "folder", "name": folder.resolve().name, "cases": len(cases)}
+
+
+def _phantoms(cache: Path, seeds: range) -> tuple[Sequence[Entry], dict[str, Any]]:
+    cohort.check_seeds(seeds, (cohort.VALIDATION_SEEDS,))
+    folder = cohort.folder_of(cache)
+    cases = [case for seed in cohort.generate(folder, seeds) if (case := cohort.stored(folder, seed)) is not None]
+    if not cases:
+        raise UsageError("no-cases", "got no seed to validate on, wanted --validation FIRST-LAST")
+    return cases, phantoms_told(seeds, cohort.version())
