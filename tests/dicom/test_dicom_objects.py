@@ -68,11 +68,10 @@ def numbers_of(group: Any) -> list[tuple[str, str, float]]:
     numbers = []
     for item in group.ContentSequence:
         if item.ValueType == "NUM":
-            methods = [
-                str(child.ConceptCodeSequence[0].CodeValue) for child in items(item) if concept(child) == "370129005"
-            ]
-            found.append((concept(item), "".join(methods), float(item.MeasuredValueSequence[0].NumericValue)))
-    return found
+            coded = [child for child in items(item) if concept(child) == "370129005"]
+            method = str(coded[0].ConceptCodeSequence[0].CodeValue) if coded else ""
+            numbers.append((concept(item), method, float(item.MeasuredValueSequence[0].NumericValue)))
+    return numbers
 
 
 def codes_of(group: Any) -> dict[str, str]:
