@@ -71,7 +71,9 @@ def candidates(frames: Iterable[Frame], choice: Choice) -> list[Candidate]:
                 tuple(members), kind, code, None if value is None else float(value), members[0].series_number, given
             )
         )
-    return sorted(volumes, key=lambda one: (one.series_number, one.series_uid, one.b_value or 0.0, one.kind))
+    return sorted(
+        volumes, key=lambda volume: (volume.series_number, volume.series_uid, volume.b_value or 0.0, volume.kind)
+    )
 
 
 def select(contents: Contents, rule: BRule, choice: Choice) -> tuple[Candidate, list[Candidate]]:
@@ -92,17 +94,25 @@ def select(contents: Contents, rule: BRule, choice: Choice) -> tuple[Candidate, 
         if not frames:
             raise StudyError("no-series", "the folder has no series of that number or UID; --list shows what is there")
     volumes = candidates(frames, choice)
-    usable = [one for one in volumes if one.kind in _kinds(choice) and _in_range(one, rule)]
-    if not usable:
-        raise _refusal(volumes, rule)
-    best = min(usable, key=lambda one: _rank(one, rule))
-    rivals = [one for one in usable if _rank(one, rule) == _rank(best, rule)]
+    refusal = refusal_of(volumes, rule, choice)
+    if refusal is not None:
+        raise refusal
+    usable = [volume for volume in volumes if _is_usable(volume, rule, choice)]
+    best = min(usable, key=lambda volume: _rank(volume, rule))
+    rivals = [volume for volume in usable if _rank(volume, rule) == _rank(best, rule)]
     if len(rivals) > 1:
-        numbers = ", ".join(str(one.series_number) for one in rivals)
+        numbers = ", ".join(str(volume.series_number) for volume in rivals)
         raise StudyError(
             "ambiguous", f"{len(rivals)} series have b = {best.b_value:g} (numbers {numbers}); name one with --series"
         )
-    return best, [one for one in volumes if one.series_uid == best.series_uid]
+    return best, [volume for volume in volumes if volume.series_uid == best.series_uid]
+
+
+def refusal_of(volumes: Sequence[Candidate], rule: BRule, choice: Choice) -> StudyError | None:
+    """Why none of some volumes can be taken; None where one can."""
+    if any(_is_usable(volume, rule, choice) for volume in volumes):
+        return None
+    return _refusal(volumes, rule)
 
 
 def _one_patient(contents: Contents) -> list[Frame]:
@@ -118,8 +128,8 @@ def _one_patient(contents: Contents) -> list[Frame]:
     return frames
 
 
-def _kinds(choice: Choice) -> tuple[str, ...]:
-    return (ACQUIRED, COMPUTED) if choice.synthetic else (ACQUIRED,)
+def _is_usable(volume: Candidate, rule: BRule, choice: Choice) -> bool:
+    return volume.kind in ((ACQUIRED, COMPUTED) if choice.synthetic else (ACQUIRED,)) and _in_range(volume, rule)
 
 
 def _in_range(candidate: Candidate, rule: BRule) -> bool:
@@ -134,7 +144,7 @@ def _rank(candidate: Candidate, rule: BRule) -> tuple[bool, float, float]:
 
 def _refusal(volumes: Sequence[Candidate], rule: BRule) -> StudyError:
     """Why nothing can be taken: what came nearest to it decides the code."""
-    in_range = {one.kind for one in volumes if _in_range(one, rule)}
+    in_range = {volume.kind for volume in volumes if _in_range(volume, rule)}
     if COMPUTED in in_range:
         return StudyError(
             "computed-b",
@@ -145,14 +155,16 @@ def _refusal(volumes: Sequence[Candidate], rule: BRule) -> StudyError:
         return StudyError(
             "no-trace", "the images with such a b-value show single directions, wanted their trace (mean) image"
         )
-    if any(one.kind == "tiled" for one in volumes):
+    if any(volume.kind == "tiled" for volume in volumes):
         return StudyError("mosaic", "the slices are tiled into one image; export the series without mosaic")
-    values = sorted({one.b_value for one in volumes if one.b_value is not None and one.kind != "map"})
+    values = sorted({volume.b_value for volume in volumes if volume.b_value is not None and volume.kind != "map"})
     if values:
         got = ", ".join(f"{value:g}" for value in values[:8]) + (", ..." if len(values) > 8 else "")
         return StudyError("no-high-b", f"has b = {got}, wanted {rule.text()}; give the series with the high b-value")
     maps = {
-        one.code: one for one in volumes if one.kind == "map" and (one.b_value is not None or one.code == "adc-map")
+        volume.code: one
+        for volume in volumes
+        if volume.kind == "map" and (volume.b_value is not None or volume.code == "adc-map")
     }
     if "adc-map" in maps:
         return StudyError("adc-map", "is an ADC map, wanted a high-b diffusion-weighted image; give that series")

@@ -1,0 +1,83 @@
+"""What a folder holds and what becomes of it: a line for each volume, nothing of the patient in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lnfast.dicom.scan import scan
+from lnfast.dicom.select import Candidate, Choice, candidates, refusal_of, select
+from lnfast.dicom.stack import sort_slices
+from lnfast.errors import StudyError
+from lnfast.study.bvalues import BRule
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One volume of a folder.
+
+    Attributes:
+        series_number: None where the images have none.
+        kind: as in `lnfast.dicom.frames.Frame`.
+        b_value: s/mm2; None where unknown.
+        images: how many.
+        verdict: ``"taken"``, ``"passed-over"``, or the code of the refusal.
+        reason: for a person.
+    """
+
+    series_number: int | None
+    kind: str
+    b_value: float | None
+    images: int
+    verdict: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The volumes of a folder, and what else lies there.
+
+    Attributes:
+        volumes: by series number and b-value.
+        others: how many DICOM files are no MR image.
+        not_dicom: how many files are no DICOM.
+        error: why nothing is taken, where nothing is.
+    """
+
+    volumes: tuple[Listed, ...]
+    others: int
+    not_dicom: int
+    error: StudyError | None
+
+
+def list_dicom(path: Path, rule: BRule, choice: Choice | None = None) -> Listing:
+    """Say of each volume in a folder whether it would be taken, and why not.
+
+    Args:
+        path, rule, choice: as for `lnfast.dicom.reader.read_dicom`.
+
+    Raises:
+        StudyError: the folder cannot be read.
+        BackendError: ``package-missing``.
+    """
+    choice = choice or Choice()
+    contents = scan(path)
+    chosen: Candidate | None = None
+    error: StudyError | None = None
+    try:
+        chosen, siblings = select(contents, rule, choice)
+        sort_slices(chosen, siblings)
+    except StudyError as refused:
+        error = refused
+    volumes = []
+    for volume in candidates(contents.frames, choice):
+        if chosen is not None and volume.frames == chosen.frames:
+            verdict = ("taken", "the high-b trace image") if error is None else (error.code, error.message)
+        else:
+            alone = refusal_of([volume], rule, choice)
+            verdict = (alone.code, alone.message) if alone else ("passed-over", "another volume comes before it")
+            if alone is None and error is not None and chosen is None:
+                verdict = (error.code, error.message)
+        number = volume.series_number if volume.series_number >= 0 else None
+        volumes.append(Listed(number, volume.kind, volume.b_value, len(volume.frames), *verdict))
+    return Listing(tuple(volumes), contents.others, contents.not_dicom, error)
