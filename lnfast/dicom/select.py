@@ -161,11 +161,8 @@ def _refusal(volumes: Sequence[Candidate], rule: BRule) -> StudyError:
     if values:
         got = ", ".join(f"{value:g}" for value in values[:8]) + (", ..." if len(values) > 8 else "")
         return StudyError("no-high-b", f"has b = {got}, wanted {rule.text()}; give the series with the high b-value")
-    maps = {
-        volume.code: one
-        for volume in volumes
-        if volume.kind == "map" and (volume.b_value is not None or volume.code == "adc-map")
-    }
+    # Of another sequence without a b-value that it has none says more.
+    maps = {volume.code for volume in volumes if volume.kind == "map" and (volume.b_value or volume.code == "adc-map")}
     if "adc-map" in maps:
         return StudyError("adc-map", "is an ADC map, wanted a high-b diffusion-weighted image; give that series")
     if maps:

@@ -30,12 +30,6 @@ TRACE, ENHANCED = "prostatex-0000/6_tracew_b50_400_800", "philips-enhanced-dti"
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
-@pytest.fixture(scope="session")
-def data(shared_data: Path) -> Path:
-    """Folder of real DICOM series."""
-    return shared_data.parent / "dicom" / "data"
-
-
 @pytest.fixture(scope="session", params=[TRACE, ENHANCED])
 def result(request: pytest.FixtureRequest, data: Path) -> tuple[Study, Volume, Report, dict[str, bytes]]:
     study = read_dicom(data / request.param, CARD)

@@ -38,12 +38,6 @@ AFFINE = np.array([[-1.5, 0, 0, 60], [0, -1.45, 0.4, 70], [0, 0.12, 5, -40], [0,
 AFFINE[:3, 2] = np.cross(AFFINE[:3, 0], AFFINE[:3, 1]) / np.linalg.norm(np.cross(AFFINE[:3, 0], AFFINE[:3, 1])) * 5
 
 
-@pytest.fixture(scope="session")
-def data(shared_data: Path) -> Path:
-    """Folder of real DICOM series."""
-    return shared_data.parent / "dicom" / "data"
-
-
 def voxels(seed: int = 0, shape: tuple[int, int, int] = (10, 12, 9)) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 4000, shape, dtype=np.uint16)
 
