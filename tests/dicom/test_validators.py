@@ -1,7 +1,7 @@
-"""Independent validators and readers accept what is written: dciodvfy, DCMTK, PixelMed, dcmqi, dcmjs, Orthanc and others.
+"""Independent validators and readers accept what is written: dciodvfy, DCMTK, PixelMed, dcmqi, dcmjs, Orthanc.
 
-``validate.sh`` lies beside the real series. It installs what it runs (Debian's packages as root, PyPI, npm), so the first
-call takes a minute.
+``validate.sh`` lies beside the real series. It installs what it runs (Debian's packages as root, PyPI, npm), so the
+first call takes a minute.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def test_every_validator_accepts_the_objects(script: Path, data: Path, tmp_path:
 
 
 def test_a_segmentation_that_is_shifted_by_a_slice_is_found(script: Path, data: Path, tmp_path: Path) -> None:
-    source = data / "prostatex-0000" / "6_tracew_b50_400_800"
+    source = data / TRACE
     files = write(tmp_path, source, 2)
     shifted = pydicom.dcmread(io.BytesIO(files[SEGMENTATION]))
     planes = [groups.PlanePositionSequence[0] for groups in shifted.PerFrameFunctionalGroupsSequence]
