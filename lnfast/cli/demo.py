@@ -13,9 +13,9 @@ from lnfast.cli.options import Place, check_place
 from lnfast.cli.watch import Watcher
 
 if TYPE_CHECKING:
-    from lnfast.cohort import Case
+    from lnfast.cohort import PhantomCase
     from lnfast.engine import Result
-    from lnfast.evaluate import Comparison
+    from lnfast.matching import Comparison
     from lnfast.phantom import Phantom
 
 # Seeds below 100 are never trained on; this is the first of them, taken before any model had seen it.
@@ -35,7 +35,7 @@ class Demonstration:
     """
 
     phantom: Phantom
-    case: Case
+    case: PhantomCase
     result: Result
     folder: Path
     comparison: Comparison
@@ -67,8 +67,8 @@ def demonstrate(out: Path, watcher: Watcher) -> Demonstration:
     """Make, run, write, compare."""
     from lnfast.cohort import add_case
     from lnfast.engine import Engine
-    from lnfast.evaluate import NodeMap, compare
     from lnfast.geometry import Volume
+    from lnfast.matching import NodeMap, compare
     from lnfast.phantom import make_phantom
 
     phantom = make_phantom(SEED, SCANNER, "n1")

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lnfast.cli.demo import Demonstration
-from lnfast.evaluate import Pair
+from lnfast.matching import Match
 from lnfast.measure import Rules
 from lnfast.report.text import length_text
 
@@ -112,7 +112,7 @@ def show_demonstration(shown: Demonstration) -> None:
     )
     numbers = ("true mm", "found mm", "true cm3", "found cm3")
     rows = table(console, "node", "where", *numbers, "", right=("node", *numbers))
-    by_size = sorted(shown.comparison.pairs, key=lambda pair: -pair.truth.short_axis_mm)
+    by_size = sorted(shown.comparison.matches, key=lambda pair: -pair.truth.short_axis_mm)
     for pair in by_size:
         rows.add_row(
             str(pair.truth.id),
@@ -126,7 +126,7 @@ def show_demonstration(shown: Demonstration) -> None:
         console.print(line, markup=False)
 
 
-def _pair_cells(pair: Pair, rules: Rules) -> tuple[str, str, str, str, Text]:
+def _pair_cells(pair: Match, rules: Rules) -> tuple[str, str, str, str, Text]:
     truth, found = pair.truth, pair.predicted
     short, volume = length_text(truth.short_axis_mm, rules), f"{truth.volume_mm3 / 1e3:.2f}"
     if found is None:
@@ -141,16 +141,16 @@ def _pair_cells(pair: Pair, rules: Rules) -> tuple[str, str, str, str, Text]:
 
 def _conclusions(shown: Demonstration) -> Iterator[str]:
     comparison, report = shown.comparison, shown.result.report
-    found = sum(pair.predicted is not None for pair in comparison.pairs)
+    found = sum(pair.predicted is not None for pair in comparison.matches)
     extra = len(comparison.unmatched)
     detection = comparison.detection
     timings = report.timings_ms
     yield (
-        f"nodes       {found} of {len(comparison.pairs)} found, {extra} extra "
+        f"nodes       {found} of {len(comparison.matches)} found, {extra} extra "
         f"({sum(node.suspicious for node in comparison.unmatched)} of them suspicious)"
     )
-    suspicious = detection.found + detection.missed
-    yield f"suspicious  {detection.found} of {suspicious} found, {detection.wrong} others called suspicious"
+    suspicious = detection.detected + detection.missed
+    yield f"suspicious  {detection.detected} of {suspicious} found, {detection.wrong} others called suspicious"
     yield f"N stage     {report.n_stage}, truth {shown.case.n_stage}"
     yield (
         f"time        {timings['total'] / 1e3:.2f} s, {timings['infer'] / 1e3:.2f} s of it in the network "

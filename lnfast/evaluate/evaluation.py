@@ -16,11 +16,11 @@ from lnfast.evaluate.inputs.labelmap import LabelMap, Meaning, ReadAs, read_labe
 from lnfast.evaluate.inputs.pairing import Note, Pairing, StudyPair
 from lnfast.evaluate.inputs.run_reports import Reported, notes_on, predictions_by, report_beside
 from lnfast.evaluate.inputs.scanners import groups_in, scanner_of
-from lnfast.evaluate.measures.comparison import NodeMap, Pair, check_same_grid, compare
 from lnfast.evaluate.measures.overlap import Overlap, overlap_by_pair, overlap_by_subset
 from lnfast.evaluate.measures.patient import Patient
 from lnfast.evaluate.measures.values import Subset
-from lnfast.geometry import Grid, Volume, axes_toward
+from lnfast.geometry import Grid, Volume, axes_toward, check_same_grid
+from lnfast.matching import Match, NodeMap, compare
 from lnfast.measure import LymphNode, NStage, Rules, largest, measure_nodes, n_stage
 from lnfast.study import shown
 
@@ -54,7 +54,7 @@ class Study:
     truth_stage: NStage
     predicted_stage: NStage
     shared: NDArray[np.int64]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[Match, ...]
     unmatched: tuple[LymphNode, ...]
     overlap: Mapping[Subset, Overlap]
     matched: tuple[Overlap | None, ...]
@@ -171,7 +171,7 @@ def compare_study(name: str, predicted: LabelMap, truth: LabelMap, rules: Rules,
     """
     predicted = _in_order_of(truth.labels.grid, predicted)
     # Before anything is measured, so that a folder of mismatches is soon told.
-    check_same_grid(predicted.labels, truth.labels)
+    check_same_grid(predicted.labels.grid, truth.labels.grid)
     ours, theirs = (
         NodeMap(side.labels, measure_nodes(side.labels, len(side.ids), rules)) for side in (predicted, truth)
     )
@@ -188,10 +188,10 @@ def compare_study(name: str, predicted: LabelMap, truth: LabelMap, rules: Rules,
         truth_stage=n_stage(theirs.nodes, rules),
         predicted_stage=n_stage(ours.nodes, rules),
         shared=comparison.shared,
-        pairs=comparison.pairs,
+        pairs=comparison.matches,
         unmatched=comparison.unmatched,
         overlap=overlap_by_subset(ours, theirs),
-        matched=overlap_by_pair(ours, theirs, comparison.pairs),
+        matched=overlap_by_pair(ours, theirs, comparison.matches),
     )
 
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.evaluate.extra import load
-from lnfast.evaluate.measures.comparison import Pair
 from lnfast.evaluate.measures.detection import CONFIDENCE
 from lnfast.evaluate.measures.values import Subset, alike, mean_sd, select
+from lnfast.matching import Match
 
 QUANTITIES = ("short_axis_mm", "volume_mm3")
 LIMITS_SD = 1.96
@@ -36,7 +36,7 @@ class Matched:
     predicted: NDArray[np.float64]
 
 
-def matched(studies: Sequence[Sequence[Pair]], quantity: str, subset: Subset) -> Matched:
+def matched(studies: Sequence[Sequence[Match]], quantity: str, subset: Subset) -> Matched:
     """The matched pairs whose true node belongs to a subset.
 
     Args:
@@ -50,7 +50,7 @@ def matched(studies: Sequence[Sequence[Pair]], quantity: str, subset: Subset) ->
     return Matched(np.array(truth, np.float64), np.array(predicted, np.float64))
 
 
-def in_subset(pairs: Sequence[Pair], subset: Subset) -> list[Pair]:
+def in_subset(pairs: Sequence[Match], subset: Subset) -> list[Match]:
     """The pairs of one study whose true node belongs to a subset."""
     wanted = {node.id for node in select([pair.truth for pair in pairs], subset)}
     return [pair for pair in pairs if pair.truth.id in wanted]

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.evaluate.extra import load
-from lnfast.evaluate.measures.comparison import NodeMap, Pair
 from lnfast.evaluate.measures.distances import Mask, directed, mahalanobis
 from lnfast.evaluate.measures.values import SUBSETS, Score, Subset, select
+from lnfast.matching import Match, NodeMap, dice_of_counts
 
 MEASURES = ("dice", "ppv", "tpr", "vs", "hd_mm", "avd_mm", "mhd")
 NO_TRUTH, NO_PREDICTION, NEITHER = "no true node", "no predicted node", "no node on either side"
@@ -61,7 +61,7 @@ def overlap_by_subset(predicted: NodeMap, truth: NodeMap) -> dict[Subset, Overla
     return {subset: overlap(_mask(ours, predicted, subset), _mask(theirs, truth, subset), affine) for subset in SUBSETS}
 
 
-def overlap_by_pair(predicted: NodeMap, truth: NodeMap, pairs: Sequence[Pair]) -> tuple[Overlap | None, ...]:
+def overlap_by_pair(predicted: NodeMap, truth: NodeMap, pairs: Sequence[Match]) -> tuple[Overlap | None, ...]:
     """The measures of each true node against the prediction that it is paired with; None where there is none.
 
     A false node elsewhere in the pelvis does not count here, as it does in the mask of a whole study, where it alone
@@ -69,7 +69,7 @@ def overlap_by_pair(predicted: NodeMap, truth: NodeMap, pairs: Sequence[Pair]) -
 
     Args:
         predicted, truth: of one study, on one grid.
-        pairs: as `lnfast.evaluate.compare` found them.
+        pairs: as `lnfast.matching.compare` found them.
     """
     find = load("scipy.ndimage").find_objects
     ours, theirs = find(predicted.labels.array), find(truth.labels.array)
@@ -97,7 +97,7 @@ def overlap(predicted: Mask, truth: Mask, affine: NDArray[np.float64]) -> Overla
     both = 2 * tp + fp + fn
     hd, avd, mhd = _distances(predicted, truth, affine, _missing(tp + fp, tp + fn))
     return Overlap(
-        dice=Score(2 * tp / both) if both else Score(None, NEITHER),
+        dice=Score(dice_of_counts(tp, tp + fp, tp + fn), None if both else NEITHER),
         ppv=Score(tp / (tp + fp)) if tp + fp else Score(None, NO_PREDICTION if fn else NEITHER),
         tpr=Score(tp / (tp + fn)) if tp + fn else Score(None, NO_TRUTH if fp else NEITHER),
         vs=Score(1 - abs(fn - fp) / both) if both else Score(None, NEITHER),

@@ -15,6 +15,7 @@ from lnfast.evaluate.evaluation import Study
 from lnfast.evaluate.measures.detection import detect
 from lnfast.evaluate.measures.overlap import MEASURES
 from lnfast.evaluate.measures.values import SUBSETS
+from lnfast.matching import dice_of_counts
 from lnfast.measure import LymphNode, largest
 
 Row = Mapping[str, Any]
@@ -82,8 +83,9 @@ def _node_row(study: Study, truth: LymphNode | None, predicted: LymphNode | None
         "shared_voxels": shared,
     }
     if truth is not None and predicted is not None:
-        both = truth.voxels + predicted.voxels
-        row |= {"kind": "matched", "iou": shared / (both - shared), "dice": 2 * shared / both}
+        union = truth.voxels + predicted.voxels - shared
+        overlap = dice_of_counts(shared, truth.voxels, predicted.voxels)
+        row |= {"kind": "matched", "iou": shared / union, "dice": overlap}
     if truth is not None:
         row |= {"truth_id": study.truth_ids[truth.id - 1], **_told("truth", truth)}
     if predicted is not None:

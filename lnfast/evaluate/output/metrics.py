@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lnfast import __version__
+from lnfast._version import __version__
 from lnfast.evaluate.evaluation import Evaluation, Study
 from lnfast.evaluate.extra import versions
 from lnfast.evaluate.measures.agreement import QUANTITIES, agreement, in_subset, matched
