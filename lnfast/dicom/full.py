@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lnfast.dicom import tags
 from lnfast.dicom.frames import Frame, frame_of
-from lnfast.errors import BackendError, StudyError
+from lnfast.dicom.packages import PYDICOM
+from lnfast.errors import StudyError
 
 MOST_FRAMES = 4096
 # Functional groups that describe a frame. Others, and vendors' own, repeat elements with another meaning: in Philips'
@@ -25,27 +26,12 @@ SYNTAXES = frozenset({"1.2.840.10008.1.2.1", _IMPLICIT, _RLE, _JPEG_LS, _JPEG_20
 LOSSY_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{code}" for code in (50, 51, 81, 91))
 
 
-def pydicom() -> Any:
-    """The package.
-
-    Raises:
-        BackendError: ``package-missing`` with the line that installs it.
-    """
-    try:
-        import pydicom as module
-    except ImportError as error:
-        raise BackendError(
-            "package-missing", "reading this DICOM file needs pydicom: pip install 'lnfast[dicom]'"
-        ) from error
-    return module
-
-
 def read_frames(path: Path) -> list[Frame]:
     """All frames of a file.
 
     Raises:
         StudyError: ``truncated``, ``damaged``, ``too-large``.
-        BackendError: ``package-missing``.
+        BackendError: ``backend-missing``.
     """
     dataset = _dataset(path, with_pixels=False)
     common = _elements(dataset)
@@ -66,7 +52,7 @@ def read_pixels(path: Path, indices: list[int]) -> Iterator[NDArray[Any]]:
     Raises:
         StudyError: ``truncated``, ``damaged``, ``unsupported-transfer-syntax``.
     """
-    module = pydicom()
+    module = PYDICOM.load()
     dataset = _dataset(path, with_pixels=True)
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     with warnings.catch_warnings():
@@ -91,7 +77,7 @@ def read_pixels(path: Path, indices: list[int]) -> Iterator[NDArray[Any]]:
 
 
 def _dataset(path: Path, *, with_pixels: bool) -> Any:
-    module = pydicom()
+    module = PYDICOM.load()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

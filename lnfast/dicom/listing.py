@@ -58,7 +58,7 @@ def list_dicom(path: Path, rule: BRule, choice: Choice | None = None) -> Listing
 
     Raises:
         StudyError: the folder cannot be read.
-        BackendError: ``package-missing``.
+        BackendError: ``backend-missing``.
     """
     choice = choice or Choice()
     contents = scan(path)

@@ -28,7 +28,7 @@ def read_dicom(path: Path, rule: BRule, choice: Choice | None = None) -> Study:
     Raises:
         StudyError: with a code of `lnfast.dicom.scan`, `lnfast.dicom.select` or `lnfast.dicom.stack`. No message has
             any text of a header.
-        BackendError: ``package-missing`` where a file needs pydicom.
+        BackendError: ``backend-missing`` where a file needs pydicom.
     """
     choice = choice or Choice()
     chosen, siblings = select(scan(path), rule, choice)

@@ -40,7 +40,7 @@ def scan(root: Path) -> Contents:
     Raises:
         StudyError: ``not-found``, ``unreadable``, ``too-large``, ``truncated``, ``damaged``, ``lossy`` or
             ``unsupported-transfer-syntax``: an MR image that cannot be read may be a slice of the stack.
-        BackendError: ``package-missing`` where pydicom is needed for a file.
+        BackendError: ``backend-missing`` where pydicom is needed for a file.
     """
     frames: list[Frame] = []
     others = not_dicom = 0

@@ -21,6 +21,7 @@ from lnfast.report.labels import nifti_bytes
 from lnfast.study.bvalues import BRule
 
 CARD = BRule((800.0, 1000.0), 500.0, 1500.0)
+TRACE = "prostatex-0000/6_tracew_b50_400_800"
 # All but the one that needs the standard's text, which it would download.
 CHECKS = (
     "dciodvfy dciodvfy_debian dcentvfy dcmtk_dump dsrdump pixelmed pydicom_strict references highdicom_read dcmqi_seg"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lnfast.dicom.packages import PYDICOM
+
 SCHEME = "99LNFAST"
 SCHEME_NAME = "lnfast private codes"
 
@@ -52,6 +54,4 @@ STAGES = {
 
 def code(triplet: tuple[str, str, str]) -> Any:
     """The coded entry of pydicom for value, scheme and meaning."""
-    from pydicom.sr.coding import Code
-
-    return Code(*triplet)
+    return PYDICOM.load("pydicom.sr.coding").Code(*triplet)

@@ -34,7 +34,7 @@ def render_dicom(study: Study, labels: Volume, report: Report, *, all_frames: bo
 
     Raises:
         StudyError: ``source-changed`` or ``damaged``.
-        BackendError: ``package-missing`` without pydicom and highdicom.
+        BackendError: ``backend-missing`` without pydicom and highdicom.
     """
     source = read_source(study)
     facts = [f"{name}={value}" for name, value in algorithm_parameters(report).items()]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lnfast._version import __version__
+from lnfast.dicom.packages import HIGHDICOM
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode
 from lnfast.report.dicom import codes
@@ -35,8 +36,7 @@ def build_segmentation(
     Returns:
         `highdicom.seg.Segmentation`, with references to exactly the slices that were used.
     """
-    import highdicom
-
+    highdicom = HIGHDICOM.load()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         built = highdicom.seg.Segmentation(
@@ -63,8 +63,7 @@ def build_segmentation(
 
 
 def _segment(node: LymphNode, report: Report, uids: UidSource) -> Any:
-    import highdicom
-
+    highdicom = HIGHDICOM.load()
     return highdicom.seg.SegmentDescription(
         segment_number=node.id,
         segment_label=f"LN {node.id} ({node.short_axis_mm:.1f} mm)",

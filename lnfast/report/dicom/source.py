@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lnfast.dicom.frames import MR_IMAGE
-from lnfast.dicom.full import pydicom
+from lnfast.dicom.packages import PYDICOM
 from lnfast.errors import StudyError
 from lnfast.geometry import Grid
 from lnfast.study import Study
@@ -57,7 +57,7 @@ def read_source(study: Study) -> Source:
 
     Raises:
         StudyError: ``damaged``, ``source-changed`` where the files are not those of the study any more.
-        BackendError: ``package-missing``.
+        BackendError: ``backend-missing``.
     """
     assert study.provenance.dicom is not None, "only a study that was read from DICOM has source images"
     datasets: dict[str, Any] = {}
@@ -113,7 +113,7 @@ def _header(path: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return pydicom().dcmread(path, stop_before_pixels=True)
+            return PYDICOM.load().dcmread(path, stop_before_pixels=True)
         except FileNotFoundError as error:
             raise StudyError("source-changed", "an image of the series is not there any more") from error
         except Exception as error:  # pydicom's texts may quote the header
@@ -122,11 +122,9 @@ def _header(path: str) -> Any:
 
 def _classic(dataset: Any, z: int, grid: Grid) -> Any:
     """The slice of an enhanced file as a classic image on the volume's grid, under a UID for the time being."""
-    from pydicom import Dataset
-
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine
     _, between_rows, between_columns = (float(value) for value in grid.spacing_zyx_mm)
-    piece = Dataset()
+    piece = PYDICOM.load().Dataset()
     piece.update({element.tag: element for element in dataset if element.keyword not in _OF_THE_FILE})
     piece.file_meta = dataset.file_meta
     piece.SOPClassUID = MR_IMAGE

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lnfast._version import __version__
+from lnfast.dicom.packages import HIGHDICOM, PYDICOM
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode
 from lnfast.report.dicom import codes
@@ -38,8 +39,7 @@ def build_structured_report(
         uids: of this result.
         segmentation: as `lnfast.report.dicom.segmentation.build_segmentation` gave it; None without nodes.
     """
-    from highdicom import sr
-
+    sr = HIGHDICOM.load().sr
     nodes = report.nodes if segmentation is not None else ()
     groups = [_node_group(node, source, labels, report, uids, segmentation) for node in nodes]
     with warnings.catch_warnings():
@@ -71,9 +71,7 @@ def build_structured_report(
 
 
 def _coding_scheme() -> Any:
-    from pydicom import Dataset
-
-    scheme = Dataset()
+    scheme = PYDICOM.load().Dataset()
     scheme.CodingSchemeDesignator = codes.SCHEME
     scheme.CodingSchemeName = codes.SCHEME_NAME
     scheme.CodingSchemeResponsibleOrganization = "lnfast"
@@ -81,8 +79,7 @@ def _coding_scheme() -> Any:
 
 
 def _observer(report: Report, uids: UidSource) -> Any:
-    from highdicom import sr
-
+    sr = HIGHDICOM.load().sr
     return sr.ObserverContext(
         observer_type=code(("121007", "DCM", "Device")),
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
@@ -92,15 +89,13 @@ def _observer(report: Report, uids: UidSource) -> Any:
 
 
 def _algorithm(report: Report) -> Any:
-    from highdicom import sr
-
+    sr = HIGHDICOM.load().sr
     parameters = [f"{name}={value}" for name, value in algorithm_parameters(report).items()]
     return sr.AlgorithmIdentification(name="lnfast", version=__version__, parameters=parameters)
 
 
 def _number(name: Any, value: float, unit: Any, method: Any = None) -> Any:
-    from highdicom import sr
-
+    sr = HIGHDICOM.load().sr
     return sr.Measurement(name=code(name), value=value, unit=code(unit), method=method and code(method))
 
 
@@ -118,8 +113,7 @@ def _lengths(node: LymphNode, report: Report) -> Iterator[Any]:
 def _node_group(
     node: LymphNode, source: Source, labels: Volume, report: Report, uids: UidSource, segmentation: Any
 ) -> Any:
-    from highdicom import sr
-
+    sr = HIGHDICOM.load().sr
     slices = np.flatnonzero((labels.array == node.id).any(axis=(1, 2)))
     images = [
         sr.SourceImageForSegmentation(source.slices[z].SOPClassUID, source.slices[z].SOPInstanceUID) for z in slices
@@ -148,15 +142,13 @@ def _node_group(
 
 
 def _evaluation(name: Any, value: Any) -> Any:
-    from highdicom import sr
-
+    sr = HIGHDICOM.load().sr
     return sr.QualitativeEvaluation(code(name), code(value))
 
 
 def _examination(source: Source, report: Report, uids: UidSource) -> Any:
     """The group of the whole examination: how many, the stage by each rule, b-value, warnings."""
-    from highdicom import sr
-
+    sr = HIGHDICOM.load().sr
     numbers = [_number(codes.NUMBER_OF_LESIONS, len(report.suspicious), codes.NO_UNITS)]
     if report.study.b_value is not None:
         numbers.append(_number(codes.B_VALUE, report.study.b_value, codes.SECONDS_PER_MM2))
