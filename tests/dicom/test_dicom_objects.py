@@ -15,7 +15,6 @@ from dicom_files import SECRET, write_series
 from dicom_results import labels_of, report_of_study
 from scipy.spatial.distance import cdist
 
-from lnfast.dicom import read_dicom
 from lnfast.errors import StudyError
 from lnfast.geometry import Volume
 from lnfast.measure import Rules
@@ -23,6 +22,7 @@ from lnfast.report import DISCLAIMER, Report
 from lnfast.report.dicom import SEGMENTATION, STRUCTURED_REPORT, render_dicom
 from lnfast.study import Study
 from lnfast.study.bvalues import BRule
+from lnfast.study.dicom import read_dicom
 
 CARD = BRule((800.0, 1000.0), 500.0, 1500.0)
 TRACE, ENHANCED = "prostatex-0000/6_tracew_b50_400_800", "philips-enhanced-dti"

@@ -20,14 +20,14 @@ import SimpleITK
 from dicom_files import copy_changed, write_series
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from lnfast.dicom import Choice, read_dicom, tags
-from lnfast.dicom.full import read_frames, read_pixels
-from lnfast.dicom.identity import study_id
-from lnfast.dicom.peek import EXPLICIT_LITTLE_ENDIAN, NotPlainError, peek, read_meta
-from lnfast.dicom.scan import MOST_FILES, scan
 from lnfast.errors import LnfastError, StudyError
 from lnfast.study import Study, read_study
 from lnfast.study.bvalues import BRule
+from lnfast.study.dicom import Choice, read_dicom, tags
+from lnfast.study.dicom.full import read_frames, read_pixels
+from lnfast.study.dicom.identity import study_id
+from lnfast.study.dicom.peek import EXPLICIT_LITTLE_ENDIAN, NotPlainError, peek, read_meta
+from lnfast.study.dicom.scan import MOST_FILES, scan
 
 CARD = BRule((800.0, 1000.0), 500.0, 1500.0)
 HIGHER = BRule((2000.0, 2500.0), 1500.0, 2600.0)
@@ -427,7 +427,7 @@ def test_the_fast_reader_sees_what_pydicom_sees(data: Path) -> None:
 
 def test_both_readers_give_the_same_study(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fast = read_dicom(data / TRACE, CARD)
-    monkeypatch.setattr("lnfast.dicom.scan.EXPLICIT_LITTLE_ENDIAN", "none")
+    monkeypatch.setattr("lnfast.study.dicom.scan.EXPLICIT_LITTLE_ENDIAN", "none")
     same(fast, read_dicom(data / TRACE, CARD))
 
 
@@ -492,7 +492,7 @@ def test_a_study_is_named_without_the_patient(tmp_path: Path) -> None:
 
 
 def test_a_name_is_the_same_each_time_on_one_machine_and_another_on_another(tmp_path: Path) -> None:
-    program = "from lnfast.dicom.identity import study_id; print(study_id('1.2', '3.4'))"
+    program = "from lnfast.study.dicom.identity import study_id; print(study_id('1.2', '3.4'))"
 
     def name(cache: str) -> str:
         environment = {"LNFAST_CACHE": str(tmp_path / cache), "PYTHONPATH": ":".join(sys.path)}

@@ -15,10 +15,10 @@ import pydicom
 import pytest
 from dicom_results import labels_of, report_of_study
 
-from lnfast.dicom import read_dicom
 from lnfast.report.dicom import SEGMENTATION, render_dicom
 from lnfast.report.labels import nifti_bytes
 from lnfast.study.bvalues import BRule
+from lnfast.study.dicom import read_dicom
 
 CARD = BRule((800.0, 1000.0), 500.0, 1500.0)
 TRACE = "prostatex-0000/6_tracew_b50_400_800"

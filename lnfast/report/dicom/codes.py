@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lnfast.dicom.packages import PYDICOM
+from lnfast.study.dicom.packages import PYDICOM
 
 SCHEME = "99LNFAST"
 SCHEME_NAME = "lnfast private codes"

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from lnfast._version import __version__
-from lnfast.dicom.packages import HIGHDICOM
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode
 from lnfast.report.dicom import codes
@@ -16,6 +15,7 @@ from lnfast.report.dicom.codes import code
 from lnfast.report.dicom.source import Source, restore
 from lnfast.report.dicom.uids import UidSource
 from lnfast.report.record import Report
+from lnfast.study.dicom.packages import HIGHDICOM
 
 SERIES_NUMBER = 9100
 SERIES_DESCRIPTION = "lnfast SEG (research use only)"

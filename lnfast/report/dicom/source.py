@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from lnfast.dicom.frames import MR_IMAGE
-from lnfast.dicom.packages import PYDICOM
 from lnfast.errors import StudyError
 from lnfast.geometry import Grid
 from lnfast.study import Study
+from lnfast.study.dicom.frames import MR_IMAGE
+from lnfast.study.dicom.packages import PYDICOM
 
 # Elements of an enhanced file that a slice of it has not, or has another value of.
 _OF_THE_FILE = (

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from lnfast._version import __version__
-from lnfast.dicom.packages import HIGHDICOM, PYDICOM
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode
 from lnfast.report.dicom import codes
@@ -21,6 +20,7 @@ from lnfast.report.dicom.segmentation import algorithm_parameters, tracking_id
 from lnfast.report.dicom.source import Source, restore
 from lnfast.report.dicom.uids import UidSource
 from lnfast.report.record import DISCLAIMER, Report
+from lnfast.study.dicom.packages import HIGHDICOM, PYDICOM
 
 SERIES_NUMBER = 9101
 SERIES_DESCRIPTION = "lnfast SR (research use only)"

@@ -12,12 +12,12 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports():
-    from lnfast.dicom.frames import frame_of
-    from lnfast.dicom.peek import PREAMBLE, DamagedError, NotPlainError, peek, read_meta
+    from lnfast.study.dicom.frames import frame_of
+    from lnfast.study.dicom.peek import PREAMBLE, DamagedError, NotPlainError, peek, read_meta
 
 
 def read(data: bytes) -> None:
-    """What `lnfast.dicom.scan` does with a file's bytes."""
+    """What `lnfast.study.dicom.scan` does with a file's bytes."""
     if len(data) < PREAMBLE:
         data = data.ljust(PREAMBLE, b"\0")
     try:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.dicom import tags
-from lnfast.dicom.frames import Frame, frame_of
-from lnfast.dicom.packages import PYDICOM
 from lnfast.errors import StudyError
+from lnfast.study.dicom import tags
+from lnfast.study.dicom.frames import Frame, frame_of
+from lnfast.study.dicom.packages import PYDICOM
 
 MOST_FRAMES = 4096
 # Functional groups that describe a frame. Others, and vendors' own, repeat elements with another meaning: in Philips'

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lnfast.dicom.frames import Frame
-from lnfast.dicom.scan import Contents
 from lnfast.errors import StudyError
 from lnfast.study.bvalues import BRule
+from lnfast.study.dicom.frames import Frame
+from lnfast.study.dicom.scan import Contents
 
 ACQUIRED, COMPUTED = "trace", "computed"
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.dicom.frames import Frame
-from lnfast.dicom.full import read_pixels
-from lnfast.dicom.select import Candidate
 from lnfast.errors import StudyError
 from lnfast.geometry import Grid, Volume
+from lnfast.study.dicom.frames import Frame
+from lnfast.study.dicom.full import read_pixels
+from lnfast.study.dicom.select import Candidate
 
 FEWEST_SLICES = 8
 ORIENTATION_TOLERANCE = 1e-4

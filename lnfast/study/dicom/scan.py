@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lnfast.dicom import tags
-from lnfast.dicom.frames import SOP_CLASSES, Frame, frame_of
-from lnfast.dicom.full import LOSSY_SYNTAXES, SYNTAXES, read_frames
-from lnfast.dicom.peek import EXPLICIT_LITTLE_ENDIAN, PREAMBLE, DamagedError, NotPlainError, peek, read_meta
 from lnfast.errors import StudyError
+from lnfast.study.dicom import tags
+from lnfast.study.dicom.frames import SOP_CLASSES, Frame, frame_of
+from lnfast.study.dicom.full import LOSSY_SYNTAXES, SYNTAXES, read_frames
+from lnfast.study.dicom.peek import EXPLICIT_LITTLE_ENDIAN, PREAMBLE, DamagedError, NotPlainError, peek, read_meta
 
 MOST_FILES = 4096
 MOST_FILE_BYTES = 64 << 20
@@ -69,7 +69,9 @@ def is_dicom(path: Path) -> bool:
     try:
         if path.is_dir():
             return True
-        with open(path, "rb") as file:
+        if not path.is_file():  # a pipe would never end
+            return False
+        with open(path, "rb", buffering=0) as file:
             return file.read(PREAMBLE)[PREAMBLE - 4 :] == b"DICM"
     except (OSError, ValueError):
         return False
@@ -116,6 +118,8 @@ def _content(path: Path) -> bytes:
 def _frames(path: Path, data: bytes) -> list[Frame] | None:
     """The frames of a DICOM file; None where it is no MR image."""
     meta, at = read_meta(data)
+    if not meta:
+        raise StudyError("damaged", "a DICOM file does not say how it is stored; send it again")
     sop_class = tags.text(meta, _META_SOP_CLASS_UID)
     if sop_class and sop_class not in SOP_CLASSES:
         return None

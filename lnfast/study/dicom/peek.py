@@ -2,7 +2,7 @@
 
 Most scanners write explicit VR little endian with native pixels, one frame a file, and of these a study has dozens:
 pydicom takes 1.7 ms for each and this walk 0.1. Whatever is not of that form is left to pydicom
-(`lnfast.dicom.enhanced`), against which tests hold every element and every pixel.
+(`lnfast.study.dicom.enhanced`), against which tests hold every element and every pixel.
 
 Nothing in a file is trusted: each length is checked against the bytes that are there, and items nest `_DEEPEST` deep at
 most.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from lnfast.dicom import tags
+from lnfast.study.dicom import tags
 
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 PREAMBLE = 132  # bytes, of which the last four are DICM
@@ -71,7 +71,7 @@ def read_meta(data: bytes | memoryview) -> tuple[dict[int, bytes], int]:
 
 
 def peek(data: bytes, at: int) -> Header:
-    """Read the elements of `lnfast.dicom.tags` up to the pixels of a file in explicit VR little endian.
+    """Read the elements of `lnfast.study.dicom.tags` up to the pixels of a file in explicit VR little endian.
 
     Args:
         data: the whole file.

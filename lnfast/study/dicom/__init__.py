@@ -13,8 +13,8 @@ reader.py    the stages above, in order
 
 from __future__ import annotations
 
-from lnfast.dicom.reader import read_dicom
-from lnfast.dicom.scan import is_dicom
-from lnfast.dicom.select import Choice
+from lnfast.study.dicom.reader import read_dicom
+from lnfast.study.dicom.scan import is_dicom
+from lnfast.study.dicom.select import Choice
 
 __all__ = ["Choice", "is_dicom", "read_dicom"]

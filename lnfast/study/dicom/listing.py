@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lnfast.dicom.scan import scan
-from lnfast.dicom.select import Candidate, Choice, candidates, refusal_of, select
-from lnfast.dicom.stack import sort_slices
 from lnfast.errors import StudyError
 from lnfast.study.bvalues import BRule
+from lnfast.study.dicom.scan import scan
+from lnfast.study.dicom.select import Candidate, Choice, candidates, refusal_of, select
+from lnfast.study.dicom.stack import sort_slices
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Listed:
 
     Attributes:
         series_number: None where the images have none.
-        kind: as in `lnfast.dicom.frames.Frame`.
+        kind: as in `lnfast.study.dicom.frames.Frame`.
         b_value: s/mm2; None where unknown.
         images: how many.
         verdict: ``"taken"``, ``"passed-over"``, or the code of the refusal.
@@ -54,7 +54,7 @@ def list_dicom(path: Path, rule: BRule, choice: Choice | None = None) -> Listing
     """Say of each volume in a folder whether it would be taken, and why not.
 
     Args:
-        path, rule, choice: as for `lnfast.dicom.reader.read_dicom`.
+        path, rule, choice: as for `lnfast.study.dicom.reader.read_dicom`.
 
     Raises:
         StudyError: the folder cannot be read.

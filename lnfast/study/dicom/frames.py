@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lnfast.dicom import tags
-from lnfast.dicom.tags import Elements
+from lnfast.study.dicom import tags
+from lnfast.study.dicom.tags import Elements
 from lnfast.study.kind import code_of_series
 from lnfast.study.named import plain
 

@@ -6,15 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from lnfast.dicom.frames import Frame
-from lnfast.dicom.identity import study_id
-from lnfast.dicom.scan import scan
-from lnfast.dicom.select import COMPUTED, Candidate, Choice, select
-from lnfast.dicom.stack import gather, sort_slices
-from lnfast.errors import StudyError
 from lnfast.geometry import Grid
 from lnfast.study.bvalues import BRule
-from lnfast.study.reader import DicomSource, Provenance, Study
+from lnfast.study.dicom.frames import Frame
+from lnfast.study.dicom.identity import study_id
+from lnfast.study.dicom.scan import scan
+from lnfast.study.dicom.select import COMPUTED, Candidate, Choice, select
+from lnfast.study.dicom.stack import gather, sort_slices
+from lnfast.study.record import DicomSource, Provenance, Study
 
 
 def read_dicom(path: Path, rule: BRule, choice: Choice | None = None) -> Study:
@@ -26,8 +25,7 @@ def read_dicom(path: Path, rule: BRule, choice: Choice | None = None) -> Study:
         choice: what a person said about which series to take.
 
     Raises:
-        StudyError: with a code of `lnfast.dicom.scan`, `lnfast.dicom.select` or `lnfast.dicom.stack`. No message has
-            any text of a header.
+        StudyError: with a code of `scan`, `select` or `stack` beside this module. No message has any text of a header.
         BackendError: ``backend-missing`` where a file needs pydicom.
     """
     choice = choice or Choice()
@@ -72,6 +70,3 @@ def _warnings(chosen: Candidate) -> tuple[tuple[str, str], ...]:
     if chosen.given:
         warnings.append(("given-b-value", "the b-value was given by a person and does not stand in the images"))
     return tuple(warnings)
-
-
-__all__ = ["Choice", "StudyError", "read_dicom"]
