@@ -11,6 +11,7 @@
     dicom/       a folder of DICOM files
     record.py    what a study is
     reader.py    the stages above, in order
+    labelmap.py  the one reader of label maps; label_writer.py writes them
 
 The header is parsed here and not by nibabel, whose import takes 0.23 s of a cold start and which accepts much that a
 measurement must not be made on; the tests hold this reader against nibabel.
