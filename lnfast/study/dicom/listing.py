@@ -12,6 +12,9 @@ from lnfast.study.dicom.select import Candidate, Choice, candidates, refusal_of,
 from lnfast.study.dicom.stack import sort_slices
 
 
+_TAKEN, _PASSED_OVER = "the high-b trace image", "another volume comes before it"
+
+
 @dataclass(frozen=True)
 class Listed:
     """One volume of a folder.
@@ -71,13 +74,12 @@ def list_dicom(path: Path, rule: BRule, choice: Choice | None = None) -> Listing
         error = refused
     volumes = []
     for volume in candidates(contents.frames, choice):
-        if chosen is not None and volume.frames == chosen.frames:
-            verdict = ("taken", "the high-b trace image") if error is None else (error.code, error.message)
-        else:
-            alone = refusal_of([volume], rule, choice)
-            verdict = (alone.code, alone.message) if alone else ("passed-over", "another volume comes before it")
-            if alone is None and error is not None and chosen is None:
-                verdict = (error.code, error.message)
+        is_chosen = chosen is not None and volume.frames == chosen.frames
+        refusal = error if is_chosen else refusal_of([volume], rule, choice)
+        if refusal is None and chosen is None:  # several that could be taken: ambiguous
+            refusal = error
         number = volume.series_number if volume.series_number >= 0 else None
-        volumes.append(Listed(number, volume.kind, volume.b_value, len(volume.frames), *verdict))
+        verdict = refusal.code if refusal else "taken" if is_chosen else "passed-over"
+        reason = refusal.message if refusal else _TAKEN if is_chosen else _PASSED_OVER
+        volumes.append(Listed(number, volume.kind, volume.b_value, len(volume.frames), verdict, reason))
     return Listing(tuple(volumes), contents.others, contents.not_dicom, error)
