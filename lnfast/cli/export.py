@@ -55,18 +55,18 @@ def export(model: str, out: Path | None, card: Path | None, as_json: bool, **wan
     The engine and FP32 find the nodes of the same studies. It is written only where no stage flips and no
     suspicious node is lost or added; certificate and hashes stand in its manifest.json. Takes minutes, once.
     """
-    from lnfast.export import Request, export_to_cache, plan_of
+    from lnfast.export import Request, export_to_cache, plan_export
     from lnfast.export import export as make
     from lnfast.export.forecast import Forecast
-    from lnfast.export.source import opened
+    from lnfast.export.source import open_source
 
     request = Request(**wanted)
     if out is None and card is not None:
         raise UsageError("no-output", "a bare .onnx has no name to keep its engine under; give -o DIR")
     if out is not None:
         check_way(out)
-    with Watcher(1, "looking at the model") as watcher, opened(model, card, watcher.log) as source:
-        say = watcher.steps(Forecast(plan_of(source, request)), _announced(source, request))
+    with Watcher(1, "looking at the model") as watcher, open_source(model, card, watcher.log) as source:
+        say = watcher.steps(Forecast(plan_export(source, request)), _announced(source, request))
         exported = export_to_cache(source, request, say) if out is None else make(source, out, request, say)
     for attempt in exported.attempts:
         watcher.log(_line(attempt, exported))
