@@ -14,14 +14,14 @@ import threading
 import warnings
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakSet
 
 from numpy.typing import ArrayLike
@@ -29,19 +29,29 @@ from numpy.typing import ArrayLike
 from lnfast.admission import admit
 from lnfast.backends import BackendInfo
 from lnfast.card import Model, load_model
-from lnfast.errors import LnfastError, StudyError, UsageError
+from lnfast.errors import BackendError, LnfastError, StudyError, UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules
 from lnfast.network import Network
-from lnfast.report import EngineFacts, Notice, Report, add_page, distinct_names, make_report, write_study_folder
+from lnfast.report import (
+    EngineFacts,
+    Notice,
+    Report,
+    add_files,
+    add_page,
+    distinct_names,
+    make_report,
+    write_study_folder,
+)
 from lnfast.selftest import SelfTest
 from lnfast.serving import Asked, serve
-from lnfast.study import Study, read_study, study_from_array
+from lnfast.study import DicomChoice, Study, is_dicom, read_study, study_from_array
 
 # Studies read ahead of the network by run_many: one is read while one is inferred. More would hold more memory and
 # gain nothing, since reading is faster than the network.
 READ_AHEAD = 2
 
+SegFrames = Literal["sparse", "all"]
 StudyInput = str | Path | Volume | tuple[ArrayLike, ArrayLike]
 
 
@@ -56,6 +66,7 @@ class Result:
         report: everything that is written, as `lnfast.report.Report`.
         folder: the study folder, where `Engine.run_many` wrote it.
         page_problem: why that folder has no report.html, where one was wanted; the report stands without it.
+        dicom_problem: the same of seg.dcm and sr.dcm.
     """
 
     study: Study
@@ -64,6 +75,7 @@ class Result:
     report: Report
     folder: Path | None = None
     page_problem: Notice | None = None
+    dicom_problem: Notice | None = None
     _sample: int | None = None
 
     @property
@@ -81,16 +93,27 @@ class Result:
         """What the reader of the numbers must know, as ``(code, message)`` records."""
         return self.report.warnings
 
-    def write(self, out: str | Path, *, name: str | None = None, html: bool = True) -> Path:
+    def write(
+        self,
+        out: str | Path,
+        *,
+        name: str | None = None,
+        html: bool = True,
+        dicom: bool = True,
+        seg_frames: SegFrames = "sparse",
+    ) -> Path:
         """Write ``out/<study name>/`` with report.json, report.txt and labels.nii.gz: whole or not at all.
 
-        Then report.html, whole or not at all, with the study's voxels. Where it cannot be written the report stands,
-        and a RuntimeWarning ``page-not-written`` says why.
+        Then report.html, whole or not at all, with the study's voxels, and of a study that was read from DICOM seg.dcm
+        and sr.dcm, the second last. Where they cannot be written the report stands, and a RuntimeWarning
+        ``page-not-written`` or ``dicom-not-written`` says why.
 
         Args:
             out: folder of study folders, made where it is missing.
             name: another name for the study, in the report as well: two inputs may have the same file name.
             html: write the page too.
+            dicom: write seg.dcm and sr.dcm too; the study's files must still be there.
+            seg_frames: ``"all"`` writes a frame of every segment for every slice, ``"sparse"`` those with voxels.
 
         Returns:
             The study folder.
@@ -99,18 +122,23 @@ class Result:
             UsageError: ``output-exists`` when something else of that name is there, such as another study's report.
             OSError: what the disk said; nothing is left behind.
         """
-        written = self._written(Path(out), name or self.study.name, html)
-        if written.page_problem is not None:
-            warnings.warn(str(written.page_problem), RuntimeWarning, stacklevel=2)
+        written = self._written(Path(out), name or self.study.name, Parts(html, dicom, seg_frames))
+        for problem in (written.page_problem, written.dicom_problem):
+            if problem is not None:
+                warnings.warn(str(problem), RuntimeWarning, stacklevel=2)
         assert written.folder is not None
         return written.folder
 
-    def _written(self, out: Path, name: str, html: bool) -> Result:
+    def _written(self, out: Path, name: str, parts: Parts) -> Result:
         """The same result with the report as it was written, and where."""
         report = replace(self.report, study=replace(self.report.study, name=name))
         folder, report = write_study_folder(report, self.labels, out, name)
-        problem = self._add_page(folder, report) if html else None
-        return replace(self, report=report, folder=folder, page_problem=problem)
+        written = replace(self, report=report, folder=folder)
+        if parts.html:
+            written = replace(written, page_problem=self._add_page(folder, report))
+        if parts.dicom and self.study.provenance.dicom is not None:
+            written = replace(written, dicom_problem=self._add_dicom(folder, report, parts.seg_frames))
+        return written
 
     def _add_page(self, folder: Path, report: Report) -> Notice | None:
         """Write the page; why it could not be. Whatever that is, a report that is filed is not taken back for it."""
@@ -124,6 +152,27 @@ class Result:
             reason = error if isinstance(error, (LnfastError, OSError)) else f"{type(error).__name__}: {error}"
             return Notice("page-not-written", " ".join(f"report.html is missing: {reason}".split()))
         return None
+
+    def _add_dicom(self, folder: Path, report: Report, seg_frames: SegFrames) -> Notice | None:
+        """Write seg.dcm and sr.dcm; why they could not be, without any text of a header."""
+        try:
+            from lnfast.report.dicom import render_dicom
+
+            files = render_dicom(self.study, self.labels, report, all_frames=seg_frames == "all")
+            add_files(folder, report, files)
+        except Exception as error:
+            reason = error if isinstance(error, (LnfastError, OSError)) else type(error).__name__
+            return Notice("dicom-not-written", " ".join(f"seg.dcm and sr.dcm are missing: {reason}".split()))
+        return None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is written beside the report; see `Result.write`."""
+
+    html: bool = True
+    dicom: bool = True
+    seg_frames: SegFrames = "sparse"
 
 
 @dataclass(frozen=True)
@@ -145,7 +194,7 @@ class _Read:
     """What the reading thread hands over: a study, or why there is none."""
 
     source: str
-    study: Study | StudyError
+    study: Study | LnfastError
     read_ms: float
 
 
@@ -223,18 +272,20 @@ class Engine:
         """Which runtime, device and precision serve, as the runtime itself says."""
         return self._open().info
 
-    def read(self, study: StudyInput) -> Study:
+    def read(self, study: StudyInput, *, choice: DicomChoice | None = None) -> Study:
         """Read a study as the model's card asks for it.
 
         Args:
-            study: a path, a `Volume`, or ``(array_zyx, affine)``.
+            study: the path of a NIfTI file, of a folder of DICOM files or of an enhanced DICOM file, a `Volume`, or
+                ``(array_zyx, affine)``.
+            choice: what a person says of the DICOM series to take.
 
         Raises:
             StudyError: the study is refused.
         """
         card = self.model.card
         if isinstance(study, (str, Path)):
-            return read_study(study, b_targets=card.b_targets, b_range=card.b_range)
+            return read_study(study, b_targets=card.b_targets, b_range=card.b_range, choice=choice)
         if isinstance(study, Volume):
             return study_from_array(study.array, study.grid.affine)
         if isinstance(study, tuple) and len(study) == 2:
@@ -242,23 +293,31 @@ class Engine:
             return study_from_array(array, affine)
         raise UsageError("bad-study", f"got a {type(study).__name__}, wanted a path, a Volume or (array_zyx, affine)")
 
-    def run(self, study: StudyInput) -> Result:
+    def run(self, study: StudyInput, *, choice: DicomChoice | None = None) -> Result:
         """Find and measure the nodes of one study.
 
         Args:
-            study: a path, a `Volume`, or ``(array_zyx, affine)``.
+            study, choice: as for `read`.
 
         Raises:
             StudyError: the study is refused.
+            BackendError: ``backend-missing`` where a DICOM file needs a package that is not installed.
             EngineError: the network failed or its answer cannot be trusted.
             UsageError: ``engine-closed``; ``engine-busy`` from a signal handler in the middle of another study.
         """
         started = perf_counter()
-        read = self.read(study)
+        read = self.read(study, choice=choice)
         return self._analyse(read, (perf_counter() - started) * 1e3)
 
     def run_many(
-        self, studies: Iterable[StudyInput], *, out: str | Path | None = None, html: bool = True
+        self,
+        studies: Iterable[StudyInput],
+        *,
+        out: str | Path | None = None,
+        html: bool = True,
+        dicom: bool = True,
+        seg_frames: SegFrames = "sparse",
+        choice: DicomChoice | None = None,
     ) -> Iterator[Result | StudyFailure]:
         """Run studies in order, reading the next ones while the network works on this one.
 
@@ -267,20 +326,24 @@ class Engine:
                 holds up none before it. Leaving early waits for the study that is being read.
             out: where results are written, each while the network works on the next; a result is yielded once its
                 folder is complete. Then all studies are looked at first, because those of one name get folders of their
-                own, as `lnfast.report.distinct_names` says.
+                own, as `lnfast.report.distinct_names` says. One from DICOM has its own name, which says nothing of the
+                patient or of the folder.
             html: write report.html too, after the report; `Result.page_problem` says why one is missing.
+            dicom, seg_frames: as for `Result.write`; `Result.dicom_problem` says why the objects are missing.
+            choice: as for `read`, of every study.
 
         Yields:
             A result, or a `StudyFailure` in its place. What is wrong with the disk or the call ends the iteration.
         """
         if out is None:
-            yield from self._answers(iter(studies))
+            yield from self._answers(iter(studies), choice)
             return
         studies = list(studies)
-        answers = self._answers(iter(studies))
+        answers = self._answers(iter(studies), choice)
+        parts = Parts(html, dicom, seg_frames)
         with ThreadPoolExecutor(1, thread_name_prefix="lnfast-write") as writer:
             before: Future[Result | StudyFailure] | None = None
-            for name in distinct_names(map(_source, studies)):
+            for name in _names(studies):
                 failure: Exception | None = None
                 try:
                     answer = next(answers)
@@ -290,33 +353,33 @@ class Engine:
                     yield before.result()  # what was finished before a failure is still handed over
                 if failure is not None:
                     raise failure
-                before = writer.submit(_write, answer, Path(out), name, html)
+                before = writer.submit(_write, answer, Path(out), name, parts)
             if before is not None:
                 yield before.result()
 
-    def _answers(self, studies: Iterator[StudyInput]) -> Iterator[Result | StudyFailure]:
+    def _answers(self, studies: Iterator[StudyInput], choice: DicomChoice | None) -> Iterator[Result | StudyFailure]:
         with ThreadPoolExecutor(1, thread_name_prefix="lnfast-read") as reader:
-            pending = deque(reader.submit(self._read_next, studies) for _ in range(READ_AHEAD))
+            pending = deque(reader.submit(self._read_next, studies, choice) for _ in range(READ_AHEAD))
             try:
                 while (read := pending.popleft().result()) is not None:
-                    pending.append(reader.submit(self._read_next, studies))
+                    pending.append(reader.submit(self._read_next, studies, choice))
                     yield self._answer(read)
             finally:
                 for future in pending:
                     future.cancel()
 
-    def _read_next(self, studies: Iterator[StudyInput]) -> _Read | None:
+    def _read_next(self, studies: Iterator[StudyInput], choice: DicomChoice | None) -> _Read | None:
         for study in studies:
             started = perf_counter()
             try:
-                read: Study | StudyError = self.read(study)
-            except StudyError as error:
+                read: Study | LnfastError = self.read(study, choice=choice)
+            except (StudyError, BackendError) as error:
                 read = error
             return _Read(_source(study), read, (perf_counter() - started) * 1e3)
         return None
 
     def _answer(self, read: _Read) -> Result | StudyFailure:
-        if isinstance(read.study, StudyError):
+        if isinstance(read.study, LnfastError):
             return StudyFailure(read.source, read.study)
         try:
             return self._analyse(read.study, read.read_ms)
@@ -380,11 +443,18 @@ def _source(study: StudyInput) -> str:
     return str(study) if isinstance(study, (str, Path)) else "array"
 
 
-def _write(answer: Result | StudyFailure, out: Path, name: str, html: bool) -> Result | StudyFailure:
+def _names(studies: Sequence[StudyInput]) -> list[str | None]:
+    """The name of each study's folder, no two alike; None of DICOM, where it is the study's own."""
+    dicom = [isinstance(study, (str, Path)) and is_dicom(Path(study)) for study in studies]
+    others = iter(distinct_names(_source(study) for study, own in zip(studies, dicom, strict=True) if not own))
+    return [None if own else next(others) for own in dicom]
+
+
+def _write(answer: Result | StudyFailure, out: Path, name: str | None, parts: Parts) -> Result | StudyFailure:
     if isinstance(answer, StudyFailure):
         return answer
     try:
-        return answer._written(out, name, html)
+        return answer._written(out, name or answer.study.name, parts)
     except UsageError as error:
         return StudyFailure(answer.study.provenance.path or "array", error)
 

@@ -20,8 +20,18 @@ measurement must not be made on; the tests hold this reader against nibabel.
 from __future__ import annotations
 
 from lnfast.study.beside import shown
-from lnfast.study.dicom import Choice
+from lnfast.study.dicom import DicomChoice, is_dicom
 from lnfast.study.reader import read_study, study_from_array, study_name
 from lnfast.study.record import DicomSource, Provenance, Study
 
-__all__ = ["Choice", "DicomSource", "Provenance", "Study", "read_study", "shown", "study_from_array", "study_name"]
+__all__ = [
+    "DicomChoice",
+    "DicomSource",
+    "Provenance",
+    "Study",
+    "is_dicom",
+    "read_study",
+    "shown",
+    "study_from_array",
+    "study_name",
+]

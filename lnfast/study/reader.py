@@ -13,7 +13,7 @@ from lnfast.errors import StudyError
 from lnfast.geometry import Grid, Volume, as_numpy
 from lnfast.study.beside import files_beside, shown, stem
 from lnfast.study.bvalues import BVAL_ENDINGS, BRule, choose_volume, read_bvalues
-from lnfast.study.dicom import Choice, is_dicom, read_dicom
+from lnfast.study.dicom import DicomChoice, is_dicom, read_dicom
 from lnfast.study.kind import refuse_other_kinds
 from lnfast.study.nifti import NiftiHeader, parse_header
 from lnfast.study.record import Provenance, Study
@@ -37,7 +37,7 @@ def read_study(
     b_targets: tuple[float, ...] = (800.0, 1000.0),
     b_range: tuple[float, float] = (500.0, 1500.0),
     max_bytes: int = 2 << 30,
-    choice: Choice | None = None,
+    choice: DicomChoice | None = None,
 ) -> Study:
     """Read a NIfTI-1 or NIfTI-2 file, ``.nii`` or ``.nii.gz`` by content, or DICOM: a folder, or an enhanced file.
 

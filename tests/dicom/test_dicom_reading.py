@@ -23,7 +23,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from lnfast.errors import LnfastError, StudyError
 from lnfast.study import Study, read_study
 from lnfast.study.bvalues import BRule
-from lnfast.study.dicom import Choice, read_dicom, tags
+from lnfast.study.dicom import DicomChoice, read_dicom, tags
 from lnfast.study.dicom.full import read_frames, read_pixels
 from lnfast.study.dicom.identity import study_id
 from lnfast.study.dicom.peek import EXPLICIT_LITTLE_ENDIAN, NotPlainError, peek, read_meta
@@ -31,7 +31,7 @@ from lnfast.study.dicom.scan import MOST_FILES, scan
 
 CARD = BRule((800.0, 1000.0), 500.0, 1500.0)
 HIGHER = BRule((2000.0, 2500.0), 1500.0, 2600.0)
-SYNTHETIC = Choice(synthetic=True)
+SYNTHETIC = DicomChoice(synthetic=True)
 TRACE = "prostatex-0000/6_tracew_b50_400_800"
 COMPUTED = "prostatex-0000/8_calc_b1000"
 AFFINE = np.array([[-1.5, 0, 0, 60], [0, -1.45, 0.4, 70], [0, 0.12, 5, -40], [0, 0, 0, 1.0]])
@@ -42,7 +42,7 @@ def voxels(seed: int = 0, shape: tuple[int, int, int] = (10, 12, 9)) -> np.ndarr
     return np.random.default_rng(seed).integers(0, 4000, shape, dtype=np.uint16)
 
 
-def refusal(path: Path, rule: BRule = CARD, choice: Choice | None = None) -> StudyError:
+def refusal(path: Path, rule: BRule = CARD, choice: DicomChoice | None = None) -> StudyError:
     with pytest.raises(StudyError) as caught:
         read_dicom(path, rule, choice)
     message = str(caught.value)
@@ -72,7 +72,7 @@ TAKEN = [
 
 @pytest.mark.parametrize(("name", "rule", "choice", "b_value", "shape", "series"), TAKEN)
 def test_takes_the_high_b_trace_image(
-    data: Path, name: str, rule: BRule, choice: Choice | None, b_value: float, shape: tuple[int, ...], series: int
+    data: Path, name: str, rule: BRule, choice: DicomChoice | None, b_value: float, shape: tuple[int, ...], series: int
 ) -> None:
     study = read_dicom(data / name, rule, choice)
     assert study.b_value == b_value and study.volume.array.shape == shape
@@ -103,13 +103,13 @@ REFUSED = [
     ("siemens-xa30-enhanced/11_adc", CARD, None, "adc-map"),
     ("siemens-xa30-enhanced/12_tracew", CARD, None, "no-high-b"),
     ("siemens-xa30-enhanced/14_colfa", CARD, None, "no-mr-image"),
-    (TRACE, CARD, Choice(series="7"), "no-series"),
+    (TRACE, CARD, DicomChoice(series="7"), "no-series"),
 ]
 
 
 @pytest.mark.parametrize(("name", "rule", "choice", "code"), REFUSED)
 def test_refuses_what_is_no_high_b_trace_image(
-    data: Path, name: str, rule: BRule, choice: Choice | None, code: str
+    data: Path, name: str, rule: BRule, choice: DicomChoice | None, code: str
 ) -> None:
     assert refusal(data / name, rule, choice).code == code
 
@@ -160,13 +160,13 @@ def test_without_b_values_a_person_may_give_one(data: Path, tmp_path: Path) -> N
 
     folder = copy_changed(data / COMPUTED, tmp_path / "a", without)
     assert refusal(folder).code == "no-b-value"
-    study = read_dicom(folder, CARD, Choice(b_value=1000.0, synthetic=True))
+    study = read_dicom(folder, CARD, DicomChoice(b_value=1000.0, synthetic=True))
     assert study.b_value == 1000
     assert [code for code, _ in study.provenance.warnings] == ["computed-b", "given-b-value"]
 
 
 def test_an_adc_map_is_refused_whatever_is_asked_for(data: Path) -> None:
-    choice = Choice(series="7", b_value=800.0, synthetic=True)
+    choice = DicomChoice(series="7", b_value=800.0, synthetic=True)
     assert refusal(data / "prostatex-0000", CARD, choice).code == "adc-map"
 
 
@@ -175,7 +175,7 @@ def test_two_series_of_one_b_value_are_ambiguous(tmp_path: Path) -> None:
         write_series(tmp_path / str(number), voxels(number), AFFINE, number=number)
     error = refusal(tmp_path)
     assert error.code == "ambiguous" and "3, 9" in error.message
-    study = read_dicom(tmp_path, CARD, Choice(series="9"))
+    study = read_dicom(tmp_path, CARD, DicomChoice(series="9"))
     np.testing.assert_array_equal(study.volume.array, voxels(9))
 
 
@@ -291,7 +291,9 @@ def _with_simpleitk(paths: list[str]) -> tuple[np.ndarray, np.ndarray]:
     ("name", "rule", "choice"),
     [(TRACE, CARD, None), (COMPUTED, CARD, SYNTHETIC), ("philips-classic-iso-dir", HIGHER, None)],
 )
-def test_voxels_and_affine_are_those_of_simpleitk(data: Path, name: str, rule: BRule, choice: Choice | None) -> None:
+def test_voxels_and_affine_are_those_of_simpleitk(
+    data: Path, name: str, rule: BRule, choice: DicomChoice | None
+) -> None:
     study = read_dicom(data / name, rule, choice)
     assert study.provenance.dicom is not None
     array, affine = _with_simpleitk([path for path, _ in study.provenance.dicom.frames])

@@ -15,6 +15,6 @@ from __future__ import annotations
 
 from lnfast.study.dicom.reader import read_dicom
 from lnfast.study.dicom.scan import is_dicom
-from lnfast.study.dicom.select import Choice
+from lnfast.study.dicom.select import DicomChoice
 
-__all__ = ["Choice", "is_dicom", "read_dicom"]
+__all__ = ["DicomChoice", "is_dicom", "read_dicom"]

@@ -8,9 +8,8 @@ from pathlib import Path
 from lnfast.errors import StudyError
 from lnfast.study.bvalues import BRule
 from lnfast.study.dicom.scan import scan
-from lnfast.study.dicom.select import Candidate, Choice, candidates, refusal_of, select
+from lnfast.study.dicom.select import Candidate, DicomChoice, candidates, refusal_of, select
 from lnfast.study.dicom.stack import sort_slices
-
 
 _TAKEN, _PASSED_OVER = "the high-b trace image", "another volume comes before it"
 
@@ -53,7 +52,7 @@ class Listing:
     error: StudyError | None
 
 
-def list_dicom(path: Path, rule: BRule, choice: Choice | None = None) -> Listing:
+def list_dicom(path: Path, rule: BRule, choice: DicomChoice | None = None) -> Listing:
     """Say of each volume in a folder whether it would be taken, and why not.
 
     Args:
@@ -63,7 +62,7 @@ def list_dicom(path: Path, rule: BRule, choice: Choice | None = None) -> Listing
         StudyError: the folder cannot be read.
         BackendError: ``backend-missing``.
     """
-    choice = choice or Choice()
+    choice = choice or DicomChoice()
     contents = scan(path)
     chosen: Candidate | None = None
     error: StudyError | None = None

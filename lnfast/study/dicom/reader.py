@@ -11,12 +11,12 @@ from lnfast.study.bvalues import BRule
 from lnfast.study.dicom.frames import Frame
 from lnfast.study.dicom.identity import study_id
 from lnfast.study.dicom.scan import scan
-from lnfast.study.dicom.select import COMPUTED, Candidate, Choice, select
+from lnfast.study.dicom.select import COMPUTED, Candidate, DicomChoice, select
 from lnfast.study.dicom.stack import gather, sort_slices
 from lnfast.study.record import DicomSource, Provenance, Study
 
 
-def read_dicom(path: Path, rule: BRule, choice: Choice | None = None) -> Study:
+def read_dicom(path: Path, rule: BRule, choice: DicomChoice | None = None) -> Study:
     """Read the high-b trace image of a folder of DICOM files, or of one enhanced file.
 
     Args:
@@ -28,7 +28,7 @@ def read_dicom(path: Path, rule: BRule, choice: Choice | None = None) -> Study:
         StudyError: with a code of `scan`, `select` or `stack` beside this module. No message has any text of a header.
         BackendError: ``backend-missing`` where a file needs pydicom.
     """
-    choice = choice or Choice()
+    choice = choice or DicomChoice()
     chosen, siblings = select(scan(path), rule, choice)
     frames, grid = sort_slices(chosen, siblings)
     volume, slope, inter = gather(frames, grid)

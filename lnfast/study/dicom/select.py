@@ -14,7 +14,7 @@ ACQUIRED, COMPUTED = "trace", "computed"
 
 
 @dataclass(frozen=True)
-class Choice:
+class DicomChoice:
     """What a person may say about the choice.
 
     Attributes:
@@ -54,7 +54,7 @@ class Candidate:
         return self.frames[0].series_uid
 
 
-def candidates(frames: Iterable[Frame], choice: Choice) -> list[Candidate]:
+def candidates(frames: Iterable[Frame], choice: DicomChoice) -> list[Candidate]:
     """The volumes that frames make, by series number and b-value."""
     groups: dict[tuple[str, str, str, int | None], list[Frame]] = {}
     for frame in frames:
@@ -76,7 +76,7 @@ def candidates(frames: Iterable[Frame], choice: Choice) -> list[Candidate]:
     )
 
 
-def select(contents: Contents, rule: BRule, choice: Choice) -> tuple[Candidate, list[Candidate]]:
+def select(contents: Contents, rule: BRule, choice: DicomChoice) -> tuple[Candidate, list[Candidate]]:
     """The volume to take, and all volumes of its series.
 
     Args:
@@ -108,7 +108,7 @@ def select(contents: Contents, rule: BRule, choice: Choice) -> tuple[Candidate, 
     return best, [volume for volume in volumes if volume.series_uid == best.series_uid]
 
 
-def refusal_of(volumes: Sequence[Candidate], rule: BRule, choice: Choice) -> StudyError | None:
+def refusal_of(volumes: Sequence[Candidate], rule: BRule, choice: DicomChoice) -> StudyError | None:
     """Why none of some volumes can be taken; None where one can."""
     if any(_is_usable(volume, rule, choice) for volume in volumes):
         return None
@@ -128,7 +128,7 @@ def _one_patient(contents: Contents) -> list[Frame]:
     return frames
 
 
-def _is_usable(volume: Candidate, rule: BRule, choice: Choice) -> bool:
+def _is_usable(volume: Candidate, rule: BRule, choice: DicomChoice) -> bool:
     return volume.kind in ((ACQUIRED, COMPUTED) if choice.synthetic else (ACQUIRED,)) and _in_range(volume, rule)
 
 
