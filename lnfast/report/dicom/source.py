@@ -19,6 +19,18 @@ from lnfast.study import Study
 from lnfast.study.dicom.frames import MR_IMAGE
 from lnfast.study.dicom.packages import PYDICOM
 
+# Of patient and study: empty where an anonymiser removed them, which the standard allows (type 2) and highdicom not.
+_MAY_BE_EMPTY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+)
 # Elements of an enhanced file that a slice of it has not, or has another value of.
 _OF_THE_FILE = (
     "SOPClassUID",
@@ -65,6 +77,9 @@ def read_source(study: Study) -> Source:
     for z, (path, index) in enumerate(study.provenance.dicom.frames):
         if path not in datasets:
             datasets[path] = _header(path)
+            for keyword in _MAY_BE_EMPTY:
+                if keyword not in datasets[path]:
+                    setattr(datasets[path], keyword, None)
         dataset = datasets[path]
         if "NumberOfFrames" in dataset:
             dataset = _classic(dataset, z, study.volume.grid)
