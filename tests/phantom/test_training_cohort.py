@@ -41,7 +41,7 @@ def test_realistic_seeds_see_every_scanner_and_both_small_fields() -> None:
     assert realistic == {*SCANNERS.values(), *SMALL_FIELDS}
 
 
-def test_training_protocols_are_as_wide_as_promised() -> None:
+def test_training_protocols_are_as_varied_as_documented() -> None:
     scans = [protocol_of(seed) for seed in TRAINING_SEEDS if variety_of(seed) == TRAINING]
     small = [scan for scan in scans if max(scan.field_of_view_yx_mm) <= 260]
     assert 0.45 < len(small) / len(scans) < 0.55
