@@ -80,7 +80,7 @@ class StudyBenchmark:
         self._names: list[str] = []  # of the engines, as their reports have them
 
     def compare(self, progress: Callable[[str], None]) -> dict[NamePair, AnswerAgreement]:
-        """Compare each engine's answer with each peer's; this is also everyone's first warm-up."""
+        """Compare each engine's answer with each peer's; this is also the first warm-up of each."""
         results = [engine.run(self._path) for engine in self._engines]
         self._names = [engine_name(result.report) for result in results]
         agreements = {}

@@ -64,7 +64,7 @@ def sequential(engine: Engine, paths: list[Path], out: Path) -> list[Result]:
 
 def compare_results(ours: list[Result], theirs: list[Result]) -> dict[str, Any]:
     """Compare the nodes of every study, to the bit: both sides are of the same engine."""
-    same = [mine.nodes == its.nodes for mine, its in zip(ours, theirs, strict=True)]
+    same = [our.nodes == their.nodes for our, their in zip(ours, theirs, strict=True)]
     counts = [sum(len(result.nodes) for result in results) for results in (ours, theirs)]
     return {"verdict": "same" if all(same) else "wrong", "nodes": counts}
 
