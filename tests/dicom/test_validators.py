@@ -16,9 +16,9 @@ import pytest
 from dicom_results import labels_of, report_of_study
 
 from lnfast.report.dicom import SEGMENTATION, render_dicom
-from lnfast.report.labels import nifti_bytes
 from lnfast.study.bvalues import BRule
 from lnfast.study.dicom import read_dicom
+from lnfast.study.label_writer import label_map_bytes
 
 CARD = BRule((800.0, 1000.0), 500.0, 1500.0)
 TRACE = "prostatex-0000/6_tracew_b50_400_800"
@@ -50,7 +50,7 @@ def write(folder: Path, source: Path, nodes: int) -> dict[str, bytes]:
     labels = labels_of(study, nodes)
     files = render_dicom(study, labels, report_of_study(study, labels))
     (folder / "results").mkdir()
-    (folder / "labels.nii.gz").write_bytes(nifti_bytes(labels))
+    (folder / "labels.nii.gz").write_bytes(label_map_bytes(labels))
     for name, content in files.items():
         (folder / "results" / name).write_bytes(content)
     return files
