@@ -27,7 +27,8 @@ from benchmarks.peers.pipeline import PeerPipeline, PeerResult
 from benchmarks.peers.pytorch_pipeline import TorchPipeline
 from benchmarks.peers.setup import PeerSetup
 from lnfast.card import load_model
-from lnfast.engine import Engine, Result
+from lnfast.engine import Engine
+from lnfast.result import Result
 
 ALL = "all"
 # The wanted ratio from file to report, and the wanted share of that time around the network.

@@ -19,7 +19,8 @@ from benchmarks.harness.rows import Row, RowKey, make_row
 from benchmarks.harness.settings import Settings
 from benchmarks.harness.studies import write_study
 from benchmarks.harness.timing import Times, interleave, summarize
-from lnfast.engine import Engine, Result, StudyFailure
+from lnfast.engine import Engine
+from lnfast.result import Result, StudyFailure
 
 STUDIES, QUICK_STUDIES = 12, 2
 # A round is a mean over all its studies.

@@ -14,9 +14,9 @@ from lnfast.cli.watch import Watcher
 
 if TYPE_CHECKING:
     from lnfast.cohort import PhantomCase
-    from lnfast.engine import Result
     from lnfast.matching import Comparison
     from lnfast.phantom import Phantom
+    from lnfast.result import Result
 
 # Seeds below 100 are never trained on; this is the first of them, taken before any model had seen it.
 SEED, SCANNER = 0, "ingenia"

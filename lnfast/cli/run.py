@@ -89,8 +89,8 @@ def _loaded(wanted: dict[str, Any], rules: Any) -> Engine:
 
 def _serve(engine: Engine, studies: tuple[Path, ...], out: Path, watcher: Watcher, *, html: bool, as_json: bool) -> int:
     """Run, write and print each study; the worst exit code seen."""
-    from lnfast.engine import StudyFailure
     from lnfast.report import distinct_names
+    from lnfast.result import StudyFailure
     from lnfast.study import shown
 
     worst = 0

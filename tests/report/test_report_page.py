@@ -526,7 +526,7 @@ def test_a_page_that_cannot_be_written_costs_a_line_and_nothing_else(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("lnfast.engine.add_page", full)
+    monkeypatch.setattr("lnfast.result.add_page", full)
     with pytest.raises(SystemExit) as ended:
         main(["run", str(study), "-o", str(tmp_path / "out"), "--model", model])
     said = capsys.readouterr()
@@ -538,7 +538,7 @@ def test_a_page_that_cannot_be_written_costs_a_line_and_nothing_else(
         "report.json",
         "report.txt",
     }
-    monkeypatch.setattr("lnfast.engine.add_page", None)  # never called
+    monkeypatch.setattr("lnfast.result.add_page", None)  # never called
     with pytest.raises(SystemExit):
         main(["run", str(study), "-o", str(tmp_path / "out"), "--model", model, "--no-html"])
     assert "page-not-written" not in capsys.readouterr().err
