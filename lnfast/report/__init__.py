@@ -15,11 +15,21 @@ from __future__ import annotations
 from lnfast.report.folder import add_files, add_page, folder_name, write_study_folder
 from lnfast.report.names import distinct_names
 from lnfast.report.notices import Notice
-from lnfast.report.record import DISCLAIMER, SCHEMA, EngineFacts, ModelFacts, Report, StudyFacts, make_report
+from lnfast.report.record import (
+    DISCLAIMER,
+    SCHEMA,
+    DicomFacts,
+    EngineFacts,
+    ModelFacts,
+    Report,
+    StudyFacts,
+    make_report,
+)
 
 __all__ = [
     "DISCLAIMER",
     "SCHEMA",
+    "DicomFacts",
     "EngineFacts",
     "ModelFacts",
     "Notice",
