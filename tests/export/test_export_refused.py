@@ -98,7 +98,7 @@ def test_a_blank_engine_is_not_written_and_an_older_one_stays(
 
 
 def test_int8_keeps_more_high_until_it_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, studies: Path) -> None:
-    """Whoever needs /conv2 high gets it after the first rung has failed."""
+    """A network that needs /conv2 in FP32 gets it after the first variant has failed."""
 
     def fragile(*arguments: Any, **options: Any) -> Graph:
         quantized = quantize(*arguments, **options)
