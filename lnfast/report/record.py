@@ -26,6 +26,19 @@ STAGES = ("read", "preprocess", "infer", "postprocess", "measure", "write")
 
 
 @dataclass(frozen=True)
+class DicomFacts:
+    """Which images a study that was read from DICOM is made of.
+
+    Attributes:
+        series_number: as the scanner counted; None where the images have none.
+        computed_b: the image was computed for its b-value and not acquired.
+    """
+
+    series_number: int | None
+    computed_b: bool
+
+
+@dataclass(frozen=True)
 class StudyFacts:
     """The study, without anything that names a patient beyond its file's name."""
 
@@ -35,6 +48,7 @@ class StudyFacts:
     spacing_zyx_mm: tuple[float, float, float]
     b_value: float | None
     sha256: str | None
+    dicom: DicomFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -178,7 +192,7 @@ def make_report(
         timings_ms: read, preprocess, infer, postprocess, measure; ``total`` is their sum.
         admission: of that study.
     """
-    card, grid = model.card, study.volume.grid
+    card, grid, source = model.card, study.volume.grid, study.provenance.dicom
     return Report(
         created=datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         study=StudyFacts(
@@ -188,6 +202,7 @@ def make_report(
             spacing_zyx_mm=grid.spacing_zyx_mm,
             b_value=study.b_value,
             sha256=study.provenance.sha256,
+            dicom=DicomFacts(source.series_number, source.computed_b) if source else None,
         ),
         admission=admission,
         model=ModelFacts(card.name, card.version, model.sha256, card.trained_on, card.threshold),
