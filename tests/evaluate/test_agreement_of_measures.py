@@ -8,14 +8,14 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 from test_node_comparison import LARGE, SMALL, nodes_at
 
-from lnfast.evaluate.measures.agreement import Matched, agreement, matched
+from lnfast.evaluate.measures.agreement import MatchedValues, agreement, matched
 from lnfast.evaluate.measures.comparison import compare
 from lnfast.evaluate.measures.groups import compare_groups
-from lnfast.evaluate.measures.values import Score, mean_sd, summary
+from lnfast.evaluate.measures.values import MeasureValue, mean_sd, summary
 
 
-def of(truth: list[float], predicted: list[float]) -> Matched:
-    return Matched(np.array(truth, float), np.array(predicted, float))
+def of(truth: list[float], predicted: list[float]) -> MatchedValues:
+    return MatchedValues(np.array(truth, float), np.array(predicted, float))
 
 
 def test_bland_and_altman_by_hand() -> None:
@@ -64,7 +64,15 @@ def test_pairs_are_of_true_nodes_that_something_touches() -> None:
 
 
 def test_means_say_how_many() -> None:
-    told = summary([Score(1.0), Score(None, "b"), Score(3.0), Score(None, "a"), Score(None, "b")])
+    told = summary(
+        [
+            MeasureValue(1.0),
+            MeasureValue(None, "b"),
+            MeasureValue(3.0),
+            MeasureValue(None, "a"),
+            MeasureValue(None, "b"),
+        ]
+    )
     assert told == {"mean": 2.0, "sd": 2.0**0.5, "n": 2, "undefined": 3, "reasons": {"a": 1, "b": 2}}
     assert mean_sd([5.0]) == {"mean": 5.0, "sd": None, "n": 1}
     assert mean_sd([]) == {"mean": None, "sd": None, "n": 0}

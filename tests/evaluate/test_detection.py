@@ -11,11 +11,11 @@ from scipy.stats import binomtest
 from test_node_comparison import LARGE, SMALL, nodes_at
 
 from lnfast.evaluate.measures.comparison import NodeMap, shared_voxels
-from lnfast.evaluate.measures.detection import Counts, Detected, detect, interval, paired
-from lnfast.evaluate.measures.values import Subset
+from lnfast.evaluate.measures.detection import Counts, DetectionCounts, detect, interval, match_one_to_one
+from lnfast.evaluate.measures.subsets import Subset
 
 
-def detected(predicted: NodeMap, truth: NodeMap, subset: Subset = "suspicious") -> Detected:
+def detected(predicted: NodeMap, truth: NodeMap, subset: Subset = "suspicious") -> DetectionCounts:
     return detect(shared_voxels(truth, predicted), truth.nodes, predicted.nodes, subset)
 
 
@@ -82,7 +82,7 @@ def test_without_nodes_nothing_is_defined() -> None:
 
 def test_studies_add_up() -> None:
     truth, none = nodes_at(((0, 0, 0), LARGE)), nodes_at()
-    whole = sum((detected(truth, truth), detected(none, truth), detected(truth, none)), Detected())
+    whole = sum((detected(truth, truth), detected(none, truth), detected(truth, none)), DetectionCounts())
     assert (whole.any_voxel, whole.right, whole.iou_50) == (Counts(1, 1, 1), 1, Counts(1, 1, 1))
 
 
@@ -92,7 +92,7 @@ def test_pairs_against_all_ways_to_make_them(seed: int, rows: int, columns: int)
     iou = np.random.default_rng(seed).random((rows, columns)) ** 2
     allowed = iou >= 0.3
     pairs = oracles.most_pairs(allowed)
-    assert paired(iou, allowed) == Counts(pairs, columns - pairs, rows - pairs)
+    assert match_one_to_one(iou, allowed) == Counts(pairs, columns - pairs, rows - pairs)
 
 
 @pytest.mark.parametrize(("part", "whole"), [(37, 37), (37, 40), (0, 7), (226, 231)])

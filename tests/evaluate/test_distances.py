@@ -128,18 +128,18 @@ def test_what_is_symmetric_is_and_what_is_bounded_is(seed: int, kind: str, affin
     one, other = masks(kind, seed)
     there, back = overlap(one, other, AFFINES[affine]), overlap(other, one, AFFINES[affine])
     for measure in ("dice", "vs", "hd_mm", "avd_mm", "mhd"):
-        first, second = there.score(measure), back.score(measure)
+        first, second = there.value_of(measure), back.value_of(measure)
         assert (first.value is None) == (second.value is None)
         if first.value is not None:
             assert first.value == pytest.approx(second.value, rel=1e-9, abs=1e-12)
     assert there.ppv == back.tpr
     for measure in ("dice", "ppv", "tpr", "vs"):
-        value = there.score(measure).value
+        value = there.value_of(measure).value
         assert value is not None and 0 <= value <= 1
     assert there.hd_mm.value is not None and there.avd_mm.value is not None
     assert 0 <= there.avd_mm.value <= there.hd_mm.value
     itself = overlap(one, one, AFFINES[affine])
-    assert [itself.score(measure).value for measure in MEASURES[:6]] == [1, 1, 1, 1, 0, 0]
+    assert [itself.value_of(measure).value for measure in MEASURES[:6]] == [1, 1, 1, 1, 0, 0]
 
 
 def test_counted_by_hand() -> None:
@@ -147,7 +147,7 @@ def test_counted_by_hand() -> None:
     predicted, truth = np.zeros((1, 1, 6), bool), np.zeros((1, 1, 6), bool)
     predicted[0, 0, :2], truth[0, 0, 1:4] = True, True
     told = overlap(predicted, truth, affine_of((2.0, 1.0, 1.0)))
-    assert [told.score(measure).value for measure in MEASURES[:4]] == [2 / 5, 1 / 2, 1 / 3, 1 - 1 / 5]
+    assert [told.value_of(measure).value for measure in MEASURES[:4]] == [2 / 5, 1 / 2, 1 / 3, 1 - 1 / 5]
     assert told.hd_mm.value == 4.0  # from x = 3 to 1
     assert told.avd_mm.value == (0 + 2 + 4) / 3  # the greater of (2 + 0) / 2 and this
     assert told.mhd.value is None and told.mhd.reason == FLAT
@@ -157,12 +157,12 @@ def test_nothing_on_one_side_or_on_both() -> None:
     none, some_ = np.zeros((3, 3, 3), bool), np.ones((3, 3, 3), bool)
     affine = AFFINES["isotropic"]
     missed, false, neither = overlap(none, some_, affine), overlap(some_, none, affine), overlap(none, none, affine)
-    assert [missed.score(m).value for m in MEASURES] == [0, None, 0, 0, None, None, None]
-    assert [false.score(m).value for m in MEASURES] == [0, 0, None, 0, None, None, None]
-    assert [neither.score(m).value for m in MEASURES] == [None] * 7
-    assert {missed.score(m).reason for m in MEASURES} == {None, NO_PREDICTION}
-    assert {false.score(m).reason for m in MEASURES} == {None, NO_TRUTH}
-    assert {neither.score(m).reason for m in MEASURES} == {NEITHER}
+    assert [missed.value_of(m).value for m in MEASURES] == [0, None, 0, 0, None, None, None]
+    assert [false.value_of(m).value for m in MEASURES] == [0, 0, None, 0, None, None, None]
+    assert [neither.value_of(m).value for m in MEASURES] == [None] * 7
+    assert {missed.value_of(m).reason for m in MEASURES} == {None, NO_PREDICTION}
+    assert {false.value_of(m).reason for m in MEASURES} == {None, NO_TRUTH}
+    assert {neither.value_of(m).reason for m in MEASURES} == {NEITHER}
 
 
 def test_mhd_of_flat_sets() -> None:

@@ -424,7 +424,7 @@ import numpy as np
 from lnfast.evaluate import compare, node_map
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
-import lnfast.cli.demo, lnfast.cli.tables
+import lnfast.cli.demonstration, lnfast.cli.show_demo
 labels = np.zeros((10, 20, 20), np.uint16)
 labels[:9, :9, :9] = 1
 nodes = node_map(Volume(labels, Grid(labels.shape, np.eye(4))), Rules())

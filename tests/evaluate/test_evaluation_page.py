@@ -27,7 +27,7 @@ from lnfast.evaluate.output.metrics import metrics
 from lnfast.evaluate.output.page import render
 from lnfast.evaluate.output.page.drawing import PNG_BYTES_AT_MOST, grey_png, outline
 from lnfast.evaluate.output.page.slices import slice_of
-from lnfast.evaluate.output.page.worst import RULE, in_words, worst
+from lnfast.evaluate.output.page.worst import RULE, describe_mistakes, worst_studies
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
 from lnfast.report.labels import nifti_bytes
@@ -278,8 +278,8 @@ def test_a_hostile_name_is_text(tmp_path: Path) -> None:
 def test_the_worst_come_first(folders: tuple[Path, Path], parsed: Parsed) -> None:
     """Each name of the hand-made cohort says what is wrong; what is right is not shown."""
     found = evaluate(pair_up(*folders), Rules())
-    assert [case.study.name for case in worst(found)] == list(COHORT)
-    assert [case.study.name for case in worst(found, 2)] == list(COHORT)[:2]
+    assert [case.study.name for case in worst_studies(found)] == list(COHORT)
+    assert [case.study.name for case in worst_studies(found, 2)] == list(COHORT)[:2]
     text = " ".join(parsed.text.split())
     assert RULE in text
     assert [text.index(f"{number} {name}") for number, name in enumerate(COHORT, 1)] == sorted(
@@ -291,7 +291,7 @@ def test_the_worst_come_first(folders: tuple[Path, Path], parsed: Parsed) -> Non
 
 def test_what_went_wrong_is_said(folders: tuple[Path, Path]) -> None:
     found = evaluate(pair_up(*folders), Rules())
-    words = {case.study.name: " ".join(in_words(case, found.rules)) for case in worst(found)}
+    words = {case.study.name: " ".join(describe_mistakes(case, found.rules)) for case in worst_studies(found)}
     assert words["d called N0"] == (
         "Missed suspicious nodes: 1 of 1, of 9.0 mm. The prediction there has 6.0 mm and is not suspicious. "
         "Dice 0.00 of suspicious nodes and 0.46 of all nodes."
@@ -316,7 +316,7 @@ def test_the_slice_is_the_one_with_the_greatest_error(tmp_path: Path) -> None:
         write(tmp_path / side, "0", array, right)
     write_image(tmp_path / "truth" / "imagesTr", "0_0000", right)
     evaluation = evaluate(pair_up(tmp_path / "pred", tmp_path / "truth"), Rules(suspicious_mm=4.0))
-    (case,) = worst(evaluation)
+    (case,) = worst_studies(evaluation)
     shown = slice_of(case, evaluation)
     assert (shown.number, shown.count, shown.spacing_xy_mm) == (6, 8, (2.0, 3.0))
     # To the left and to the back: x grows to the left already, y is turned round.

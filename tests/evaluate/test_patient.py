@@ -12,15 +12,23 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from lnfast.evaluate.measures.delong import delong
-from lnfast.evaluate.measures.patient import NO_NEGATIVE, NO_POSITIVE, ONE_CLASS, TOO_FEW, Patient, kappa, patient_level
+from lnfast.evaluate.measures.patient import (
+    NO_NEGATIVE,
+    NO_POSITIVE,
+    ONE_CLASS,
+    TOO_FEW,
+    PatientStaging,
+    kappa,
+    patient_level,
+)
 
 
-def patients(tp: int, fp: int, fn: int, tn: int) -> list[Patient]:
+def patients(tp: int, fp: int, fn: int, tn: int) -> list[PatientStaging]:
     return (
-        [Patient(True, True, 12.0)] * tp
-        + [Patient(False, True, 9.0)] * fp
-        + [Patient(True, False, 7.0)] * fn
-        + [Patient(False, False, 5.0)] * tn
+        [PatientStaging(True, True, 12.0)] * tp
+        + [PatientStaging(False, True, 9.0)] * fp
+        + [PatientStaging(True, False, 7.0)] * fn
+        + [PatientStaging(False, False, 5.0)] * tn
     )
 
 

@@ -151,7 +151,7 @@ def test_what_is_passed_over_is_named(tmp_path: Path) -> None:
     (tmp_path / "truth" / "dataset.json").write_text("{}")
     (tmp_path / "truth" / "labelsTr" / "c.nrrd").write_text("")
     write_map(tmp_path / "runs" / "a" / "labels.nii.gz")
-    assert label_files(tmp_path / "runs").passed_over == ()
+    assert label_files(tmp_path / "runs").ignored == ()
     (tmp_path / "runs" / "b").mkdir()
     (tmp_path / "runs" / "plans.json").write_text("{}")
     notes = evaluate(pair_up(tmp_path / "runs", tmp_path / "truth"), Rules()).notes

@@ -11,7 +11,7 @@ import pytest
 from blocks import affine_of, block
 from test_report import report_of
 
-from lnfast.cli.scores import show_metrics
+from lnfast.cli.show_evaluation import show_metrics
 from lnfast.evaluate.evaluation import Evaluation, evaluate
 from lnfast.evaluate.inputs.pairing import pair_up
 from lnfast.evaluate.output.metrics import metrics
