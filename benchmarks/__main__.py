@@ -13,14 +13,16 @@ from typing import Any
 
 import click
 
-from benchmarks import compare
-from benchmarks.agreement import WrongAnswerError
-from benchmarks.rows import Row, read_json, write_json, wrong
+from benchmarks.harness.agreement import WrongAnswerError
+from benchmarks.harness.rows import Row, read_json, write_json, wrong
+from benchmarks.report import compare
 from lnfast.errors import BackendError, LnfastError
 
 # Speed, and what runs only when it is named.
 SPEED = ("network", "pipeline", "latency", "throughput", "coldstart", "memory", "scaling", "kernels")
 MEASUREMENT = "measurement"
+# Groups that are packages of their own.
+MODULES = {"kernels": "kernels", MEASUREMENT: MEASUREMENT}
 # What starts no process that imports torch and times nobody alone.
 QUICK = ("network", "pipeline", "kernels")
 # These start from one reference inference.
@@ -101,7 +103,7 @@ def compare_files(old: Path, new: Path, threshold: float) -> None:
     more than the threshold and by more than its runs spread, or an answer has become wrong.
     """
     found = compare.compare_files(read_json(old), read_json(new), threshold)
-    _load("shown").print_comparison(found, threshold)
+    _load("report.console").print_comparison(found, threshold)
     sys.exit(1 if found.regressions else 0)
 
 
@@ -111,7 +113,7 @@ def compare_files(old: Path, new: Path, threshold: float) -> None:
 def show_files(files: tuple[Path, ...], plot: Path | None) -> None:
     """Print FILEs of --json as Markdown: the rows that a reader wants first."""
     kept = [read_json(file) for file in files]
-    table, plots = _load("table"), _load("plots") if plot else None
+    table, plots = _load("report.markdown"), _load("report.plots") if plot else None
     click.echo(table.markdown(kept), nl=False)
     if plots:
         rows, tables = [row for one in kept for row in one.rows], {k: v for one in kept for k, v in one.tables.items()}
@@ -127,7 +129,7 @@ def settle(
     device: str = "cpu",
     model: str = "pelvic-ln-edge",
 ) -> Any:
-    """The `benchmarks.settings.Settings` that the options ask for.
+    """The `benchmarks.harness.settings.Settings` that the options ask for.
 
     Raises:
         BackendError: ``device-missing`` for a GPU that no backend sees.
@@ -137,10 +139,10 @@ def settle(
 
     if device == "cuda":
         candidates(device="cuda:0")  # asked for before anybody takes minutes
-    settings = _load("settings")
+    settings = _load("harness.settings")
     return settings.Settings(
         model=load_model(model),
-        threads=threads or _load("environment").usable_cores(),
+        threads=threads or _load("harness.environment").usable_cores(),
         repeats=repeat or (QUICK_REPEATS if quick else REPEATS),
         kernel_repeats=repeat or (QUICK_KERNEL_REPEATS if quick else KERNEL_REPEATS),
         warmups=0 if quick else 1,
@@ -153,13 +155,13 @@ def settle(
 
 def run(groups: tuple[str, ...], settings: Any, json_path: Path | None, plot: Path | None = None) -> int:
     """Run the groups, print and keep the rows; the exit code."""
-    environment = _load("environment").describe(settings.threads)
+    environment = _load("harness.environment").describe(settings.threads)
     if environment["busy"]:
         _log(f"this machine is busy (load {environment['load_average'][0]}): no number here is final")
     # Everybody's packages are asked for before anybody takes minutes.
-    modules = {group: _load(group) for group in groups}
-    plots = _load("plots") if plot else None
-    reference = _load("reference").prepare(settings) if modules.keys() & REFERENCED else None
+    modules = {group: _load(MODULES.get(group, f"groups.{group}")) for group in groups}
+    plots = _load("report.plots") if plot else None
+    reference = _load("peers.setup").prepare(settings) if modules.keys() & REFERENCED else None
     truth = modules.pop(MEASUREMENT, None)
     found: list[Row] = []
     tables: dict[str, Any] = {}
@@ -170,13 +172,13 @@ def run(groups: tuple[str, ...], settings: Any, json_path: Path | None, plot: Pa
     if json_path is not None:
         of_truth = answers.to_tables() if answers else {}
         write_json(json_path, {**environment, **settings.to_dict()}, found, tables | of_truth)
-    shown = _load("shown")
+    shown = _load("report.console")
     shown.print_rows(environment, found)
     shown.print_tables(tables)
     if plots:
         plots.draw(found, tables, plot)
     if answers:
-        _load("measurement.shown").show(answers, plot)
+        _load("measurement.console").show(answers, plot)
     contradictions = wrong(found)
     for row in contradictions:
         _log(f"wrong answer: {row.bench} {row.study} {row.stage}: {row.subject} against {row.peer}: {row.agreement}")

@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 sys.path.append(str(ROOT))  # last: the kernels of an installed lnfast are compiled, those of a checkout need not be
 
-from benchmarks import plots  # noqa: E402
-from benchmarks.rows import Kept, Row, read_json  # noqa: E402
-from benchmarks.shown import digits  # noqa: E402
+from benchmarks.harness.rows import Kept, Row, read_json  # noqa: E402
+from benchmarks.report import plots  # noqa: E402
+from benchmarks.report.console import digits  # noqa: E402
 
 # What each group was measured on: the kernels do not change with the model.
 MACHINES = {

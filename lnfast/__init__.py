@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lnfast._version import __version__ as __version__
     from lnfast.engine import Engine, Result, StudyFailure
     from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, StudyError, UsageError
     from lnfast.geometry import Grid, Volume
@@ -35,9 +36,8 @@ __all__ = [
     "Volume",
 ]
 
-__version__ = "0.1.0"
-
 _HOMES = {
+    "_version": ("__version__",),
     "errors": ("BackendError", "EngineError", "LnfastError", "ModelError", "StudyError", "UsageError"),
     "geometry": ("Grid", "Volume"),
     "measure": ("LymphNode", "Rules"),

@@ -1,27 +1,24 @@
-"""Digital patients as a folder that others can train on: nnU-Net's raw layout, and the truth beside it.
+"""A cohort: digital patients in a folder, in nnU-Net's raw layout, with the truth beside it.
 
-    DIR/dataset.json                    what nnU-Net asks for; counts the cases that are there
+    DIR/dataset.json                    what nnU-Net needs; counts the cases in the folder
     DIR/imagesTr/<case>_0000.nii.gz     the study, and its b-value as <case>_0000.bval
     DIR/labelsTr/<case>.nii.gz          node ids, not the class 1: ``labels > 0`` is what a semantic network learns
-    DIR/truth/<case>.json               each node as a body in the patient, and as its mask measures
+    DIR/truth/<case>.json               each node as a shape in the patient, and as measured on its mask
 
-A case is named by scanner and seed, so several calls add to one folder, also at once. Files are replaced whole,
-the image last: an image always has its truth. Whose truth comes first has the name.
+A case is named by scanner and seed, so several calls add to a folder, also concurrently. Files are replaced whole, the
+image last: an image always has its truth. The first process that writes a truth owns the name.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from lnfast.atomic import write_file, write_new_file
 from lnfast.errors import UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules, measure_nodes, n_stage, n_stage_by_rule
@@ -33,14 +30,14 @@ DATASET_NAME = "lnfast digital pelvis"
 
 
 @dataclass(frozen=True)
-class Case:
-    """One digital patient in a folder.
+class PhantomCase:
+    """One digital patient of a cohort.
 
     Attributes:
         name: ``phantom_<scanner>_<seed>``.
-        image: the study's file.
+        image: path of the study.
         nodes: the truth mask, measured by the rules.
-        n_stage: what the rules say of the truth mask.
+        n_stage: the stage of the truth mask by the rules.
     """
 
     name: str
@@ -49,22 +46,22 @@ class Case:
     n_stage: str
 
 
-def add_case(folder: Path, phantom: Phantom, rules: Rules | None = None) -> Case:
-    """Write one digital patient into a folder, over the same case of an earlier call.
+def add_case(folder: Path, phantom: Phantom, rules: Rules | None = None) -> PhantomCase:
+    """Write a digital patient into a folder, replacing the same case of an earlier call.
 
     Args:
-        folder: made where it is missing.
-        phantom: with one of the shipped protocols or one of your own.
-        rules: measure the truth mask; the default ones when None.
+        folder: the cohort; created where it is missing.
+        phantom: scanned with a shipped protocol or one of your own.
+        rules: how the truth mask is measured; the default rules when None.
 
     Raises:
-        UsageError: ``output-exists`` when the folder's ``dataset.json`` is of another data set, or the case is there
-            and was made for another stage: it is another patient.
-        OSError: what the disk said.
+        UsageError: ``output-exists`` when the folder's ``dataset.json`` is of another data set, or the folder holds
+            the case for another requested stage: it is another patient.
+        OSError: the folder cannot be written.
     """
     rules = rules or Rules()
     name = f"phantom_{phantom.protocol.name}_{phantom.seed:06d}"
-    _check_ours(folder, name, phantom)
+    _check_owner(folder, name, phantom)
     labels = Volume(phantom.labels, phantom.volume.grid)
     nodes = measure_nodes(labels, len(phantom.nodes), rules)
     stages = n_stage_by_rule(nodes, rules)
@@ -72,57 +69,56 @@ def add_case(folder: Path, phantom: Phantom, rules: Rules | None = None) -> Case
     truth = _truth(name, phantom, nodes, stages)
     for part in ("imagesTr", "labelsTr", "truth"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    _claim(folder, name, phantom, _pretty(truth))
-    _replace(folder / "labelsTr" / f"{name}.nii.gz", nifti_bytes(labels))
-    _replace(image.with_name(f"{name}_0000.bval"), f"{phantom.protocol.b_value:g}\n".encode())
-    _replace(image, _image_bytes(phantom))
-    _count(folder)
-    return Case(name, image, nodes, n_stage(nodes, rules))
+    _write_truth(folder, name, phantom, _json_bytes(truth))
+    write_file(folder / "labelsTr" / f"{name}.nii.gz", nifti_bytes(labels))
+    write_file(image.with_name(f"{name}_0000.bval"), f"{phantom.protocol.b_value:g}\n".encode())
+    write_file(image, _image_bytes(phantom))
+    _write_dataset(folder)
+    return PhantomCase(name, image, nodes, n_stage(nodes, rules))
 
 
-def _claim(folder: Path, name: str, phantom: Phantom, truth: bytes) -> None:
-    """Write the truth of a case; where another process was first it must be the same patient's."""
+def _write_truth(folder: Path, name: str, phantom: Phantom, truth: bytes) -> None:
+    """Write the truth of a case; where another process wrote it first it must be of the same patient."""
     path = folder / "truth" / f"{name}.json"
     if not path.exists():
-        with _written(path, truth) as work, suppress(OSError):
-            os.link(work, path)  # unlike a renaming this never replaces
-    _check_ours(folder, name, phantom)
-    _replace(path, truth)
+        write_new_file(path, truth)
+    _check_owner(folder, name, phantom)
+    write_file(path, truth)
 
 
-def _count(folder: Path) -> None:
-    """Write dataset.json; again where another process has added a case meanwhile, so that the last one counts all."""
+def _write_dataset(folder: Path) -> None:
+    """Write dataset.json; repeat where another process added a case meanwhile, so that the last writer counts all."""
     path = folder / "dataset.json"
-    while _told(path) != (dataset := _dataset(folder)):
-        _replace(path, _pretty(dataset))
+    while _read_object(path) != (dataset := _dataset(folder)):
+        write_file(path, _json_bytes(dataset))
 
 
-def _check_ours(folder: Path, name: str, phantom: Phantom) -> None:
-    dataset, case = _told(folder / "dataset.json"), _told(folder / "truth" / f"{name}.json")
+def _check_owner(folder: Path, name: str, phantom: Phantom) -> None:
+    dataset, truth = _read_object(folder / "dataset.json"), _read_object(folder / "truth" / f"{name}.json")
     if dataset is not None and dataset.get("name") != DATASET_NAME:
         raise UsageError("output-exists", f"{folder} is the data set {dataset.get('name')!r}; give another folder")
-    stage = phantom.stage_asked if case is None else case.get("stage_asked")
-    if stage != phantom.stage_asked:
+    stage = phantom.requested_stage if truth is None else truth.get("stage_asked")
+    if stage != phantom.requested_stage:
         raise UsageError(
             "output-exists",
-            f"{folder} holds {name} made for stage {stage!r}, wanted {phantom.stage_asked!r}: another patient of "
+            f"{folder} holds {name} made for stage {stage!r}, wanted {phantom.requested_stage!r}: another patient of "
             "the same name; give another folder or seed",
         )
 
 
-def _told(path: Path) -> dict[str, Any] | None:
-    """What a JSON file says; None where there is none, nothing where it is no object."""
+def _read_object(path: Path) -> dict[str, Any] | None:
+    """Return the object in a JSON file; None without a file, an empty one where the content is no object."""
     try:
-        told = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _image_bytes(phantom: Phantom) -> bytes:
-    """The study as a ``.nii.gz`` of nibabel's making: what lnfast reads back was not written by lnfast."""
+    """Return the study as a ``.nii.gz`` written by nibabel, so that lnfast reads what lnfast did not write."""
     nibabel: Any = import_module("nibabel")  # nibabel's calls are not typed
     image = nibabel.Nifti1Image(phantom.volume.array.T, phantom.volume.grid.affine)
     image.set_sform(image.affine, code="scanner")
@@ -150,15 +146,15 @@ def _truth(name: str, phantom: Phantom, nodes: tuple[LymphNode, ...], stages: di
         "case": name,
         "seed": phantom.seed,
         "scanner": phantom.protocol.name,
-        "stage_asked": phantom.stage_asked,
+        "stage_asked": phantom.requested_stage,
         "b_value": phantom.protocol.b_value,
         "n_stage_by_rule": stages,
-        "slide_xy_mm": phantom.slide_xy_mm.tolist(),
-        "nodes": [_node(node, mask) for node, mask in zip(phantom.nodes, nodes, strict=True)],
+        "slide_xy_mm": phantom.slice_shift_xy_mm.tolist(),
+        "nodes": [_node_truth(node, mask) for node, mask in zip(phantom.nodes, nodes, strict=True)],
     }
 
 
-def _node(node: PhantomNode, mask: LymphNode) -> dict[str, Any]:
+def _node_truth(node: PhantomNode, mask: LymphNode) -> dict[str, Any]:
     return {
         "id": node.label,
         "station": node.station,
@@ -167,7 +163,7 @@ def _node(node: PhantomNode, mask: LymphNode) -> dict[str, Any]:
         "semi_axes_mm": node.semi_axes_mm.tolist(),
         "lobes": [
             {"centre_ras_mm": lobe.centre.tolist(), "axes_ras": lobe.axes.tolist(), "semi_axes_mm": lobe.semi.tolist()}
-            for lobe in node.body.lobes
+            for lobe in node.shape.lobes
         ],
         "volume_mm3": node.volume_mm3,
         "mask": {
@@ -181,22 +177,5 @@ def _node(node: PhantomNode, mask: LymphNode) -> dict[str, Any]:
     }
 
 
-def _pretty(content: dict[str, Any]) -> bytes:
+def _json_bytes(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=1) + "\n").encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Readers see the old file or the new one, never a part."""
-    with _written(path, content) as work:
-        work.replace(path)
-
-
-@contextmanager
-def _written(path: Path, content: bytes) -> Iterator[Path]:
-    """A file of a temporary name beside another; gone after the block, unless it got a name there."""
-    work = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        work.write_bytes(content)
-        yield work
-    finally:
-        work.unlink(missing_ok=True)

@@ -61,3 +61,11 @@ class BackendError(LnfastError):
     """A runtime or a device that was asked for is not available on this machine."""
 
     exit_code = 5
+
+
+def one_line(error: BaseException, most: int = 300) -> str:
+    """The words of a foreign exception in one line, without the lines that only name source files."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    message = " ".join(line for line in lines if line and not line.startswith("Exception from "))
+    message = message or type(error).__name__
+    return message if len(message) <= most else message[: most - 3] + "..."

@@ -10,19 +10,21 @@ Reorientation is a change of strides, never a copy, and comes back through the s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, product
 from mmap import mmap
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lnfast.errors import StudyError
+from lnfast.errors import StudyError, UsageError
 
 SPACING_RANGE_MM = (0.2, 20.0)
 # Cosine between two voxel axes above which they are called sheared. Headers round their quaternions and direction
 # cosines to about 1e-6; a tilt of 1e-3 (0.06 degrees) moves a corner of a 400 mm field by 0.4 mm.
 SHEAR_COSINE = 1e-3
+# Two headers of one study differ by the rounding of float32: 1e-4 mm at 1 m.
+SAME_PLACE_MM = 1e-2
 # DLPack's device types: CPU, memory pinned for CUDA or ROCm, memory managed by CUDA.
 _SEEN_BY_CPU = {1, 3, 11, 13}
 
@@ -189,6 +191,23 @@ def _refuse_foreign(array: Any, kind: str) -> None:
     is_negated = getattr(array, "is_neg", None)
     if callable(is_negated) and is_negated() is True:
         raise StudyError("unsupported-type", f"got a {kind} that is negated when read; give its .resolve_neg()")
+
+
+def check_same_grid(first: Grid, second: Grid) -> None:
+    """Refuse two grids whose voxels do not lie on each other.
+
+    Args:
+        first, second: turned to the same axes; how a file stores them is a difference here.
+
+    Raises:
+        UsageError: ``grid-mismatch`` for another shape, or where a corner voxel lies more than 0.01 mm apart.
+    """
+    if first.shape != second.shape:
+        raise UsageError("grid-mismatch", f"got grids of {first.shape} and {second.shape}, wanted one grid")
+    corners = np.array(list(product((0, 1), repeat=3))) * (np.array(first.shape[::-1]) - 1)
+    apart = float(np.abs(first.to_ras_mm(corners) - second.to_ras_mm(corners)).max())
+    if apart > SAME_PLACE_MM:
+        raise UsageError("grid-mismatch", f"the two grids lie {apart:.3g} mm apart, wanted at most {SAME_PLACE_MM} mm")
 
 
 def axes_toward(affine: NDArray[np.float64], code: str) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lnfast.card import Model
 from lnfast.errors import EngineError, ModelError, StudyError
 from lnfast.geometry import Grid, Volume
+from lnfast.matching import best_columns, dice, shared_voxels
 from lnfast.measure import LymphNode, Rules, measure_nodes, n_stage_by_rule
 from lnfast.network import Answer, Network
 from lnfast.window import Window, Zyx, shape_text
@@ -65,7 +66,7 @@ def prove(network: Network) -> SelfTest:
     for shape in network.windows:
         _prove_window(engine, network, volume, _window_on(volume, probe.mask, model, shape))
     answer = _run(network, volume, Window.whole(model.card.shape_zyx))
-    dice = _overlap(engine, answer.labels.array > 0, probe.mask > 0)
+    overlap = _overlap(engine, answer.labels.array > 0, probe.mask > 0)
     rules = Rules()
     truth_labels, truth_count = label_components(probe.mask)
     truth = measure_nodes(Volume(truth_labels, grid), truth_count, rules)
@@ -75,7 +76,7 @@ def prove(network: Network) -> SelfTest:
         raise EngineError("self-test-failed", f"{engine} stages the probe as {got}, FP32 as {wanted}")
     if probe.ellipsoid_short_mm is not None:
         _compare_ellipsoids(engine, probe.ellipsoid_short_mm, truth_labels, answer.labels.array, nodes)
-    return SelfTest(dice, len(nodes))
+    return SelfTest(overlap, len(nodes))
 
 
 def _run(network: Network, volume: Volume, window: Window) -> Answer:
@@ -116,12 +117,14 @@ def _overlap(engine: str, found: NDArray[np.bool_], wanted: NDArray[np.bool_]) -
     """
     if not found.any():
         raise EngineError("self-test-failed", f"{engine} finds nothing on the probe, where FP32 finds nodes")
-    dice = 2.0 * np.count_nonzero(found & wanted) / (np.count_nonzero(found) + np.count_nonzero(wanted))
-    if dice < DICE_AT_LEAST:
+    overlap = dice(found, wanted)
+    assert overlap is not None
+    if overlap < DICE_AT_LEAST:
         raise EngineError(
-            "self-test-failed", f"{engine} has Dice {dice:.4f} with FP32 on the probe, wanted {DICE_AT_LEAST} or more"
+            "self-test-failed",
+            f"{engine} has Dice {overlap:.4f} with FP32 on the probe, wanted {DICE_AT_LEAST} or more",
         )
-    return float(dice)
+    return overlap
 
 
 def _compare_ellipsoids(
@@ -139,13 +142,14 @@ def _compare_ellipsoids(
     """
     if len(wanted_mm) != int(truth.max()):
         raise ModelError("model-damaged", f"the probe has {int(truth.max())} nodes and {len(wanted_mm)} ellipsoids")
-    both = (truth > 0) & (found > 0)
+    shared = shared_voxels(truth, found, (len(wanted_mm), len(nodes)))
     apart = []
-    for label in np.unique(truth[both]):
-        mine = int(np.bincount(found[both & (truth == label)]).argmax())
-        short_mm = nodes[mine - 1].ellipsoid_short_mm
+    for wanted, column in zip(wanted_mm, best_columns(shared), strict=True):
+        if column < 0:
+            continue
+        short_mm = nodes[column].ellipsoid_short_mm
         assert short_mm is not None
-        apart.append(short_mm - float(wanted_mm[label - 1]))
+        apart.append(short_mm - float(wanted))
     off_mm = float(np.sqrt(np.mean(np.square(apart))))
     if off_mm > ELLIPSOID_WITHIN_MM:
         raise EngineError(

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from lnfast import __version__
+from lnfast._version import __version__
 from lnfast.backends import Candidate, candidates
 from lnfast.backends.choice import each_candidate, version_of
 from lnfast.backends.engine import cache as engine_cache

@@ -8,8 +8,8 @@ from operator import add
 import pytest
 
 from lnfast.engine import Engine
-from lnfast.evaluate import Comparison, NodeMap, compare, node_map
 from lnfast.geometry import Volume
+from lnfast.matching import Comparison, NodeMap, compare, node_map
 from lnfast.measure import n_stage
 from lnfast.phantom import SCANNERS, make_phantom
 
@@ -35,7 +35,7 @@ def answers() -> list[tuple[int, str, str, Comparison]]:
 
 def test_suspicious_nodes_are_found_and_few_are_invented(answers: list[tuple[int, str, str, Comparison]]) -> None:
     total = reduce(add, (comparison.detection for *_, comparison in answers))
-    assert total.found + total.missed >= 20
+    assert total.detected + total.missed >= 20
     assert total.recall is not None and total.recall >= 0.9, total
     assert total.precision is not None and total.precision >= PRECISION_AT_LEAST, total
 

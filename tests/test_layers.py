@@ -16,9 +16,13 @@ PACKAGE = Path(__file__).parent.parent / "lnfast"
 
 # By the first part of the name below lnfast; siblings inside a package may import each other.
 LAYERS = {
+    "_version": 0,
     "errors": 0,
+    "exchange": 1,
+    "optional": 1,
     "geometry": 1,
     "window": 1,
+    "atomic": 2,
     "card": 2,
     "study": 2,
     "ellipsoid": 2,
@@ -28,6 +32,7 @@ LAYERS = {
     "postprocess": 3,
     "measure": 3,
     "admission": 4,
+    "matching": 4,
     "phantom": 5,
     "report": 5,
     "network": 5,
@@ -48,7 +53,7 @@ HEAVY = {
     "tensorrt": "backends.trt.toolkit",
     "tensorrt_rtx": "backends.trt.toolkit",
     "nibabel": "cohort",
-    "onnx": None,  # lnfast.export.graph asks lnfast.backends.package for it
+    "onnx": None,  # lnfast.export.graph asks lnfast.optional for it
     "torch": None,
     "scipy": None,
     "statsmodels": None,

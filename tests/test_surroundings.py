@@ -17,8 +17,8 @@ from test_cli import SHAPE_ZYX, block, check_whole
 from test_cli import lnfast as command
 
 from lnfast.backends.engine import cache as engine_cache
-from lnfast.backends.package import Package
 from lnfast.cli import main
+from lnfast.optional import Package
 
 posix = pytest.mark.skipif(os.name != "posix", reason="shells and descriptors of POSIX")
 LNFAST = (sys.executable, "-m", "lnfast")

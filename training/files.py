@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lnfast.report.folder import flush
+from lnfast.atomic import flush
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from __future__ import annotations
 import SimpleITK as sitk  # noqa: N813
 import torch
 
-from benchmarks.kernels.data import make_inputs
+from benchmarks.harness.rows import Row
+from benchmarks.harness.settings import Settings
+from benchmarks.kernels.inputs import make_inputs
 from benchmarks.kernels.tasks import contests
-from benchmarks.rows import Row
-from benchmarks.settings import Settings
 
 
 def run(settings: Settings) -> list[Row]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn.functional import interpolate
 
-from benchmarks.peers import PeerNode, box_edges, corners_mm
+from benchmarks.peers.nodes import PeerNode, box_edges, corners_mm
 
 Shape = tuple[int, int, int]
 Bounds = tuple[slice, slice, slice]  # (z, y, x)

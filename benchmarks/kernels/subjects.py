@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import lnfast_ext
-from benchmarks.kernels.contest import Side, Subject
-from benchmarks.kernels.data import LEVEL, NETWORK_ZYX, PERCENTILES, Inputs, Mask, Scan
-from benchmarks.kernels.judges import Measured
+from benchmarks.kernels.benchmark import Side, Subject
+from benchmarks.kernels.checks import Measured
+from benchmarks.kernels.inputs import LEVEL, NETWORK_ZYX, PERCENTILES, Inputs, Mask, Scan
 from benchmarks.kernels.peers import Labelled
 
 Nodes = Callable[..., Any]  # mask, affine, and by name what measure_components takes

@@ -9,13 +9,23 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.kernels import judges, peers, subjects
-from benchmarks.kernels.contest import Contest, Side, Task, read
-from benchmarks.kernels.data import NETWORK_ZYX, NODES, PERCENTILES, SCANNER, THRESHOLD, Inputs, Mask, Scan, with_noise
-from benchmarks.peers import box_edges
-from benchmarks.settings import Settings
+from benchmarks.harness.settings import Settings
+from benchmarks.kernels import checks, peers, subjects
+from benchmarks.kernels.benchmark import Contest, Side, Task, read
+from benchmarks.kernels.inputs import (
+    NETWORK_ZYX,
+    NODES,
+    PERCENTILES,
+    SCANNER,
+    THRESHOLD,
+    Inputs,
+    Mask,
+    Scan,
+    with_noise,
+)
+from benchmarks.peers.nodes import box_edges
 
-Measure = Callable[[Mask, NDArray[np.float64]], judges.PeerMeasured]
+Measure = Callable[[Mask, NDArray[np.float64]], checks.PeerMeasured]
 
 DENSE_ZYX = (256, 512, 512)
 NOISE = (0.001, 0.01)
@@ -33,7 +43,7 @@ def _label(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
         others |= {"scipy.ndimage": peers.label_scipy, "scikit-image": peers.label_skimage}
         others["SimpleITK"] = peers.label_sitk
     # Pages without a node keep the zeros that they come with, so a sparse mask need only be read.
-    sparse = Task("label", subjects.label(), others, judges.same_components, read, {})
+    sparse = Task("label", subjects.label(), others, checks.same_components, read, {})
     for name, scan in _scans(inputs):
         task = replace(sparse, targets={"cc3d": 10.0}) if scan is inputs.network else sparse
         yield Contest(task, name, [scan.mask], settings.threads)
@@ -52,7 +62,7 @@ def _measure(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
     def floor(scan: Scan) -> None:
         read(scan.mask)
 
-    def peer(measure: Measure, scan: Scan) -> judges.PeerMeasured:
+    def peer(measure: Measure, scan: Scan) -> checks.PeerMeasured:
         return measure(scan.mask, scan.grid.affine)
 
     name = "cc3d + trimesh"
@@ -60,13 +70,13 @@ def _measure(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
     if not settings.quick:
         others["scikit-image + trimesh"] = partial(peer, peers.label_and_measure_skimage)
         others["SimpleITK + trimesh"] = partial(peer, peers.label_and_measure_sitk)
-    task = Task("label + measure", subjects.measure(), others, judges.same_measures, floor, {name: 10.0})
+    task = Task("label + measure", subjects.measure(), others, checks.same_measures, floor, {name: 10.0})
     for study, scan in _scans(inputs):
         yield Contest(task, study, [scan], settings.threads)
 
 
 def _box(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
-    task = Task("box", subjects.box(), {"trimesh": box_edges}, judges.box_no_larger, read, {"trimesh": 2.0})
+    task = Task("box", subjects.box(), {"trimesh": box_edges}, checks.box_no_larger, read, {"trimesh": 2.0})
     for mask in (inputs.network.mask, inputs.big_node):
         labels, count = peers.label(mask)
         name = f"each of {count} nodes" if count > 1 else f"one node of {np.count_nonzero(mask)} voxels"
@@ -86,7 +96,7 @@ def _network_input(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
 
     name, study = "numpy + torch", f"{_sizes(volume.shape)} to {NETWORK}"
     ours = subjects.network_input()
-    whole = Task("statistics + resample", ours, {name: peer}, judges.same_values, floor, {name: 8.0})
+    whole = Task("statistics + resample", ours, {name: peer}, checks.same_values, floor, {name: 8.0})
     yield Contest(whole, study, [volume], settings.threads)
 
     low, high = np.percentile(volume, PERCENTILES)
@@ -98,7 +108,7 @@ def _network_input(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
         return peers.resize(scaled, NETWORK_ZYX)
 
     ours = subjects.resample(**window)
-    part = Task("resample", ours, {"torch": peer_of_scaled}, judges.same_values, floor, {})
+    part = Task("resample", ours, {"torch": peer_of_scaled}, checks.same_values, floor, {})
     yield Contest(part, study, [volume], settings.threads)
 
 
@@ -114,7 +124,7 @@ def _native_mask(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
         return peers.above(peers.native_probability(logits, shape), THRESHOLD)
 
     ours, study = subjects.native_mask(shape), f"{NETWORK} to {_sizes(shape)}"
-    task = Task("threshold + resample", ours, {"torch": peer}, judges.same_masks, floor, {"torch": 8.0})
+    task = Task("threshold + resample", ours, {"torch": peer}, checks.same_masks, floor, {"torch": 8.0})
     yield Contest(task, study, [inputs.logits], settings.threads)
 
 
@@ -127,7 +137,7 @@ def _study(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
         written_x.fill(0)
         written_mask.fill(0)
 
-    def peer(given: Inputs) -> tuple[NDArray[np.float32], judges.PeerMeasured]:
+    def peer(given: Inputs) -> tuple[NDArray[np.float32], checks.PeerMeasured]:
         volume = np.frombuffer(given.content, np.int16).reshape(shape)
         x = peers.resize(peers.normalize(volume, PERCENTILES), NETWORK_ZYX)
         probability = peers.native_probability(given.logits, shape)
@@ -135,7 +145,7 @@ def _study(settings: Settings, inputs: Inputs) -> Iterator[Contest]:
         return x, (labelled, peers.measure(labelled[0], given.native.grid.affine, volume, probability))
 
     name = "numpy + torch + cc3d + trimesh"
-    task = Task("all", subjects.study(shape), {name: peer}, judges.same_study, floor, {name: 20.0})
+    task = Task("all", subjects.study(shape), {name: peer}, checks.same_study, floor, {name: 20.0})
     yield Contest(task, f"{SCANNER} {_sizes(shape)}", [inputs], settings.threads)
 
 

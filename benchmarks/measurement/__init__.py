@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.harness.settings import Settings
 from benchmarks.measurement.network import on_network
-from benchmarks.measurement.study import on_scanners, on_thin_slices
-from benchmarks.measurement.table import KEYS, MeasurementRow, aggregate, to_columns
-from benchmarks.settings import Settings
+from benchmarks.measurement.sampling import on_scanners, on_thin_slices
+from benchmarks.measurement.summary import KEYS, MeasurementRow, aggregate, to_columns
 
 # Of each scanner and band, and of each slice thickness and band.
 NODES, THIN_NODES, QUICK_NODES = 600, 200, 6
@@ -37,7 +37,7 @@ class Answers:
     network: list[MeasurementRow]
 
     def to_tables(self) -> dict[str, dict[str, Any]]:
-        """As `benchmarks.rows.write_json` takes them."""
+        """As `benchmarks.harness.rows.write_json` takes them."""
         parts = {"measurement": self.scanners, "slice thickness": self.slices, "network": self.network}
         return {name: to_columns(rows) for name, rows in parts.items()}
 

@@ -14,16 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.measurement.nodes import band_of, orientation_of
+from benchmarks.harness.reference import reference_logits
+from benchmarks.harness.settings import Settings
+from benchmarks.measurement.ellipsoids import band_of, orientation_of
 from benchmarks.measurement.rules import corners_mm, surface_mm
-from benchmarks.measurement.table import Measured
-from benchmarks.reference import reference_logits
-from benchmarks.settings import Settings
-from lnfast import phantom as phantoms
+from benchmarks.measurement.summary import Measured
 from lnfast.ellipsoid import ellipsoid_short_mm
 from lnfast.geometry import Volume
-from lnfast.phantom import SCANNERS, Phantom, PhantomNode, make_phantom
-from lnfast.phantom import nodes as phantom_nodes
+from lnfast.phantom import SCANNERS, Phantom, PhantomNode, generate, make_phantom
+from lnfast.phantom.nodes import placement
 from lnfast.postprocess import segment
 from lnfast.preprocess import write_input
 from lnfast_ext import measure_components
@@ -40,14 +39,14 @@ AROUND = 2  # voxels about a node within which it is measured
 Logits = NDArray[np.float32]
 
 
-class EverySize(phantom_nodes.NodeField):
+class EverySize(placement.NodePlacer):
     """Nodes of all sizes alike, wherever the rules would put them."""
 
     def populate(self, stage: str) -> bool:
         """The stage asked for means nothing here."""
         wanted = NODES_PER_PHANTOM
         for _ in range(TRIES_PER_NODE * wanted):
-            wanted -= self._try(float(self.rng.uniform(*SIZES_MM)), large=False)
+            wanted -= self._try_placing(float(self.rng.uniform(*SIZES_MM)), large=False)
             if wanted == 0:
                 break
         return True
@@ -56,7 +55,7 @@ class EverySize(phantom_nodes.NodeField):
 def phantom_of_every_size(seed: int, scanner: str) -> Phantom:
     """A digital patient without the gap about 8 mm."""
     gap = {"CLEARLY_BENIGN_MM": math.inf, "CLEARLY_SUSPICIOUS_MM": 0.0}
-    with mock.patch.multiple(phantom_nodes, **gap), mock.patch.object(phantoms, "NodeField", EverySize):
+    with mock.patch.multiple(placement, **gap), mock.patch.object(generate, "NodePlacer", EverySize):
         return make_phantom(seed, scanner)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measurement.scans import Field, Mask
+from benchmarks.measurement.imaging import Field, Mask
 from lnfast_ext import measure_components, min_volume_box
 
 AXES = range(3)

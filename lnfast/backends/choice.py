@@ -9,12 +9,11 @@ from lnfast.backends import openvino, ort, trt
 from lnfast.backends.engine.folder import EngineFolder, check_here, check_model
 from lnfast.backends.loading import Loading
 from lnfast.backends.machine import nvidia_gpus
-from lnfast.backends.package import one_line
 from lnfast.backends.protocol import Backend, BackendStatus, Candidate
 from lnfast.backends.registry import AUTO, BACKENDS, PRECISIONS, TARGETS
 from lnfast.backends.runtime import Runtime
 from lnfast.card import Model
-from lnfast.errors import BackendError, UsageError
+from lnfast.errors import BackendError, UsageError, one_line
 
 RUNTIMES: dict[str, Runtime] = {"tensorrt": trt, "openvino": openvino, "onnxruntime": ort}  # in the order of `auto`
 

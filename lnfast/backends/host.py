@@ -13,9 +13,8 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.backends.package import one_line
 from lnfast.backends.protocol import BackendInfo
-from lnfast.errors import EngineError
+from lnfast.errors import EngineError, one_line
 
 _ALIGNMENT = 64  # bytes: a cache line and the widest vector register; OpenVINO takes no buffer in place below it
 

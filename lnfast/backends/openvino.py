@@ -13,11 +13,11 @@ from typing import Any
 from lnfast.backends.graph import Port, check_ports
 from lnfast.backends.host import HostBackend, aligned, prove_as_asked, prove_in_place
 from lnfast.backends.loading import Loading
-from lnfast.backends.package import Package, one_line
 from lnfast.backends.protocol import BackendInfo, Candidate
-from lnfast.errors import EngineError, LnfastError, ModelError
+from lnfast.errors import EngineError, LnfastError, ModelError, one_line
+from lnfast.optional import Package
 
-PACKAGE = Package("openvino", "openvino", ("openvino",), "pip install 'lnfast[cpu]'")
+PACKAGE = Package("backend openvino", "openvino", ("openvino",), "cpu")
 _TELEMETRY = "openvino_telemetry"
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 _importing = Lock()

@@ -16,11 +16,11 @@ from lnfast.backends.graph import Port, check_ports
 from lnfast.backends.host import HostBackend, aligned, prove_as_asked, prove_in_place
 from lnfast.backends.loading import Loading
 from lnfast.backends.machine import nvidia_gpus
-from lnfast.backends.package import Package, one_line
 from lnfast.backends.protocol import BackendInfo, Candidate
-from lnfast.errors import EngineError, ModelError
+from lnfast.errors import EngineError, ModelError, one_line
+from lnfast.optional import Package
 
-PACKAGE = Package("onnxruntime", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "pip install 'lnfast[onnxruntime]'")
+PACKAGE = Package("backend onnxruntime", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnxruntime")
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"

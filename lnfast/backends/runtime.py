@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from lnfast.backends.loading import Loading
-from lnfast.backends.package import Package
 from lnfast.backends.protocol import Backend, Candidate
+from lnfast.optional import Package
 
 
 class Runtime(Protocol):

@@ -14,7 +14,6 @@ from typing import NoReturn
 
 import click
 
-from lnfast import __version__
 from lnfast.cli import streams
 from lnfast.cli.demo import demo
 from lnfast.cli.doctor import doctor
@@ -31,7 +30,7 @@ __all__ = ["main"]
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.version_option(package_name="lnfast", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, envvar="LNFAST_DEBUG", help="Show the traceback of an error.")
 @click.pass_context
 def lnfast(context: click.Context, debug: bool) -> None:

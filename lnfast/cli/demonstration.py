@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lnfast.cohort import Case
+    from lnfast.cohort import PhantomCase
     from lnfast.engine import Result
-    from lnfast.evaluate import Comparison
+    from lnfast.matching import Comparison
     from lnfast.phantom import Phantom
 
 # Seeds below 100 are never trained on; this is the first of them, chosen before any model had been run on it.
@@ -30,7 +30,7 @@ class Demonstration:
     """
 
     phantom: Phantom
-    case: Case
+    case: PhantomCase
     result: Result
     folder: Path
     comparison: Comparison
@@ -45,8 +45,8 @@ def demonstrate(out: Path, progress: Callable[[str], None]) -> Demonstration:
     """
     from lnfast.cohort import add_case
     from lnfast.engine import Engine
-    from lnfast.evaluate import NodeMap, compare
     from lnfast.geometry import Volume
+    from lnfast.matching import NodeMap, compare
     from lnfast.phantom import make_phantom
 
     phantom = make_phantom(SEED, SCANNER, "n1")

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from lnfast import __version__
 from lnfast.cli import streams
 from lnfast.errors import BackendError, LnfastError
 
@@ -37,6 +36,7 @@ def examine() -> dict[str, Any]:
     """Return everything that `doctor` prints, as plain values."""
     from dataclasses import asdict
 
+    from lnfast._version import __version__
     from lnfast.backends import backend_status
     from lnfast.backends.machine import cpu_flags
     from lnfast_ext import instruction_set

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from lnfast.cli.console import stdout, table
 from lnfast.cli.demonstration import Demonstration
-from lnfast.evaluate import Pair
+from lnfast.matching import Match
 from lnfast.measure import Rules
 from lnfast.report.text import length_text
 
@@ -23,13 +23,13 @@ def show_demonstration(demonstration: Demonstration) -> None:
     )
     numbers = ("true mm", "found mm", "true cm3", "found cm3")
     rows = table(console, "node", "where", *numbers, "", right=("node", *numbers))
-    by_size = sorted(demonstration.comparison.pairs, key=lambda pair: -pair.truth.short_axis_mm)
-    for pair in by_size:
+    by_size = sorted(demonstration.comparison.matches, key=lambda match: -match.truth.short_axis_mm)
+    for match in by_size:
         rows.add_row(
-            str(pair.truth.id),
-            phantom.nodes[pair.truth.id - 1].station,
-            *_pair_cells(pair, demonstration.result.report.rules),
-            style="bold" if pair.truth.suspicious else "",
+            str(match.truth.id),
+            phantom.nodes[match.truth.id - 1].station,
+            *_match_cells(match, demonstration.result.report.rules),
+            style="bold" if match.truth.suspicious else "",
         )
     console.print(rows)
     console.print()
@@ -37,8 +37,8 @@ def show_demonstration(demonstration: Demonstration) -> None:
         console.print(line, markup=False)
 
 
-def _pair_cells(pair: Pair, rules: Rules) -> tuple[str, str, str, str, Text]:
-    truth, predicted = pair.truth, pair.predicted
+def _match_cells(match: Match, rules: Rules) -> tuple[str, str, str, str, Text]:
+    truth, predicted = match.truth, match.predicted
     short, volume = length_text(truth.short_axis_mm, rules), f"{truth.volume_mm3 / 1e3:.2f}"
     if predicted is None:
         return short, "-", volume, "-", Text("missed", style="red" if truth.suspicious else "yellow")
@@ -52,16 +52,16 @@ def _pair_cells(pair: Pair, rules: Rules) -> tuple[str, str, str, str, Text]:
 
 def _conclusions(demonstration: Demonstration) -> Iterator[str]:
     comparison, report = demonstration.comparison, demonstration.result.report
-    matched = sum(pair.predicted is not None for pair in comparison.pairs)
+    matched = sum(match.predicted is not None for match in comparison.matches)
     extra = len(comparison.unmatched)
     detection = comparison.detection
     timings = report.timings_ms
     yield (
-        f"nodes       {matched} of {len(comparison.pairs)} found, {extra} extra "
+        f"nodes       {matched} of {len(comparison.matches)} found, {extra} extra "
         f"({sum(node.suspicious for node in comparison.unmatched)} of them suspicious)"
     )
-    suspicious = detection.found + detection.missed
-    yield f"suspicious  {detection.found} of {suspicious} found, {detection.wrong} others called suspicious"
+    suspicious = detection.detected + detection.missed
+    yield f"suspicious  {detection.detected} of {suspicious} found, {detection.wrong} others called suspicious"
     yield f"N stage     {report.n_stage}, truth {demonstration.case.n_stage}"
     yield (
         f"time        {timings['total'] / 1e3:.2f} s, {timings['infer'] / 1e3:.2f} s of it in the network "

@@ -6,20 +6,5 @@
     output/         metrics.json, the tables, the figures and the page
     extra.py        scipy, statsmodels, scikit-learn, matplotlib: the one way to them
 
-What is handed out here needs none of the packages behind the extra ``evaluate``; neither does importing it.
+Which node is which, and Dice, are `lnfast.matching`'s.
 """
-
-from __future__ import annotations
-
-from lnfast.evaluate.measures.comparison import (
-    Comparison,
-    Detection,
-    NodeMap,
-    Pair,
-    compare,
-    dice,
-    node_map,
-    shared_voxels,
-)
-
-__all__ = ["Comparison", "Detection", "NodeMap", "Pair", "compare", "dice", "node_map", "shared_voxels"]

@@ -16,11 +16,11 @@ from lnfast.evaluate.inputs.labelmap import LabelMap, Meaning, ReadAs, read_labe
 from lnfast.evaluate.inputs.pairing import Note, Pairing, StudyPair
 from lnfast.evaluate.inputs.run_reports import ReportedStudy, notes_on, predictions_by, report_beside
 from lnfast.evaluate.inputs.scanners import groups_in, scanner_of
-from lnfast.evaluate.measures.comparison import NodeMap, Pair, check_same_grid, compare
-from lnfast.evaluate.measures.overlap import Overlap, overlap_by_pair, overlap_by_subset
+from lnfast.evaluate.measures.overlap import Overlap, overlap_by_match, overlap_by_subset
 from lnfast.evaluate.measures.patient import PatientStaging
 from lnfast.evaluate.measures.subsets import Subset
-from lnfast.geometry import Grid, Volume, axes_toward
+from lnfast.geometry import Grid, Volume, axes_toward, check_same_grid
+from lnfast.matching import Match, NodeMap, compare
 from lnfast.measure import LymphNode, NStage, Rules, largest, measure_nodes, n_stage
 from lnfast.study import shown
 
@@ -37,10 +37,10 @@ class EvaluatedStudy:
         truth_read_as, predicted_read_as: how the values of the label maps were interpreted.
         truth_stage, predicted_stage: by the rules.
         shared: ``(true nodes, predicted nodes)`` voxels that two nodes share.
-        pairs: one for each true node.
+        matches: one for each true node.
         unmatched: predictions that touch no true node.
         overlap: the measures of each subset.
-        matched: the measures of each pair; None for a pair without a prediction.
+        match_overlap: the measures of each match; None for a true node without a prediction.
     """
 
     name: str
@@ -54,10 +54,10 @@ class EvaluatedStudy:
     truth_stage: NStage
     predicted_stage: NStage
     shared: NDArray[np.int64]
-    pairs: tuple[Pair, ...]
+    matches: tuple[Match, ...]
     unmatched: tuple[LymphNode, ...]
     overlap: Mapping[Subset, Overlap]
-    matched: tuple[Overlap | None, ...]
+    match_overlap: tuple[Overlap | None, ...]
 
     @property
     def staging(self) -> PatientStaging:
@@ -176,7 +176,7 @@ def compare_study(
     """
     predicted = _in_order_of(truth.labels.grid, predicted)
     # Before anything is measured, so that a folder of mismatches fails early.
-    check_same_grid(predicted.labels, truth.labels)
+    check_same_grid(predicted.labels.grid, truth.labels.grid)
     predicted_nodes, true_nodes = (
         NodeMap(side.labels, measure_nodes(side.labels, len(side.ids), rules)) for side in (predicted, truth)
     )
@@ -193,10 +193,10 @@ def compare_study(
         truth_stage=n_stage(true_nodes.nodes, rules),
         predicted_stage=n_stage(predicted_nodes.nodes, rules),
         shared=comparison.shared,
-        pairs=comparison.pairs,
+        matches=comparison.matches,
         unmatched=comparison.unmatched,
         overlap=overlap_by_subset(predicted_nodes, true_nodes),
-        matched=overlap_by_pair(predicted_nodes, true_nodes, comparison.pairs),
+        match_overlap=overlap_by_match(predicted_nodes, true_nodes, comparison.matches),
     )
 
 

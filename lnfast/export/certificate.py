@@ -16,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 
 from lnfast.errors import UsageError
-from lnfast.evaluate import NodeMap, compare
 from lnfast.export.studies import Studies, counted
 from lnfast.geometry import Volume
+from lnfast.matching import NodeMap, compare
 from lnfast.measure import LymphNode, Rules, n_stage_by_rule
 from lnfast.network import Network
 from lnfast.window import shape_text
@@ -54,7 +54,7 @@ class Difference:
         suspicious, nodes: of FP32.
         short_axis_mm: engine minus FP32 for each node that both have.
         volume_mm3: the same of volumes.
-        dice: of all node voxels; 1 where neither side has any.
+        dice: of all node voxels; None where neither side has any.
     """
 
     study: str
@@ -68,7 +68,7 @@ class Difference:
     nodes: int
     short_axis_mm: tuple[float, ...]
     volume_mm3: tuple[float, ...]
-    dice: float
+    dice: float | None
 
     @property
     def harmless(self) -> bool:
@@ -91,7 +91,7 @@ class Certificate:
         nodes: the same of nodes of any size.
         short_axis_mm: ``max_difference`` and ``mean_difference``, absolute, of nodes that both have.
         volume_mm3: the same of volumes.
-        dice: ``worst`` and ``mean`` of a study.
+        dice: ``worst`` and ``mean`` of the studies in which either side has a node.
         windows: how many studies ran in which.
         differing: the studies that make it fail.
     """
@@ -142,20 +142,20 @@ def differ(network: Network, reference: Reference) -> Difference:
     answer = network.answer(reference.volume, Rules())
     truth = reference.found
     comparison = compare(NodeMap(answer.labels, answer.nodes), truth)
-    pairs = [(pair.truth, pair.predicted) for pair in comparison.pairs if pair.predicted is not None]
+    pairs = [(match.truth, match.predicted) for match in comparison.matches if match.predicted is not None]
     return Difference(
         study=reference.name,
         window=answer.window.shape_zyx,
         flips=_flips(truth.nodes, answer.nodes),
         lost=comparison.detection.missed,
         added=comparison.detection.wrong,
-        nodes_lost=len(comparison.pairs) - len(pairs),
+        nodes_lost=len(comparison.matches) - len(pairs),
         nodes_added=len(comparison.unmatched),
         suspicious=sum(node.suspicious for node in truth.nodes),
         nodes=len(truth.nodes),
         short_axis_mm=tuple(found.short_axis_mm - true.short_axis_mm for true, found in pairs),
         volume_mm3=tuple(found.volume_mm3 - true.volume_mm3 for true, found in pairs),
-        dice=1.0 if comparison.dice is None else comparison.dice,
+        dice=comparison.dice,
     )
 
 
@@ -176,6 +176,7 @@ def certify(differences: list[Difference], device: str, reference: str, source: 
             f"FP32 finds no suspicious node in {on}, so they prove nothing of an engine; "
             "give more studies, some of them with large nodes",
         )
+    dices = [difference.dice for difference in differences if difference.dice is not None]
     windows: dict[str, int] = {}
     for one in differences:
         name = shape_text(one.window)
@@ -199,7 +200,7 @@ def certify(differences: list[Difference], device: str, reference: str, source: 
         },
         short_axis_mm=_spread([mm for one in differences for mm in one.short_axis_mm]),
         volume_mm3=_spread([mm3 for one in differences for mm3 in one.volume_mm3]),
-        dice={"worst": min(one.dice for one in differences), "mean": float(np.mean([one.dice for one in differences]))},
+        dice={"worst": min(dices), "mean": float(np.mean(dices))},
         windows=windows,
         differing=tuple(one.study for one in differences if not one.harmless),
     )

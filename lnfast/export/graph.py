@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.backends.package import Package, one_line
 from lnfast.card import Model
-from lnfast.errors import ModelError
+from lnfast.errors import ModelError, one_line
+from lnfast.optional import Package
 
-PACKAGE = Package("export", "onnx", ("onnx",), "pip install 'lnfast[export]'")
+PACKAGE = Package("export", "onnx", ("onnx",), "export")
 WEIGHTED = ("Conv", "ConvTranspose")
 OPSET_AT_LEAST = 13  # the first whose QuantizeLinear has a scale for each channel
 

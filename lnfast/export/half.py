@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lnfast.backends.package import one_line
-from lnfast.errors import EngineError, ModelError
+from lnfast.errors import EngineError, ModelError, one_line
 from lnfast.export.graph import Graph, make_node, name_of, onnx
 
 # What needs float32 by the standard, or loses what it is for.

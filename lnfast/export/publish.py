@@ -14,12 +14,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from lnfast import __version__
+from lnfast._version import __version__
+from lnfast.atomic import replacing_folder
 from lnfast.backends.engine.folder import EngineFolder
 from lnfast.backends.engine.manifest import MANIFEST, Manifest, identity, is_engine_file
 from lnfast.card import Model
 from lnfast.errors import UsageError
-from lnfast.report.folder import flush, replacing
 from lnfast.window import Zyx
 
 _MODEL_FILES = ("model.onnx", "probe.npz", "card.json", "MODEL_CARD.md")
@@ -98,10 +98,9 @@ def publish(engine: EngineFolder, manifest: Manifest, model: Model, out: Path, *
         contents |= {"model.onnx": model.onnx_bytes}
         contents |= {n: (model.folder / n).read_bytes() for n in _MODEL_FILES[1:] if (model.folder / n).is_file()}
     contents[MANIFEST] = manifest.to_json().encode()
-    with replacing(out, frozenset({*_names(out), *contents}), check) as work:
+    with replacing_folder(out, frozenset({*_names(out), *contents}), check) as work:
         for name, content in contents.items():
             (work / name).write_bytes(content)
-        flush(*(work / name for name in contents), work)
     return EngineFolder(out, manifest)
 
 

@@ -1,4 +1,4 @@
-"""Scan protocols, and the oblique grid that one scan of one patient gets."""
+"""Scan protocols, and the oblique grid of one scan of one patient."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Protocol:
     """One DWI protocol.
 
     Attributes:
-        name: short identifier; part of what seeds the phantom.
+        name: short identifier; part of the phantom's seed.
         matrix_yx: pixels along (y, x), at least 8 each.
         field_of_view_yx_mm: edge-to-edge size along (y, x).
         slice_mm: slice thickness; slices lie without gap.
-        slices: how many, at least 4.
+        slices: number of slices, at least 4.
         b_value: in s/mm2.
-        te_ms: echo time.
+        te_ms: artefacts time.
         tr_ms: repetition time.
 
     Raises:
@@ -46,9 +46,9 @@ class Protocol:
         object.__setattr__(self, "matrix_yx", tuple(int(value) for value in self.matrix_yx))
         object.__setattr__(self, "slices", int(self.slices))
         sizes = (*self.field_of_view_yx_mm, self.slice_mm, self.tr_ms)
-        right = min(self.matrix_yx) >= 8 and self.slices >= 4 and all(0 < value < math.inf for value in sizes)
-        # Beyond these nothing is left of any tissue's signal.
-        if not (right and 0 < self.te_ms <= 500 and 0 <= self.b_value <= 5000):
+        valid = min(self.matrix_yx) >= 8 and self.slices >= 4 and all(0 < value < math.inf for value in sizes)
+        # Beyond these no tissue has any signal left.
+        if not (valid and 0 < self.te_ms <= 500 and 0 <= self.b_value <= 5000):
             raise UsageError(
                 "bad-protocol",
                 f"protocol {self.name!r}: wanted a matrix of at least 8x8, 4 slices, positive sizes and times, TE up "
@@ -66,11 +66,11 @@ SCANNERS: dict[str, Protocol] = {
 
 
 def sample_grid(protocol: Protocol, centre_ras_mm: np.ndarray, tilt_rad: float) -> Grid:
-    """The grid of a scan: x runs to the patient's left, y to the back, z to the head, tilted about the x axis.
+    """Return the grid of a scan: x runs to the patient's left, y to the back, z to the head, tilted about the x axis.
 
     Args:
-        protocol: what is scanned.
-        centre_ras_mm: (3,) where the centre of the field lies.
+        protocol: matrix, field of view and slices.
+        centre_ras_mm: (3,) the centre of the field.
         tilt_rad: positive leans the slices' normal backwards, as prostate protocols do.
     """
     (ny, nx), (fy, fx) = protocol.matrix_yx, protocol.field_of_view_yx_mm
@@ -79,6 +79,6 @@ def sample_grid(protocol: Protocol, centre_ras_mm: np.ndarray, tilt_rad: float) 
     affine[:3, 0] = np.array((-1.0, 0.0, 0.0)) * fx / nx
     affine[:3, 1] = np.array((0.0, -c, -s)) * fy / ny
     affine[:3, 2] = np.array((0.0, -s, c)) * protocol.slice_mm
-    middle = (np.array((nx, ny, protocol.slices)) - 1) / 2
-    affine[:3, 3] = centre_ras_mm - affine[:3, :3] @ middle
+    centre_index = (np.array((nx, ny, protocol.slices)) - 1) / 2
+    affine[:3, 3] = centre_ras_mm - affine[:3, :3] @ centre_index
     return Grid((protocol.slices, ny, nx), affine)

@@ -1,12 +1,7 @@
-"""Implicit bodies and how much of each voxel they fill.
+"""Implicit shapes: solids given by a signed distance.
 
-Every shape gives a *conservative* signed distance: negative inside, and near the surface never larger in size than
-the true distance to it. So a voxel whose centre is farther than half its diagonal from the surface is known to be
-full or empty, and only the shell in between is supersampled:
-
-    . . # # # #        . empty   d >  half diagonal
-    . s s # # #        s shell   counted on sub-points
-    . . s s # #        # full    d < -half diagonal
+Every shape gives a *conservative* signed distance: negative inside, and near the surface never larger in size than the
+true distance to it. `lnfast.phantom.rasterization` relies on this to supersample only the voxels near a surface.
 """
 
 from __future__ import annotations
@@ -19,18 +14,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Points = NDArray[np.float32]  # (3, ...): x, y, z in mm
-Box = tuple[slice, slice, slice]
 
 
 class Shape(Interface):
-    """What `coverage` needs of a body."""
+    """What `lnfast.phantom.rasterization.coverage` needs of a solid."""
 
     def distance(self, points: Points) -> NDArray[np.float32]:
-        """Conservative signed distance in mm, shape ``points.shape[1:]``."""
+        """Return the conservative signed distance in mm, shape ``points.shape[1:]``."""
         ...
 
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lowest and highest corner, (3,) each, in mm."""
+        """Return the lowest and the highest corner, (3,) each, in mm."""
         ...
 
 
@@ -58,7 +52,7 @@ class Ellipsoid:
 
 
 class Union:
-    """What lies in any of some bodies."""
+    """The union of several shapes."""
 
     def __init__(self, parts: Sequence[Shape]) -> None:
         self.parts = tuple(parts)
@@ -111,7 +105,7 @@ class Column:
     x0: float = 0.0
 
     def level(self, points: Points) -> NDArray[np.float32]:
-        """The left side of the outline's equation: below 1 inside."""
+        """Return the left side of the outline's equation: below 1 inside."""
         z, a, b, y0 = self.table.T
         step = np.arange(z[0], z[-1] + 0.25, 0.25)  # tabulated: no interpolation per voxel
         index = np.clip((points[2] - np.float32(z[0])) * 4, 0, len(step) - 1).astype(np.int32)
@@ -135,41 +129,10 @@ class Column:
         return low, np.array((self.x0 + a.max(), (y0 + b).max(), 1e3))
 
 
-def sub_offsets(affine: NDArray[np.float64], steps_zyx: tuple[int, int, int]) -> Points:
-    """Offsets (3, n) in mm of a regular sub-grid inside a voxel, each sub-cell's centre."""
-    z, y, x = ((np.arange(n) + 0.5) / n - 0.5 for n in steps_zyx)
-    grid = np.stack(np.meshgrid(x, y, z, indexing="ij")).reshape(3, -1)
-    return (affine[:3, :3] @ grid).astype(np.float32)
-
-
-def coverage(shape: Shape, points: Points, offsets: Points, reach_mm: float) -> NDArray[np.float32]:
-    """Which part of each voxel lies in the shape.
-
-    Args:
-        shape: the body.
-        points: (3, z, y, x) voxel centres in mm.
-        offsets: (3, n) sub-points of a voxel in mm.
-        reach_mm: half the voxel's diagonal.
-
-    Returns:
-        (z, y, x) float32 in 0..1, exact in the full and the empty part, in steps of 1/n between.
-    """
-    d = shape.distance(points)
-    part = (d < 0).astype(np.float32)
-    shell = np.abs(d) < reach_mm
-    if shell.any():
-        sub = points[:, shell][:, :, None] + offsets[:, None, :]
-        part[shell] = (shape.distance(sub) < 0).mean(axis=1, dtype=np.float32)
-    return part
-
-
-def index_box(low: ArrayLike, high: ArrayLike, affine: NDArray[np.float64], shape: tuple[int, ...]) -> Box | None:
-    """The slices (z, y, x) of the voxels that a box in mm may touch, or None when that is outside the grid."""
-    ends = np.array((low, high), dtype=np.float64)
-    corners = np.array([[ends[i, 0], ends[j, 1], ends[k, 2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    index = (corners - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
-    first = np.maximum(np.floor(index.min(axis=0)).astype(int), 0)[::-1]
-    last = np.minimum(np.ceil(index.max(axis=0)).astype(int) + 1, np.array(shape[::-1]))[::-1]
-    if (first >= last).any():
-        return None
-    return slice(first[0], last[0]), slice(first[1], last[1]), slice(first[2], last[2])
+def rotation(yaw: float, pitch: float, roll: float = 0.0) -> NDArray[np.float64]:
+    """Return (3, 3) rows: the x, y, z axes rotated by degrees about z, then x, then y."""
+    a, b, c = np.deg2rad((yaw, pitch, roll))
+    about_z = np.array([[np.cos(a), np.sin(a), 0], [-np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(b), np.sin(b)], [0, -np.sin(b), np.cos(b)]])
+    about_y = np.array([[np.cos(c), 0, -np.sin(c)], [0, 1, 0], [np.sin(c), 0, np.cos(c)]])
+    return np.asarray(about_y @ about_x @ about_z, dtype=np.float64)

@@ -1,7 +1,7 @@
 """OUT/<study>/: a study folder is whole or absent, whenever the power goes, and is never that of another patient.
 
 .<study>.<random>.tmp/   written and flushed to the disk
-    | `lnfast.report.place`: renamed to its place, or exchanged with an older report of the very same study
+    | `lnfast.exchange`: renamed to its place, or exchanged with an older report of the very same study
 <study>/                 the old one, now under the temporary name, is deleted
 
 The page comes afterwards, by a rename of its own, so that no report waits for it: it is there and whole, or not there.
@@ -12,25 +12,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
+from lnfast.atomic import flush, replacing_folder
 from lnfast.errors import UsageError
+from lnfast.exchange import discard, temporary_name
 from lnfast.geometry import Volume
 from lnfast.report.labels import nifti_bytes
-from lnfast.report.place import discard, put_in_place, temporary
 from lnfast.report.record import Report
 
 # Nothing else is ever deleted: a folder that holds more than these is somebody's.
 PAGE = "report.html"
 OWN_FILES = frozenset({"report.json", "report.txt", PAGE, "labels.nii.gz"})
-# Writing takes milliseconds. What is this old was left by a process that died.
-STALE_S = 3600.0
 _NAME_BYTES_AT_MOST = 200  # of 255, so that the temporary name fits too
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 
 
 def write_study_folder(report: Report, labels: Volume, out_dir: Path, name: str) -> tuple[Path, Report]:
@@ -62,13 +58,12 @@ def write_study_folder(report: Report, labels: Volume, out_dir: Path, name: str)
         _check_replaceable(folder, report.study.sha256)
 
     check(target)
-    with replacing(target, OWN_FILES, check) as work:
+    with replacing_folder(target, OWN_FILES, check, flushed=frozenset({"labels.nii.gz", "report.txt"})) as work:
         (work / "labels.nii.gz").write_bytes(nifti_bytes(labels))
         (work / "report.txt").write_text(report.text(), encoding="ascii", newline="\n")
         flush(work / "labels.nii.gz", work / "report.txt")
         written = report.written_in((time.perf_counter() - started) * 1e3)
         (work / "report.json").write_text(written.json(), encoding="ascii", newline="\n")
-        flush(work / "report.json", work)
     return target, written
 
 
@@ -84,7 +79,7 @@ def add_page(folder: Path, report: Report, page: bytes) -> None:
         UsageError: ``report-replaced`` when the folder holds another report by now.
         OSError: what the disk said. Nothing of the page is left behind.
     """
-    work = temporary(folder)
+    work = temporary_name(folder)
     try:
         work.mkdir()
         (work / PAGE).write_bytes(page)
@@ -130,40 +125,6 @@ def _content(name: str, folder: Path, descriptor: int | None) -> bytes:
         return file.read()
 
 
-@contextlib.contextmanager
-def replacing(target: Path, names: frozenset[str], check: Callable[[Path], None]) -> Iterator[Path]:
-    """A new folder under a temporary name, which takes the place of ``target`` when the block ends well.
-
-    Args:
-        target: the folder to be, or an older one, which is deleted then.
-        names: of the files that the folder may hold; nothing else is ever deleted.
-        check: raises where what a path leads to must not be replaced. It is called at the end of the block, and of
-            what really was in the place: other processes may have put something there since the caller looked.
-
-    Yields:
-        The empty folder to write into. To `flush` what is written there, and the folder, is for the caller.
-
-    Raises:
-        OSError: what the disk said, with a file's name. Nothing is left behind, and what was there before is still
-            there.
-        Exception: what ``check`` raises; the same holds.
-    """
-    work = temporary(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(target.parent, names)
-        work.mkdir()
-        yield work
-        put_in_place(work, target, names, check)
-        flush(target.parent)
-    except OSError as error:
-        if error.filename is None:  # a full disk names no file
-            error.filename = str(target)
-        raise
-    finally:
-        discard(work, names)
-
-
 def folder_name(name: str, number: int | None = None) -> str:
     """A study's name as one harmless file name: no separators, no leading dot, printable, at most 200 bytes.
 
@@ -174,22 +135,6 @@ def folder_name(name: str, number: int | None = None) -> str:
     behind = "" if number is None else f"_{number}"
     kept = kept.lstrip(". ").encode()[: _NAME_BYTES_AT_MOST - len(behind)].decode(errors="ignore")
     return (kept.rstrip(". ") or "study") + behind
-
-
-def flush(*paths: Path) -> None:
-    """Have files and folders on the disk, all at once: a journal commits them together (5 ms, one by one 20 ms)."""
-    with ThreadPoolExecutor(len(paths)) as pool:
-        list(pool.map(_fsync, paths))
-
-
-def _fsync(path: Path) -> None:
-    if os.name != "posix" and path.is_dir():
-        return  # only POSIX opens folders
-    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _check_replaceable(target: Path, sha256: str | None) -> None:
@@ -219,14 +164,3 @@ def _study_of(folder: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return found if isinstance(found, str) else None
-
-
-def _remove_stale(out_dir: Path, names: frozenset[str]) -> None:
-    """Delete what died runs left under temporary names."""
-    oldest = time.time() - STALE_S
-    with os.scandir(out_dir) as entries:
-        left = [entry for entry in entries if entry.name[0] == "." and _TEMPORARY.fullmatch(entry.name)]
-    for entry in left:
-        with contextlib.suppress(OSError):
-            if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < oldest:
-                discard(Path(entry.path), names)

@@ -23,7 +23,8 @@ from model_files import SHAPE_ZYX, graph, make_model_folder, network
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from lnfast.backends import Backend, Candidate, backend_status, candidates, choice, open_backend, package, trt
+from lnfast import optional
+from lnfast.backends import Backend, Candidate, backend_status, candidates, choice, open_backend, trt
 from lnfast.backends import graph as graph_module
 from lnfast.backends import openvino as ov_backend
 from lnfast.backends import ort as ort_backend
@@ -57,14 +58,14 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def show_tensorrt(monkeypatch: pytest.MonkeyPatch, package_there: bool) -> None:
     """Make TensorRT-RTX look installed or not; TensorRT is not."""
-    real = package.find_spec
+    real = optional.find_spec
 
     def find_spec(name: str) -> Any:
         if name.startswith("tensorrt"):
             return SimpleNamespace(origin=name) if package_there and name == "tensorrt_rtx" else None
         return real(name)
 
-    monkeypatch.setattr(package, "find_spec", find_spec)
+    monkeypatch.setattr(optional, "find_spec", find_spec)
 
 
 @pytest.fixture
@@ -556,10 +557,10 @@ def test_threads(model: Model, study: NDArray[np.float32]) -> None:
 @pytest.fixture
 def hide(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Make packages look as if they were not installed."""
-    real = package.find_spec
+    real = optional.find_spec
 
     def hide(*names: str) -> None:
-        monkeypatch.setattr(package, "find_spec", lambda name: None if name in names else real(name))
+        monkeypatch.setattr(optional, "find_spec", lambda name: None if name in names else real(name))
 
     return hide  # type: ignore[return-value]
 
@@ -599,9 +600,9 @@ def test_a_broken_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_folder_that_an_uninstall_left_is_not_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "left_behind").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))
-    left = package.Package("x", "left_behind", ("left-behind",), "pip install x")
+    left = optional.Package("x", "left_behind", ("left-behind",), "x")
     assert not left.installed() and left.version() is None and left.present() == ()
-    assert not package.Package("x", "no.such.package", ("left-behind",), "").installed()
+    assert not optional.Package("x", "no.such.package", ("left-behind",), "").installed()
 
 
 @NO_TENSORRT
@@ -617,7 +618,7 @@ def test_status_of_this_machine(monkeypatch: pytest.MonkeyPatch, package_there: 
     assert re.search(said, str(tensorrt.problem))
     assert tensorrt.mend == (None if package_there else "pip install 'lnfast[rtx]'")
 
-    monkeypatch.setattr(package, "_version", lambda name: "1.0")
+    monkeypatch.setattr(optional, "_version", lambda name: "1.0")
     status = backend_status()[1]
     assert "installed over each other" in str(status.problem) and str(status.mend).startswith(
         "pip uninstall onnxruntime"

@@ -20,7 +20,8 @@ from model_files import SHAPE_ZYX, graph, network
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from lnfast.backends import Candidate, package, trt
+from lnfast import optional
+from lnfast.backends import Candidate, trt
 from lnfast.backends.protocol import NetworkIO
 from lnfast.backends.trt import builder, cuda, toolkit
 from lnfast.backends.trt.builder import BuildTarget, build
@@ -297,8 +298,8 @@ def test_without_a_gpu_there_is_no_offer() -> None:
 
 @pytest.mark.parametrize("missing", ["tensorrt", "cuda"])
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    found = package.find_spec
-    monkeypatch.setattr(package, "find_spec", lambda name: None if name.startswith(missing) else found(name))
+    found = optional.find_spec
+    monkeypatch.setattr(optional, "find_spec", lambda name: None if name.startswith(missing) else found(name))
     monkeypatch.setattr(trt, "nvidia_gpus", lambda: 1)
     error = refusal(BackendError, trt.offers)
     assert error.code == "backend-missing" and "pip install 'lnfast[rtx]'" in error.message
@@ -306,7 +307,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, mis
 
 
 def test_no_package_is_no_builder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(package, "find_spec", lambda name: None)
+    monkeypatch.setattr(optional, "find_spec", lambda name: None)
     assert builder.builders() == ()
     error = refusal(BackendError, lambda: build(network().SerializeToString(), io(), BuildTarget("tensorrt")))
     assert error.code == "backend-missing" and "pip install 'lnfast[tensorrt]'" in error.message
@@ -548,7 +549,7 @@ def plug(monkeypatch: pytest.MonkeyPatch) -> Callable[[Gpu], Gpu]:
     def into(gpu: Gpu) -> Gpu:
         monkeypatch.setattr(cuda, "PACKAGE", SimpleNamespace(load=lambda: gpu.core))
         monkeypatch.setattr(cuda, "_BINDINGS", SimpleNamespace(load=lambda: gpu))
-        missing = package.Package("tensorrt", "not_there", ("not-there",), "pip install not-there")
+        missing = optional.Package("backend tensorrt", "not_there", ("not-there",), "not-there")
         monkeypatch.setitem(toolkit.PACKAGES, "tensorrt", missing)
         monkeypatch.setitem(toolkit.PACKAGES, RTX, SimpleNamespace(load=lambda: gpu.trt, installed=lambda: True))
         monkeypatch.setattr(toolkit, "_toolkits", {})

@@ -16,12 +16,13 @@ for package in ("onnx", "onnxruntime", "torch", "trimesh", "cc3d"):
 
 from bright_model import bright_model, probe_of  # noqa: E402
 
-from benchmarks import engines, latency, scaling, studies, throughput  # noqa: E402
 from benchmarks.__main__ import main, settle  # noqa: E402
-from benchmarks.engines import STAGES, precisions  # noqa: E402
-from benchmarks.rows import Kept, read_json  # noqa: E402
-from benchmarks.settings import Settings  # noqa: E402
-from benchmarks.studies import write_study  # noqa: E402
+from benchmarks.groups import latency, scaling, throughput  # noqa: E402
+from benchmarks.harness import engines, studies  # noqa: E402
+from benchmarks.harness.engines import STAGES, precisions  # noqa: E402
+from benchmarks.harness.rows import Kept, read_json  # noqa: E402
+from benchmarks.harness.settings import Settings  # noqa: E402
+from benchmarks.harness.studies import write_study  # noqa: E402
 from lnfast.engine import Engine  # noqa: E402
 from lnfast.errors import StudyError  # noqa: E402
 

@@ -22,10 +22,10 @@ from scipy import ndimage  # noqa: E402
 import lnfast_ext  # noqa: E402
 from benchmarks import kernels  # noqa: E402
 from benchmarks.__main__ import main, settle  # noqa: E402
-from benchmarks.kernels import judges, peers, subjects, tasks  # noqa: E402
-from benchmarks.kernels.data import BIG_NODE_VOXELS, NODES, Inputs, make_inputs, with_noise  # noqa: E402
-from benchmarks.rows import Row, wrong  # noqa: E402
-from benchmarks.settings import Settings  # noqa: E402
+from benchmarks.harness.rows import Row, wrong  # noqa: E402
+from benchmarks.harness.settings import Settings  # noqa: E402
+from benchmarks.kernels import checks, peers, subjects, tasks  # noqa: E402
+from benchmarks.kernels.inputs import BIG_NODE_VOXELS, NODES, Inputs, make_inputs, with_noise  # noqa: E402
 
 STAGES = {"label", "label + measure", "box", "statistics + resample", "resample", "threshold + resample", "all"}
 FULL = np.ones((3, 3, 3))
@@ -84,7 +84,7 @@ def test_every_library_finds_the_same_nodes(inputs: Inputs) -> None:
     mask[z, y, x] = mask[z + 1, y + 1, x + 1] = 1
     expected = peers.label_scipy(mask)
     for label in (peers.label, peers.label_skimage, peers.label_sitk):
-        assert judges.same_components(mask, expected, label(mask))["verdict"] == "same"
+        assert checks.same_components(mask, expected, label(mask))["verdict"] == "same"
 
 
 @pytest.mark.parametrize(
@@ -94,16 +94,16 @@ def test_every_library_measures_alike(way: Callable[..., Any], inputs: Inputs) -
     scan = inputs.network
     ours = subjects.measure()[subjects.NAME].make(2)(scan)
     theirs = way(scan.mask, scan.grid.affine)
-    assert judges.same_measures(scan, ours, theirs)["verdict"] == "same"
+    assert checks.same_measures(scan, ours, theirs)["verdict"] == "same"
     half = replace(theirs[1].nodes[0], volume_mm3=theirs[1].nodes[0].volume_mm3 / 2)
     less = replace(theirs[1], nodes=(half, *theirs[1].nodes[1:]))
-    assert judges.same_measures(scan, ours, (theirs[0], less))["verdict"] == "wrong"
+    assert checks.same_measures(scan, ours, (theirs[0], less))["verdict"] == "wrong"
 
 
 def test_kernels_run_without_network_and_backend_and_keep_their_rows(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for absent in ("onnx", "onnxruntime", "openvino", "benchmarks.reference"):
+    for absent in ("onnx", "onnxruntime", "openvino", "benchmarks.peers.setup"):
         monkeypatch.setitem(sys.modules, absent, None)
     monkeypatch.setattr(kernels, "make_inputs", lambda settings: inputs)
     kept = tmp_path / "bench.json"

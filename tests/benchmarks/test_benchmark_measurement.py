@@ -14,11 +14,11 @@ pytest.importorskip("torch")
 
 from benchmarks import measurement
 from benchmarks.__main__ import main
-from benchmarks.measurement import network, study, table
-from benchmarks.measurement.nodes import BANDS_MM, ORIENTATIONS, Node, band_of, draw_node, orientation_of
+from benchmarks.measurement import network, sampling, summary
+from benchmarks.measurement.ellipsoids import BANDS_MM, ORIENTATIONS, Node, band_of, draw_node, orientation_of
+from benchmarks.measurement.imaging import HALF, largest_piece, part_of
 from benchmarks.measurement.rules import surface_mm
-from benchmarks.measurement.scans import HALF, largest_piece, part_of
-from benchmarks.measurement.table import Measured, aggregate, to_columns
+from benchmarks.measurement.summary import Measured, aggregate, to_columns
 from lnfast.ellipsoid import equivalent_short_mm
 from lnfast.geometry import Grid
 from lnfast_ext import min_volume_box
@@ -70,7 +70,7 @@ def test_fine_voxels_come_to_the_truth() -> None:
     for band in BANDS_MM[1:4]:
         node = draw_node(np.random.default_rng(5), band, grid.to_ras_mm((40.2, 39.7, 40.4)), np.array((0.0, 0.0, 1.0)))
         part, local = part_of(node.body, grid)
-        found = study.by_mask(part, local.affine)
+        found = sampling.by_mask(part, local.affine)
         assert found["box"] == pytest.approx(node.box_short_mm, abs=0.8)
         assert found["axial"] == pytest.approx(node.axial_short_mm, abs=0.8)
         assert found["surface"] == pytest.approx(node.box_short_mm, abs=0.12)
@@ -78,7 +78,7 @@ def test_fine_voxels_come_to_the_truth() -> None:
 
 
 def test_thinner_slices_are_truer() -> None:
-    found = list(study.on_thin_slices(seed=1, nodes=4))
+    found = list(sampling.on_thin_slices(seed=1, nodes=4))
     rows = aggregate((one for one in found if one.truth == "box" and one.rule == "surface"), ("scanner",))
     error = {row.scanner: abs(row.bias_mm or 0.0) + (row.sd_mm or 0.0) for row in rows}
     assert error["1 mm"] < error["4 mm"] < error["8 mm"]
@@ -114,7 +114,7 @@ def test_rows_are_sums_of_nodes() -> None:
 
 
 def test_a_seed_says_everything() -> None:
-    once, again, other = (list(study.on_thin_slices(seed, 1))[:60] for seed in (4, 4, 5))
+    once, again, other = (list(sampling.on_thin_slices(seed, 1))[:60] for seed in (4, 4, 5))
     assert once == again != other
 
 
@@ -130,7 +130,7 @@ def test_a_component_is_the_node_it_shares_most_with() -> None:
 def test_the_command_writes_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(measurement, "QUICK_NODES", 1)
-    monkeypatch.setattr(study, "THIN_MM", (3.0, 8.0))
+    monkeypatch.setattr(sampling, "THIN_MM", (3.0, 8.0))
     found = [Measured("network", rule, "box", "achieva", "5-7.5", "oblique", 6.0, 6.5) for rule in ("box", "ellipsoid")]
     monkeypatch.setattr(measurement, "on_network", lambda settings: iter(found))
     kept, drawn = tmp_path / "m.json", tmp_path / "pictures" / "measurement.png"
@@ -150,4 +150,4 @@ def test_the_command_writes_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_phantoms_have_nodes_about_the_limit() -> None:
     sizes = [2 * node.semi_axes_mm[0] for node in network.phantom_of_every_size(9000, "achieva").nodes]
     assert any(7.5 < size < 8.8 for size in sizes)
-    assert table.LIMIT.suspicious_mm == 8.0
+    assert summary.LIMIT.suspicious_mm == 8.0

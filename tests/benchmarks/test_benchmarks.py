@@ -21,17 +21,23 @@ pytest.importorskip("cc3d")
 
 from bright_model import bright_model  # noqa: E402
 
-from benchmarks import coldstart, kernels, memory, network, pipeline, processes  # noqa: E402
+from benchmarks import kernels  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
-from benchmarks.agreement import Answer, WrongAnswerError, compare, dice, worst  # noqa: E402
-from benchmarks.environment import describe  # noqa: E402
-from benchmarks.network import judge  # noqa: E402
-from benchmarks.peers import measure  # noqa: E402
-from benchmarks.processes import ProcessFailedError, agree  # noqa: E402
-from benchmarks.rows import Pair, Row, make_row, write_json, wrong  # noqa: E402
-from benchmarks.shown import print_rows  # noqa: E402
-from benchmarks.timing import Stopwatch, interleave, pool, summarize  # noqa: E402
+from benchmarks.groups import coldstart, fresh_process, memory, network, pipeline  # noqa: E402
+from benchmarks.groups.fresh_process import agree  # noqa: E402
+from benchmarks.groups.network import judge  # noqa: E402
+from benchmarks.harness import processes  # noqa: E402
+from benchmarks.harness.agreement import Answer, WrongAnswerError, compare, dice, worst  # noqa: E402
+from benchmarks.harness.environment import describe  # noqa: E402
+from benchmarks.harness.processes import ProcessFailedError  # noqa: E402
+from benchmarks.harness.rows import Pair, Row, make_row, write_json, wrong  # noqa: E402
+from benchmarks.harness.timing import Stopwatch, interleave, pool, summarize  # noqa: E402
+from benchmarks.peers.nodes import measure  # noqa: E402
+from benchmarks.report.console import print_rows  # noqa: E402
 from lnfast.phantom import make_phantom  # noqa: E402
+
+# MONAI's LoadImaged where pydicom is installed and NVIDIA's decoder is not.
+pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader:UserWarning")
 
 ROW_KEYS = {"bench", "study", "stage", "subject", "peer", "subject_median", "peer_median", "ratio", "agreement"}
 ROW_KEYS |= {"subject_p5", "subject_p95", "peer_p5", "peer_p95", "n", "unit", "floor", "of_floor", "target", "limit"}
@@ -282,11 +288,11 @@ def test_every_group_runs_and_keeps_its_rows(
     monkeypatch.setattr(
         kernels, "run", lambda settings: [of_kernels]
     )  # tests/benchmarks/test_benchmark_kernels.py runs it
-    started: list[processes.Contest] = []
+    started: list[fresh_process.Contest] = []
 
-    def of_both(settings: Any, study: Path, *, repeats: int, peak: bool = False) -> processes.Contest:
+    def of_both(settings: Any, study: Path, *, repeats: int, peak: bool = False) -> fresh_process.Contest:
         """One start of each process serves both groups."""
-        started.extend([] if started else [processes.contest(settings, study, repeats=repeats, peak=True)])
+        started.extend([] if started else [fresh_process.contest(settings, study, repeats=repeats, peak=True)])
         return started[0]
 
     for group in (coldstart, memory):

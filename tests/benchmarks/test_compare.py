@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.__main__ import main
-from benchmarks.compare import compare_files
-from benchmarks.rows import Kept, Pair, Row, make_row, read_json, write_json
+from benchmarks.harness.rows import Kept, Pair, Row, make_row, read_json, write_json
+from benchmarks.report.compare import compare_files
 from lnfast.errors import UsageError
 
 PAIR = Pair("pipeline", "all", "total", "ours", "theirs")

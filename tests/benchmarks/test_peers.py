@@ -14,11 +14,11 @@ pytest.importorskip("trimesh")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from benchmarks import network  # noqa: E402
-from benchmarks.agreement import WrongAnswerError  # noqa: E402
-from benchmarks.onnx_torch import OnnxUNet  # noqa: E402
-from benchmarks.peers import normalize  # noqa: E402
-from benchmarks.reference import same_weights  # noqa: E402
+from benchmarks.harness.agreement import WrongAnswerError  # noqa: E402
+from benchmarks.peers import inference  # noqa: E402
+from benchmarks.peers.onnx_to_torch import OnnxUNet  # noqa: E402
+from benchmarks.peers.pipeline import normalize  # noqa: E402
+from benchmarks.peers.setup import same_weights  # noqa: E402
 from lnfast.card import load_model, shipped_models  # noqa: E402
 from lnfast.phantom import make_phantom  # noqa: E402
 from lnfast.preprocess import write_input  # noqa: E402
@@ -171,10 +171,10 @@ def test_pytorch_computes_what_the_network_computes(
     said: list[str] = []
     model = OnnxUNet(content).eval()
     if where == "gpu":
-        peers = network.gpu_peers(model, x, torch.device("cpu"), said.append)
+        peers = inference.gpu_peers(model, x, torch.device("cpu"), said.append)
     else:
-        peers = network.cpu_peers(model, x, said.append, bf16=where == "bf16", compiled=True)
-        assert list(network.cpu_peers(model, x, said.append, bf16=False, compiled=False)) == list(peers)[:2]
+        peers = inference.cpu_peers(model, x, said.append, bf16=where == "bf16", compiled=True)
+        assert list(inference.cpu_peers(model, x, said.append, bf16=False, compiled=False)) == list(peers)[:2]
     expected = [f"pytorch {name}" for name in names]
     assert list(peers) == (expected if compiles else expected[:-1])
     assert all(np.abs(peer() - wanted).max() < 1e-2 for peer in peers.values())

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 pytest.importorskip("matplotlib")
 
 from benchmarks.__main__ import main
-from benchmarks.engines import STAGES
-from benchmarks.environment import describe
-from benchmarks.plots import scaling_figure
-from benchmarks.rows import Kept, Pair, Row, make_row, write_json
-from benchmarks.table import headlines, markdown
+from benchmarks.harness.engines import STAGES
+from benchmarks.harness.environment import describe
+from benchmarks.harness.rows import Kept, Pair, Row, make_row, write_json
+from benchmarks.report.markdown import headlines, markdown
+from benchmarks.report.plots import scaling_figure
 
 PAIR = Pair("pipeline", "2 of 3", "total", "ours int8", "theirs")
 SCALING = {

@@ -25,12 +25,12 @@ from nifti_files import write_nifti
 
 from lnfast import __version__
 from lnfast.backends import trt
-from lnfast.backends.package import Package
 from lnfast.cli import main
 from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, StudyError, UsageError
-from lnfast.evaluate import compare, node_map
 from lnfast.evaluate.inputs.labelmap import read_label_map
+from lnfast.matching import compare, node_map
 from lnfast.measure import Rules, measure_nodes
+from lnfast.optional import Package
 from lnfast.study import read_study
 from lnfast_ext import instruction_set
 
@@ -503,7 +503,7 @@ def test_doctor_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_doctor_where_nothing_runs_exits_5_and_says_what_to_type(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lnfast.backends.package.Package.installed", lambda _: False)
+    monkeypatch.setattr("lnfast.optional.Package.installed", lambda _: False)
     assert lnfast("doctor") == BackendError.exit_code
     text = " ".join(capsys.readouterr().out.split())
     assert "nothing can run: backend-missing" in text
@@ -524,13 +524,15 @@ def test_demo_tells_what_the_written_files_say(tmp_path: Path, capsys: pytest.Ca
         node_map(read_label_map(path, "ids").labels, rules) for path in (folder / "labels.nii.gz", truth_path)
     )
     counted = compare(predicted, truth)
-    found = sum(pair.predicted is not None for pair in counted.pairs)
+    found = sum(pair.predicted is not None for pair in counted.matches)
     assert f"\nnodes       {found} of {len(truth.nodes)} found, {len(counted.unmatched)} extra (" in said
     detection = counted.detection
-    suspicious = detection.found + detection.missed
-    assert f"\nsuspicious  {detection.found} of {suspicious} found, {detection.wrong} others called suspicious" in said
+    suspicious = detection.detected + detection.missed
+    assert (
+        f"\nsuspicious  {detection.detected} of {suspicious} found, {detection.wrong} others called suspicious" in said
+    )
     stage = json.loads((folder / "report.json").read_text())["summary"]["n_stage"]
     assert f"\nN stage     {stage}, truth N1\n" in said
-    assert detection.found > 0
+    assert detection.detected > 0
     rows = re.findall(r"^ +(\d+) \|.*\|", said, re.M)
     assert sorted(map(int, rows)) == [node.id for node in truth.nodes]

@@ -9,9 +9,9 @@ from statsmodels.regression.linear_model import OLS
 from test_node_comparison import LARGE, SMALL, nodes_at
 
 from lnfast.evaluate.measures.agreement import MatchedValues, agreement, matched
-from lnfast.evaluate.measures.comparison import compare
 from lnfast.evaluate.measures.groups import compare_groups
 from lnfast.evaluate.measures.values import MeasureValue, mean_sd, summary
+from lnfast.matching import compare
 
 
 def of(truth: list[float], predicted: list[float]) -> MatchedValues:
@@ -55,7 +55,7 @@ def test_what_is_undefined_says_why(truth: list[float], predicted: list[float], 
 def test_pairs_are_of_true_nodes_that_something_touches() -> None:
     truth = nodes_at(((0, 0, 0), LARGE), ((0, 30, 30), SMALL), ((0, 50, 50), SMALL))
     predicted = nodes_at(((0, 0, 0), SMALL), ((0, 30, 30), LARGE), ((12, 0, 40), SMALL))
-    studies = [compare(predicted, truth).pairs]
+    studies = [compare(predicted, truth).matches]
     values = matched(studies, "short_axis_mm", "all")
     assert (values.truth.tolist(), values.predicted.tolist()) == ([9.0, 4.0], [4.0, 9.0])
     for subset in ("suspicious", "largest"):  # of the truth, whatever the prediction's size

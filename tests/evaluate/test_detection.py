@@ -10,13 +10,18 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from test_node_comparison import LARGE, SMALL, nodes_at
 
-from lnfast.evaluate.measures.comparison import NodeMap, shared_voxels
 from lnfast.evaluate.measures.detection import Counts, DetectionCounts, detect, interval, match_one_to_one
 from lnfast.evaluate.measures.subsets import Subset
+from lnfast.matching import NodeMap, shared_voxels
 
 
 def detected(predicted: NodeMap, truth: NodeMap, subset: Subset = "suspicious") -> DetectionCounts:
-    return detect(shared_voxels(truth, predicted), truth.nodes, predicted.nodes, subset)
+    return detect(
+        shared_voxels(truth.labels.array, predicted.labels.array, (len(truth.nodes), len(predicted.nodes))),
+        truth.nodes,
+        predicted.nodes,
+        subset,
+    )
 
 
 def test_the_paper_s_counts_give_the_paper_s_measures() -> None:

@@ -13,7 +13,6 @@ from blocks import affine_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lnfast.evaluate.measures.comparison import node_map
 from lnfast.evaluate.measures.distances import directed, mahalanobis
 from lnfast.evaluate.measures.overlap import (
     FLAT,
@@ -25,6 +24,7 @@ from lnfast.evaluate.measures.overlap import (
     overlap_by_subset,
 )
 from lnfast.geometry import Grid, Volume
+from lnfast.matching import node_map
 from lnfast.measure import Rules
 
 SPACING_XYZ_MM = (1.4, 0.9, 6.5)

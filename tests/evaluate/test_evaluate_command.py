@@ -349,7 +349,7 @@ def test_what_stops_it_leaves_what_was_there(
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr("lnfast.evaluate.output.folder.flush", stopped)
+        patched.setattr("lnfast.atomic.flush", stopped)
         for target in (out, tmp_path / "new"):
             assert lnfast("evaluate", *small, "-o", target, "--suspicious-mm", "20") == code
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
@@ -407,7 +407,7 @@ def test_without_the_extra_it_says_what_to_type(
     monkeypatch.setitem(sys.modules, module, None)
     assert lnfast("evaluate", *small, "-o", tmp_path / "out") == 5
     assert capsys.readouterr().err == (
-        f"lnfast: package-missing: lnfast evaluate needs the package {PACKAGES[module]}, which is not installed: "
+        f"lnfast: backend-missing: lnfast evaluate needs the package {PACKAGES[module]}, which is not installed: "
         "pip install 'lnfast[evaluate]'\n"
     )
     assert not (tmp_path / "out").exists()
@@ -421,7 +421,7 @@ blocked = {[*PACKAGES, "pandas"]!r}
 for name in blocked:
     sys.modules[name] = None
 import numpy as np
-from lnfast.evaluate import compare, node_map
+from lnfast.matching import compare, node_map
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
 import lnfast.cli.demonstration, lnfast.cli.show_demo
@@ -440,9 +440,9 @@ def test_a_package_that_is_there_and_broken(
     def broken(module: str) -> None:
         raise OSError(f"{module}: cannot open shared object file\nfor whatever reason")
 
-    monkeypatch.setattr("lnfast.evaluate.extra.import_module", broken)
+    monkeypatch.setattr("lnfast.optional.importlib.import_module", broken)
     assert lnfast("evaluate", *small, "-o", tmp_path / "out") == 5
     said = capsys.readouterr().err
-    assert said.startswith("lnfast: package-broken: the package scipy is installed and cannot be imported (scipy.")
+    assert said.startswith("lnfast: backend-broken: the package scipy is installed and cannot be imported (scipy.")
     assert said.endswith("install it again: pip install 'lnfast[evaluate]'\n")
     assert said.count("\n") == 1

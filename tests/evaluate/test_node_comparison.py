@@ -7,9 +7,9 @@ import pytest
 from blocks import affine_of
 
 from lnfast.errors import UsageError
-from lnfast.evaluate import Detection, NodeMap, compare, dice, node_map
-from lnfast.evaluate.measures.overlap import overlap, overlap_by_pair
+from lnfast.evaluate.measures.overlap import overlap, overlap_by_match
 from lnfast.geometry import Grid, Volume
+from lnfast.matching import Detection, NodeMap, compare, dice, node_map
 from lnfast.measure import Rules
 
 SHAPE_ZYX = (20, 60, 60)
@@ -31,9 +31,9 @@ def test_a_truth_finds_itself() -> None:
     truth = nodes_at(((0, 0, 0), LARGE), ((0, 30, 30), SMALL))
     told = compare(truth, truth)
     assert told.dice == 1.0
-    assert told.detection == Detection(found=1, missed=0, right=1, wrong=0)
-    assert [(pair.truth.id, pair.predicted and pair.predicted.id) for pair in told.pairs] == [(1, 1), (2, 2)]
-    assert [pair.shared_voxels for pair in told.pairs] == [900, 64]
+    assert told.detection == Detection(detected=1, missed=0, right=1, wrong=0)
+    assert [(pair.truth.id, pair.predicted and pair.predicted.id) for pair in told.matches] == [(1, 1), (2, 2)]
+    assert [pair.shared_voxels for pair in told.matches] == [900, 64]
     assert told.shared.tolist() == [[900, 0], [0, 64]]
     assert told.unmatched == ()
 
@@ -42,39 +42,39 @@ def test_one_shared_voxel_is_found() -> None:
     truth, predicted = nodes_at(((0, 0, 0), LARGE)), nodes_at(((8, 9, 9), LARGE))
     told = compare(predicted, truth)
     assert told.detection == Detection(1, 0, 1, 0)
-    assert told.pairs[0].shared_voxels == 1
+    assert told.matches[0].shared_voxels == 1
     assert told.dice == pytest.approx(2 * 1 / 1800)
 
 
 def test_one_prediction_over_two_true_nodes_is_two_found_and_one_right() -> None:
     truth = nodes_at(((0, 0, 0), LARGE), ((0, 0, 20), LARGE))
     predicted = nodes_at(((0, 0, 5), (9, 10, 20)))
-    assert compare(predicted, truth).detection == Detection(found=2, missed=0, right=1, wrong=0)
+    assert compare(predicted, truth).detection == Detection(detected=2, missed=0, right=1, wrong=0)
 
 
 def test_two_predictions_over_one_true_node_are_one_found_and_two_right() -> None:
     truth = nodes_at(((0, 0, 5), (9, 10, 20)))
     predicted = nodes_at(((0, 0, 0), LARGE), ((0, 0, 20), LARGE))
     told = compare(predicted, truth)
-    assert told.detection == Detection(found=1, missed=0, right=2, wrong=0)
-    assert told.pairs[0].predicted is predicted.nodes[0]  # 50 voxels each: the lower id
+    assert told.detection == Detection(detected=1, missed=0, right=2, wrong=0)
+    assert told.matches[0].predicted is predicted.nodes[0]  # 50 voxels each: the lower id
 
 
 def test_a_prediction_that_is_too_small_does_not_find_a_suspicious_node() -> None:
     truth, predicted = nodes_at(((0, 0, 0), LARGE)), nodes_at(((2, 2, 2), SMALL))
     told = compare(predicted, truth)
-    assert told.detection == Detection(found=0, missed=1, right=0, wrong=0)
-    assert told.pairs[0].predicted is not None
-    assert told.pairs[0].predicted.short_axis_mm == pytest.approx(4.0)
+    assert told.detection == Detection(detected=0, missed=1, right=0, wrong=0)
+    assert told.matches[0].predicted is not None
+    assert told.matches[0].predicted.short_axis_mm == pytest.approx(4.0)
     assert told.unmatched == ()
 
 
 def test_a_prediction_beside_the_truth_is_wrong_and_the_truth_missed() -> None:
     truth, predicted = nodes_at(((0, 0, 0), LARGE)), nodes_at(((0, 30, 30), LARGE))
     told = compare(predicted, truth)
-    assert told.detection == Detection(found=0, missed=1, right=0, wrong=1)
+    assert told.detection == Detection(detected=0, missed=1, right=0, wrong=1)
     assert told.detection.f1 == 0.0
-    assert told.pairs[0].predicted is None
+    assert told.matches[0].predicted is None
     assert told.unmatched == predicted.nodes
 
 
@@ -95,8 +95,8 @@ def test_one_side_empty() -> None:
 
 
 def test_the_paper_s_counts_give_the_paper_s_measures() -> None:
-    half = Detection(found=113, missed=2, right=113, wrong=2)
-    whole = half + Detection(found=113, missed=2, right=113, wrong=3)
+    half = Detection(detected=113, missed=2, right=113, wrong=2)
+    whole = half + Detection(detected=113, missed=2, right=113, wrong=3)
     assert whole.precision == pytest.approx(0.9784, abs=5e-5)
     assert whole.recall == pytest.approx(0.9826, abs=5e-5)
     assert whole.f1 == pytest.approx(0.9805, abs=5e-5)
@@ -124,7 +124,7 @@ def test_labels_with_a_gap_are_refused() -> None:
 def test_a_matched_node_is_measured_against_its_match_alone() -> None:
     truth = nodes_at(((0, 0, 0), LARGE), ((0, 30, 30), SMALL), ((12, 0, 0), SMALL))
     predicted = nodes_at(((1, 2, 0), LARGE), ((0, 31, 30), SMALL), ((15, 50, 50), SMALL))
-    found = overlap_by_pair(predicted, truth, compare(predicted, truth).pairs)
+    found = overlap_by_match(predicted, truth, compare(predicted, truth).matches)
     affine = truth.labels.grid.affine
     for i in (0, 1):
         mine, other = predicted.labels.array == i + 1, truth.labels.array == i + 1

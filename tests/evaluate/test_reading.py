@@ -368,7 +368,7 @@ def test_the_same_voxels_in_another_order_of_axes(tmp_path: Path, code: str) -> 
     turned = read_label_map(plain).labels.oriented(code)
     plain.write_bytes(nifti_bytes(Volume(np.ascontiguousarray(turned.array), turned.grid)))
     (told,) = evaluate(pairing, Rules()).studies
-    assert (told.truth, told.predicted, told.pairs) == (expected.truth, expected.predicted, expected.pairs)
+    assert (told.truth, told.predicted, told.matches) == (expected.truth, expected.predicted, expected.matches)
     assert told.overlap == expected.overlap
 
 

@@ -11,11 +11,12 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 
 from lnfast.errors import UsageError
-from lnfast.phantom import SCANNERS, Phantom, PhantomNode, Protocol, make_phantom, physics
-from lnfast.phantom.canvas import Canvas, Frame
-from lnfast.phantom.physics import acquire
+from lnfast.phantom import SCANNERS, Phantom, PhantomNode, Protocol, acquisition, make_phantom
+from lnfast.phantom.acquisition import acquire
+from lnfast.phantom.atlas import AtlasTransform
 from lnfast.phantom.protocol import sample_grid
 from lnfast.phantom.shapes import Column, Ellipsoid, Shape, Tube, Union
+from lnfast.phantom.tissue_image import TissueImage
 
 PROSTATE = Protocol("prostate", (128, 84), (256.0, 168.0), 3.0, 19, 800.0, 63.0, 2700.0)
 EVERYWHERE = np.ones((3, 3, 3))
@@ -30,19 +31,19 @@ def phantoms() -> list[Phantom]:
 def inside(node: PhantomNode, ras_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
     """By each lobe's own equation, one by one."""
     anywhere = np.zeros(ras_mm.shape[:-1], dtype=bool)
-    for lobe in node.body.lobes:
+    for lobe in node.shape.lobes:
         along = (ras_mm - lobe.centre) @ lobe.axes.T / lobe.semi
         anywhere |= (along**2).sum(axis=-1) < 1
     return anywhere
 
 
 def test_same_seed_same_bytes() -> None:
-    first, again, other = (make_phantom(seed, protocol=PROSTATE) for seed in (7, 7, 8))
+    first, again, third = (make_phantom(seed, protocol=PROSTATE) for seed in (7, 7, 8))
     assert first.volume.array.tobytes() == again.volume.array.tobytes()
     assert first.labels.tobytes() == again.labels.tobytes()
     assert first.volume.grid == again.volume.grid
     assert [node.volume_mm3 for node in first.nodes] == [node.volume_mm3 for node in again.nodes]
-    assert first.volume.array.tobytes() != other.volume.array.tobytes()
+    assert first.volume.array.tobytes() != third.volume.array.tobytes()
 
 
 def test_stage_and_scanner_are_part_of_the_seed(phantoms: list[Phantom]) -> None:
@@ -161,7 +162,7 @@ def short_edge_mm(phantom: Phantom, label: int) -> float:
 def test_stage_asked_is_the_stage_of_the_rule(phantoms: list[Phantom]) -> None:
     for phantom in phantoms:
         shortest = [short_edge_mm(phantom, node.label) for node in phantom.nodes]
-        assert ("n1" if max(shortest) > 8.0 + 1e-6 else "n0") == phantom.stage_asked
+        assert ("n1" if max(shortest) > 8.0 + 1e-6 else "n0") == phantom.requested_stage
         assert not [edge for edge in shortest if 7.8 < edge < 8.5], "a truth on the limit is a coin toss"
 
 
@@ -191,8 +192,8 @@ def test_the_mean_of_many_images_is_that_of_images_made_one_by_one(monkeypatch: 
     tissue = np.repeat(np.array((0.0, 0.2, 0.5, 1, 2, 4), dtype=np.float32), 40_000).reshape(6, 200, 200)
     means, spreads = [], []
     for few in (0, 12):
-        monkeypatch.setattr(physics, "FEW_AVERAGES", few)
-        image = physics._averaged(tissue, 0.7, 0.0, 12, np.random.default_rng(0))
+        monkeypatch.setattr(acquisition, "FEW_AVERAGES", few)
+        image = acquisition._averaged(tissue, 0.7, 0.0, 12, np.random.default_rng(0))
         means.append(image.mean(axis=(1, 2)))
         spreads.append(image.std(axis=(1, 2)))
     np.testing.assert_allclose(means[0], means[1], rtol=0.05)
@@ -221,11 +222,11 @@ def test_no_shape_claims_to_be_farther_away_than_it_is(shape: Shape) -> None:
 
 def test_frame_goes_there_and_back() -> None:
     rng = np.random.default_rng(5)
-    frame = Frame(rng, np.array((3.0, -4.0, 5.0)))
+    transform = AtlasTransform(rng, np.array((3.0, -4.0, 5.0)))
     grid = sample_grid(PROSTATE, np.array((1.0, 2.0, 3.0)), 0.2)
-    points = Canvas(grid, frame).points
+    points = TissueImage(grid, transform).points
     for place in ((0, 0, 0), (9, 64, 40), (18, 127, 83)):
-        ras = frame.to_ras(points[(slice(None), *place)])
+        ras = transform.to_ras(points[(slice(None), *place)])
         np.testing.assert_allclose(ras, grid.to_ras_mm(place[::-1]), atol=0.02)
 
 
@@ -233,7 +234,7 @@ def test_a_protocol_of_ones_own() -> None:
     phantom = make_phantom(1, protocol=PROSTATE, stage="n1")
     assert phantom.volume.array.shape == (19, 128, 84)
     assert phantom.volume.grid.spacing_zyx_mm == pytest.approx((3.0, 2.0, 2.0))
-    assert phantom.protocol is PROSTATE and phantom.seed == 1 and phantom.stage_asked == "n1"
+    assert phantom.protocol is PROSTATE and phantom.seed == 1 and phantom.requested_stage == "n1"
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,9 @@ import numpy as np
 import pytest
 from blocks import ADMISSION, affine_of, block, make_card, stored_in_all_ways
 
+import lnfast.exchange as exchange
 import lnfast.report.folder as folder
-import lnfast.report.place as place
+from lnfast.atomic import STALE_S
 from lnfast.card import Model
 from lnfast.errors import UsageError
 from lnfast.geometry import Grid, Volume
@@ -313,7 +314,7 @@ def test_a_study_s_name_is_a_harmless_folder_name(name: str, safe: str, tmp_path
 @pytest.mark.parametrize("can_exchange", [True, False])
 def test_a_study_folder_is_replaced(tmp_path: Path, can_exchange: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not can_exchange:
-        monkeypatch.setattr(place, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(exchange, "_exchange", lambda one, other: False)
     labels = two_nodes()
     empty = Volume(np.zeros_like(labels.array), labels.grid)
     made, _ = write_study_folder(report_of(labels), labels, tmp_path, "a")
@@ -370,7 +371,7 @@ def test_a_full_disk_leaves_what_was_there(
 
 
 def test_what_died_runs_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    old = time.time() - 2 * folder.STALE_S
+    old = time.time() - 2 * STALE_S
     left = {name: tmp_path / f".{name}.{'0' * 16}.tmp" for name in ("stale", "foreign", "young")}
     for path in left.values():
         path.mkdir()
@@ -392,11 +393,11 @@ from pathlib import Path
 sys.path[:0] = [sys.argv[2], str(Path(sys.argv[2]).parent)]
 import numpy as np
 import lnfast.report.folder as folder
-import lnfast.report.place as place
+import lnfast.exchange as exchange
 from lnfast.geometry import Volume
 from test_report import report_of, two_nodes
 if sys.argv[3] == "no-exchange":
-    place._exchange = lambda one, other: False
+    exchange._exchange = lambda one, other: False
 labels = two_nodes()
 both = [(report_of(made), made) for made in (labels, Volume(labels.array * (labels.array == 1), labels.grid))]
 out = Path(sys.argv[1])
@@ -444,7 +445,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_study_folder_or_none(tmp_path: Path
 
 
 def test_a_reader_never_misses_a_report_that_is_replaced(tmp_path: Path) -> None:
-    if not place._exchange(*(_made(tmp_path / "probe" / name) for name in "ab")):
+    if not exchange._exchange(*(_made(tmp_path / "probe" / name) for name in "ab")):
         pytest.skip("this file system cannot exchange two names")
     command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), str(Path(__file__).parent), "exchange"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:

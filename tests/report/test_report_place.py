@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from test_report import FILES, report_of, summary_of, two_nodes
 
+from lnfast import exchange as place
+from lnfast.atomic import replacing_folder
 from lnfast.errors import UsageError
 from lnfast.geometry import Volume
-from lnfast.report import Report, place, write_study_folder
-from lnfast.report.folder import OWN_FILES, add_page, replacing
+from lnfast.report import Report, write_study_folder
+from lnfast.report.folder import OWN_FILES, add_page
 from lnfast.study import Provenance
 
 A, B = "ab" * 32, "cd" * 32
@@ -49,8 +51,9 @@ RACE = """
 import json, multiprocessing, os, random, sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
-import lnfast.report.place as place
+import lnfast.exchange as place
 from lnfast.report import write_study_folder
+from lnfast.atomic import replacing_folder
 from lnfast.errors import UsageError
 from test_report_place import report_and_labels
 
@@ -195,7 +198,7 @@ def test_a_place_that_is_taken_for_ever_ends_with_the_disks_word(
     monkeypatch.setattr(place, "_exchange", lambda one, other: False)
     with (
         pytest.raises(OSError, match="all the time"),
-        replacing(tmp_path / "a", OWN_FILES, lambda folder: None),
+        replacing_folder(tmp_path / "a", OWN_FILES, lambda folder: None),
     ):
         pass
     assert os.listdir(tmp_path) == []

@@ -73,9 +73,8 @@ def test_a_header_includes_the_standard_library_and_its_neighbours_only(header: 
 def test_a_header_includes_lower_rooms_only_and_names_its_own_namespace(header: str) -> None:
     room = header.partition("/")[0]
     assert {name.partition("/")[0] for name in neighbours_of(header)} <= ROOMS[room] | {room}
-    namespaces = re.findall(
-        r"^namespace (lnfast[\w:]*) {", (SOURCES / header).read_text(encoding="utf-8"), re.MULTILINE
-    )
+    text = (SOURCES / header).read_text(encoding="utf-8")
+    namespaces = re.findall(r"^namespace (lnfast[\w:]*) {", text, re.MULTILINE)
     assert set(namespaces) == {f"lnfast::{room}"}
 
 

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from lnfast.atomic import flush
 from lnfast.errors import LnfastError, ModelError
-from lnfast.report.folder import flush
 from training.console import print_message
 
 TENSORS, STATE = "tensors.safetensors", "state.json"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.evaluate import dice
+from lnfast.matching import dice
 from lnfast_ext import label_components
 
 READERS_SCHEMA = "lnfast.readers/1"

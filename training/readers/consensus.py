@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lnfast import __version__
+from lnfast._version import __version__
 from lnfast.errors import StudyError, UsageError
 from lnfast.geometry import Volume
 from lnfast.report.labels import nifti_bytes

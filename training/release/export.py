@@ -24,12 +24,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from lnfast.atomic import replacing_folder
 from lnfast.card import Model, ModelCard, load_model
 from lnfast.errors import ModelError, UsageError
 from lnfast.export.source import probe_bytes
 from lnfast.phantom import Phantom, make_phantom
 from lnfast.preprocess import write_input
-from lnfast.report.folder import flush, replacing
 from training.data.phantom_cache import SMALL_FIELDS
 from training.data.provenance import sources_of
 from training.fit.validation import found_nodes
@@ -80,12 +80,11 @@ def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
     model = build(run / SNAPSHOT, tensors, meta)
     card = cards.draft(meta["config"], meta["threshold"])
     trained = meta | {"parameters": parameters(model), "sources": sources_of(meta)}
-    with replacing(out, OWN_FILES, _check_replaceable) as folder:
+    with replacing_folder(out, OWN_FILES, _check_replaceable) as folder:
         write_onnx(fuse(model), folder / "model.onnx", card.shape_zyx)
         _prove(model, folder, card)
         _write_texts(folder, config, trained)
         load_model(folder).probe  # noqa: B018  # the runtime's own reader has the last word
-        flush(*(folder / name for name in sorted(OWN_FILES)), folder)
     return load_model(out)
 
 

@@ -15,11 +15,11 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lnfast.atomic import write_file
 from lnfast.backends.engine.folder import EngineFolder, check_certified, check_model, read_engine_folder
 from lnfast.backends.machine import boot_id, cpu_kind
 from lnfast.card import Model
@@ -152,12 +152,5 @@ def remember(key: str | None, facts: dict[str, Any]) -> None:
     above = root()
     if key is None or above is None:
         return
-    place = above / "proofs"
-    work = place / f".{key}.{secrets.token_hex(8)}.tmp"
     with contextlib.suppress(OSError):
-        place.mkdir(parents=True, exist_ok=True)
-        try:
-            work.write_text(json.dumps(facts), encoding="ascii")
-            os.replace(work, place / f"{key}.json")
-        finally:
-            work.unlink(missing_ok=True)
+        write_file(above / "proofs" / f"{key}.json", json.dumps(facts).encode("ascii"))

@@ -12,11 +12,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from lnfast.backends.package import one_line
 from lnfast.backends.protocol import NetworkIO
 from lnfast.backends.trt import cuda
 from lnfast.backends.trt.toolkit import PACKAGES, BuiltFor, Toolkit, dtype_name, load
-from lnfast.errors import BackendError, EngineError, ModelError, UsageError
+from lnfast.errors import BackendError, EngineError, ModelError, UsageError, one_line
 
 Progress = Callable[[str, int, int], None]
 # External data is looked for beside this path, where nothing can be. Without a path the parser takes what lies in the

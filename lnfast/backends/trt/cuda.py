@@ -20,11 +20,11 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.backends.package import Package, one_line
-from lnfast.errors import BackendError, UsageError
+from lnfast.errors import BackendError, UsageError, one_line
+from lnfast.optional import Package
 
-PACKAGE = Package("tensorrt", "cuda.core", ("cuda-core",), "pip install 'lnfast[rtx]'")
-_BINDINGS = Package("tensorrt", "cuda.bindings.driver", ("cuda-bindings",), "pip install 'lnfast[rtx]'")
+PACKAGE = Package("backend tensorrt", "cuda.core", ("cuda-core",), "rtx")
+_BINDINGS = Package("backend tensorrt", "cuda.bindings.driver", ("cuda-bindings",), "rtx")
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 
 

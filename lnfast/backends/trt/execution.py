@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from lnfast.backends.host import HostBackend
-from lnfast.backends.package import one_line
 from lnfast.backends.protocol import BackendInfo, Candidate, NetworkIO
 from lnfast.backends.trt import cuda
 from lnfast.backends.trt.toolkit import BuiltFor, Toolkit, dtype_name, load
-from lnfast.errors import EngineError, LnfastError
+from lnfast.errors import EngineError, LnfastError, one_line
 
 
 def open_engine(blob: bytes, io: NetworkIO, built: BuiltFor, candidate: Candidate) -> HostBackend:

@@ -8,16 +8,12 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from lnfast.backends.package import Package
 from lnfast.errors import BackendError
+from lnfast.optional import Package
 
 PACKAGES = {  # in the order of `offers`: the first tunes an engine on the very GPU
-    "tensorrt": Package(
-        "tensorrt", "tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"), "pip install 'lnfast[tensorrt]'"
-    ),
-    "tensorrt-rtx": Package(
-        "tensorrt", "tensorrt_rtx", ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12"), "pip install 'lnfast[rtx]'"
-    ),
+    "tensorrt": Package("backend tensorrt", "tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"), "tensorrt"),
+    "tensorrt-rtx": Package("backend tensorrt", "tensorrt_rtx", ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12"), "rtx"),
 }
 _NOISE = ("Thread context has not been set", "catchCudaError")  # beside the error that matters, or without any
 

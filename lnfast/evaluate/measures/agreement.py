@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.evaluate.extra import load
-from lnfast.evaluate.measures.comparison import Pair
 from lnfast.evaluate.measures.subsets import Subset, select
 from lnfast.evaluate.measures.values import CONFIDENCE, alike, mean_sd
+from lnfast.matching import Match
 
 QUANTITIES = ("short_axis_mm", "volume_mm3")
 LIMITS_SD = 1.96
@@ -37,24 +37,24 @@ class MatchedValues:
     predicted: NDArray[np.float64]
 
 
-def matched(studies: Sequence[Sequence[Pair]], quantity: str, subset: Subset) -> MatchedValues:
-    """Return one quantity of the matched pairs whose true node belongs to a subset.
+def matched(studies: Sequence[Sequence[Match]], quantity: str, subset: Subset) -> MatchedValues:
+    """Return one quantity of the true nodes of a subset and of their matches; true nodes without a match are left out.
 
     Args:
-        studies: the pairs of each study, one pair for every true node.
+        studies: the matches of each study, one for every true node.
         quantity: one of `QUANTITIES`.
         subset: of the true nodes; ``largest`` is one of each study.
     """
-    pairs = [pair for study in studies for pair in in_subset(study, subset) if pair.predicted is not None]
-    truth = [getattr(pair.truth, quantity) for pair in pairs]
-    predicted = [getattr(pair.predicted, quantity) for pair in pairs]
+    matches = [match for study in studies for match in in_subset(study, subset) if match.predicted is not None]
+    truth = [getattr(match.truth, quantity) for match in matches]
+    predicted = [getattr(match.predicted, quantity) for match in matches]
     return MatchedValues(np.array(truth, np.float64), np.array(predicted, np.float64))
 
 
-def in_subset(pairs: Sequence[Pair], subset: Subset) -> list[Pair]:
-    """Return the pairs of one study whose true node belongs to a subset."""
-    ids = {node.id for node in select([pair.truth for pair in pairs], subset)}
-    return [pair for pair in pairs if pair.truth.id in ids]
+def in_subset(matches: Sequence[Match], subset: Subset) -> list[Match]:
+    """Return the matches of one study whose true node belongs to a subset."""
+    ids = {node.id for node in select([match.truth for match in matches], subset)}
+    return [match for match in matches if match.truth.id in ids]
 
 
 def agreement(values: MatchedValues) -> dict[str, Any]:

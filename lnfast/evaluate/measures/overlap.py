@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.evaluate.extra import load
-from lnfast.evaluate.measures.comparison import NodeMap, Pair
 from lnfast.evaluate.measures.distances import Mask, directed, mahalanobis
 from lnfast.evaluate.measures.subsets import SUBSETS, Subset, select
 from lnfast.evaluate.measures.values import MeasureValue
+from lnfast.matching import Match, NodeMap, dice_of_counts
 
 MEASURES = ("dice", "ppv", "tpr", "vs", "hd_mm", "avd_mm", "mhd")
 NO_TRUTH, NO_PREDICTION, NEITHER = "no true node", "no predicted node", "no node on either side"
@@ -65,27 +65,27 @@ def overlap_by_subset(predicted: NodeMap, truth: NodeMap) -> dict[Subset, Overla
     }
 
 
-def overlap_by_pair(predicted: NodeMap, truth: NodeMap, pairs: Sequence[Pair]) -> tuple[Overlap | None, ...]:
-    """Return the measures of each true node against the prediction that it is paired with; None without a prediction.
+def overlap_by_match(predicted: NodeMap, truth: NodeMap, matches: Sequence[Match]) -> tuple[Overlap | None, ...]:
+    """Return the measures of each true node against its match; None for a true node without one.
 
     A false node elsewhere in the pelvis does not count here. In the mask of a whole study it does: there it alone
     determines the Hausdorff distance.
 
     Args:
         predicted, truth: of one study, on one grid.
-        pairs: of `lnfast.evaluate.compare`.
+        matches: of `lnfast.matching.compare`.
     """
     find_boxes = load("scipy.ndimage").find_objects
     predicted_boxes, true_boxes = find_boxes(predicted.labels.array), find_boxes(truth.labels.array)
     overlaps: list[Overlap | None] = []
-    for pair in pairs:
-        if pair.predicted is None:
+    for match in matches:
+        if match.predicted is None:
             overlaps.append(None)
             continue
-        spans = zip(predicted_boxes[pair.predicted.id - 1], true_boxes[pair.truth.id - 1], strict=True)
+        spans = zip(predicted_boxes[match.predicted.id - 1], true_boxes[match.truth.id - 1], strict=True)
         box = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in spans)
-        predicted_mask = predicted.labels.array[box] == pair.predicted.id
-        true_mask = truth.labels.array[box] == pair.truth.id
+        predicted_mask = predicted.labels.array[box] == match.predicted.id
+        true_mask = truth.labels.array[box] == match.truth.id
         overlaps.append(overlap(predicted_mask, true_mask, truth.labels.grid.affine))
     return tuple(overlaps)
 
@@ -102,7 +102,7 @@ def overlap(predicted: Mask, truth: Mask, affine: NDArray[np.float64]) -> Overla
     both = 2 * tp + fp + fn
     hd, avd, mhd = _distances(predicted, truth, affine, _missing(tp + fp, tp + fn))
     return Overlap(
-        dice=MeasureValue(2 * tp / both) if both else MeasureValue(None, NEITHER),
+        dice=MeasureValue(dice_of_counts(tp, tp + fp, tp + fn), None if both else NEITHER),
         ppv=MeasureValue(tp / (tp + fp)) if tp + fp else MeasureValue(None, NO_PREDICTION if fn else NEITHER),
         tpr=MeasureValue(tp / (tp + fn)) if tp + fn else MeasureValue(None, NO_TRUTH if fp else NEITHER),
         vs=MeasureValue(1 - abs(fn - fp) / both) if both else MeasureValue(None, NEITHER),

@@ -15,6 +15,7 @@ from lnfast.evaluate.evaluation import EvaluatedStudy
 from lnfast.evaluate.measures.detection import detect
 from lnfast.evaluate.measures.overlap import MEASURES
 from lnfast.evaluate.measures.subsets import SUBSETS
+from lnfast.matching import dice_of_counts
 from lnfast.measure import LymphNode, largest
 
 Row = Mapping[str, Any]
@@ -73,8 +74,8 @@ def _case_row(study: EvaluatedStudy) -> Row:
 
 
 def _node_rows(study: EvaluatedStudy) -> Iterator[Row]:
-    for pair in study.pairs:
-        yield _node_row(study, pair.truth, pair.predicted, pair.shared_voxels)
+    for match in study.matches:
+        yield _node_row(study, match.truth, match.predicted, match.shared_voxels)
     for node in study.unmatched:
         yield _node_row(study, None, node, 0)
 
@@ -86,8 +87,9 @@ def _node_row(study: EvaluatedStudy, truth: LymphNode | None, predicted: LymphNo
         "shared_voxels": shared,
     }
     if truth is not None and predicted is not None:
-        both = truth.voxels + predicted.voxels
-        row |= {"kind": "matched", "iou": shared / (both - shared), "dice": 2 * shared / both}
+        union = truth.voxels + predicted.voxels - shared
+        dice = dice_of_counts(shared, truth.voxels, predicted.voxels)
+        row |= {"kind": "matched", "iou": shared / union, "dice": dice}
     if truth is not None:
         row |= {"truth_id": study.truth_ids[truth.id - 1], **_node_cells("truth", truth)}
     if predicted is not None:

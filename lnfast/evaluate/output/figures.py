@@ -97,10 +97,10 @@ def _panels(figure: Any, evaluation: Evaluation) -> Iterator[tuple[Any, Quantity
     """Yield the panels, quantities down and subsets across; a panel without pairs says so and is not yielded."""
     figure.set_size_inches(10.5, 7.0)
     grid = figure.subplots(len(QUANTITIES), len(SUBSETS))
-    pairs = [study.pairs for study in evaluation.studies]
+    matches = [study.matches for study in evaluation.studies]
     for row, quantity in zip(grid, QUANTITIES, strict=True):
         for axes, subset in zip(row, SUBSETS, strict=True):
-            values = matched(pairs, quantity.key, subset)
+            values = matched(matches, quantity.key, subset)
             if len(values.truth):
                 yield axes, quantity, subset, values
             else:

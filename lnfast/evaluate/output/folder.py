@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from lnfast.atomic import replacing_folder
 from lnfast.errors import UsageError
 from lnfast.evaluate.evaluation import Evaluation
 from lnfast.evaluate.output.csv_tables import cases_csv, nodes_csv
 from lnfast.evaluate.output.figures import FORMATS, draw_figures
 from lnfast.evaluate.output.metrics import SCHEMA, json_text, metrics
 from lnfast.evaluate.output.page import render
-from lnfast.report.folder import flush, replacing
 
 FIGURES = ("correlation", "bland_altman", "roc")
 # No other file is ever deleted: a folder that holds any other file is not an evaluation's.
@@ -65,10 +65,9 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> dict[str, Any]:
     }
     check_output(out)
     # An absolute path: "." and "results/.." have no name beside which a temporary name could be made.
-    with replacing(Path(os.path.abspath(out)), OWN_FILES, check_output) as work:
+    with replacing_folder(Path(os.path.abspath(out)), OWN_FILES, check_output) as work:
         for name, data in files.items():
             (work / name).write_bytes(data)
-        flush(*(work / name for name in files), work)
     return content
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lnfast import __version__
+from lnfast._version import __version__
 from lnfast.evaluate.evaluation import EvaluatedStudy, Evaluation
 from lnfast.evaluate.extra import versions
 from lnfast.evaluate.measures.agreement import QUANTITIES, agreement, in_subset, matched
@@ -96,15 +96,17 @@ def _segmentation_of_matched(studies: Sequence[EvaluatedStudy], subset: Subset) 
     """Summarize over the true nodes that a prediction touches, of all studies; the subset is the true node's."""
     overlaps = []
     for study in studies:
-        ids = {pair.truth.id for pair in in_subset(study.pairs, subset)}
-        matches = zip(study.pairs, study.matched, strict=True)
-        overlaps += [overlap for pair, overlap in matches if overlap is not None and pair.truth.id in ids]
+        ids = {match.truth.id for match in in_subset(study.matches, subset)}
+        measured = zip(study.matches, study.match_overlap, strict=True)
+        overlaps += [overlap for match, overlap in measured if overlap is not None and match.truth.id in ids]
     return {measure: summary([overlap.value_of(measure) for overlap in overlaps]) for measure in MEASURES}
 
 
 def _measurement(studies: Sequence[EvaluatedStudy], quantity: str) -> dict[str, Any]:
     """Return the agreement of all matched nodes, with that of the other subsets as entries of it."""
-    by_subset = {subset: agreement(matched([study.pairs for study in studies], quantity, subset)) for subset in SUBSETS}
+    by_subset = {
+        subset: agreement(matched([study.matches for study in studies], quantity, subset)) for subset in SUBSETS
+    }
     return {**by_subset["all"], "suspicious": by_subset["suspicious"], "largest": by_subset["largest"]}
 
 
@@ -149,5 +151,5 @@ def _compare_by_group(studies: Sequence[EvaluatedStudy], values: Sequence[float 
 
 
 def _error(study: EvaluatedStudy, quantity: str) -> float | None:
-    values = matched([study.pairs], quantity, "all")
+    values = matched([study.matches], quantity, "all")
     return float((values.predicted - values.truth).mean()) if len(values.truth) else None

@@ -14,8 +14,7 @@ from lnfast.errors import StudyError, UsageError
 from lnfast.evaluate.evaluation import Evaluation
 from lnfast.evaluate.inputs.pairing import NIFTI, StudyPair
 from lnfast.evaluate.inputs.run_reports import report_beside
-from lnfast.evaluate.measures.comparison import check_same_grid
-from lnfast.geometry import Volume
+from lnfast.geometry import Volume, check_same_grid
 from lnfast.study import read_study
 from lnfast_ext import intensity_statistics
 
@@ -52,7 +51,7 @@ def image_of(pair: StudyPair, evaluation: Evaluation, labels: Volume, orientatio
     try:
         study = read_study(path)
         volume = study.volume.oriented(orientation)
-        check_same_grid(volume, labels)
+        check_same_grid(volume.grid, labels.grid)
         low, high, _, _, percentiles = intensity_statistics(volume.array, _WINDOW_PERCENTILES)
     except (StudyError, UsageError) as error:
         return f"its image was not taken ({error.code}: {error.message})"

@@ -1,0 +1,162 @@
+"""One comparison is one row, kept as JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.harness.agreement import ALIKE
+from benchmarks.harness.timing import summarize
+from lnfast.errors import UsageError
+
+SCHEMA = "lnfast.benchmarks/2"
+Unit = Literal["ms", "ms/study", "MB"]
+# What is no comparison with a peer, by name: ``{"columns": names, "rows": lists of values}``.
+Tables = Mapping[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a row is about.
+
+    Attributes:
+        bench: the group.
+        study: what was run on; "all" pools every study's runs, "2 of 3" those of the studies with the same answer.
+        stage: "total" or a part of it.
+        subject, peer: names with precision.
+        unit: of what was measured, of which less is better.
+    """
+
+    bench: str
+    study: str
+    stage: str
+    subject: str
+    peer: str
+    unit: Unit = "ms"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Pair):
+    """Subject against peer; medians, percentiles, floor and limit are in the row's unit.
+
+    Attributes:
+        subject_median, subject_p5, subject_p95, peer_median, peer_p5, peer_p95: over the runs of each.
+        ratio: ``peer_median / subject_median``: above one the subject is better. None unless both answered alike.
+        agreement: how their answers compare; ``agreement["verdict"]`` as in `benchmarks.harness.agreement`.
+        n: runs of each; a run on several inputs counts for each of them.
+        floor: median of what nobody can do without, in the same rounds: of a kernel one plain read or write of the same
+            bytes, of a pipeline its network; None where that says nothing.
+        of_floor: ``subject_median / floor``.
+        target: the ratio that is wanted; None where none was set.
+        limit: what the subject should stay under; None where none was set.
+    """
+
+    subject_median: float
+    peer_median: float
+    ratio: float | None
+    agreement: dict[str, Any]
+    subject_p5: float
+    subject_p95: float
+    peer_p5: float
+    peer_p95: float
+    n: int
+    floor: float | None = None
+    of_floor: float | None = None
+    target: float | None = None
+    limit: float | None = None
+
+    @property
+    def pair(self) -> Pair:
+        """What it is about, by which rows of two files are matched."""
+        return Pair(self.bench, self.study, self.stage, self.subject, self.peer, self.unit)
+
+
+def make_row(
+    pair: Pair,
+    subject: list[float],
+    peer: list[float],
+    agreement: dict[str, Any],
+    *,
+    floor: list[float] | None = None,
+    target: float | None = None,
+    limit: float | None = None,
+) -> Row:
+    """Summarize two series of runs, and a third of what nobody can do without.
+
+    Raises:
+        ValueError: an empty series.
+    """
+    ours, theirs = summarize(subject), summarize(peer)
+    least = None if floor is None else summarize(floor).median
+    return Row(
+        **asdict(pair),
+        subject_median=ours.median,
+        peer_median=theirs.median,
+        ratio=theirs.median / ours.median if agreement["verdict"] in ALIKE and ours.median > 0 else None,
+        agreement=agreement,
+        subject_p5=ours.p5,
+        subject_p95=ours.p95,
+        peer_p5=theirs.p5,
+        peer_p95=theirs.p95,
+        n=min(ours.n, theirs.n),
+        floor=least,
+        of_floor=None if least is None else ours.median / least,
+        target=target,
+        limit=limit,
+    )
+
+
+def wrong(rows: list[Row]) -> list[Row]:
+    """Rows whose two sides contradict each other."""
+    return [row for row in rows if row.agreement["verdict"] == "wrong"]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a file of ``--json`` holds: the environment it was measured on, comparisons, and other tables."""
+
+    environment: dict[str, Any]
+    rows: list[Row]
+    tables: Tables
+
+
+def read_json(path: Path) -> Kept:
+    """What `write_json` wrote.
+
+    Raises:
+        UsageError: ``not-benchmarks`` for something else, ``other-schema`` for rows of another version.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        schema = str(document["schema"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        told = f"{path} is no file of python -m benchmarks --json: {type(error).__name__}: {error}"
+        raise UsageError("not-benchmarks", told) from error
+    if schema != SCHEMA:
+        raise UsageError("other-schema", f"{path} is of {schema}, wanted {SCHEMA}; run these benchmarks again")
+    rows = [Row(**row) for row in document["rows"]]
+    return Kept(document["environment"], rows, document.get("tables", {}))
+
+
+def write_json(path: Path, environment: dict[str, Any], rows: list[Row], tables: Tables | None = None) -> None:
+    """Write ``{"schema", "environment", "rows", "tables"}``; what could not be measured is null.
+
+    Args:
+        path: overwritten.
+        environment: what it was measured on.
+        rows: comparisons.
+        tables: a row of one is a line of the file.
+    """
+    document = {"schema": SCHEMA, "environment": environment, "rows": [asdict(row) for row in rows]}
+    text = json.dumps({**document, **({"tables": {}} if tables else {})}, indent=1, allow_nan=False)
+    if tables:
+        text = text.removesuffix("{}\n}") + "{\n" + ",\n".join(map(_table_text, tables, tables.values())) + "\n }\n}"
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _table_text(name: str, table: dict[str, Any]) -> str:
+    lines = ",\n".join(f" {json.dumps(row, allow_nan=False, separators=(',', ':'))}" for row in table["rows"])
+    return f'  {json.dumps(name)}: {{\n   "columns": {json.dumps(table["columns"])},\n   "rows": [\n{lines}\n   ]\n  }}'

@@ -1,0 +1,32 @@
+"""Studies as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+
+from benchmarks.harness.settings import Settings
+from lnfast.geometry import Volume
+from lnfast.phantom import SCANNERS, make_phantom
+
+# Behind the seeds of the studies that peers run on as well.
+FIRST_SEED = 100
+
+
+def write_study(volume: Volume, path: Path) -> Path:
+    """A phantom as a scanner's converter leaves it: int16, gzipped; the path."""
+    image = nib.Nifti1Image(volume.array.transpose(2, 1, 0), volume.grid.affine)
+    image.header.set_xyzt_units("mm")
+    nib.save(image, path)
+    return path
+
+
+def write_cohort(settings: Settings, folder: Path, count: int) -> list[Path]:
+    """Phantoms of every scanner in turn, each another patient; their files."""
+    scanners = sorted(SCANNERS)
+    paths = []
+    for number in range(count):
+        scanner, seed = scanners[number % len(scanners)], settings.seed + FIRST_SEED + number
+        paths.append(write_study(make_phantom(seed, scanner).volume, folder / f"{scanner}-{seed}.nii.gz"))
+    return paths

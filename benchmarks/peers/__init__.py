@@ -1,0 +1,1 @@
+"""Other implementations of the same work, around the same weights."""

@@ -1,0 +1,73 @@
+"""What pipelines of peers have in common: their result, the normalization, the report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness.timing import Times
+from benchmarks.peers.nodes import PeerNode, stage_of
+from lnfast.card import ModelCard, ZScore
+from lnfast_ext import body_statistics
+
+
+@dataclass(frozen=True)
+class PeerResult:
+    """Labels on the native grid in storage order ``(z, y, x)``, nodes in the order of labels."""
+
+    labels: NDArray[Any]
+    nodes: tuple[PeerNode, ...]
+    n_stage: str
+    timings_ms: Times
+
+
+class Pipeline(Protocol):
+    """A peer's."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, path: Path, folder: Path) -> PeerResult:
+        """Read ``path``, write ``labels.nii.gz`` or a volume of another name, and ``report.json``, into ``folder``."""
+
+
+def normalize(data_xyz: NDArray[np.float32], card: ModelCard) -> NDArray[np.float32]:
+    """Intensities as the network saw them.
+
+    No library measures air and tissue as the normalization ``body`` wants them: the peer takes lnfast's own measures
+    of them, and is the faster for it.
+
+    Args:
+        data_xyz: along the card's axes; not padded.
+        card: says which normalization.
+    """
+    wanted = card.normalization
+    if isinstance(wanted, ZScore):
+        low, high = np.percentile(data_xyz, wanted.clip_percentiles)
+        clipped = np.clip(data_xyz, low, high)
+        scaled: NDArray[np.float32] = (clipped - clipped.mean(dtype=np.float64)) / clipped.std(dtype=np.float64)
+        return scaled
+    greys = body_statistics(data_xyz.transpose(2, 1, 0))
+    scale = (wanted.tissue - wanted.floor) / (greys.tissue - greys.floor)
+    return np.clip((data_xyz - greys.floor) * scale + wanted.floor, wanted.floor, wanted.ceiling)
+
+
+def write_report(folder: Path, nodes: tuple[PeerNode, ...]) -> None:
+    """``report.json``."""
+    entries = [
+        {
+            "id": node.id,
+            "volume_mm3": node.volume_mm3,
+            "box_mm": node.box_mm,
+            "short_axis_mm": node.box_mm[0] if node.box_mm else None,
+            "suspicious": node.suspicious,
+        }
+        for node in nodes
+    ]
+    report = {"nodes": entries, "n_stage": stage_of(nodes), "suspicious": sum(node.suspicious for node in nodes)}
+    (folder / "report.json").write_text(json.dumps(report, indent=2), encoding="utf-8")

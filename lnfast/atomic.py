@@ -1,0 +1,211 @@
+"""Files and folders that are whole or absent, whenever the process is killed, the disk is full or the power goes.
+
+    write_file         a file, in place of an older one
+    write_new_file     a file, unless one of that name is there
+    replacing_file     the same as `write_file` for writers that want a path
+    new_folder         a folder, where nothing is there yet
+    replacing_folder   a folder, in place of an older one that its owner says may go
+
+Everything is written under a temporary name beside the target, flushed to the disk, and renamed; then the folder that
+holds the name is flushed. Without the first flush a power cut may leave the new name with nothing in it, without the
+second it may lose the name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lnfast.exchange import Check, discard, put_in_place, temporary_name
+
+# Writing takes milliseconds. A temporary folder this old was left by a process that died.
+STALE_S = 3600.0
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
+_THREADS_AT_MOST = 16
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file; readers see the old content or the new, never a part.
+
+    Args:
+        path: of the file; its folder is made where it is missing.
+        content: of the file.
+
+    Raises:
+        OSError: what the disk said, with the file's name. Nothing is left behind, and an older file is still there.
+    """
+    with replacing_file(path) as work:
+        work.write_bytes(content)
+
+
+def write_new_file(path: Path, content: bytes) -> bool:
+    """Write a file unless one of that name is there, also when another process writes it at the same moment.
+
+    Args:
+        path: of the file; its folder is made where it is missing.
+        content: of the file.
+
+    Returns:
+        Whether the file is the one that was written here. Always False where the file system has no hard links.
+
+    Raises:
+        OSError: what the disk said, with the file's name. Nothing is left behind.
+    """
+    with _temporary_file(path) as work:
+        work.write_bytes(content)
+        flush(work)
+        try:
+            os.link(work, path)  # unlike a rename this never replaces
+        except OSError:
+            return False
+        flush(path.parent)
+    return True
+
+
+@contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path``, which takes its place when the block ends without an error.
+
+    Args:
+        path: of the file; its folder is made where it is missing.
+
+    Yields:
+        The temporary name, under which the block writes the file.
+
+    Raises:
+        OSError: what the disk said, with the file's name. Nothing is left behind, and an older file is still there.
+    """
+    with _temporary_file(path) as work:
+        yield work
+        flush(work)
+        os.replace(work, path)
+        flush(path.parent)
+
+
+@contextmanager
+def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A new folder under a temporary name, which becomes ``target`` when the block ends without an error.
+
+    Args:
+        target: must not be there yet, or be an empty folder.
+        replace: whether a folder that is there is deleted first. Between its end and the new one's name is a moment
+            in which neither is there; see `replacing_folder` for a way without.
+
+    Yields:
+        The empty folder to write into. All files and folders in it are flushed at the end.
+
+    Raises:
+        OSError: what the disk said, with a file's name; the target is there and not empty. Nothing is left behind.
+    """
+    work = temporary_name(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work.mkdir()
+        yield work
+        flush(*work.rglob("*"), work)
+        if replace and target.is_dir():
+            shutil.rmtree(target)
+        elif os.name != "posix" and target.is_dir():
+            target.rmdir()  # POSIX renames over an empty folder
+        os.rename(work, target)
+        flush(target.parent)
+    except OSError as error:
+        _name(error, target)
+        raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def replacing_folder(
+    target: Path, names: frozenset[str], check: Check, *, flushed: frozenset[str] = frozenset()
+) -> Iterator[Path]:
+    """A new folder under a temporary name, which takes the place of ``target`` when the block ends without an error.
+
+    An older folder is exchanged for the new one in a single step where the system can; see `lnfast.exchange`.
+
+    Args:
+        target: the folder to be, or an older one, which is deleted then.
+        names: of the files that the folder may hold; nothing else is ever deleted.
+        check: raises where what a path leads to must not be replaced. It is called at the end of the block, and on
+            what really was in the place: other processes may have put something there since the caller looked.
+        flushed: names of files that the block flushes itself; all others are flushed at its end.
+
+    Yields:
+        The empty folder to write into.
+
+    Raises:
+        OSError: what the disk said, with a file's name. Nothing is left behind, and what was there before is still
+            there.
+        Exception: what ``check`` raises; the same holds.
+    """
+    work = temporary_name(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(target.parent, names)
+        work.mkdir()
+        yield work
+        flush(*(path for path in work.iterdir() if path.name not in flushed), work)
+        put_in_place(work, target, names, check)
+        flush(target.parent)
+    except OSError as error:
+        _name(error, target)
+        raise
+    finally:
+        discard(work, names)
+
+
+def flush(*paths: Path) -> None:
+    """Have files and folders on the disk, all at once: a journal commits them together (5 ms, one by one 20 ms)."""
+    with ThreadPoolExecutor(min(len(paths), _THREADS_AT_MOST)) as pool:
+        list(pool.map(_fsync, paths))
+
+
+def _fsync(path: Path) -> None:
+    if os.name != "posix" and path.is_dir():
+        return  # only POSIX opens folders
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _temporary_file(path: Path) -> Iterator[Path]:
+    """A temporary name beside a file's; whatever has it after the block is deleted."""
+    work = temporary_name(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield work
+    except OSError as error:
+        if error.filename == str(work):
+            error.filename = str(path)
+        _name(error, path)
+        raise
+    finally:
+        with suppress(OSError):
+            work.unlink(missing_ok=True)
+
+
+def _name(error: OSError, path: Path) -> None:
+    """Name the file: a full disk does not."""
+    if error.filename is None:
+        error.filename = str(path)
+
+
+def _remove_stale(folder: Path, names: frozenset[str]) -> None:
+    """Delete what processes that died left under temporary names."""
+    oldest = time.time() - STALE_S
+    with os.scandir(folder) as entries:
+        left = [entry for entry in entries if entry.name[0] == "." and _TEMPORARY.fullmatch(entry.name)]
+    for entry in left:
+        with suppress(OSError):
+            if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < oldest:
+                discard(Path(entry.path), names)
