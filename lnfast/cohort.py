@@ -23,7 +23,7 @@ from lnfast.errors import UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules, measure_nodes, n_stage, n_stage_by_rule
 from lnfast.phantom import Phantom, PhantomNode
-from lnfast.report.labels import nifti_bytes
+from lnfast.study.label_writer import label_map_bytes
 
 TRUTH_SCHEMA = "lnfast.truth/1"
 DATASET_NAME = "lnfast digital pelvis"
@@ -70,7 +70,7 @@ def add_case(folder: Path, phantom: Phantom, rules: Rules | None = None) -> Phan
     for part in ("imagesTr", "labelsTr", "truth"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     _write_truth(folder, name, phantom, _json_bytes(truth))
-    write_file(folder / "labelsTr" / f"{name}.nii.gz", nifti_bytes(labels))
+    write_file(folder / "labelsTr" / f"{name}.nii.gz", label_map_bytes(labels))
     write_file(image.with_name(f"{name}_0000.bval"), f"{phantom.protocol.b_value:g}\n".encode())
     write_file(image, _image_bytes(phantom))
     _write_dataset(folder)

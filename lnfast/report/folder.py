@@ -20,8 +20,8 @@ from lnfast.atomic import flush, replacing_folder
 from lnfast.errors import UsageError
 from lnfast.exchange import discard, temporary_name
 from lnfast.geometry import Volume
-from lnfast.report.labels import nifti_bytes
 from lnfast.report.record import Report
+from lnfast.study.label_writer import label_map_bytes
 
 # Nothing else is ever deleted: a folder that holds more than these is somebody's.
 PAGE = "report.html"
@@ -59,7 +59,7 @@ def write_study_folder(report: Report, labels: Volume, out_dir: Path, name: str)
 
     check(target)
     with replacing_folder(target, OWN_FILES, check, flushed=frozenset({"labels.nii.gz", "report.txt"})) as work:
-        (work / "labels.nii.gz").write_bytes(nifti_bytes(labels))
+        (work / "labels.nii.gz").write_bytes(label_map_bytes(labels))
         (work / "report.txt").write_text(report.text(), encoding="ascii", newline="\n")
         flush(work / "labels.nii.gz", work / "report.txt")
         written = report.written_in((time.perf_counter() - started) * 1e3)

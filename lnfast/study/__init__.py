@@ -9,6 +9,7 @@
     named.py     b-values that a text names
     kind.py      evidence that a file is no diffusion-weighted image: a table of words
     reader.py    the stages above, in order
+    labelmap.py  the one reader of label maps; label_writer.py writes them
 
 The header is parsed here and not by nibabel, whose import takes 0.23 s of a cold start and which accepts much that a
 measurement must not be made on; the tests hold this reader against nibabel.

@@ -19,7 +19,7 @@ from lnfast.cli import main
 from lnfast.evaluate.extra import PACKAGES
 from lnfast.evaluate.output.folder import OWN_FILES
 from lnfast.geometry import Grid, Volume
-from lnfast.report.labels import nifti_bytes
+from lnfast.study.label_writer import label_map_bytes
 
 SHAPE_ZYX, SPACING_MM = (12, 30, 30), 3.0
 # Room for blocks of up to 9 mm that do not touch.
@@ -41,7 +41,7 @@ def write_map(path: Path, suspicious: list[int], small: list[int], *, mask: bool
     for number, slot in enumerate(sorted(suspicious + small), start=1):
         edge = 3 if slot in suspicious else 2
         labels[tuple(slice(start, start + edge) for start in SLOTS[slot])] = 1 if mask else number
-    path.write_bytes(nifti_bytes(Volume(labels, Grid(SHAPE_ZYX, affine_of((SPACING_MM,) * 3, 5, 10, 20)))))
+    path.write_bytes(label_map_bytes(Volume(labels, Grid(SHAPE_ZYX, affine_of((SPACING_MM,) * 3, 5, 10, 20)))))
 
 
 @pytest.fixture(scope="module")

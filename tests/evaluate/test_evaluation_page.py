@@ -30,7 +30,7 @@ from lnfast.evaluate.output.page.slices import slice_of
 from lnfast.evaluate.output.page.worst import RULE, describe_mistakes, worst_studies
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
-from lnfast.report.labels import nifti_bytes
+from lnfast.study.label_writer import label_map_bytes
 
 SHAPE_ZYX, SPACING_MM = (8, 40, 40), 3.0
 AFFINE = affine_of((SPACING_MM,) * 3, 5, 10, 20)
@@ -98,11 +98,11 @@ class Parsed(HTMLParser):
 
 def write(folder: Path, name: str, array: NDArray[Any], affine: NDArray[np.float64] = AFFINE) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.nii.gz").write_bytes(nifti_bytes(Volume(array, Grid(array.shape, affine))))
+    (folder / f"{name}.nii.gz").write_bytes(label_map_bytes(Volume(array, Grid(array.shape, affine))))
 
 
 def write_image(folder: Path, name: str, affine: NDArray[np.float64] = AFFINE, slices: int = SHAPE_ZYX[0]) -> None:
-    """An image of noise. Not by `nifti_bytes`, whose header says that it is a label map."""
+    """An image of noise. Not by `label_map_bytes`, whose header says that it is a label map."""
     folder.mkdir(parents=True, exist_ok=True)
     pixdim = (1.0, *np.linalg.norm(affine[:3, :3], axis=0), 1.0, 1.0, 1.0, 1.0)
     array = np.random.default_rng(1).integers(0, 1000, SHAPE_ZYX).astype(np.uint16)[:slices]

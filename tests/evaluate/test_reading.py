@@ -23,7 +23,7 @@ from lnfast.evaluate.output.csv_tables import cases_csv
 from lnfast.evaluate.output.metrics import metrics
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
-from lnfast.report.labels import nifti_bytes
+from lnfast.study.label_writer import label_map_bytes
 
 SHAPE_ZYX = (4, 8, 8)
 
@@ -32,7 +32,7 @@ def write_map(path: Path, values: Any = 0, spacing_mm: float = 2.0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     labels = np.zeros(SHAPE_ZYX, np.uint16)
     labels[...] = values
-    path.write_bytes(nifti_bytes(Volume(labels, Grid(labels.shape, affine_of((spacing_mm,) * 3)))))
+    path.write_bytes(label_map_bytes(Volume(labels, Grid(labels.shape, affine_of((spacing_mm,) * 3)))))
     return path
 
 
@@ -366,7 +366,7 @@ def test_the_same_voxels_in_another_order_of_axes(tmp_path: Path, code: str) -> 
     pairing = pair_up(tmp_path / "pred", tmp_path / "truth")
     (expected,) = evaluate(pairing, Rules()).studies
     turned = read_label_map(plain).labels.oriented(code)
-    plain.write_bytes(nifti_bytes(Volume(np.ascontiguousarray(turned.array), turned.grid)))
+    plain.write_bytes(label_map_bytes(Volume(np.ascontiguousarray(turned.array), turned.grid)))
     (told,) = evaluate(pairing, Rules()).studies
     assert (told.truth, told.predicted, told.matches) == (expected.truth, expected.predicted, expected.matches)
     assert told.overlap == expected.overlap

@@ -17,7 +17,7 @@ from lnfast.evaluate.inputs.pairing import pair_up
 from lnfast.evaluate.output.metrics import metrics
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
-from lnfast.report.labels import nifti_bytes
+from lnfast.study.label_writer import label_map_bytes
 
 SHAPE_ZYX = (6, 12, 12)
 
@@ -27,7 +27,7 @@ def write_map(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     labels = np.zeros(SHAPE_ZYX, np.uint16)
     labels[1:4, 1:4, 1:4] = 1
-    path.write_bytes(nifti_bytes(Volume(labels, Grid(SHAPE_ZYX, affine_of((3.0,) * 3)))))
+    path.write_bytes(label_map_bytes(Volume(labels, Grid(SHAPE_ZYX, affine_of((3.0,) * 3)))))
     return path
 
 

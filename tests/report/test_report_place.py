@@ -248,9 +248,9 @@ def write_study_folder_untouched(sha256: str, out: Path) -> tuple[Path, Report]:
     report, labels = report_and_labels(sha256)
     folder = out / "dwi"
     folder.mkdir(parents=True)
-    from lnfast.report.labels import nifti_bytes
+    from lnfast.study.label_writer import label_map_bytes
 
-    (folder / "labels.nii.gz").write_bytes(nifti_bytes(labels))
+    (folder / "labels.nii.gz").write_bytes(label_map_bytes(labels))
     (folder / "report.txt").write_text(report.text(), encoding="ascii", newline="\n")
     (folder / "report.json").write_text(report.json(), encoding="ascii", newline="\n")
     return folder, report

@@ -21,7 +21,7 @@ import numpy as np
 from lnfast._version import __version__
 from lnfast.errors import StudyError, UsageError
 from lnfast.geometry import Volume
-from lnfast.report.labels import nifti_bytes
+from lnfast.study.label_writer import label_map_bytes
 from lnfast_ext import label_components
 from training.data.labels import check_same_grid, read_labels
 from training.data.nnunet_raw import ENDINGS
@@ -130,7 +130,7 @@ def _write(readers: Sequence[Reader], work: Path, watch: Callable[[str, int], No
         found[case] = replace(consensus, mask=np.zeros((0, 0, 0), bool))
         rows.extend(agreement.compare_readers(case, names, masks))
         nodes = _on_grid_of(first, consensus)
-        (work / "labelsTr" / f"{case}.nii.gz").write_bytes(nifti_bytes(nodes))
+        (work / "labelsTr" / f"{case}.nii.gz").write_bytes(label_map_bytes(nodes))
         cases[case] = _record(names, consensus, int(nodes.array.max()))
     if troubles:
         codes = {error.code for _, error in troubles}

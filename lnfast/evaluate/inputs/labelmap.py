@@ -16,19 +16,15 @@ from numpy.typing import NDArray
 from lnfast.errors import StudyError
 from lnfast.geometry import Grid, Volume
 from lnfast.study import shown
-from lnfast.study.nifti import NiftiHeader, parse_header
-from lnfast.study.stored import open_stored
+from lnfast.study.labelmap import number_components, number_ids, read_label_file
 from lnfast_ext import label_components
 
 Meaning = Literal["auto", "ids", "mask"]
 ReadAs = Literal["ids", "components", "one node", "empty"]
-MAX_BYTES = 2 << 30
 # The paper counts up to 35 nodes a patient; a study's image in a label map's place has as many values as greys.
 IDS_AT_MOST = 1000
 # Of a mask. A study keeps the table of all pairs of nodes: 32 MB for noise of this many pieces on both sides.
 PIECES_AT_MOST = 2000
-# Label maps stored as scaled int16 come back a little beside their integers.
-INTEGER_WITHIN = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,28 +54,21 @@ def read_label_map(path: Path, meaning: Meaning = "auto") -> LabelMap:
         meaning: as in `as_label_map`.
 
     Raises:
-        StudyError: ``bad-labels`` for values that are no ids; ``not-3d`` and what `lnfast.study.read_study` refuses of
-            any file.
+        StudyError: ``bad-labels`` for more nodes than are compared; else as `lnfast.study.labelmap.read_label_file`.
     """
+    file = read_label_file(path)
     try:
-        with open_stored(path, MAX_BYTES) as stored:
-            header = parse_header(stored.head, MAX_BYTES)
-            if header.volumes != 1:
-                raise StudyError("not-3d", f"holds {header.volumes} volumes, wanted one label map")
-            start, size = header.data_offset, header.volume_bytes
-            content, behind = stored.values(start, size, start + size)
-        grid = Grid(header.shape_xyz[::-1], header.affine)
-        values = _integers(np.frombuffer(content, header.dtype).reshape(grid.shape), header)
-        return replace(as_label_map(values, grid, meaning), trailing_bytes=behind)
+        labels = as_label_map(file.values.array, file.values.grid, meaning)
     except StudyError as error:
         raise StudyError(error.code, f"{shown(str(path))}: {error.message}") from error
+    return replace(labels, trailing_bytes=file.trailing_bytes)
 
 
 def as_label_map(values: NDArray[Any], grid: Grid, meaning: Meaning = "auto") -> LabelMap:
     """Decide what a label map means.
 
     Args:
-        values: ``(z, y, x)`` integers, 0 outside.
+        values: ``(z, y, x)`` integers of 0 and above, 0 outside.
         grid: of the same shape.
         meaning: "ids": each value is a node, in however many pieces; "mask": whatever is not 0 is inside, and its
             components are the nodes; "auto": a mask where the file holds one value, else ids.
@@ -88,43 +77,21 @@ def as_label_map(values: NDArray[Any], grid: Grid, meaning: Meaning = "auto") ->
         StudyError: ``bad-labels``.
     """
     inside = values != 0
-    ids, places = np.unique(values[inside], return_inverse=True)
-    if not len(ids):
+    if not inside.any():
         return LabelMap(Volume(np.zeros(grid.shape, np.uint16), grid), (), "empty", 0)
-    if ids[0] < 0:
-        raise StudyError("bad-labels", f"holds the value {ids[0]}, wanted 0 outside and ids above 0")
-    if meaning == "mask" or (meaning == "auto" and len(ids) == 1):
-        labels, count = label_components(inside)
+    present = np.unique(values[inside])
+    if meaning == "mask" or (meaning == "auto" and len(present) == 1):
+        labels, count = number_components(inside)
         if count > PIECES_AT_MOST:
             raise StudyError("bad-labels", f"holds {count} separate pieces, wanted at most {PIECES_AT_MOST} nodes")
         read_as: ReadAs = "components" if count > 1 else "one node"
         return LabelMap(Volume(labels, grid), tuple(range(1, count + 1)), read_as, 0)
-    if len(ids) > IDS_AT_MOST:
+    if len(present) > IDS_AT_MOST:
         raise StudyError(
-            "bad-labels", f"holds {len(ids)} different values, wanted at most {IDS_AT_MOST} ids; is it an image?"
+            "bad-labels", f"holds {len(present)} different values, wanted at most {IDS_AT_MOST} ids; is it an image?"
         )
-    labels = np.zeros(grid.shape, np.uint16)
-    labels[inside] = places + 1
-    return LabelMap(Volume(labels, grid), tuple(ids.tolist()), "ids", _split(labels, len(ids)))
-
-
-def _integers(values: NDArray[Any], header: NiftiHeader) -> NDArray[Any]:
-    """What the file's numbers mean, as integers."""
-    scaled = (header.slope, header.inter) != (1.0, 0.0)
-    if values.dtype.kind in "iu" and not scaled:
-        return values
-    meant = values.astype(np.float64)
-    if scaled:
-        meant = meant * header.slope + header.inter
-    if not np.isfinite(meant).all():
-        raise StudyError("bad-labels", "holds values that are not finite, wanted 0 outside and ids above 0")
-    whole = np.rint(meant)
-    beside = np.abs(meant - whole) > INTEGER_WITHIN
-    if beside.any():
-        raise StudyError("bad-labels", f"holds the value {meant[beside][0]:g}, wanted whole numbers: ids, or one value")
-    if np.abs(whole).max(initial=0.0) >= 2**53:
-        raise StudyError("bad-labels", f"holds the value {np.abs(whole).max():g}, wanted ids")
-    return whole.astype(np.int64)
+    labels, ids = number_ids(values)
+    return LabelMap(Volume(labels, grid), ids, "ids", _split(labels, len(ids)))
 
 
 def _split(labels: NDArray[Any], count: int) -> int:
