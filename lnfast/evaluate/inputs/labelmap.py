@@ -54,7 +54,7 @@ def read_label_map(path: Path, meaning: Meaning = "auto") -> LabelMap:
         meaning: as in `as_label_map`.
 
     Raises:
-        StudyError: ``bad-labels`` for more nodes than can be compared; those of `lnfast.study.labelmap.read_label_file`.
+        StudyError: ``bad-labels`` for more nodes than can be compared; of `lnfast.study.labelmap.read_label_file`.
     """
     file = read_label_file(path)
     try:

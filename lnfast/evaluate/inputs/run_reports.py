@@ -15,7 +15,7 @@ from typing import Any
 
 from lnfast.evaluate.inputs.pairing import RUN_MAP, RUN_REPORT, Note
 from lnfast.measure import NStage, Rules
-from lnfast.report.record import SCHEMA
+from lnfast.report.content import SCHEMA
 from lnfast.study import shown
 
 

@@ -19,7 +19,7 @@ from lnfast.evaluate.measures.subsets import SUBSETS, Subset
 from lnfast.evaluate.measures.values import summary
 from lnfast.evaluate.output.definitions import DEFINITIONS
 from lnfast.measure import largest
-from lnfast.report.record import DISCLAIMER, MEASURED_ON
+from lnfast.report.content import DISCLAIMER, MEASURED_ON
 
 SCHEMA = "lnfast.metrics/1"
 
