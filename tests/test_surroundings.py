@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import SHAPE_ZYX, check_whole, write_block_study
+from command_line import lnfast as command
 from engine_files import LARGE, deep_blob_network, write_studies
 from model_files import blob_network, make_model_folder
-from test_cli import SHAPE_ZYX, block, check_whole
-from test_cli import lnfast as command
 
 from lnfast.backends.engine import cache as engine_cache
 from lnfast.cli import main
@@ -32,7 +32,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return block(tmp_path_factory.mktemp("study") / "patient_0000.nii.gz")
+    return write_block_study(tmp_path_factory.mktemp("study") / "patient_0000.nii.gz")
 
 
 # --- no home folder -------------------------------------------------------------------------------------------------

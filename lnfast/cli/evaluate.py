@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     "--groups",
     metavar="FILE.csv",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Scanner of each study, in the columns name and group. Default: as TRUTHS/truth/<name>.json says.",
+    help="Scanner of each study, in the columns name and group. Default: from TRUTHS/truth/<name>.json.",
 )
 @click.option(
     "--read-as",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--out",
     metavar="DIR",
     type=OutputFolder(),
-    help="Folder for the engine, which run --model takes, also on another machine. Default: the cache that run reads.",
+    help="Folder for the engine, for `lnfast run --model` here or elsewhere. Default: the cache that `lnfast run` reads.",
 )
 @click.option(
     "--target", type=click.Choice(tuple(TARGETS)), default="openvino", show_default=True, help="Runtime to build for."
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     type=click.Choice((AUTO, *PRECISIONS)),
     default="auto",
     show_default=True,
-    help="Precision of the network. auto makes an engine of each that the target runs here, and keeps the fastest that "
+    help="Precision of the network. auto builds each precision that the target runs here, and keeps the fastest that "
     "passes its certificate.",
 )
 @click.option(

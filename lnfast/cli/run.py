@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     type=click.Choice((AUTO, *BACKENDS)),
     default="auto",
     show_default=True,
-    help="Runtime of the network. A named one is used, or it is an error.",
+    help="Runtime of the network. A named runtime is never replaced by another: it is used or refused.",
 )
 @click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda:N", help="Device that the network runs on."
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     type=click.Choice((AUTO, *PRECISIONS)),
     default="auto",
     show_default=True,
-    help="Precision of the network. A named one is used, or it is an error.",
+    help="Precision of the network. A named precision is never replaced by another.",
 )
 @click.option(
     "--short-axis",

@@ -17,15 +17,13 @@ from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
-import nibabel
 import numpy as np
 import pytest
+from command_line import SHAPE_ZYX, check_whole, lnfast, write_block_study
 from model_files import blob_network, make_model_folder
-from nifti_files import write_nifti
 
 from lnfast import __version__
 from lnfast.backends import trt
-from lnfast.cli import main
 from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, StudyError, UsageError
 from lnfast.evaluate.inputs.labelmap import read_label_map
 from lnfast.matching import compare, node_map
@@ -34,9 +32,7 @@ from lnfast.optional import Package
 from lnfast.study import read_study
 from lnfast_ext import instruction_set
 
-SHAPE_ZYX = (12, 24, 24)  # of study and network alike, so that nothing is interpolated
 COMMANDS = {"run", "export", "evaluate", "demo", "phantom", "doctor"}
-STUDY_FILES = {"report.json", "report.txt", "report.html", "labels.nii.gz"}
 
 
 @pytest.fixture(scope="module")
@@ -49,31 +45,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One bright block of 10 x 12 x 15 mm at b = 1000."""
-    return block(tmp_path_factory.mktemp("study") / "patient_0000.nii.gz")
+    return write_block_study(tmp_path_factory.mktemp("study") / "patient_0000.nii.gz")
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cohort")
     for number in range(4):
-        block(folder / f"patient{number}.nii.gz")
+        write_block_study(folder / f"patient{number}.nii.gz")
     return folder
-
-
-def block(path: Path) -> Path:
-    """A study whose one node measures 10 x 12 x 15 mm: 4 x 6 x 5 voxels of 2.5 x 2 x 3 mm (z, y, x)."""
-    array = np.full(SHAPE_ZYX, 100, np.int16)
-    array[4:8, 10:16, 12:17] = 1000
-    srow = (-3.0, 0.0, 0.0, 60.0, 0.0, -2.0, 0.0, 40.0, 0.0, 0.0, 2.5, -20.0)
-    return write_nifti(path, array, bval="1000", srow=srow, pixdim=(1, 3, 2, 2.5, 1, 1, 1, 1))
-
-
-def lnfast(*arguments: object) -> int:
-    """Exit code of the command line, run in this process."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
 
 
 @contextmanager
@@ -92,20 +72,6 @@ def running(folder: Path, *arguments: object) -> Iterator[tuple[subprocess.Popen
 
 def last_line(text: str) -> str:
     return text.strip().splitlines()[-1]
-
-
-def check_whole(out: Path, *, killed: bool = False) -> int:
-    """Every visible folder is a whole study folder; how many there are. The page comes last: a kill may go before."""
-    folders = [path for path in out.glob("*") if not path.name.startswith(".")] if out.exists() else []
-    for folder in folders:
-        names = {path.name for path in folder.iterdir()}
-        assert names == STUDY_FILES or (killed and names == STUDY_FILES - {"report.html"})
-        assert "report.html" not in names or (folder / "report.html").read_bytes().endswith(b"</html>\n")
-        report = json.loads((folder / "report.json").read_text())
-        labels = np.asanyarray(nibabel.load(folder / "labels.nii.gz").dataobj)
-        assert int(labels.max()) == report["summary"]["nodes"]
-        assert "research use only" in (folder / "report.txt").read_text().lower()
-    return len(folders)
 
 
 # --- what a person sees ---------------------------------------------------------------------------------------------
@@ -224,7 +190,7 @@ def test_studies_of_one_name_get_folders_of_their_own(
     paths = [tmp_path / folder / "dwi.nii.gz" for folder in ("anna/one", "bert/one", "carl/two")]
     for path in paths:
         path.parent.mkdir(parents=True)
-        block(path)
+        write_block_study(path)
     assert lnfast("run", *paths, "-o", tmp_path / "out", "--model", model) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"anna_one_dwi", "bert_one_dwi", "two_dwi"}
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from node_blocks import LARGE, SMALL, nodes_at
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
-from test_node_comparison import LARGE, SMALL, nodes_at
 
 from lnfast.evaluate.measures.agreement import MatchedValues, agreement, matched
 from lnfast.evaluate.measures.groups import compare_groups

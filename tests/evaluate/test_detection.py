@@ -7,8 +7,8 @@ import oracles
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from node_blocks import LARGE, SMALL, nodes_at
 from scipy.stats import binomtest
-from test_node_comparison import LARGE, SMALL, nodes_at
 
 from lnfast.evaluate.measures.detection import Counts, DetectionCounts, detect, interval, match_one_to_one
 from lnfast.evaluate.measures.subsets import Subset

@@ -14,8 +14,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from blocks import affine_of
-from nifti_files import write_nifti
+from evaluations import (
+    COHORT,
+    FIGURES,
+    RIGHT,
+    SHAPE_ZYX,
+    A,
+    C,
+    cubes,
+    evaluation_page,
+    write_cohort,
+    write_image,
+    write_labels,
+)
 from numpy.typing import NDArray
 
 from lnfast.cli import main
@@ -28,28 +39,8 @@ from lnfast.evaluate.output.page import render
 from lnfast.evaluate.output.page.drawing import PNG_BYTES_AT_MOST, grey_png, outline
 from lnfast.evaluate.output.page.slices import slice_of
 from lnfast.evaluate.output.page.worst import RULE, describe_mistakes, worst_studies
-from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
-from lnfast.study.label_writer import label_map_bytes
 
-SHAPE_ZYX, SPACING_MM = (8, 40, 40), 3.0
-AFFINE = affine_of((SPACING_MM,) * 3, 5, 10, 20)
-FIGURES = {f"{name}.png": grey_png(np.zeros((2, 3), np.uint8)) for name in ("correlation", "bland_altman", "roc")}
-# A cube of 3 voxels is suspicious (9 mm), of 2 it is not (6 mm); where they begin in (z, y, x).
-A, B, C = (1, 4, 4), (1, 4, 20), (1, 20, 20)
-# By name: true cubes, predicted cubes, each (place, edge). In the order of the page.
-COHORT = {
-    "d called N0": ([(A, 3)], [(A, 2)]),
-    "c called N1": ([(A, 2)], [(A, 2), (C, 3)]),
-    "z misses two": ([(A, 3), (B, 3), (C, 3)], [(A, 3)]),
-    "y misses one, one false": ([(A, 3), (B, 3)], [(A, 3), (C, 3)]),
-    "x misses one": ([(A, 3), (B, 3)], [(A, 3)]),
-    "a one false": ([(A, 3)], [(A, 3), (C, 3)]),
-    "w poor overlap": ([(A, 3)], [((1, 5, 5), 3)]),
-    "v small poor": ([(B, 2)], [((1, 5, 20), 2)]),
-    "b small better": ([(B, 2), (C, 2)], [((1, 5, 20), 2), (C, 2)]),
-}
-RIGHT = {"e right": ([(A, 3), (B, 2)], [(A, 3), (B, 2)]), "f empty": ([], [])}
 HOSTILE = "<script>alert(1)</script>&\"'"
 
 
@@ -96,41 +87,6 @@ class Parsed(HTMLParser):
             self._rows[-1][-1] += data
 
 
-def write(folder: Path, name: str, array: NDArray[Any], affine: NDArray[np.float64] = AFFINE) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.nii.gz").write_bytes(label_map_bytes(Volume(array, Grid(array.shape, affine))))
-
-
-def write_image(folder: Path, name: str, affine: NDArray[np.float64] = AFFINE, slices: int = SHAPE_ZYX[0]) -> None:
-    """An image of noise. Not by `label_map_bytes`, whose header says that it is a label map."""
-    folder.mkdir(parents=True, exist_ok=True)
-    pixdim = (1.0, *np.linalg.norm(affine[:3, :3], axis=0), 1.0, 1.0, 1.0, 1.0)
-    array = np.random.default_rng(1).integers(0, 1000, SHAPE_ZYX).astype(np.uint16)[:slices]
-    write_nifti(folder / f"{name}.nii.gz", array, srow=tuple(affine[:3].ravel()), pixdim=pixdim)
-
-
-def cubes(found: list[tuple[tuple[int, int, int], int]]) -> NDArray[np.uint16]:
-    labels = np.zeros(SHAPE_ZYX, np.uint16)
-    for number, (place, edge) in enumerate(found, 1):
-        labels[tuple(slice(start, start + edge) for start in place)] = number
-    return labels
-
-
-def write_cohort(folder: Path, cohort: dict[str, Any], images: bool = True) -> tuple[Path, Path]:
-    for name, (true, found) in cohort.items():
-        write(folder / "truth" / "labelsTr", name, cubes(true))
-        write(folder / "pred", name, cubes(found))
-        if images:
-            write_image(folder / "truth" / "imagesTr", f"{name}_0000")
-    return folder / "pred", folder / "truth"
-
-
-def page_of(pred: Path, truth: Path, **options: Any) -> tuple[str, dict[str, Any]]:
-    found = evaluate(pair_up(pred, truth), Rules(), **options)
-    told = metrics(found)
-    return render(found, told, FIGURES).decode(), told
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("page")
@@ -143,7 +99,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def made(folders: tuple[Path, Path]) -> tuple[str, dict[str, Any]]:
-    return page_of(*folders)
+    return evaluation_page(*folders)
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +164,7 @@ def test_the_tables_are_those_of_metrics_json(made: tuple[str, dict[str, Any]], 
 
 def test_what_is_undefined_is_a_dash_with_its_reason(tmp_path: Path) -> None:
     """One study without a node: no zero and no NaN where nothing is defined."""
-    page, told = page_of(*write_cohort(tmp_path, {"empty": ([], [])}))
+    page, told = evaluation_page(*write_cohort(tmp_path, {"empty": ([], [])}))
     parsed = Parsed(page)
     assert told["segmentation"]["all"]["dice"]["mean"] is None
     assert {cell for row in parsed.tables["Segmentation"][1:] for cell in row[1:]} <= {"\u2014", "\u2014|paper"} | {
@@ -264,7 +220,7 @@ def test_a_hostile_name_is_text(tmp_path: Path) -> None:
     name = "<script>alert(1)<\u200b\u202escript>&\"'"
     pred, truth = write_cohort(tmp_path, {name: COHORT["d called N0"]})
     (tmp_path / "groups.csv").write_text(f'name,group\n"{name.replace(chr(34), chr(34) * 2)}","{HOSTILE[:8]}"\n')
-    page, _ = page_of(pred, truth, groups=tmp_path / "groups.csv")
+    page, _ = evaluation_page(pred, truth, groups=tmp_path / "groups.csv")
     parsed = Parsed(page)
     assert "script" not in {tag for tag, _ in parsed.tags}
     assert "<script>alert(1)<??script>&\"'" in parsed.text
@@ -313,7 +269,7 @@ def test_the_slice_is_the_one_with_the_greatest_error(tmp_path: Path) -> None:
     found[C[0] : C[0] + 3, 20:23, 20:23] = 1
     right = np.diag([-2.0, 3.0, 4.0, 1.0])
     for side, array in (("truth/labelsTr", truth), ("pred", found)):
-        write(tmp_path / side, "0", array, right)
+        write_labels(tmp_path / side, "0", array, right)
     write_image(tmp_path / "truth" / "imagesTr", "0_0000", right)
     evaluation = evaluate(pair_up(tmp_path / "pred", tmp_path / "truth"), Rules(suspicious_mm=4.0))
     (case,) = worst_studies(evaluation)
@@ -347,7 +303,7 @@ def test_a_missing_image_is_said(folders: tuple[Path, Path], made: tuple[str, di
         "summary": {"n_stage_by_rule": {"box": "N1"}},
     }
     (pred / "other file" / "report.json").write_text(json.dumps(report))
-    page, _ = page_of(pred, truth, images=images)
+    page, _ = evaluation_page(pred, truth, images=images)
     said = re.findall(r'<p class="noimage">Outlines only: (.*?)\.</p>', page)
     assert said[0] == "no image of this study was found"
     assert said[1].startswith("its image was not taken (grid-mismatch: ")
@@ -356,14 +312,14 @@ def test_a_missing_image_is_said(folders: tuple[Path, Path], made: tuple[str, di
     assert "<image" not in page and page.count('class="plain"') == 4
     report["study"] = {"sha256": hashlib.sha256((images / "other file_0000.nii.gz").read_bytes()).hexdigest()}
     (pred / "other file" / "report.json").write_text(json.dumps(report))
-    page, _ = page_of(pred, truth, images=images)
+    page, _ = evaluation_page(pred, truth, images=images)
     assert page.count("<image ") == 1
 
 
 def test_a_label_map_that_changes_meanwhile_is_refused(tmp_path: Path) -> None:
     pred, truth = write_cohort(tmp_path, {"0": COHORT["x misses one"]})
     evaluation = evaluate(pair_up(pred, truth), Rules())
-    write(pred, "0", cubes([(A, 3), (C, 3)]))
+    write_labels(pred, "0", cubes([(A, 3), (C, 3)]))
     with pytest.raises(StudyError, match="changed since") as refused:
         render(evaluation, metrics(evaluation), FIGURES)
     assert refused.value.code == "changed"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from blocks import affine_of, block
-from test_report import report_of
+from reports import report_of
 
 from lnfast.cli.show_evaluation import show_metrics
 from lnfast.evaluate.evaluation import Evaluation, evaluate

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import json
 import math
 import os
@@ -20,47 +19,30 @@ import jsonschema
 import numpy as np
 import pytest
 from blocks import ADMISSION, affine_of, block, make_card, stored_in_all_ways
+from reports import (
+    REPORT_FILES,
+    SCHEMA,
+    TESTS,
+    TIMINGS_MS,
+    check_schema,
+    report_of,
+    summary_of,
+    two_nodes,
+)
 
 import lnfast.exchange as exchange
-import lnfast.report.folder as folder
 from lnfast.atomic import STALE_S
 from lnfast.card import Model
 from lnfast.errors import UsageError
 from lnfast.geometry import Grid, Volume
-from lnfast.measure import LymphNode, Rules, measure_nodes
+from lnfast.measure import LymphNode, Rules
 from lnfast.report import DISCLAIMER, EngineFacts, Report, folder_name, make_report, write_study_folder
 from lnfast.report.text import WIDTH, length_text
-from lnfast.study import Provenance, Study, study_from_array
-
-FILES = {"report.json", "report.txt", "labels.nii.gz"}
-TIMINGS_MS = {"read": 5.0, "preprocess": 7.0, "infer": 700.25, "postprocess": 6.0, "measure": 3.0}
-SCHEMA = json.loads((Path(folder.__file__).parents[1] / "report.schema.json").read_text(encoding="utf-8"))
-
-
-def two_nodes() -> Volume:
-    labels = block((2, 7, 7), affine_of((1.5, 1.5, 6.0)))
-    labels.array[8:9, 14:17, 15:19] = 2
-    return labels
-
-
-def report_of(labels: Volume, rules: Rules | None = None, **other: Any) -> Report:
-    rules = rules or Rules()
-    nodes = measure_nodes(labels, int(labels.array.max()), rules)
-    provenance = other.pop("provenance", Provenance("nifti-1", "a/0000.nii", "ab" * 32))
-    study = Study(other.pop("name", "0000"), labels, 1.0, 0.0, other.pop("b_value", 800.0), provenance)
-    engine = EngineFacts("openvino", "2026.4.0", "cpu", "int8", "0" * 64, {"passed": True}, choice="fastest here")
-    admission = other.pop("admission", ADMISSION)
-    model = Model(Path("nowhere"), make_card(**other))
-    return make_report(study, model, engine, rules, nodes, TIMINGS_MS, admission=admission)
+from lnfast.study import Provenance, study_from_array
 
 
 def codes(report: Report) -> list[str]:
     return [notice.code for notice in report.warnings]
-
-
-def check(report: Report | dict[str, Any]) -> None:
-    said = report.to_dict() if isinstance(report, Report) else report
-    jsonschema.Draft202012Validator(SCHEMA).validate(said)
 
 
 def test_the_schema_is_a_schema() -> None:
@@ -70,7 +52,7 @@ def test_the_schema_is_a_schema() -> None:
 @pytest.mark.parametrize("rules", [Rules(), Rules(short_axis="axial", suspicious_mm=6.5)])
 def test_a_report_is_of_its_schema_in_the_order_of_its_schema(rules: Rules) -> None:
     said = report_of(two_nodes(), rules).to_dict()
-    check(said)
+    check_schema(said)
     assert list(said) == SCHEMA["required"]
     for part in ("study", "model", "engine", "rules", "summary", "timings_ms"):
         assert list(said[part]) == list(SCHEMA["properties"][part]["properties"])
@@ -98,7 +80,7 @@ def test_the_summary_follows_the_nodes() -> None:
 
 def test_without_nodes_the_stage_is_n0_and_nothing_is_largest() -> None:
     report = report_of(Volume(np.zeros((4, 20, 20), np.uint16), Grid((4, 20, 20), affine_of((1.5, 1.5, 6.0)))))
-    check(report)
+    check_schema(report)
     summary = report.to_dict()["summary"]
     assert summary["largest"] is None
     assert summary["n_stage"] == "N0"
@@ -111,7 +93,7 @@ def test_an_array_in_memory_has_no_hash_and_no_b_value() -> None:
     model = Model(Path("nowhere"), make_card())
     engine = EngineFacts("onnxruntime", "1.30", "cpu", "fp32", None)
     report = make_report(study, model, engine, Rules(), (), TIMINGS_MS, admission=ADMISSION)
-    check(report)
+    check_schema(report)
     assert report.to_dict()["study"]["sha256"] is None
     assert codes(report) == ["unknown-b-value"]
 
@@ -151,14 +133,14 @@ def test_the_schema_refuses_what_is_wrong(path: str, value: Any) -> None:
         part = part[int(step) if step.isdigit() else step]
     part[last] = value
     with pytest.raises(jsonschema.ValidationError):
-        check(said)
+        check_schema(said)
 
 
 def test_the_schema_refuses_what_is_missing() -> None:
     whole = report_of(two_nodes()).to_dict()
     for key in whole:
         with pytest.raises(jsonschema.ValidationError):
-            check({other: value for other, value in whole.items() if other != key})
+            check_schema({other: value for other, value in whole.items() if other != key})
 
 
 def test_a_number_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
@@ -190,7 +172,7 @@ def test_the_text_takes_any_name_and_any_line() -> None:
     assert text.isascii()
     assert max(map(len, text.splitlines())) <= WIDTH
     assert "took volume 2 of 3" in text
-    check(report)
+    check_schema(report)
 
 
 @pytest.mark.parametrize(
@@ -244,9 +226,9 @@ def test_the_folder_holds_the_report_and_the_labels(tmp_path: Path) -> None:
     report = report_of(labels)
     made, _ = write_study_folder(report, labels, tmp_path / "deep" / "out", "0000")
     assert made == tmp_path / "deep" / "out" / "0000"
-    assert {path.name for path in made.iterdir()} == FILES
+    assert {path.name for path in made.iterdir()} == REPORT_FILES
     said = json.loads((made / "report.json").read_text(encoding="utf-8"))
-    check(said)
+    check_schema(said)
     assert said["timings_ms"]["write"] > 0
     assert said["timings_ms"]["total"] == pytest.approx(721.25 + said["timings_ms"]["write"])
     assert (made / "report.txt").read_text(encoding="utf-8") == report.text()
@@ -320,7 +302,7 @@ def test_a_study_folder_is_replaced(tmp_path: Path, can_exchange: bool, monkeypa
     made, _ = write_study_folder(report_of(labels), labels, tmp_path, "a")
     (made / "report.html").write_text("of the last run")
     write_study_folder(report_of(empty), empty, tmp_path, "a")
-    assert {path.name for path in made.iterdir()} == FILES
+    assert {path.name for path in made.iterdir()} == REPORT_FILES
     assert json.loads((made / "report.json").read_text(encoding="utf-8"))["summary"]["n_stage"] == "N0"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
@@ -390,12 +372,12 @@ def test_what_died_runs_left_is_removed_and_nothing_else(tmp_path: Path) -> None
 WRITE_FOREVER = """
 import sys
 from pathlib import Path
-sys.path[:0] = [sys.argv[2], str(Path(sys.argv[2]).parent)]
+sys.path.insert(0, sys.argv[2])
 import numpy as np
 import lnfast.report.folder as folder
 import lnfast.exchange as exchange
 from lnfast.geometry import Volume
-from test_report import report_of, two_nodes
+from reports import report_of, two_nodes
 if sys.argv[3] == "no-exchange":
     exchange._exchange = lambda one, other: False
 labels = two_nodes()
@@ -408,24 +390,12 @@ while True:
 """
 
 
-def summary_of(study: Path) -> dict[str, Any]:
-    """The summary of a whole study folder whose parts belong together."""
-    assert {path.name for path in study.iterdir()} == FILES
-    said = json.loads((study / "report.json").read_text(encoding="utf-8"))
-    check(said)
-    summary: dict[str, Any] = said["summary"]
-    voxels = np.frombuffer(gzip.decompress((study / "labels.nii.gz").read_bytes())[352:], "<u2")
-    assert voxels.max() == summary["nodes"]
-    assert f"of {summary['nodes']} nodes" in (study / "report.txt").read_text(encoding="utf-8")
-    return summary
-
-
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 @pytest.mark.parametrize("how", ["exchange", "no-exchange"])
 def test_a_kill_at_any_moment_leaves_a_whole_study_folder_or_none(tmp_path: Path, how: str) -> None:
     rng = random.Random(how)
     for attempt in range(8):
-        command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), str(Path(__file__).parent), how]
+        command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), TESTS, how]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
             child.stdout.readline()
@@ -447,7 +417,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_study_folder_or_none(tmp_path: Path
 def test_a_reader_never_misses_a_report_that_is_replaced(tmp_path: Path) -> None:
     if not exchange._exchange(*(_made(tmp_path / "probe" / name) for name in "ab")):
         pytest.skip("this file system cannot exchange two names")
-    command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), str(Path(__file__).parent), "exchange"]
+    command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), TESTS, "exchange"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()

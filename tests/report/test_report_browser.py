@@ -22,15 +22,14 @@ from typing import Any
 import numpy as np
 import pytest
 from blocks import affine_of, stored_in_all_ways
+from evaluations import COHORT, FIGURES, evaluation_page, write_cohort
 from matplotlib.image import imread
+from reports import EVIL, evil_report, many_nodes, report_of, study_of
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from test_evaluation_page import COHORT, FIGURES, page_of, write_cohort
-from test_report import report_of
-from test_report_page import EVIL, evil_report, many_nodes, study_of
 
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
@@ -443,7 +442,7 @@ def test_on_a_phone_nothing_is_cut_off_and_on_paper_it_is_one_page(
 def test_the_page_of_an_evaluation_shows_misses_and_false_nodes_and_asks_for_nothing(
     browser: Browser, tmp_path: Path
 ) -> None:
-    content, _ = page_of(*write_cohort(tmp_path, dict(list(COHORT.items())[:3])))
+    content, _ = evaluation_page(*write_cohort(tmp_path, dict(list(COHORT.items())[:3])))
     page = saved(tmp_path, content.encode())
     browser.load(page, PHONE)
     assert browser.run("return document.documentElement.scrollWidth") <= PHONE[0]

@@ -26,7 +26,7 @@ import pytest
 from blocks import affine_of, block, small_patient, stored_in_all_ways
 from model_files import make_model_folder
 from numpy.typing import NDArray
-from test_report import report_of, two_nodes
+from reports import EVIL, TESTS, evil_report, many_nodes, report_of, study_of, two_nodes, write_report
 
 import lnfast.report.folder as folder
 import lnfast.report.page.voxels as voxels_module
@@ -35,20 +35,15 @@ from lnfast.engine import Engine
 from lnfast.errors import UsageError
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules, measure_nodes
-from lnfast.report import Notice, Report, add_page, write_study_folder
+from lnfast.report import Report, add_page
 from lnfast.report.page import render
 from lnfast.report.page.diameters import axial_diameters
 from lnfast.report.page.scene import scene_of
 from lnfast.report.page.voxels import pack_labels, pack_voxels
-from lnfast.study import Provenance, Study
+from lnfast.study import Provenance
 
 PAGE_BYTES_AT_MOST = 3_000_000
 ORDINARY_ZYX = (28, 240, 240)
-
-
-def study_of(volume: Volume, **other: Any) -> Study:
-    facts = {"slope": 1.0, "inter": 0.0, "b_value": 800.0, "provenance": Provenance("nifti-1", "a.nii", "ab" * 32)}
-    return Study(name="0000", volume=volume, **(facts | other))
 
 
 def page_of(labels: Volume, report: Report | None = None, **other: Any) -> str:
@@ -92,32 +87,7 @@ def rows_of(page: str) -> list[tuple[int, str]]:
     return [(int(found[1]), found[0]) for found in re.finditer(r'<tr data-node="(\d+)".*?(?=<tr|</table>)', page)]
 
 
-def many_nodes(count: int) -> Volume:
-    """Nodes of growing size in rows; from the 21st on over the limit in every direction."""
-    labels = np.zeros((4 * 12, 60, 120), np.uint16)
-    for number in range(count):
-        z, y, x = 4 * (number // 40), 12 * (number // 10 % 4) + 1, 11 * (number % 10) + 1
-        size = 3 if number < 20 else 7
-        labels[z : z + 3, y : y + size, x : x + size] = number + 1
-    return Volume(labels, Grid(labels.shape, affine_of((1.5, 1.5, 3.0))))
-
-
 # --- nothing in it runs or calls out --------------------------------------------------------------------------------
-
-EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;${name}$title\u202e\u2028\udc80\x00-->"
-
-
-def evil_report(labels: Volume) -> Report:
-    report = report_of(labels, name=EVIL)
-    return replace(
-        report,
-        study=replace(report.study, format=EVIL),
-        model=replace(report.model, trained_on=EVIL, name=EVIL, version=EVIL),
-        engine=replace(
-            report.engine, device=EVIL, choice=EVIL, certificate={"studies": EVIL, "dice": {EVIL: EVIL}, EVIL: EVIL}
-        ),
-        warnings=(Notice("note", EVIL), Notice("rules-disagree", EVIL)),
-    )
 
 
 def test_nothing_from_a_study_becomes_markup() -> None:
@@ -383,17 +353,15 @@ def test_a_certificate_of_any_kind_is_told() -> None:
 # --- whole or absent ------------------------------------------------------------------------------------------------
 
 
-def written(labels: Volume, out: Path) -> tuple[Path, Report]:
-    return write_study_folder(report_of(labels), labels, out, "a")
-
-
 def test_the_page_comes_into_the_folder_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
-    made, report = written(two_nodes(), tmp_path)
+    made, report = write_report(two_nodes(), tmp_path)
     before = {path.name: path.read_bytes() for path in made.iterdir()}
     add_page(made, report, b"page")
     assert {path.name: path.read_bytes() for path in made.iterdir()} == before | {"report.html": b"page"}
     assert os.listdir(tmp_path) == ["a"]
-    assert not (written(two_nodes(), tmp_path)[0] / "report.html").exists(), "an old page never stands by a new report"
+    assert not (write_report(two_nodes(), tmp_path)[0] / "report.html").exists(), (
+        "an old page never stands by a new report"
+    )
 
 
 @pytest.mark.parametrize("held", [True, False])
@@ -403,12 +371,12 @@ def test_the_page_never_comes_beside_another_report(
     if not held:
         monkeypatch.setattr(os, "supports_dir_fd", set())
     labels = two_nodes()
-    made, report = written(labels, tmp_path)
-    written(labels, tmp_path)
+    made, report = write_report(labels, tmp_path)
+    write_report(labels, tmp_path)
     with pytest.raises(UsageError, match="report-replaced"):
         add_page(made, report, b"page")
     assert not (made / "report.html").exists() and os.listdir(tmp_path) == ["a"]
-    _, newest = written(labels, tmp_path)
+    _, newest = write_report(labels, tmp_path)
     add_page(made, newest, b"page")
     assert (made / "report.html").read_bytes() == b"page"
 
@@ -417,13 +385,13 @@ def test_a_folder_that_is_replaced_at_the_last_moment_gets_no_old_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labels = two_nodes()
-    made, report = written(labels, tmp_path)
+    made, report = write_report(labels, tmp_path)
     honest = folder._content
 
     def slow(*arguments: Any) -> bytes:
         content = honest(*arguments)
         monkeypatch.undo()
-        written(labels, tmp_path)
+        write_report(labels, tmp_path)
         return content
 
     monkeypatch.setattr(folder, "_content", slow)
@@ -433,7 +401,7 @@ def test_a_folder_that_is_replaced_at_the_last_moment_gets_no_old_page(
 
 
 def test_a_full_disk_leaves_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, report = written(two_nodes(), tmp_path)
+    made, report = write_report(two_nodes(), tmp_path)
     before = {path.name: path.read_bytes() for path in made.iterdir()}
 
     def full(descriptor: int) -> None:
@@ -449,11 +417,12 @@ def test_a_full_disk_leaves_the_report(tmp_path: Path, monkeypatch: pytest.Monke
 WRITE_FOREVER = """
 import sys
 from pathlib import Path
-sys.path[:0] = [sys.argv[2], str(Path(sys.argv[2]).parent)]
-from test_report_page import add_page, two_nodes, written
+sys.path.insert(0, sys.argv[2])
+from reports import two_nodes, write_report
+from lnfast.report import add_page
 while True:
     print(flush=True)
-    made, report = written(two_nodes(), Path(sys.argv[1]))
+    made, report = write_report(two_nodes(), Path(sys.argv[1]))
     add_page(made, report, report.created.encode() * 100_000)
 """
 
@@ -462,7 +431,7 @@ while True:
 def test_a_kill_at_any_moment_leaves_a_whole_page_or_none(tmp_path: Path) -> None:
     chance, seen = random.Random(0), set()
     for _ in range(8):
-        command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), str(Path(__file__).parent)]
+        command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), TESTS]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
             child.stdout.readline()
@@ -478,7 +447,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_page_or_none(tmp_path: Path) -> Non
         assert {path.name for path in tmp_path.iterdir()} <= {"a"} | {path.name for path in tmp_path.glob(".a.*.tmp")}
     for path in tmp_path.glob(".a.*.tmp"):
         os.utime(path, (0, 0))
-    written(two_nodes(), tmp_path)
+    write_report(two_nodes(), tmp_path)
     assert os.listdir(tmp_path) == ["a"], "what killed runs left is cleared away"
 
 

@@ -11,23 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_report import FILES, report_of, summary_of, two_nodes
+from reports import REPORT_FILES, TESTS, report_and_labels, summary_of
 
 from lnfast import exchange as place
 from lnfast.atomic import replacing_folder
 from lnfast.errors import UsageError
-from lnfast.geometry import Volume
 from lnfast.report import Report, write_study_folder
 from lnfast.report.folder import OWN_FILES, add_page
-from lnfast.study import Provenance
 
 A, B = "ab" * 32, "cd" * 32
-
-
-def report_and_labels(sha256: str) -> tuple[Report, Volume]:
-    """A report on the study of a hash."""
-    labels = two_nodes()
-    return report_of(labels, provenance=Provenance("nifti-1", "dwi.nii", sha256)), labels
 
 
 def study_in(folder: Path) -> str:
@@ -50,12 +42,12 @@ def write(sha256: str, out: Path) -> str:
 RACE = """
 import json, multiprocessing, os, random, sys
 from pathlib import Path
-sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
+sys.path.insert(0, sys.argv[1])
 import lnfast.exchange as place
 from lnfast.report import write_study_folder
 from lnfast.atomic import replacing_folder
 from lnfast.errors import UsageError
-from test_report_place import report_and_labels
+from reports import report_and_labels
 
 out, studies, rounds, exchange = Path(sys.argv[2]), sys.argv[3].split(), int(sys.argv[4]), sys.argv[5] == "exchange"
 if not exchange:
@@ -107,7 +99,7 @@ def test_of_writers_at_the_same_moment_one_study_is_filed_and_the_other_refused(
             (tmp_path / str(turn) / "dwi").mkdir(parents=True)
         elif there is not None:
             assert write(there, tmp_path / str(turn)) == "written"
-    command = [sys.executable, "-c", RACE, str(Path(__file__).parent), str(tmp_path), " ".join(studies), str(rounds)]
+    command = [sys.executable, "-c", RACE, TESTS, str(tmp_path), " ".join(studies), str(rounds)]
     done = subprocess.run([*command, how], capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
@@ -177,7 +169,7 @@ def test_a_page_does_not_come_beside_the_report_of_another_run(tmp_path: Path, m
     monkeypatch.setattr(os, "supports_dir_fd", set())
     folder, report = write_study_folder(*report_and_labels(A), tmp_path, "dwi")
     add_page(folder, report, b"<html>")
-    assert {path.name for path in folder.iterdir()} == FILES | {"report.html"}
+    assert {path.name for path in folder.iterdir()} == REPORT_FILES | {"report.html"}
     real = os.replace
 
     def late(source: Path, target: Path) -> None:
@@ -188,7 +180,7 @@ def test_a_page_does_not_come_beside_the_report_of_another_run(tmp_path: Path, m
     monkeypatch.setattr(os, "replace", late)
     with pytest.raises(UsageError, match="report-replaced"):
         add_page(folder, report, b"<html>")
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == REPORT_FILES
 
 
 def test_a_place_that_is_taken_for_ever_ends_with_the_disks_word(
