@@ -189,10 +189,10 @@ def _proven(model: Model, option: Candidate, engine: EngineFolder | None, thread
             info.precision,
             device_kind(info.device),
         )
-        proof = SelfTest.from_facts(engine_cache.remembered(key))
+        proof = SelfTest.from_facts(engine_cache.read_proof(key))
         if proof is None:
             proof = prove(network)
-            engine_cache.remember(key, asdict(proof))
+            engine_cache.write_proof(key, asdict(proof))
     except EngineError as error:
         network.close()
         if engine is None or "lnfast export" in error.message:

@@ -1,4 +1,4 @@
-"""Which runtime, device and precision: what was asked for by name, else the fastest that this machine has."""
+"""The choice of a runtime, device and precision: the one requested by name, else the fastest that this machine has."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from lnfast.backends import openvino, ort, trt
 from lnfast.backends.engine.folder import EngineFolder, check_here, check_model
-from lnfast.backends.loading import Loading
 from lnfast.backends.machine import nvidia_gpus
 from lnfast.backends.protocol import Backend, BackendStatus, Candidate
 from lnfast.backends.registry import AUTO, BACKENDS, PRECISIONS, TARGETS
+from lnfast.backends.requests import LoadRequest
 from lnfast.backends.runtime import Runtime
 from lnfast.card import Model
 from lnfast.errors import BackendError, UsageError, one_line
@@ -19,7 +19,7 @@ RUNTIMES: dict[str, Runtime] = {"tensorrt": trt, "openvino": openvino, "onnxrunt
 
 
 def candidates(backend: str = "auto", device: str = "auto", precision: str = "auto") -> tuple[Candidate, ...]:
-    """The ways to run a model here that fit the request, fastest first, never empty.
+    """Return the ways to run a model here that fit the request, fastest first, never empty.
 
     Args:
         backend: ``auto``, ``openvino``, ``onnxruntime`` or ``tensorrt``.
@@ -29,7 +29,7 @@ def candidates(backend: str = "auto", device: str = "auto", precision: str = "au
     Raises:
         UsageError: ``unknown-backend``, ``unknown-device`` or ``unknown-precision``.
         BackendError: ``backend-missing``, ``backend-broken``, ``device-missing`` or ``precision-unavailable``: nothing
-            here is what was asked for, and the message says what is, or what to install.
+            here fits the request, and the message says what is here, or what to install.
     """
     _known("backend", backend, (AUTO, *BACKENDS))
     _known("precision", precision, (AUTO, *PRECISIONS))
@@ -37,37 +37,37 @@ def candidates(backend: str = "auto", device: str = "auto", precision: str = "au
         raise UsageError("unknown-device", f"got device {device!r}, wanted auto, cpu or cuda:N")
     device = "cuda:0" if device == "cuda" else device
     offered = _offers(tuple(RUNTIMES) if backend == "auto" else (backend,))
-    there = tuple(offer for offer in offered if device in ("auto", offer.device))
-    if not there:
+    on_device = tuple(offer for offer in offered if device in ("auto", offer.device))
+    if not on_device:
         raise BackendError("device-missing", _no_device(backend, device, offered))
-    fitting = tuple(offer for offer in there if precision in ("auto", offer.precision))
+    fitting = tuple(offer for offer in on_device if precision in ("auto", offer.precision))
     if not fitting:
-        possible = "; ".join(f"{offer.backend} {offer.device} {offer.precision}" for offer in there)
+        possible = "; ".join(f"{offer.backend} {offer.device} {offer.precision}" for offer in on_device)
         raise BackendError("precision-unavailable", f"nothing here computes in {precision}; possible: {possible}")
     return tuple(sorted(fitting, key=lambda offer: offer.device == "cpu"))  # stable: a GPU first, else as offered
 
 
 def each_candidate(backend: str = "auto", device: str = "auto", precision: str = "auto") -> Iterator[Candidate]:
-    """The same one after the other, without importing a runtime before it is its turn.
+    """Yield the same candidates, importing each runtime only when its turn comes.
 
     A start that finds what it needs with the first runtime does not pay for the others: ONNX Runtime takes 0.2 s.
 
     Raises:
         As `candidates`.
     """
-    if backend != "auto" or nvidia_gpus():  # which of several runtimes reaches a GPU only they can say
+    if backend != "auto" or nvidia_gpus():  # only the runtimes know which of them reaches a GPU
         yield from candidates(backend, device, precision)
         return
-    found = False
+    any_fits = False
     for name in RUNTIMES:
         try:
             fitting = candidates(name, device, precision)
         except BackendError:
             continue
-        found = True
+        any_fits = True
         yield from fitting
-    if not found:
-        yield from candidates(backend, device, precision)  # says what is missing
+    if not any_fits:
+        yield from candidates(backend, device, precision)  # raises the error that names what is missing
 
 
 def runtime_for(target: str) -> Runtime:
@@ -76,7 +76,7 @@ def runtime_for(target: str) -> Runtime:
 
 
 def version_of(target: str) -> str:
-    """Of the runtime that a target is for, as manifests have it.
+    """Return the version of the runtime that a target is for, as manifests have it.
 
     Raises:
         BackendError: ``backend-missing`` or ``backend-broken``.
@@ -92,18 +92,18 @@ def open_backend(
     shape_zyx: tuple[int, int, int] | None = None,
     threads: int = 0,
 ) -> Backend:
-    """Load a model, or an engine that was made of it, into a runtime and prove that it runs what was asked for.
+    """Load a model, or an engine built of it, into a runtime and check that it runs as requested.
 
     Args:
         model: its file is checked against the card first.
         candidate: one of `candidates`.
-        engine: made for that candidate; what it says of itself is checked first. None for the model's own graph.
+        engine: built for that candidate; its manifest is checked first. None for the model's own graph.
         shape_zyx: of input and output, for a window of the grid; None for all of it.
         threads: on a CPU; 0 leaves the number to the runtime.
 
     Raises:
         UsageError: ``bad-threads``, ``unknown-backend``.
-        BackendError: the runtime has gone since.
+        BackendError: the runtime is no longer there.
         ModelError: ``bad-onnx``, ``external-data``, ``model-mismatch``, ``model-damaged``, ``model-incomplete`` or
             ``unsupported-op``.
         EngineError: ``compile-failed``, ``device-mismatch``, ``precision-mismatch`` or ``not-in-place``; of an engine
@@ -116,16 +116,16 @@ def open_backend(
     if engine is not None:
         check_model(engine, model)
         check_here(engine, runtime.installed_version(engine.manifest.target))
-    return runtime.open_model(Loading(model, candidate, engine, shape_zyx or model.card.shape_zyx, threads))
+    return runtime.open_model(LoadRequest(model, candidate, engine, shape_zyx or model.card.shape_zyx, threads))
 
 
 def backend_status() -> tuple[BackendStatus, ...]:
-    """What each runtime can do on this machine and what is wrong with it; a broken one is told of, not raised."""
+    """Return what each runtime can do on this machine and what is wrong with it; a broken one raises nothing."""
     return tuple(_status(name) for name in BACKENDS)
 
 
 def _offers(names: tuple[str, ...]) -> list[Candidate]:
-    """All that the named runtimes offer; one of several may be missing."""
+    """Return all that the named runtimes offer; one of several may be missing."""
     offered: list[Candidate] = []
     refused: list[BackendError] = []
     for name in names:
@@ -147,12 +147,12 @@ def _offers(names: tuple[str, ...]) -> list[Candidate]:
 
 def _no_device(backend: str, device: str, offered: list[Candidate]) -> str:
     here = ", ".join(dict.fromkeys(offer.device for offer in offered))
-    whom = "any backend" if backend == "auto" else f"backend {backend}"
-    told = f"device {device} is not available to {whom}; here: {here}"
+    whose = "any backend" if backend == "auto" else f"backend {backend}"
+    message = f"device {device} is not available to {whose}; here: {here}"
     if device.startswith("cuda") and backend != "openvino":
-        told += "; onnxruntime reaches an NVIDIA GPU with its driver and onnxruntime-gpu instead of onnxruntime: "
-        told += "pip uninstall onnxruntime && pip install onnxruntime-gpu"
-    return told
+        message += "; onnxruntime reaches an NVIDIA GPU with its driver and onnxruntime-gpu instead of onnxruntime: "
+        message += "pip uninstall onnxruntime && pip install onnxruntime-gpu"
+    return message
 
 
 def _status(name: str) -> BackendStatus:
@@ -161,16 +161,16 @@ def _status(name: str) -> BackendStatus:
     installed, version = package.installed(), package.version()
     try:
         offered = runtime.offers()
-    except Exception as error:  # whatever a broken package does, doctor tells it
+    except Exception as error:  # a broken package raises anything; doctor reports it
         problem = error.message if isinstance(error, BackendError) else one_line(error)
-        # No package brings a GPU.
+        # No package installs a GPU.
         mend = None if isinstance(error, BackendError) and error.code == "device-missing" else package.install
         return BackendStatus(name, installed, version, (), (), problem, mend)
     devices = tuple(dict.fromkeys(offer.device for offer in offered))
     precisions = tuple(dict.fromkeys(offer.precision for offer in offered))
-    rivals = runtime.conflict()
-    mend = f"pip uninstall onnxruntime onnxruntime-gpu && {package.install}" if rivals else None
-    return BackendStatus(name, installed, version, devices, precisions, rivals, mend)
+    conflict = runtime.conflict()
+    mend = f"pip uninstall onnxruntime onnxruntime-gpu && {package.install}" if conflict else None
+    return BackendStatus(name, installed, version, devices, precisions, conflict, mend)
 
 
 def _known(what: str, got: str, known: tuple[str, ...]) -> None:

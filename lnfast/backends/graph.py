@@ -1,4 +1,4 @@
-"""What must hold of a network before a runtime sees it, and what the runtime must say of it afterwards.
+"""Checks of a network: of the ONNX file before a runtime sees it, and of the ports that the runtime reports.
 
 An ONNX file may keep its weights in other files. OpenVINO, given the bytes of such a model, looks for those files in
 the current folder and takes what it finds there, so weights that no hash covers could slip in. Hence the file is
@@ -18,7 +18,7 @@ from lnfast.backends.protocol import NetworkIO
 from lnfast.card import Model
 from lnfast.errors import ModelError
 
-# Which fields of a message hold which messages: onnx.proto, field numbers are for ever.
+# Which fields of a message hold which messages, by onnx.proto; field numbers never change.
 _CHILDREN = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -38,9 +38,9 @@ class Port:
     """An input or output of the graph as a runtime sees it.
 
     Attributes:
-        names: all names it goes by.
+        names: all its names.
         shape: an axis of free length is a string.
-        dtype: ``"float32"``, ``"float16"`` or the runtime's word for anything else.
+        dtype: ``"float32"``, ``"float16"`` or the runtime's own name of another type.
     """
 
     names: frozenset[str]
@@ -48,44 +48,44 @@ class Port:
     dtype: str
 
 
-def check_file(onnx_bytes: bytes, whose: str) -> None:
+def check_file(onnx_bytes: bytes, description: str) -> None:
     """Refuse an ONNX file that is damaged or points outside itself.
 
     Args:
         onnx_bytes: the file.
-        whose: for the message, ``"model.onnx of model NAME"``.
+        description: of the file in the message, ``"model.onnx of model NAME"``.
 
     Raises:
         ModelError: ``bad-onnx`` or ``external-data``.
     """
     content = memoryview(onnx_bytes)
     has_graph = False
-    ahead = [("model", 0, len(content))]
+    pending = [("model", 0, len(content))]
     try:
-        while ahead:
-            kind, start, end = ahead.pop()
+        while pending:
+            kind, start, end = pending.pop()
             has_graph |= kind == "graph"
             children = _CHILDREN[kind]
             for field, wire, low, high in _fields(content, start, end):
                 if kind == "tensor" and (field == _EXTERNAL_DATA or (field == _DATA_LOCATION and low)):
                     raise ModelError(
                         "external-data",
-                        f"{whose} keeps weights in another file; wanted one file that holds everything: "
+                        f"{description} keeps weights in another file; wanted one file that holds everything: "
                         "save it again without external data",
                     )
                 if field in children and wire == _BYTES:
-                    ahead.append((children[field], low, high))
+                    pending.append((children[field], low, high))
     except ValueError as error:
-        raise ModelError("bad-onnx", f"{whose} is not an ONNX file or is damaged: {error}") from error
+        raise ModelError("bad-onnx", f"{description} is not an ONNX file or is damaged: {error}") from error
     if not has_graph:
-        raise ModelError("bad-onnx", f"{whose} is not an ONNX file: it holds no graph")
+        raise ModelError("bad-onnx", f"{description} is not an ONNX file: it holds no graph")
 
 
 def check_ports(model: Model, io: NetworkIO, inputs: list[Port], outputs: list[Port]) -> None:
-    """Refuse a graph whose one input and one output are not what the card says, in the type that was asked for.
+    """Refuse a graph whose one input and one output are not what the card says, in the requested type.
 
     Raises:
-        ModelError: ``model-mismatch`` saying what was got and what was wanted.
+        ModelError: ``model-mismatch`` with the ports of the graph and those of the card.
     """
     card = model.card
     wanted = (1, 1, *io.shape_zyx)
@@ -101,7 +101,7 @@ def check_ports(model: Model, io: NetworkIO, inputs: list[Port], outputs: list[P
 
 
 def _fields(content: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield ``(field, wire type, low, high)`` of a message: where its bytes lie, or a number in `low`."""
+    """Yield ``(field, wire type, low, high)`` of a message: the range of its bytes, or a number in `low`."""
     at = start
     while at < end:
         key, at = _varint(content, at, end)

@@ -1,4 +1,4 @@
-"""The part that all runtimes share: two buffers in host memory, and a guard around the call."""
+"""What all runtimes share: two buffers in host memory, and the checks around the call."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.backends.protocol import BackendInfo
-from lnfast.errors import EngineError, one_line
+from lnfast.backends.protocol import BackendInfo, Candidate
+from lnfast.errors import BackendError, EngineError, one_line
 
 _ALIGNMENT = 64  # bytes: a cache line and the widest vector register; OpenVINO takes no buffer in place below it
 
 
-def aligned(shape: tuple[int, ...], fill: float, dtype: str = "float32") -> NDArray[Any]:
-    """A C-contiguous array on a 64-byte boundary."""
+def aligned_array(shape: tuple[int, ...], fill: float, dtype: str = "float32") -> NDArray[Any]:
+    """Return a C-contiguous array on a 64-byte boundary."""
     size = prod(shape) * np.dtype(dtype).itemsize
     raw = np.empty(size + _ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT
-    made: NDArray[Any] = raw[start : start + size].view(dtype).reshape(shape)
-    made.fill(fill)
-    return made
+    array: NDArray[Any] = raw[start : start + size].view(dtype).reshape(shape)
+    array.fill(fill)
+    return array
 
 
 class HostBackend:
     """A `lnfast.backends.Backend` over a function that computes `output` from `input`.
 
     Args:
-        info: what really runs.
+        info: the runtime, device and precision in use.
         source, target: ``(1, 1, z, y, x)`` float32 or float16 that `run` reads and writes in place.
-        run: the runtime's call; it owns the network, which goes when this goes.
+        run: the runtime's call; it owns the network, which is freed with it.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class HostBackend:
             raise EngineError("inference-failed", f"{self.info.name} failed to infer: {one_line(error)}") from error
 
     def close(self) -> None:
-        """Let go of the runtime; see `lnfast.backends.Backend.close`."""
+        """Release the runtime; see `lnfast.backends.Backend.close`."""
         self._run = None
 
     def _abandon(self) -> None:
-        """In a fork: let nobody take the runtime down, for that waits for threads which are not here any more."""
+        """Keep the runtime alive in a fork: its destructor would wait for threads that the fork does not have."""
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._run))
 
 
@@ -85,27 +85,39 @@ if sys.platform != "win32":
     os.register_at_fork(after_in_child=_abandon_all)
 
 
-def prove_in_place(name: str, ours: NDArray[Any], theirs: int) -> None:
-    """Check that a runtime works at the very address of our buffer, else what it computes would never arrive.
+def check_in_place(name: str, buffer: NDArray[Any], address: int) -> None:
+    """Check that a runtime works at the address of our buffer; otherwise its result would never arrive.
 
     Raises:
         EngineError: ``not-in-place``.
     """
-    if ours.ctypes.data != theirs:
+    if buffer.ctypes.data != address:
         raise EngineError(
             "not-in-place", f"this version of {name} copies the buffers that it is given; wanted one that does not"
         )
 
 
-def prove_as_asked(name: str, asked: tuple[str, str], actual: tuple[str, str]) -> None:
-    """Compare ``(device, precision)`` asked for with what the runtime says it uses.
+def check_as_requested(name: str, requested: tuple[str, str], actual: tuple[str, str]) -> None:
+    """Compare the requested ``(device, precision)`` with what the runtime says it uses.
 
     Raises:
         EngineError: ``device-mismatch`` or ``precision-mismatch``.
     """
-    for what, wanted, got in zip(("device", "precision"), asked, actual, strict=True):
+    for what, wanted, got in zip(("device", "precision"), requested, actual, strict=True):
         if wanted != got:
             raise EngineError(
                 f"{what}-mismatch",
                 f"{name} was asked for {what} {wanted} and runs {got}; ask for {got} by name if that will do",
             )
+
+
+def on_one_device(offered: tuple[Candidate, ...], target: str, device: str) -> tuple[Candidate, ...]:
+    """Return the candidates on the requested device, for ``auto`` those on the first one's.
+
+    Raises:
+        BackendError: ``device-missing``.
+    """
+    fitting = tuple(offer for offer in offered if device in ("auto", offer.device))
+    if not fitting:
+        raise BackendError("device-missing", f"device {device} is not available to {target} here")
+    return tuple(offer for offer in fitting if offer.device == fitting[0].device)

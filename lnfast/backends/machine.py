@@ -1,4 +1,4 @@
-"""What this machine is, as far as an engine depends on it."""
+"""The properties of this machine that an engine depends on."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-# What decides how a network is computed on a CPU, as Linux names it.
+# The instruction sets that decide how a network is computed on a CPU, as Linux names them.
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
 
 
 @lru_cache(maxsize=1)
 def cpu_flags() -> tuple[str, ...] | None:
-    """The flags of this CPU that matter; None where the system does not tell."""
-    found = _told("flags", "Features")
-    return None if found is None else tuple(flag for flag in FLAGS if flag in found.split())
+    """Return those of `FLAGS` that this CPU has; None where the system does not list them."""
+    line = _cpuinfo("flags", "Features")
+    return None if line is None else tuple(flag for flag in FLAGS if flag in line.split())
 
 
 @lru_cache(maxsize=1)
 def cpu_name() -> str:
-    """For people."""
-    return _told("model name", "Hardware") or platform.processor() or platform.machine()
+    """Return the CPU's name, for people."""
+    return _cpuinfo("model name", "Hardware") or platform.processor() or platform.machine()
 
 
 def cpu_kind() -> str:
-    """What an engine for a CPU is bound to: ``"x86_64 avx2 avx512f"``. Other instructions round in other places."""
+    """Return what an engine for a CPU is bound to, ``"x86_64 avx2 avx512f"``: other instructions round elsewhere."""
     flags = cpu_flags()
     return " ".join((platform.machine(), *(("unknown",) if flags is None else flags)))
 
 
 def boot_id() -> str | None:
-    """Changes with every start of the machine; None where the system does not tell."""
+    """Return an id that changes with every start of the machine; None where the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -41,14 +41,14 @@ def boot_id() -> str | None:
 
 
 def nvidia_gpus() -> int:
-    """How many NVIDIA GPUs the driver shows; 0 without a driver. Asks the driver itself: no package is imported."""
+    """Return how many NVIDIA GPUs the driver shows; 0 without a driver. Only the driver is loaded, no package."""
     count = ctypes.c_int(0)
     driver = _driver()
     return 0 if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)) else count.value
 
 
 def device_kind(device: str) -> str:
-    """What a certificate is bound to: `cpu_kind`, or ``"NVIDIA L4, SM 8.9"``.
+    """Return what a certificate is bound to: `cpu_kind`, or ``"NVIDIA L4, SM 8.9"``.
 
     Args:
         device: ``"cpu"`` or ``"cuda:N"``.
@@ -75,7 +75,8 @@ def _driver() -> Any | None:
         return None
 
 
-def _told(*keys: str) -> str | None:
+def _cpuinfo(*keys: str) -> str | None:
+    """Return the first line of /proc/cpuinfo under one of some keys; None where there is no such file."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -10,10 +10,12 @@ from dataclasses import replace
 from threading import Lock
 from typing import Any
 
+from lnfast.backends.engine.manifest import blob_name
 from lnfast.backends.graph import Port, check_ports
-from lnfast.backends.host import HostBackend, aligned, prove_as_asked, prove_in_place
-from lnfast.backends.loading import Loading
-from lnfast.backends.protocol import BackendInfo, Candidate
+from lnfast.backends.host import HostBackend, aligned_array, check_as_requested, check_in_place, on_one_device
+from lnfast.backends.machine import cpu_kind
+from lnfast.backends.protocol import BackendInfo, Candidate, Progress
+from lnfast.backends.requests import Build, BuildRequest, LoadRequest
 from lnfast.errors import EngineError, LnfastError, ModelError, one_line
 from lnfast.optional import Package
 
@@ -24,7 +26,7 @@ _importing = Lock()
 
 
 def offers() -> tuple[Candidate, ...]:
-    """What OpenVINO can do here, fastest first; int8 needs an engine.
+    """Return what OpenVINO can do here, fastest first; int8 needs an engine.
 
     Raises:
         BackendError: ``backend-missing`` or ``backend-broken``.
@@ -34,7 +36,7 @@ def offers() -> tuple[Candidate, ...]:
     int8 = Candidate("openvino", "cpu", "int8", "openvino with a certified 8-bit engine", needs_engine=True)
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return (int8, fp32)
-    # OpenVINO also claims bf16 where it must emulate it. What it takes when nobody asks tells the two apart.
+    # OpenVINO also lists bf16 where it must emulate it. Its default precision tells the two apart.
     if _precision(core.get_property("CPU", "INFERENCE_PRECISION_HINT")) == "bf16":
         return (
             int8,
@@ -44,48 +46,48 @@ def offers() -> tuple[Candidate, ...]:
     return (int8, fp32, Candidate("openvino", "cpu", "bf16", "openvino emulates bf16 here, which is slower than fp32"))
 
 
-def open_model(loading: Loading) -> HostBackend:
+def open_model(request: LoadRequest) -> HostBackend:
     """Load a checked model or engine; see `lnfast.backends.open_backend`."""
     openvino = _load()
-    compiled = _compiled(openvino, loading)
-    candidate, io = loading.candidate, loading.io
+    compiled = _compiled(openvino, request)
+    candidate, io = request.candidate, request.io
     check_ports(
-        loading.model, io, [_port(port) for port in compiled.inputs], [_port(port) for port in compiled.outputs]
+        request.model, io, [_port(port) for port in compiled.inputs], [_port(port) for port in compiled.outputs]
     )
     try:
-        request = compiled.create_infer_request()
+        inference = compiled.create_infer_request()
     except Exception as error:
-        told = f"openvino cannot compile {loading.whose} for {candidate.precision}: {one_line(error)}"
-        raise EngineError("compile-failed", told) from error
+        message = f"openvino cannot compile {request.description} for {candidate.precision}: {one_line(error)}"
+        raise EngineError("compile-failed", message) from error
     device = "+".join(compiled.get_property("EXECUTION_DEVICES")).lower()
     precision = _precision(compiled.get_property("INFERENCE_PRECISION_HINT"))
-    if _counts_in_integers(compiled):
+    if _runs_in_integers(compiled):
         precision = "int8"
-    prove_as_asked("openvino", (candidate.device, candidate.precision), (device, precision))
+    check_as_requested("openvino", (candidate.device, candidate.precision), (device, precision))
 
     shape = (1, 1, *io.shape_zyx)
-    source, target = aligned(shape, 0.0), aligned(shape, float("nan"))
-    request.set_input_tensor(openvino.Tensor(source, shared_memory=True))
-    request.set_output_tensor(openvino.Tensor(target, shared_memory=True))
-    prove_in_place("openvino", source, request.get_input_tensor().data.ctypes.data)
-    prove_in_place("openvino", target, request.get_output_tensor().data.ctypes.data)
+    source, target = aligned_array(shape, 0.0), aligned_array(shape, float("nan"))
+    inference.set_input_tensor(openvino.Tensor(source, shared_memory=True))
+    inference.set_output_tensor(openvino.Tensor(target, shared_memory=True))
+    check_in_place("openvino", source, inference.get_input_tensor().data.ctypes.data)
+    check_in_place("openvino", target, inference.get_output_tensor().data.ctypes.data)
     info = BackendInfo("openvino", installed_version(), device, precision)
-    # Without share_outputs the Python binding returns a copy of the logits that nobody wants.
-    return HostBackend(info, source, target, lambda: request.infer(share_outputs=True))
+    # Without share_outputs the Python binding returns a copy of the logits.
+    return HostBackend(info, source, target, lambda: inference.infer(share_outputs=True))
 
 
-def compile_blob(loading: Loading) -> bytes:
-    """What `open_model` loads in a tenth of the time: the network compiled for a shape and this kind of CPU.
+def compile_blob(request: LoadRequest) -> bytes:
+    """Return the network compiled for a shape and this kind of CPU, which `open_model` loads in a tenth of the time.
 
     Raises:
         ModelError, EngineError, BackendError: as `open_model`.
     """
-    content: bytes = _compiled(_load(), loading).export_model().getvalue()
+    content: bytes = _compiled(_load(), request).export_model().getvalue()
     return content
 
 
 def installed_version(target: str = "openvino") -> str:
-    """Of the package, for manifests and reports; there is one target."""
+    """Return the package's version, for manifests and reports; there is one target."""
     return PACKAGE.version() or str(_load().get_version())
 
 
@@ -98,59 +100,86 @@ def conflict() -> None:
     """Return None: one distribution provides the module."""
 
 
-def _compiled(openvino: Any, loading: Loading) -> Any:
-    core, candidate = openvino.Core(), loading.candidate
-    settings = _settings(candidate, loading.threads)
-    blob = loading.compiled()
+def builds_for_other_machines() -> bool:
+    """Return False: a network is compiled for this kind of CPU."""
+    return False
+
+
+def compiles_windows() -> bool:
+    """Return True: on a CPU time goes with voxels, so each window has a program of its own."""
+    return True
+
+
+def build_offers(target: str, device: str) -> tuple[Candidate, ...]:
+    """Return how engines would run on the requested device; see `lnfast.backends.runtime.Runtime.build_offers`."""
+    return on_one_device(offers(), target, device)
+
+
+def build(request: BuildRequest, progress: Progress) -> Build:
+    """Compile the network for the whole grid and for each window; see `lnfast.backends.runtime.Runtime.build`."""
+    assert request.candidate is not None, "an engine of OpenVINO is compiled where it runs"
+    files = request.graph_files()
+    shapes = (request.model.card.shape_zyx, *request.windows)
+    for done, shape in enumerate(shapes):
+        progress("compiling", done, len(shapes))
+        loaded = LoadRequest(request.model, request.candidate, request.draft, shape, request.threads)
+        files[blob_name(shape)] = compile_blob(loaded)
+    return Build(files, (cpu_kind(),), request.windows)
+
+
+def _compiled(openvino: Any, request: LoadRequest) -> Any:
+    core, candidate = openvino.Core(), request.candidate
+    settings = _settings(candidate, request.threads)
+    blob = request.compiled_bytes()
     if blob is not None:
         try:
             return core.import_model(blob, "CPU", settings)
         except Exception as error:
-            assert loading.engine is not None
-            told = f"openvino does not load {loading.whose}: {one_line(error)}; {loading.engine.again}"
-            raise EngineError("engine-damaged", told) from error
+            assert request.engine is not None
+            message = f"openvino does not load {request.description}: {one_line(error)}; {request.engine.again}"
+            raise EngineError("engine-damaged", message) from error
     try:
-        network = core.read_model(model=loading.graph())
+        network = core.read_model(model=request.onnx_bytes())
     except LnfastError:
         raise
     except Exception as error:
-        raise _unreadable(loading, error) from error
+        raise _unreadable(request, error) from error
     check_ports(
-        loading.model,
-        replace(loading.io, shape_zyx=loading.model.card.shape_zyx),
+        request.model,
+        replace(request.io, shape_zyx=request.model.card.shape_zyx),
         [_port(port) for port in network.inputs],
         [_port(port) for port in network.outputs],
     )
     try:
-        if loading.shape_zyx != loading.model.card.shape_zyx:
-            network.reshape([1, 1, *loading.shape_zyx])
+        if request.shape_zyx != request.model.card.shape_zyx:
+            network.reshape([1, 1, *request.shape_zyx])
         return core.compile_model(network, "CPU", settings)
     except Exception as error:
-        told = f"openvino cannot compile {loading.whose} for {candidate.precision}: {one_line(error)}"
-        raise EngineError("compile-failed", told) from error
+        message = f"openvino cannot compile {request.description} for {candidate.precision}: {one_line(error)}"
+        raise EngineError("compile-failed", message) from error
 
 
-def _unreadable(loading: Loading, error: Exception) -> ModelError:
-    """An operator that OpenVINO lacks, by name, or whatever else it dislikes."""
-    lacking = re.search(r"No conversion rule found for operations: (\S+)", str(error))
-    if lacking:
-        kind = re.sub(r"-\d+$", "", lacking[1])
-        return ModelError("unsupported-op", f"openvino has no operator {kind}, which {loading.whose} needs")
-    return ModelError("bad-onnx", f"openvino cannot read the graph of {loading.whose}: {one_line(error)}")
+def _unreadable(request: LoadRequest, error: Exception) -> ModelError:
+    """Return the error for a graph that OpenVINO does not read; it names an operator that OpenVINO lacks."""
+    missing = re.search(r"No conversion rule found for operations: (\S+)", str(error))
+    if missing:
+        kind = re.sub(r"-\d+$", "", missing[1])
+        return ModelError("unsupported-op", f"openvino has no operator {kind}, which {request.description} needs")
+    return ModelError("bad-onnx", f"openvino cannot read the graph of {request.description}: {one_line(error)}")
 
 
-def _counts_in_integers(compiled: Any) -> bool:
-    """Whether most convolutions really run in 8 bits, as OpenVINO's own list of what it executes says."""
+def _runs_in_integers(compiled: Any) -> bool:
+    """Return whether most convolutions run in 8 bits, by OpenVINO's own list of what it executes."""
     convolutions = []
     for layer in compiled.get_runtime_model().get_ops():
-        told = layer.get_rt_info()
-        if "layerType" in told and str(told["layerType"].astype(str)) in ("Convolution", "Deconvolution"):
-            convolutions.append(str(told["runtimePrecision"].astype(str)) in ("u8", "i8"))
+        info = layer.get_rt_info()
+        if "layerType" in info and str(info["layerType"].astype(str)) in ("Convolution", "Deconvolution"):
+            convolutions.append(str(info["runtimePrecision"].astype(str)) in ("u8", "i8"))
     return 2 * sum(convolutions) > len(convolutions)
 
 
 def _beside_int8() -> str:
-    """What is not integer in an int8 network: the convolutions that export keeps high."""
+    """Return the precision of what is not integer in an int8 network: the convolutions that export keeps high."""
     return next((offer.precision for offer in offers() if offer.precision != "int8"), "fp32")
 
 
@@ -159,7 +188,7 @@ def _settings(candidate: Candidate, threads: int) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": _HINTS.get(precision, precision),
-        "ENABLE_CPU_PINNING": False,  # inside a host program: its threads and ours would meet on the same cores
+        "ENABLE_CPU_PINNING": False,  # inside a host program its threads and ours would share the same cores
     }
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
@@ -167,9 +196,9 @@ def _settings(candidate: Candidate, threads: int) -> dict[str, Any]:
 
 
 def _precision(hint: Any) -> str:
-    """lnfast's name of an ``openvino.Type``; OpenVINO's own where there is none."""
+    """Return lnfast's name of an ``openvino.Type``, OpenVINO's own where there is none."""
     name = str(hint.get_type_name())
-    return next((ours for ours, theirs in _HINTS.items() if theirs == name), name)
+    return next((precision for precision, hint_name in _HINTS.items() if hint_name == name), name)
 
 
 def _port(port: Any) -> Port:

@@ -13,10 +13,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lnfast.backends.graph import Port, check_ports
-from lnfast.backends.host import HostBackend, aligned, prove_as_asked, prove_in_place
-from lnfast.backends.loading import Loading
-from lnfast.backends.machine import nvidia_gpus
-from lnfast.backends.protocol import BackendInfo, Candidate
+from lnfast.backends.host import HostBackend, aligned_array, check_as_requested, check_in_place, on_one_device
+from lnfast.backends.machine import cpu_kind, nvidia_gpus
+from lnfast.backends.protocol import BackendInfo, Candidate, Progress
+from lnfast.backends.requests import Build, BuildRequest, LoadRequest
 from lnfast.errors import EngineError, ModelError, one_line
 from lnfast.optional import Package
 
@@ -25,11 +25,11 @@ _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"
 _importing = Lock()
-_FATAL = 4  # log level: what goes wrong is raised, so nothing below it belongs on a host program's stderr
+_FATAL = 4  # log level: errors are raised, so nothing below it belongs on a host program's stderr
 
 
 def offers() -> tuple[Candidate, ...]:
-    """What ONNX Runtime can do here, fastest first; fp16 and int8 need an engine.
+    """Return what ONNX Runtime can do here, fastest first; fp16 and int8 need an engine.
 
     Raises:
         BackendError: ``backend-missing`` or ``backend-broken``.
@@ -48,23 +48,23 @@ def offers() -> tuple[Candidate, ...]:
     )
 
 
-def open_model(loading: Loading) -> HostBackend:
+def open_model(request: LoadRequest) -> HostBackend:
     """Load a checked model or engine; see `lnfast.backends.open_backend`."""
     ort = _load()
-    candidate, io = loading.candidate, loading.io
-    session = _session(ort, loading)
+    candidate, io = request.candidate, request.io
+    session = _session(ort, request)
     inputs, outputs = ([_port(port) for port in ports] for ports in (session.get_inputs(), session.get_outputs()))
-    check_ports(loading.model, io, inputs, outputs)
+    check_ports(request.model, io, inputs, outputs)
     device = candidate.device if session.get_providers()[0] == _provider(candidate)[0] else "cpu"
-    # What the types in the graph say is what ONNX Runtime computes in.
-    precision = "fp32" if loading.engine is None else loading.engine.manifest.precision
-    prove_as_asked("onnxruntime", (candidate.device, candidate.precision), (device, precision))
+    # ONNX Runtime computes in the types of the graph.
+    precision = "fp32" if request.engine is None else request.engine.manifest.precision
+    check_as_requested("onnxruntime", (candidate.device, candidate.precision), (device, precision))
 
     shape = (1, 1, *io.shape_zyx)
-    source, target = aligned(shape, 0.0, io.dtype), aligned(shape, float("nan"), io.dtype)
+    source, target = aligned_array(shape, 0.0, io.dtype), aligned_array(shape, float("nan"), io.dtype)
     read, written = ort.OrtValue.ortvalue_from_numpy(source), ort.OrtValue.ortvalue_from_numpy(target)
-    prove_in_place("onnxruntime", source, read.data_ptr())
-    prove_in_place("onnxruntime", target, written.data_ptr())
+    check_in_place("onnxruntime", source, read.data_ptr())
+    check_in_place("onnxruntime", target, written.data_ptr())
     binding = session.io_binding()
     binding.bind_ortvalue_input(io.input_name, read)
     binding.bind_ortvalue_output(io.output_name, written)
@@ -79,14 +79,14 @@ def open_model(loading: Loading) -> HostBackend:
 
 
 def open_reference(onnx_bytes: bytes, outputs: list[str]) -> Callable[[dict[str, NDArray[Any]]], list[NDArray[Any]]]:
-    """FP32 on the CPU, for what export must know of a network; not for serving.
+    """Load a graph in FP32 on the CPU to measure activations for export; not for serving.
 
     Args:
         onnx_bytes: a graph with any number of outputs.
-        outputs: names of those that are wanted.
+        outputs: names of those to return.
 
     Returns:
-        A function of the inputs by name.
+        A function from the inputs by name to the outputs.
 
     Raises:
         BackendError: ``backend-missing`` or ``backend-broken``.
@@ -100,16 +100,16 @@ def open_reference(onnx_bytes: bytes, outputs: list[str]) -> Callable[[dict[str,
 
     def run(inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         try:
-            found: list[NDArray[Any]] = session.run(outputs, inputs)
+            values: list[NDArray[Any]] = session.run(outputs, inputs)
         except Exception as error:
             raise EngineError("inference-failed", f"onnxruntime failed to infer: {one_line(error)}") from error
-        return found
+        return values
 
     return run
 
 
 def installed_version(target: str = "onnxruntime") -> str:
-    """Of the module, for manifests and reports; there is one target."""
+    """Return the module's version, for manifests and reports; there is one target."""
     return str(_load().__version__)
 
 
@@ -124,26 +124,47 @@ def conflict() -> str | None:
     return f"{' and '.join(present)} are installed over each other" if len(present) > 1 else None
 
 
-def _session(ort: Any, loading: Loading) -> Any:
-    candidate, options = loading.candidate, _options(ort)
-    options.intra_op_num_threads = loading.threads
+def builds_for_other_machines() -> bool:
+    """Return False: an engine is the graph, bound to this machine."""
+    return False
+
+
+def compiles_windows() -> bool:
+    """Return False: a session has one shape."""
+    return False
+
+
+def build_offers(target: str, device: str) -> tuple[Candidate, ...]:
+    """Return how engines would run on the requested device; see `lnfast.backends.runtime.Runtime.build_offers`."""
+    return on_one_device(offers(), target, device)
+
+
+def build(request: BuildRequest, progress: Progress) -> Build:
+    """Take the graph as it is: ONNX Runtime compiles it when it is loaded."""
+    on_cpu = request.draft.manifest.device == "cpu"
+    return Build(request.graph_files(), (cpu_kind(),) if on_cpu else ())
+
+
+def _session(ort: Any, request: LoadRequest) -> Any:
+    candidate, options = request.candidate, _options(ort)
+    options.intra_op_num_threads = request.threads
     if candidate.device != "cpu":
-        # Nodes that the GPU cannot do would otherwise run on the CPU and nobody would be told.
+        # Nodes that the GPU cannot do would otherwise run on the CPU in silence.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    content = loading.graph()
+    content = request.onnx_bytes()
     try:
         return ort.InferenceSession(content, options, providers=[_provider(candidate)], enable_fallback=0)
     except Exception as error:
-        told = f"onnxruntime cannot load {loading.whose} on {candidate.device}: {one_line(error)}"
-        lacking = re.search(r"No Op registered for (\S+)|Fatal error: ([\w.:]+)\(.*is not a registered", str(error))
-        if lacking:
-            told = f"onnxruntime has no operator {lacking[1] or lacking[2]}, which {loading.whose} needs"
-            raise ModelError("unsupported-op", told) from error
+        message = f"onnxruntime cannot load {request.description} on {candidate.device}: {one_line(error)}"
+        missing = re.search(r"No Op registered for (\S+)|Fatal error: ([\w.:]+)\(.*is not a registered", str(error))
+        if missing:
+            message = f"onnxruntime has no operator {missing[1] or missing[2]}, which {request.description} needs"
+            raise ModelError("unsupported-op", message) from error
         if type(error).__name__ == "NotImplemented":  # an operator without a kernel for this type or device
-            raise ModelError("unsupported-op", told) from error
+            raise ModelError("unsupported-op", message) from error
         if candidate.device == "cpu" and type(error).__name__ != "RuntimeException":
-            raise ModelError("bad-onnx", told) from error
-        raise EngineError("compile-failed", told) from error
+            raise ModelError("bad-onnx", message) from error
+        raise EngineError("compile-failed", message) from error
 
 
 def _options(ort: Any) -> Any:
@@ -159,7 +180,7 @@ def _options(ort: Any) -> Any:
 def _provider(candidate: Candidate) -> tuple[str, dict[str, str]]:
     if candidate.device == "cpu":
         return _CPU, {}
-    # TF32 keeps ten bits of each factor: that is not the fp32 that was asked for.
+    # TF32 keeps ten bits of each factor: that is not the requested fp32.
     return _CUDA, {"device_id": candidate.device.partition(":")[2], "use_tf32": "0"}
 
 
@@ -172,7 +193,7 @@ def _port(port: Any) -> Port:
 def _load() -> Any:
     with _importing, _silent():
         ort = PACKAGE.load()
-    ort.disable_telemetry_events()  # the builds for Windows have some more
+    ort.disable_telemetry_events()  # the builds for Windows send more
     return ort
 
 
@@ -180,14 +201,14 @@ def _load() -> Any:
 def _silent() -> Iterator[None]:
     """Keep ONNX Runtime from looking up a telemetry host and from writing a device id into the user's cache folder.
 
-    From 1.28 on its builds for Linux do both once they are imported, whatever `disable_telemetry_events` is told later.
-    They look at the environment while they are imported, so that the variable is ours for no longer than that.
+    From 1.28 on its builds for Linux do both once they are imported, whatever `disable_telemetry_events` says later.
+    They read the environment while they are imported, so the variable is set for no longer than that.
     """
-    ours = PACKAGE.module not in sys.modules and _TELEMETRY not in os.environ
-    if ours:
+    set_here = PACKAGE.module not in sys.modules and _TELEMETRY not in os.environ
+    if set_here:
         os.environ[_TELEMETRY] = "1"
     try:
         yield
     finally:
-        if ours:
+        if set_here:
             os.environ.pop(_TELEMETRY, None)

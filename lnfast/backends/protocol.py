@@ -1,4 +1,4 @@
-"""What a backend is: two buffers and two methods, the same for every runtime.
+"""A backend: two buffers and two methods, the same for every runtime.
 
     preprocess  --writes-->  input (1, 1, z, y, x)  --infer()-->  output (1, 1, z, y, x)  --reads-->  postprocess
 
@@ -7,10 +7,14 @@ The buffers are allocated once and the runtime works in them directly, so no vol
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
+
+# ``(step, done, total)``: so many of a step's parts are done.
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class NetworkIO:
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """What really runs, read back from the runtime.
+    """The runtime, device and precision in use, read back from the runtime.
 
     Attributes:
         name: ``"openvino"``, ``"onnxruntime"`` or ``"tensorrt"``.
@@ -50,7 +54,7 @@ class Backend(Protocol):
     """One loaded network. It serves one thread at a time; `infer` releases the GIL.
 
     Attributes:
-        info: what really runs.
+        info: the runtime, device and precision in use.
         input: ``(1, 1, z, y, x)`` float32 or float16, C-contiguous, 64-byte aligned, pinned where a GPU reads it; write
             the next study here.
         output: the same of logits; NaN until the first `infer`, overwritten by each one. Its address never changes.
@@ -69,7 +73,7 @@ class Backend(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of the runtime. A second call does nothing; the two arrays stay valid."""
+        """Release the runtime. A second call does nothing; the two arrays stay valid."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,8 @@ class Candidate:
 
     Attributes:
         backend, device, precision: as in `BackendInfo`.
-        reason: one line that says why it stands here in the order.
-        needs_engine: only what `lnfast.export` made can be run so; else the model's own graph can.
+        reason: one line that explains its place in the order.
+        needs_engine: whether it takes an engine from `lnfast.export`; else the model's own graph is enough.
     """
 
     backend: str
@@ -91,15 +95,15 @@ class Candidate:
 
 @dataclass(frozen=True)
 class BackendStatus:
-    """What ``doctor`` shows of one runtime.
+    """The state of one runtime, as ``doctor`` shows it.
 
     Attributes:
         name: of the backend.
-        installed: whether its package is there; it may still be broken, see `problem`.
+        installed: whether its package is installed; it may still be broken, see `problem`.
         version: of the package, None when unknown.
         devices, precisions: what it offers on this machine.
         problem: what is wrong, None when nothing is.
-        mend: the line to type against it, None when there is none.
+        mend: the command line that repairs it, None when there is none.
     """
 
     name: str

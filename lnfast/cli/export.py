@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--out",
     metavar="DIR",
     type=OutputFolder(),
-    help="Folder for the engine, for `lnfast run --model` here or elsewhere. Default: the cache that `lnfast run` reads.",
+    help="Folder for the engine, for `lnfast run --model` here or elsewhere. Default: the cache of `lnfast run`.",
 )
 @click.option(
     "--target", type=click.Choice(tuple(TARGETS)), default="openvino", show_default=True, help="Runtime to build for."
@@ -74,18 +74,18 @@ def export(model: str, out: Path | None, card: Path | None, as_json: bool, **opt
     flips and no suspicious node is lost or added. Its manifest.json holds certificate and hashes. An export
     takes minutes.
     """
-    from lnfast.export import Request, export_to_cache, plan_of
+    from lnfast.export import Request, export_to_cache, plan_export
     from lnfast.export import export as export_to_folder
     from lnfast.export.forecast import Forecast
-    from lnfast.export.source import opened
+    from lnfast.export.source import open_source
 
     request = Request(**options)
     if out is None and card is not None:
         raise UsageError("no-output", "a bare .onnx has no name to keep its engine under; give -o DIR")
     if out is not None:
         check_output_path(out)
-    with ProgressDisplay(1, "looking at the model") as display, opened(model, card, display.log) as source:
-        progress = display.forecasting(Forecast(plan_of(source, request)), _announcement(source, request))
+    with ProgressDisplay(1, "looking at the model") as display, open_source(model, card, display.log) as source:
+        progress = display.forecasting(Forecast(plan_export(source, request)), _announcement(source, request))
         exported = (
             export_to_cache(source, request, progress)
             if out is None

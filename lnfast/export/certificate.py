@@ -1,22 +1,22 @@
-"""What an engine's answers are held against, and what is written down of it.
+"""The certificate: an engine's answers compared with those of FP32, study by study.
 
     each study  --FP32, whole grid-->   nodes, stage   |
                 --the engine-------->   nodes, stage   |-->  nothing that matters may differ
 
 What may not differ: the stage, by either rule of the clinical contract, and which nodes are suspicious. What is only
-told: millimetres, overlap, volumes, and nodes that came or went below the limit.
+reported: millimetres, overlap, volumes, and nodes below the limit that are lost or added.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from lnfast.errors import UsageError
-from lnfast.export.studies import Studies, counted
+from lnfast.export.studies import StudySet, counted
 from lnfast.geometry import Volume
 from lnfast.matching import NodeMap, compare
 from lnfast.measure import LymphNode, Rules, n_stage_by_rule
@@ -28,28 +28,28 @@ RULES: tuple[Literal["box"], Literal["axial"]] = ("box", "axial")
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What FP32 says of a study.
+    """The FP32 answer to a study.
 
     Attributes:
         name: of the study.
         volume: native grid.
-        found: its nodes.
+        nodes: what FP32 marks.
     """
 
     name: str
     volume: Volume
-    found: NodeMap
+    nodes: NodeMap
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One study, FP32 beside the engine.
+    """The difference between FP32 and the engine on one study.
 
     Attributes:
         study: its name.
         window: the shape that the engine chose.
         flips: rules by which the stage differs.
-        lost, added: suspicious nodes that the engine does not call suspicious, and the other way round.
+        lost, added: suspicious nodes that the engine does not call suspicious, and vice versa.
         nodes_lost, nodes_added: of any size, no voxel of which the other side has.
         suspicious, nodes: of FP32.
         short_axis_mm: engine minus FP32 for each node that both have.
@@ -72,19 +72,19 @@ class Difference:
 
     @property
     def harmless(self) -> bool:
-        """Whether nothing differs that may not."""
+        """Whether nothing differs that may not differ."""
         return not (self.flips or self.lost or self.added)
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What stands in the manifest.
+    """The certificate in the manifest.
 
     Attributes:
         passed: no stage flips, no suspicious node lost or added.
         device: kind of device that the engine ran on; it holds for no other.
-        reference: what made the FP32 answers.
-        studies: how many, of what.
+        reference: the runtime of the FP32 answers.
+        studies: how many calibration studies.
         source: where they are from.
         stage_flips: by rule.
         suspicious: of FP32, over all studies; with ``lost`` and ``added`` of the engine.
@@ -111,11 +111,11 @@ class Certificate:
     differing: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as they stand in the manifest and in the report."""
+        """Return plain values, as they stand in the manifest and in the report."""
         return {**asdict(self), "differing": list(self.differing)}
 
     def text(self) -> str:
-        """One line for a person."""
+        """Return one line for people."""
         flips, marked, mm = self.stage_flips, self.suspicious, self.short_axis_mm
         on = f"{counted(self.studies, 'study', 'studies')} ({self.source})"
         return (
@@ -125,11 +125,11 @@ class Certificate:
         )
 
 
-def make_references(studies: Studies, network: Network) -> Iterable[Reference]:
-    """FP32 answers, one study at a time.
+def references(studies: StudySet, network: Network) -> Iterator[Reference]:
+    """Yield the FP32 answers, one study at a time.
 
     Args:
-        studies: to answer.
+        studies: the studies to answer.
         network: FP32, on the whole grid.
     """
     for name, volume in studies:
@@ -137,10 +137,10 @@ def make_references(studies: Studies, network: Network) -> Iterable[Reference]:
         yield Reference(name, volume, NodeMap(answer.labels, answer.nodes))
 
 
-def differ(network: Network, reference: Reference) -> Difference:
+def compare_with_reference(network: Network, reference: Reference) -> Difference:
     """Run the engine on a study and compare with FP32."""
     answer = network.answer(reference.volume, Rules())
-    truth = reference.found
+    truth = reference.nodes
     comparison = compare(NodeMap(answer.labels, answer.nodes), truth)
     pairs = [(match.truth, match.predicted) for match in comparison.matches if match.predicted is not None]
     return Difference(
@@ -153,14 +153,14 @@ def differ(network: Network, reference: Reference) -> Difference:
         nodes_added=len(comparison.unmatched),
         suspicious=sum(node.suspicious for node in truth.nodes),
         nodes=len(truth.nodes),
-        short_axis_mm=tuple(found.short_axis_mm - true.short_axis_mm for true, found in pairs),
-        volume_mm3=tuple(found.volume_mm3 - true.volume_mm3 for true, found in pairs),
+        short_axis_mm=tuple(node.short_axis_mm - true.short_axis_mm for true, node in pairs),
+        volume_mm3=tuple(node.volume_mm3 - true.volume_mm3 for true, node in pairs),
         dice=comparison.dice,
     )
 
 
 def certify(differences: list[Difference], device: str, reference: str, source: str) -> Certificate:
-    """Sum up.
+    """Sum the differences up in a certificate.
 
     Args:
         differences: of all studies.
@@ -169,7 +169,7 @@ def certify(differences: list[Difference], device: str, reference: str, source: 
     Raises:
         UsageError: ``proves-nothing`` for studies in which FP32 finds no suspicious node: a blank engine would pass.
     """
-    if not any(one.suspicious for one in differences):
+    if not any(difference.suspicious for difference in differences):
         on = f"{counted(len(differences), 'study', 'studies')} ({source})"
         raise UsageError(
             "proves-nothing",
@@ -178,36 +178,36 @@ def certify(differences: list[Difference], device: str, reference: str, source: 
         )
     dices = [difference.dice for difference in differences if difference.dice is not None]
     windows: dict[str, int] = {}
-    for one in differences:
-        name = shape_text(one.window)
+    for difference in differences:
+        name = shape_text(difference.window)
         windows[name] = windows.get(name, 0) + 1
     return Certificate(
-        passed=all(one.harmless for one in differences),
+        passed=all(difference.harmless for difference in differences),
         device=device,
         reference=reference,
         studies=len(differences),
         source=source,
-        stage_flips={rule: sum(rule in one.flips for one in differences) for rule in RULES},
+        stage_flips={rule: sum(rule in difference.flips for difference in differences) for rule in RULES},
         suspicious={
-            "reference": sum(one.suspicious for one in differences),
-            "lost": sum(one.lost for one in differences),
-            "added": sum(one.added for one in differences),
+            "reference": sum(difference.suspicious for difference in differences),
+            "lost": sum(difference.lost for difference in differences),
+            "added": sum(difference.added for difference in differences),
         },
         nodes={
-            "reference": sum(one.nodes for one in differences),
-            "lost": sum(one.nodes_lost for one in differences),
-            "added": sum(one.nodes_added for one in differences),
+            "reference": sum(difference.nodes for difference in differences),
+            "lost": sum(difference.nodes_lost for difference in differences),
+            "added": sum(difference.nodes_added for difference in differences),
         },
-        short_axis_mm=_spread([mm for one in differences for mm in one.short_axis_mm]),
-        volume_mm3=_spread([mm3 for one in differences for mm3 in one.volume_mm3]),
+        short_axis_mm=_spread([mm for difference in differences for mm in difference.short_axis_mm]),
+        volume_mm3=_spread([mm3 for difference in differences for mm3 in difference.volume_mm3]),
         dice={"worst": min(dices), "mean": float(np.mean(dices))},
         windows=windows,
-        differing=tuple(one.study for one in differences if not one.harmless),
+        differing=tuple(difference.study for difference in differences if not difference.harmless),
     )
 
 
-def _flips(truth: tuple[LymphNode, ...], found: tuple[LymphNode, ...]) -> tuple[str, ...]:
-    wanted, got = (n_stage_by_rule(side, Rules()) for side in (truth, found))
+def _flips(truth: tuple[LymphNode, ...], nodes: tuple[LymphNode, ...]) -> tuple[str, ...]:
+    wanted, got = (n_stage_by_rule(side, Rules()) for side in (truth, nodes))
     return tuple(rule for rule in RULES if wanted[rule] != got[rule])
 
 

@@ -1,7 +1,7 @@
-"""How long an export will take: its steps, what each costs, and the time that the first of them took here.
+"""The forecast of how long an export takes: its steps, the cost of each, and the time that the first took here.
 
-Costs are estimates, in multiples of one study in FP32; they have not been measured. Machines differ in how fast they
-are far more than in these ratios, so the time of what is done says how long the rest will take.
+Costs are estimates, in multiples of one study in FP32; they have not been measured. Machines differ in speed far more
+than in these ratios, so the time of the steps that are done predicts the rest.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from time import monotonic
 
 from lnfast.export.variants import CLIPS
 
-# By the first word of a step, for one of its kind.
+# Of one step, by the first word of its name.
 COSTS = {"preparing": 0.5, "measuring": 1.2, "choosing": 2.0, "finding": 2.0, "compiling": 0.5, "certifying": 2.0}
 CERTIFIED_AGAIN = 0.8  # FP32 has answered by then
 OTHER_COST = 0.5
-# Of the whole that must be done before a time is told: the first step alone holds imports and cold caches.
-TOLD_FROM = 0.03
+# Part of the whole that must be done before a time is given: the first step alone holds imports and cold caches.
+FORECAST_FROM = 0.03
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Phase:
     """Steps of one kind.
 
     Attributes:
-        what: as progress names it.
+        what: its name in progress.
         steps: how many.
         cost: of one.
     """
@@ -36,14 +36,14 @@ class Phase:
 
 
 def planned(target: str, precisions: tuple[str, ...], studies: int, ranges: int, windows: int) -> list[Phase]:
-    """What an export does when the first graph of each precision passes.
+    """Return what an export does when the first graph of each precision passes.
 
     Args:
         target: as in `lnfast.export.Request`.
         precisions: that are tried, in their order.
         studies: that the certificate rests on.
-        ranges: studies that ranges are taken on.
-        windows: programs beside that for the whole grid.
+        ranges: studies that ranges are measured on.
+        windows: shapes that are compiled beside the whole grid.
     """
     plan: list[Phase] = []
     for number, precision in enumerate(precisions):
@@ -58,67 +58,67 @@ def planned(target: str, precisions: tuple[str, ...], studies: int, ranges: int,
 
 
 class Forecast:
-    """The time that is left, from the steps that are told as they come.
+    """The time that is left, from the steps as they are reported.
 
     Args:
-        plan: what is expected; what comes beside it is counted in when it comes.
-        clock: seconds.
+        plan: the expected phases; others are counted in when they come.
+        clock: returns seconds.
     """
 
     def __init__(self, plan: list[Phase] | None = None, clock: Callable[[], float] = monotonic) -> None:
         self._plan = list(plan or [Phase("", 1, 1.0)])
         self._clock = clock
         self._started = clock()
-        self._now = 0  # which phase
+        self._current = 0  # index of the phase
         self._done = 0.0  # cost of it that is done
 
-    def step(self, what: str, done: int, of: int) -> None:
-        """Take a step in: ``done`` of ``of`` are done of what is going on."""
-        phase = self._plan[self._now]
+    def step(self, what: str, done: int, total: int) -> None:
+        """Take in a report of progress: ``done`` of ``total`` steps of a phase are done."""
+        phase = self._plan[self._current]
         if phase.what != what:
-            left = self._plan[self._now :]
-            ahead = next((index for index, one in enumerate(left) if one.what == what), None)
+            left = self._plan[self._current :]
+            ahead = next((index for index, phase in enumerate(left) if phase.what == what), None)
             if ahead is not None:
-                self._now += ahead
-            elif self._begun:  # what is begun is over by now, and this was not planned
-                self._now += 1
-                self._plan.insert(self._now, self._unplanned(what, of))
+                self._current += ahead
+            elif self._begun:  # the current phase is over, and this one was not planned
+                self._current += 1
+                self._plan.insert(self._current, self._unplanned(what, total))
             else:
-                self._plan.insert(self._now, self._unplanned(what, of))
-            phase = self._plan[self._now]
-        if phase.steps != of:
-            phase = self._plan[self._now] = Phase(what, of, phase.cost)
-        self._done = min(done, of) * phase.cost
+                self._plan.insert(self._current, self._unplanned(what, total))
+            phase = self._plan[self._current]
+        if phase.steps != total:
+            phase = self._plan[self._current] = Phase(what, total, phase.cost)
+        self._done = min(done, total) * phase.cost
 
     @property
     def share(self) -> float:
-        """Part of the whole that is done, 0 to 1."""
+        """The part of the whole that is done, 0 to 1."""
         total = sum(phase.steps * phase.cost for phase in self._plan)
-        before = sum(phase.steps * phase.cost for phase in self._plan[: self._now])
+        before = sum(phase.steps * phase.cost for phase in self._plan[: self._current])
         return (before + self._done) / total if total > 0 else 0.0
 
     @property
     def left_s(self) -> float | None:
-        """Seconds; None before there is anything to tell it from."""
+        """Seconds that are left; None before enough is done to predict them."""
         share = self.share
-        return None if share < TOLD_FROM else (self._clock() - self._started) * (1.0 - share) / share
+        return None if share < FORECAST_FROM else (self._clock() - self._started) * (1.0 - share) / share
 
     def text(self) -> str:
-        """``"38 %, about 6 min left"``."""
+        """Return ``"38 %, about 6 min left"``."""
         left = self.left_s
-        told = "" if left is None else f", {duration_text(left)} left"
-        return f"{100.0 * self.share:.0f} %{told}"
+        remaining = "" if left is None else f", {duration_text(left)} left"
+        return f"{100.0 * self.share:.0f} %{remaining}"
 
     @property
     def _begun(self) -> bool:
-        return self._done > 0.0 or self._now > 0
+        return self._done > 0.0 or self._current > 0
 
-    def _unplanned(self, what: str, of: int) -> Phase:
-        return Phase(what, of, COSTS.get(what.partition(" ")[0], OTHER_COST))
+    def _unplanned(self, what: str, total: int) -> Phase:
+        return Phase(what, total, COSTS.get(what.partition(" ")[0], OTHER_COST))
 
 
 def duration_text(seconds: float) -> str:
-    """``"about 40 s"``, ``"about 6 min"``: as exact as a forecast is."""
+    """Return ``"about 40 s"`` or ``"about 6 min"``: as exact as a forecast is."""
     if seconds < 90.0:
         return f"about {max(10, 10 * round(seconds / 10.0))} s"
     return f"about {round(seconds / 60.0)} min"

@@ -1,6 +1,6 @@
-"""A network as export works on it: nodes, weights, and who makes and who reads a tensor.
+"""An ONNX graph to be read and changed: nodes, weights, and the producers and readers of a tensor.
 
-The only module that imports onnx. Nothing here knows of a runtime or of precision.
+The only module that imports onnx. It depends on no runtime and no precision.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OPSET_AT_LEAST = 13  # the first whose QuantizeLinear has a scale for each chann
 
 
 def onnx() -> ModuleType:
-    """The package.
+    """Import the package onnx.
 
     Raises:
         BackendError: ``backend-missing`` or ``backend-broken``.
@@ -43,48 +43,49 @@ class Graph:
     """
 
     def __init__(self, model: Model) -> None:
-        self.whose = f"model {model.card.name}"
+        self.description = f"model {model.card.name}"
         try:
             proto = onnx().load_from_string(model.onnx_bytes)
             onnx().checker.check_model(proto)
         except Exception as error:
-            raise ModelError("bad-onnx", f"onnx cannot read model.onnx of {self.whose}: {one_line(error)}") from error
+            message = f"onnx cannot read model.onnx of {self.description}: {one_line(error)}"
+            raise ModelError("bad-onnx", message) from error
         opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
         if opset < OPSET_AT_LEAST:
             raise ModelError(
                 "bad-onnx",
-                f"model.onnx of {self.whose} is of operator set {opset}, wanted {OPSET_AT_LEAST} or later; "
+                f"model.onnx of {self.description} is of operator set {opset}, wanted {OPSET_AT_LEAST} or later; "
                 "export the network again with a later one",
             )
         self.proto = proto
-        self._read()
+        self.refresh()
 
     def copy(self) -> Graph:
-        """Another one of the same content."""
+        """Return another graph of the same content."""
         twin = object.__new__(Graph)
-        twin.whose = self.whose
+        twin.description = self.description
         twin.proto = type(self.proto)()
         twin.proto.CopyFrom(self.proto)
-        twin._read()
+        twin.refresh()
         return twin
 
     def to_bytes(self) -> bytes:
-        """The ONNX file.
+        """Return the ONNX file.
 
         Raises:
-            ModelError: ``bad-onnx`` when what was made of it is none.
+            ModelError: ``bad-onnx`` when the changed graph is not valid.
         """
-        del self.proto.graph.value_info[:]  # types and shapes of what lies between: runtimes infer them
+        del self.proto.graph.value_info[:]  # types and shapes of inner tensors: runtimes infer them
         content: bytes = self.proto.SerializeToString()
         try:
             onnx().checker.check_model(content, full_check=True)
         except Exception as error:
-            told = f"what was made of model.onnx of {self.whose} is no valid graph: {one_line(error)}"
-            raise ModelError("bad-onnx", told) from error
+            message = f"what was made of model.onnx of {self.description} is no valid graph: {one_line(error)}"
+            raise ModelError("bad-onnx", message) from error
         return content
 
     def raise_opset(self, least: int) -> None:
-        """Say the same in a later operator set, where the graph is of an earlier one.
+        """Convert a graph of an earlier operator set to a later one.
 
         Raises:
             ModelError: ``unsupported-op`` when onnx cannot.
@@ -94,61 +95,62 @@ class Graph:
         try:
             self.proto = onnx().version_converter.convert_version(self.proto, least)
         except Exception as error:
-            told = f"onnx cannot bring {self.whose} to operator set {least}: {one_line(error)}"
-            raise ModelError("unsupported-op", told) from error
-        self._read()
+            message = f"onnx cannot bring {self.description} to operator set {least}: {one_line(error)}"
+            raise ModelError("unsupported-op", message) from error
+        self.refresh()
 
     @property
     def nodes(self) -> list[Any]:
-        """``NodeProto`` in an order in which they can be computed."""
+        """The nodes, ``NodeProto``, in an order in which they can be computed."""
         return list(self.proto.graph.node)
 
     @property
     def input_name(self) -> str:
-        """Of the one input that is no weight."""
+        """The name of the one input that is no weight."""
         return next(str(port.name) for port in self.proto.graph.input if port.name not in self.weights)
 
     @property
     def weighted(self) -> list[Any]:
-        """Convolutions, transposed ones as well, whose weights are in the file."""
+        """The convolutions, transposed ones as well, whose weights are in the file."""
         return [node for node in self.nodes if node.op_type in WEIGHTED and node.input[1] in self.weights]
 
     def operators(self) -> Iterator[tuple[str, str]]:
-        """``(type, name)`` of every node; a node without a name goes by what it makes."""
+        """Yield ``(type, name)`` of every node; a node without a name has that of its output."""
         for node in self.nodes:
             yield str(node.op_type), name_of(node)
 
     def producer(self, tensor: str) -> Any | None:
-        """The node that makes a tensor; None for an input or a weight."""
+        """Return the node whose output a tensor is; None for an input or a weight."""
         return self._producers.get(tensor)
 
     def readers(self, tensor: str) -> list[Any]:
-        """The nodes that read a tensor."""
+        """Return the nodes that read a tensor."""
         return self._readers.get(tensor, [])
 
     def is_output(self, tensor: str) -> bool:
-        """Whether the graph hands it out."""
+        """Return whether a tensor is an output of the graph."""
         return any(port.name == tensor for port in self.proto.graph.output)
 
     def set_weight(self, name: str, array: NDArray[Any]) -> None:
         """Replace a weight; it may get another type."""
-        made = onnx().numpy_helper.from_array(np.ascontiguousarray(array), name)
-        self._tensors[name].CopyFrom(made)
+        tensor = onnx().numpy_helper.from_array(np.ascontiguousarray(array), name)
+        self._tensors[name].CopyFrom(tensor)
         self.weights[name] = array
 
     def rebuild(self, nodes: Iterable[Any], added: Mapping[str, NDArray[Any]]) -> None:
-        """Replace all nodes, add weights, and drop the weights that nobody reads any more."""
+        """Replace all nodes, add weights, and drop the weights that no node reads."""
         nodes = list(nodes)
         graph = self.proto.graph
         read = {name for node in nodes for name in node.input}
-        kept = [tensor for tensor in graph.initializer if tensor.name in read]
-        kept += [onnx().numpy_helper.from_array(np.asarray(array), name) for name, array in added.items()]
+        weights = [tensor for tensor in graph.initializer if tensor.name in read]
+        weights += [onnx().numpy_helper.from_array(np.asarray(array), name) for name, array in added.items()]
         del graph.node[:], graph.initializer[:]
         graph.node.extend(nodes)
-        graph.initializer.extend(kept)
-        self._read()
+        graph.initializer.extend(weights)
+        self.refresh()
 
-    def _read(self) -> None:
+    def refresh(self) -> None:
+        """Read weights, producers and readers from `proto` again, after it was changed."""
         graph = self.proto.graph
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self.weights: dict[str, NDArray[Any]] = {
@@ -162,10 +164,10 @@ class Graph:
 
 
 def name_of(node: Any) -> str:
-    """What a node is called; one without a name goes by what it makes."""
+    """Return a node's name, that of its output where it has none."""
     return str(node.name or node.output[0])
 
 
 def make_node(kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> Any:
-    """A ``NodeProto`` named as what it makes."""
+    """Return a ``NodeProto`` named as its output."""
     return onnx().helper.make_node(kind, inputs, outputs, name=outputs[0], **attributes)

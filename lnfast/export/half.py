@@ -1,7 +1,7 @@
 """A network in fp16 or bf16, strongly typed: every float in the graph becomes that type.
 
-fp16 takes and gives fp16, which preprocessing writes and postprocessing reads; bf16 takes and gives fp32 with a cast at
-either end, because numpy has no bf16.
+An fp16 graph has fp16 input and output, which preprocessing writes and postprocessing reads; a bf16 graph has fp32
+input and output with a cast at either end, because numpy has no bf16.
 """
 
 from __future__ import annotations
@@ -13,43 +13,43 @@ import numpy as np
 from lnfast.errors import EngineError, ModelError, one_line
 from lnfast.export.graph import Graph, make_node, name_of, onnx
 
-# What needs float32 by the standard, or loses what it is for.
+# Operators that need float32 by the standard, or are useless without it.
 _REFUSED = ("Resize", "Upsample", "QuantizeLinear", "DequantizeLinear", "Loop", "If", "Scan")
 _LARGEST_FP16 = 65504.0
 
 
 def to_half(graph: Graph, precision: str) -> Graph:
-    """Make a graph of half precision of an FP32 one.
+    """Return a graph of half precision of an FP32 one.
 
     Args:
-        graph: left as it is.
+        graph: not changed.
         precision: ``fp16`` or ``bf16``.
 
     Raises:
         ModelError: ``unsupported-op`` with the node's name.
         EngineError: ``fp16-overflow`` for a weight that fp16 cannot hold.
     """
-    made = graph.copy()
-    _check(made, precision)
+    result = graph.copy()
+    _check(result, precision)
     if precision == "bf16":
-        made.raise_opset(22)  # the first whose convolutions and pooling have bf16
+        result.raise_opset(22)  # the first whose convolutions and pooling have bf16
     kinds = onnx().TensorProto
     half = kinds.FLOAT16 if precision == "fp16" else kinds.BFLOAT16
-    for tensor in (*made.proto.graph.initializer, *_constants(made.nodes)):
+    for tensor in (*result.proto.graph.initializer, *_constants(result.nodes)):
         if tensor.data_type == kinds.FLOAT:
             _convert(tensor, half)
-    for node in made.nodes:
+    for node in result.nodes:
         for attribute in node.attribute:
             if attribute.name in ("to", "dtype") and attribute.i == kinds.FLOAT:
                 attribute.i = half
-    made._read()
-    ports = (*made.proto.graph.input, *made.proto.graph.output)
+    result.refresh()
+    ports = (*result.proto.graph.input, *result.proto.graph.output)
     if precision == "fp16":
         for port in ports:
             port.type.tensor_type.elem_type = half
     else:
-        _cast_ends(made, half, kinds.FLOAT)
-    return made
+        _cast_ends(result, half, kinds.FLOAT)
+    return result
 
 
 def _check(graph: Graph, precision: str) -> None:
@@ -57,7 +57,8 @@ def _check(graph: Graph, precision: str) -> None:
         if node.op_type in _REFUSED:
             raise ModelError(
                 "unsupported-op",
-                f"operator {node.op_type} (node {name_of(node)}) of {graph.whose} has no {precision} form; export fp32",
+                f"operator {node.op_type} (node {name_of(node)}) of {graph.description} has no {precision} form; "
+                "export fp32",
             )
     if precision == "fp16":
         constants = {
@@ -68,12 +69,12 @@ def _check(graph: Graph, precision: str) -> None:
             if not largest <= _LARGEST_FP16:
                 raise EngineError(
                     "fp16-overflow",
-                    f"weight {name} of {graph.whose} reaches {largest:.3g}, fp16 ends at 65504; export bf16",
+                    f"weight {name} of {graph.description} reaches {largest:.3g}, fp16 ends at 65504; export bf16",
                 )
 
 
 def _constants(nodes: list[Any]) -> list[Any]:
-    """Tensors that stand in attributes."""
+    """Return the tensors in attributes."""
     return [attribute.t for node in nodes for attribute in node.attribute if attribute.HasField("t")]
 
 
@@ -81,10 +82,10 @@ def _convert(tensor: object, half: int) -> None:
     array = onnx().numpy_helper.to_array(tensor)
     name = tensor.name  # type: ignore[attr-defined]
     try:
-        made = onnx().helper.make_tensor(name, half, array.shape, array.ravel().tolist())
+        converted = onnx().helper.make_tensor(name, half, array.shape, array.ravel().tolist())
     except Exception as error:
         raise ModelError("bad-onnx", f"onnx cannot convert tensor {name}: {one_line(error)}") from error
-    tensor.CopyFrom(made)  # type: ignore[attr-defined]
+    tensor.CopyFrom(converted)  # type: ignore[attr-defined]
 
 
 def _cast_ends(graph: Graph, half: int, full: int) -> None:
@@ -95,18 +96,18 @@ def _cast_ends(graph: Graph, half: int, full: int) -> None:
         node.input[:] = [f"{source}/half" if name == source else name for name in node.input]
         node.output[:] = [result if name == output.name else name for name in node.output]
         node.input[:] = [result if name == output.name else name for name in node.input]
-    nodes = [one for node in nodes for one in _transposed_in_fp32(node, half, full)]
+    nodes = [part for node in nodes for part in _transposed_in_fp32(node, half, full)]
     ahead = make_node("Cast", [source], [f"{source}/half"], to=half)
     behind = make_node("Cast", [result], [output.name], to=full)
     graph.rebuild([ahead, *nodes, behind], {})
 
 
 def _transposed_in_fp32(node: Any, half: int, full: int) -> list[Any]:
-    """TensorRT-RTX 1.7.1 builds no transposed convolution in bf16."""
+    """Wrap a transposed convolution in casts to fp32: TensorRT-RTX 1.7.1 builds none in bf16."""
     if node.op_type != "ConvTranspose":
         return [node]
-    (made,) = node.output
-    ahead = [make_node("Cast", [name], [f"{made}/fp32/{i}"], to=full) for i, name in enumerate(node.input)]
+    (output,) = node.output
+    ahead = [make_node("Cast", [name], [f"{output}/fp32/{i}"], to=full) for i, name in enumerate(node.input)]
     node.input[:] = [cast.output[0] for cast in ahead]
-    node.output[:] = [f"{made}/fp32"]
-    return [*ahead, node, make_node("Cast", [f"{made}/fp32"], [made], to=half)]
+    node.output[:] = [f"{output}/fp32"]
+    return [*ahead, node, make_node("Cast", [f"{output}/fp32"], [output], to=half)]

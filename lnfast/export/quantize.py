@@ -1,12 +1,13 @@
-"""A network in 8 bits: quantize and dequantize nodes before and in its convolutions, static, weights by channel.
+"""A network in 8 bits: static quantize and dequantize nodes at its convolutions, weights by channel.
 
     equalize     relu(a x) = a relu(x) for a > 0: the channels of a tensor are brought to like ranges by multiplying
-                 the weights that make them and dividing the weights that read them. FP32 answers stay what they are,
+                 the weights that produce them and dividing the weights that read them. FP32 answers do not change,
                  and one scale for the whole tensor then wastes fewer bits on its faint channels
     quantize     tensor -> QuantizeLinear -> DequantizeLinear -> Conv, weights as int8 behind a DequantizeLinear
 
-Runtimes see the pattern and compute in integers. Tensors are quantized where they are made, before they are pooled or
-joined, and what is joined has one scale: so pooling and joining move bytes. Biases stay FP32: TensorRT refuses others.
+Runtimes recognize the pattern and compute in integers. Tensors are quantized where they are produced, before they are
+pooled or concatenated, and concatenated tensors share a scale: so pooling and concatenation move bytes. Biases stay
+FP32: TensorRT refuses others.
 
 Equalizing is Nagel et al., ICCV 2019 (arXiv:1906.04721), with the exponent of SmoothQuant, arXiv:2211.10438.
 """
@@ -25,18 +26,18 @@ from lnfast.export.ranges import Range, union
 
 Floats = NDArray[np.float32]
 
-# A channel's range to this power is taken out of it: 0 leaves all as it is, 1 makes all channels alike and moves what
-# is uneven into the weights. On the network that ships logits near the threshold are off by 0.093, 0.069, 0.100 and
+# A channel's range to this power is divided out of it: 0 changes nothing, 1 makes all channels alike and moves the
+# unevenness into the weights. On the network that ships logits near the threshold are off by 0.093, 0.069, 0.100 and
 # 0.099 (root mean square) with 0, 0.5, 0.75 and 1.
 STRENGTH = 0.5
-FAINTEST = 1e-3  # of the largest channel's range: a channel that is never on is not blown up
-# Least mean square error of weights is looked for among these parts of the largest weight of a channel.
+FAINTEST = 1e-3  # of the largest channel's range: a channel that is never active is not blown up
+# The scale of least mean square error is searched among these parts of the largest weight of a channel.
 WEIGHT_CLIPS = np.linspace(0.6, 1.0, 21)
-_POSITIVE = ("Relu", "LeakyRelu")  # what a positive factor passes through
+_POSITIVE = ("Relu", "LeakyRelu")  # operators that commute with a positive factor
 
 
 @dataclass(frozen=True)
-class Flavour:
+class Scheme:
     """How activations become integers.
 
     Attributes:
@@ -46,26 +47,26 @@ class Flavour:
     symmetric: bool
 
 
-ASYMMETRIC, SYMMETRIC = Flavour(False), Flavour(True)
+ASYMMETRIC, SYMMETRIC = Scheme(False), Scheme(True)
 
 
 def tensors_to_quantize(graph: Graph) -> list[str]:
-    """Whatever a convolution reads, as it is before pooling and joining."""
+    """Return the tensors that convolutions read, as they are before pooling and concatenation."""
     return list(dict.fromkeys(root for node in graph.weighted for root in _roots(graph, node.input[0])))
 
 
 def ends(graph: Graph) -> list[str]:
-    """The convolutions that read the graph's input or make its output: cheap ones, and all errors pass through them."""
-    found = []
+    """Return the convolutions that read the graph's input or produce its output: cheap, and all errors pass them."""
+    names = []
     for node in graph.weighted:
         first = graph.input_name in _roots(graph, node.input[0])
         if first or not any(True for _ in _weighted_after(graph, node.output[0])):
-            found.append(name_of(node))
-    return found
+            names.append(name_of(node))
+    return names
 
 
 def equalize(graph: Graph, ranges: Mapping[str, Range], strength: float = STRENGTH) -> dict[str, Range]:
-    """Bring the channels of each tensor to like ranges, in place; the graph computes what it did.
+    """Bring the channels of each tensor to like ranges, in place; the graph's answers do not change.
 
     Args:
         graph: its weights change.
@@ -73,76 +74,76 @@ def equalize(graph: Graph, ranges: Mapping[str, Range], strength: float = STRENG
         strength: see `STRENGTH`.
 
     Returns:
-        The ranges of the changed graph. A tensor that something else than convolutions makes or reads is left alone.
+        The ranges of the changed graph. A tensor that other nodes than convolutions produce or read is left alone.
     """
     weights = {name: array.copy() for name, array in graph.weights.items()}
-    found = {}
-    for tensor, seen in ranges.items():
-        found[tensor] = seen
-        maker, readers = _maker(graph, tensor), _channel_readers(graph, tensor, 0)
-        if maker is None or readers is None or seen.low.size < 2:
+    equalized = {}
+    for tensor, observed in ranges.items():
+        equalized[tensor] = observed
+        producer, readers = _plain_producer(graph, tensor), _channel_readers(graph, tensor, 0)
+        if producer is None or readers is None or observed.low.size < 2:
             continue
-        reach = np.maximum(np.abs(seen.low), np.abs(seen.high))
+        reach = np.maximum(np.abs(observed.low), np.abs(observed.high))
         largest = float(reach.max())
         if largest <= 0.0:
             continue
         factors = ((np.maximum(reach, FAINTEST * largest) / largest) ** strength).astype(np.float32)
-        _scale(weights, maker, "out", slice(None), 1.0 / factors)
+        _scale(weights, producer, "out", slice(None), 1.0 / factors)
         for node, offset in readers:
             _scale(weights, node, "in", slice(offset, offset + factors.size), factors)
-        found[tensor] = seen.scaled(1.0 / factors)
+        equalized[tensor] = observed.scaled(1.0 / factors)
     for name, array in weights.items():
         if array is not graph.weights[name]:
             graph.set_weight(name, array)
-    return found
+    return equalized
 
 
 def quantize(
-    graph: Graph, ranges: Mapping[str, Range], flavour: Flavour, *, clip: float = 1.0, high: Collection[str] = ()
+    graph: Graph, ranges: Mapping[str, Range], scheme: Scheme, *, clip: float = 1.0, in_fp32: Collection[str] = ()
 ) -> Graph:
-    """Make an 8-bit graph of an FP32 one.
+    """Return an 8-bit graph of an FP32 one.
 
     Args:
-        graph: left as it is.
-        ranges: of `tensors_to_quantize`, of this very graph.
-        flavour: of the activations.
-        clip: part of each range that is kept: what lies beyond is rare, and costs all others resolution.
-        high: names of convolutions that stay as they are.
+        graph: not changed.
+        ranges: of `tensors_to_quantize`, measured on this graph.
+        scheme: of the activations.
+        clip: part of each range that is represented: values beyond are rare, and cost all others resolution.
+        in_fp32: names of convolutions that stay in FP32.
 
     Returns:
         A graph with the input and the output of the first, both float32.
     """
-    made = graph.copy()
-    low = [node for node in made.weighted if name_of(node) not in high]
-    scales = _scales(made, low, ranges, flavour, clip)
+    result = graph.copy()
+    low = [node for node in result.weighted if name_of(node) not in in_fp32]
+    scales = _scales(result, low, ranges, scheme, clip)
     added: dict[str, NDArray[Any]] = {}
     nodes: list[Any] = []
-    instead: dict[str, str] = {}
-    back: dict[str, str] = {}  # a weight that convolutions share is made once
+    replacements: dict[str, str] = {}  # tensors by those that replace them
+    dequantized: dict[str, str] = {}  # a weight that convolutions share is quantized once
 
-    def quantized(tensor: str) -> None:
+    def quantize_tensor(tensor: str) -> None:
         if tensor in scales:
-            pair, instead[tensor] = _through_integers(tensor, scales[tensor], flavour, added)
+            pair, replacements[tensor] = _through_integers(tensor, scales[tensor], scheme, added)
             nodes.extend(pair)
 
-    quantized(made.input_name)
-    for node in made.nodes:
-        node.input[:] = [instead.get(name, name) for name in node.input]
-        if any(node is one for one in low):
+    quantize_tensor(result.input_name)
+    for node in result.nodes:
+        node.input[:] = [replacements.get(name, name) for name in node.input]
+        if any(node is other for other in low):
             weight = node.input[1]
-            if weight not in back:
-                nodes.append(_integer_weight(node, made.weights[weight], added))
-                back[weight] = nodes[-1].output[0]
-            node.input[1] = back[weight]
+            if weight not in dequantized:
+                nodes.append(_integer_weight(node, result.weights[weight], added))
+                dequantized[weight] = nodes[-1].output[0]
+            node.input[1] = dequantized[weight]
         nodes.append(node)
         for tensor in node.output:
-            quantized(tensor)
-    made.rebuild(nodes, added)
-    return made
+            quantize_tensor(tensor)
+    result.rebuild(nodes, added)
+    return result
 
 
 def _roots(graph: Graph, tensor: str) -> Iterator[str]:
-    """The tensors that a tensor consists of, before pooling and joining, which make no new values."""
+    """Yield the tensors that a tensor consists of, before pooling and concatenation, which create no new values."""
     node = graph.producer(tensor)
     if node is not None and node.op_type == "MaxPool":
         yield from _roots(graph, node.input[0])
@@ -155,15 +156,15 @@ def _roots(graph: Graph, tensor: str) -> Iterator[str]:
 
 def _weighted_after(graph: Graph, tensor: str) -> Iterator[Any]:
     for node in graph.readers(tensor):
-        if any(node is one for one in graph.weighted):
+        if any(node is other for other in graph.weighted):
             yield node
         else:
-            for made in node.output:
-                yield from _weighted_after(graph, made)
+            for output in node.output:
+                yield from _weighted_after(graph, output)
 
 
-def _maker(graph: Graph, tensor: str) -> Any | None:
-    """The convolution whose channels are the tensor's; None when something else makes them or reads them underway."""
+def _plain_producer(graph: Graph, tensor: str) -> Any | None:
+    """Return the convolution whose channels are the tensor's; None when another node produces or also reads them."""
     node = graph.producer(tensor)
     while node is not None and node.op_type in _POSITIVE and len(graph.readers(node.input[0])) == 1:
         node = graph.producer(node.input[0])
@@ -171,30 +172,30 @@ def _maker(graph: Graph, tensor: str) -> Any | None:
 
 
 def _channel_readers(graph: Graph, tensor: str, offset: int) -> list[tuple[Any, int]] | None:
-    """``(convolution, which of its input channels is the tensor's first)``; None when something else reads it."""
+    """Return ``(convolution, which of its input channels is the tensor's first)``; None when another node reads it."""
     if graph.is_output(tensor):
         return None
-    found: list[tuple[Any, int]] = []
+    all_readers: list[tuple[Any, int]] = []
     for node in graph.readers(tensor):
         if _is_plain(graph, node) and node.input[0] == tensor:
-            more: list[tuple[Any, int]] | None = [(node, offset)]
+            readers: list[tuple[Any, int]] | None = [(node, offset)]
         elif node.op_type == "MaxPool":
-            more = _channel_readers(graph, node.output[0], offset)
+            readers = _channel_readers(graph, node.output[0], offset)
         elif node.op_type == "Concat" and _axis(node) == 1 and list(node.input).count(tensor) == 1:
             before = [_channels(graph, part) for part in list(node.input)[: list(node.input).index(tensor)]]
             known = [count for count in before if count is not None]
             ahead = offset + sum(known)
-            more = _channel_readers(graph, node.output[0], ahead) if len(known) == len(before) else None
+            readers = _channel_readers(graph, node.output[0], ahead) if len(known) == len(before) else None
         else:
-            more = None
-        if more is None:
+            readers = None
+        if readers is None:
             return None
-        found += more
-    return found
+        all_readers += readers
+    return all_readers
 
 
 def _is_plain(graph: Graph, node: Any) -> bool:
-    """A convolution whose weights are nobody else's, in one group."""
+    """Return whether a node is a convolution of one group whose weights no other node reads."""
     if node.op_type not in ("Conv", "ConvTranspose") or any(name not in graph.weights for name in node.input[1:]):
         return False
     grouped = any(attribute.name == "group" and attribute.i != 1 for attribute in node.attribute)
@@ -202,7 +203,7 @@ def _is_plain(graph: Graph, node: Any) -> bool:
 
 
 def _channels(graph: Graph, tensor: str) -> int | None:
-    """How many channels a tensor has; None where its maker does not tell."""
+    """Return how many channels a tensor has; None where its producer does not show it."""
     node = graph.producer(tensor)
     if node is None:
         return None
@@ -226,7 +227,7 @@ def _output_axis(node: Any) -> int:
 
 
 def _scale(weights: dict[str, NDArray[Any]], node: Any, side: str, channels: slice, factors: Floats) -> None:
-    """Multiply the weights that make (``out``) or read (``in``) some channels."""
+    """Multiply the weights that produce (``out``) or read (``in``) some channels."""
     axis = _output_axis(node) if side == "out" else 1 - _output_axis(node)
     weight = weights[node.input[1]]
     shape = [1] * weight.ndim
@@ -239,30 +240,30 @@ def _scale(weights: dict[str, NDArray[Any]], node: Any, side: str, channels: sli
 
 
 def _scales(
-    graph: Graph, low: list[Any], ranges: Mapping[str, Range], flavour: Flavour, clip: float
+    graph: Graph, low: list[Any], ranges: Mapping[str, Range], scheme: Scheme, clip: float
 ) -> dict[str, tuple[np.float32, int]]:
-    """Scale and zero point of each tensor that the chosen convolutions read; what is joined shares them."""
+    """Return scale and zero point of each tensor that the 8-bit convolutions read; concatenated tensors share them."""
     groups: list[set[str]] = []
     for node in low:
-        joined = set(_roots(graph, node.input[0]))
-        apart = [group for group in groups if not group & joined]
-        groups = [*apart, joined.union(*(group for group in groups if group & joined))]
-    found: dict[str, tuple[np.float32, int]] = {}
+        roots = set(_roots(graph, node.input[0]))
+        disjoint = [group for group in groups if not group & roots]
+        groups = [*disjoint, roots.union(*(group for group in groups if group & roots))]
+    scales: dict[str, tuple[np.float32, int]] = {}
     for group in groups:
         lowest, highest = (clip * end for end in union(ranges[tensor] for tensor in group))
-        if flavour.symmetric:
+        if scheme.symmetric:
             scale, zero = max(-lowest, highest) / 127.0, 0
         else:
             scale = (highest - lowest) / 255.0
             zero = round(-lowest / scale) if scale > 0.0 else 0
-        found |= dict.fromkeys(group, (np.float32(scale or 1.0), zero))
-    return found
+        scales |= dict.fromkeys(group, (np.float32(scale or 1.0), zero))
+    return scales
 
 
 def _through_integers(
-    tensor: str, scale: tuple[np.float32, int], flavour: Flavour, added: dict[str, NDArray[Any]]
+    tensor: str, scale: tuple[np.float32, int], scheme: Scheme, added: dict[str, NDArray[Any]]
 ) -> tuple[list[Any], str]:
-    kind = np.int8 if flavour.symmetric else np.uint8
+    kind = np.int8 if scheme.symmetric else np.uint8
     names = [f"{tensor}/scale", f"{tensor}/zero"]
     added |= zip(names, (np.asarray(scale[0]), np.asarray(scale[1], kind)), strict=True)
     integers, back = f"{tensor}/integers", f"{tensor}/back"
@@ -273,7 +274,7 @@ def _through_integers(
 
 
 def _integer_weight(node: Any, weight: NDArray[Any], added: dict[str, NDArray[Any]]) -> Any:
-    """int8 by output channel, zero at zero."""
+    """Quantize a weight to int8 by output channel, zero at zero; return the node that dequantizes it."""
     axis = _output_axis(node)
     rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
     scales = _weight_scales(rows)
@@ -287,7 +288,7 @@ def _integer_weight(node: Any, weight: NDArray[Any], added: dict[str, NDArray[An
 
 
 def _weight_scales(rows: Floats) -> Floats:
-    """For each row the scale of least mean square error."""
+    """Return for each row the scale of least mean square error."""
     largest = np.maximum(np.abs(rows).max(axis=1), np.finfo(np.float32).tiny * 1e3)
     best, least = largest / 127.0, np.full(len(rows), np.inf)
     for clip in WEIGHT_CLIPS:

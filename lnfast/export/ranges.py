@@ -1,6 +1,6 @@
-"""How large each tensor's values become on real studies: what 8 bits must hold.
+"""The range of each tensor's values on real studies, which 8 bits must hold.
 
-The ranges are taken inside the graph, by a minimum and a maximum over all voxels behind each tensor, so that a run
+The ranges are measured inside the graph, by a minimum and a maximum over all voxels behind each tensor, so that a run
 gives back a few numbers and no volume is kept.
 """
 
@@ -30,43 +30,43 @@ class Range:
     high: Floats
 
     def joined(self, other: Range) -> Range:
-        """What holds both."""
+        """Return the range that holds both."""
         return Range(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
 
     def scaled(self, factors: Floats | float) -> Range:
-        """Of the same tensor when its channels are multiplied by positive factors."""
+        """Return the range of the same tensor when its channels are multiplied by positive factors."""
         return Range(self.low * np.float32(factors), self.high * np.float32(factors))
 
 
 def observe(graph: Graph, tensors: Sequence[str], inputs: Iterable[Floats]) -> dict[str, Range]:
-    """Run studies through a graph in FP32 and keep the range of each tensor over all of them.
+    """Run studies through a graph in FP32 and return the range of each tensor over all of them.
 
     Args:
-        graph: left as it is.
+        graph: not changed.
         tensors: ``(1, channels, z, y, x)`` each.
-        inputs: ``(1, 1, z, y, x)`` float32, as preprocessing writes them; taken one by one.
+        inputs: ``(1, 1, z, y, x)`` float32, as preprocessing writes them; read one by one.
 
     Raises:
         ValueError: for no inputs at all.
-        ModelError, EngineError, BackendError: what ONNX Runtime says.
+        ModelError, EngineError, BackendError: from ONNX Runtime.
     """
     run = ort.open_reference(_with_ranges(graph, tensors), [name for t in tensors for name in _names(t)])
-    found: dict[str, Range] = {}
+    ranges: dict[str, Range] = {}
     for x in inputs:
         values = iter(run({graph.input_name: x}))
         for tensor in tensors:
-            seen = Range(next(values).ravel(), next(values).ravel())
-            found[tensor] = seen.joined(found.get(tensor, seen))
-    if not found:
+            observed = Range(next(values).ravel(), next(values).ravel())
+            ranges[tensor] = observed.joined(ranges.get(tensor, observed))
+    if not ranges:
         raise ValueError("got no studies to take ranges of, wanted at least one")
-    return found
+    return ranges
 
 
 def union(ranges: Iterable[Range]) -> tuple[float, float]:
-    """From the least to the greatest value of some tensors, zero included: padding is zero."""
+    """Return the least and the greatest value of some tensors, zero included: padding is zero."""
     ranges = list(ranges)
-    low = min(float(one.low.min()) for one in ranges)
-    high = max(float(one.high.max()) for one in ranges)
+    low = min(float(values.low.min()) for values in ranges)
+    high = max(float(values.high.max()) for values in ranges)
     return min(low, 0.0), max(high, 0.0)
 
 

@@ -1,6 +1,6 @@
-"""What is exported: a model by name, a model or engine folder, or a bare .onnx that a card says everything of.
+"""Open the model to export: a shipped name, a model or engine folder, or a bare .onnx beside a card.
 
-A bare .onnx becomes a model folder first: hashed, and with a probe, a digital patient and what FP32 finds in it.
+A bare .onnx becomes a model folder first: hashed, and with a probe, a phantom and the FP32 answer to it.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _NO_PROBE = {"model.onnx": {"sha256": ""}, "probe.npz": {"sha256": ""}}
 
 
 @contextmanager
-def opened(source: str, card: Path | None, say: Callable[[str], None]) -> Iterator[Model]:
-    """The model of what was named; what had to be made for it is gone afterwards.
+def open_source(source: str, card: Path | None, progress: Callable[[str], None]) -> Iterator[Model]:
+    """Yield the model of a source; temporary files for it are removed afterwards.
 
     Args:
         source: shipped name, folder, or ``.onnx``.
         card: of a bare ``.onnx``; None for the ``card.json`` beside it.
-        say: told of what is made.
+        progress: told what is generated.
 
     Raises:
         UsageError: ``checkpoint`` for a training run, which has no graph yet.
-        ModelError: what is wrong with the model.
+        ModelError: the model is refused.
     """
     path = Path(source)
     if path.suffix in _CHECKPOINTS or (path.is_dir() and (path / "snapshot.safetensors").exists()):
@@ -57,35 +57,35 @@ def opened(source: str, card: Path | None, say: Callable[[str], None]) -> Iterat
         yield load_model(source)
         return
     with tempfile.TemporaryDirectory(prefix="lnfast-model-") as work:
-        say(f"making a probe for {path.name}: a digital patient and what FP32 finds in it")
+        progress(f"making a probe for {path.name}: a digital patient and what FP32 finds in it")
         yield _with_probe(path, card or path.with_name("card.json"), Path(work))
 
 
 def probe_bytes(volume: Volume, mask: NDArray[np.uint8], nodes: tuple[LymphNode, ...]) -> bytes:
-    """``probe.npz``: a study and what FP32 found in it.
+    """Return ``probe.npz``: a study and the FP32 answer to it.
 
     Args:
         volume: the study.
         mask: ``(z, y, x)`` uint8 on its grid.
         nodes: the mask's components, in raster order, measured with their logits.
     """
-    packed = io.BytesIO()
+    archive = io.BytesIO()
     shorts_mm = np.array([node.ellipsoid_short_mm for node in nodes], dtype=np.float64)
-    np.savez_compressed(packed, array=volume.array, affine=volume.grid.affine, mask=mask, ellipsoid_short_mm=shorts_mm)
-    return packed.getvalue()
+    np.savez_compressed(archive, array=volume.array, affine=volume.grid.affine, mask=mask, ellipsoid_short_mm=shorts_mm)
+    return archive.getvalue()
 
 
 def _with_probe(onnx: Path, card: Path, folder: Path) -> Model:
     try:
-        told: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
+        entries: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
         content = onnx.read_bytes()
-        told["files"] = {**_NO_PROBE, "model.onnx": _entry(content)}
+        entries["files"] = {**_NO_PROBE, "model.onnx": _entry(content)}
     except OSError as error:
         raise ModelError("model-incomplete", f"{error.filename} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError) as error:
         raise ModelError("bad-card", f"{card} cannot be used: {error}") from error
     (folder / "model.onnx").write_bytes(content)
-    text = json.dumps(told, indent=1)
+    text = json.dumps(entries, indent=1)
     (folder / "card.json").write_text(text, encoding="utf-8")
     model = load_model(folder)
     volume = make_phantom(PROBE_SEED, PROBE_SCANNER, stage="n1").volume
@@ -100,8 +100,8 @@ def _with_probe(onnx: Path, card: Path, folder: Path) -> Model:
         )
     probe = probe_bytes(volume, np.asarray(answer.labels.array > 0, np.uint8), answer.nodes)
     (folder / "probe.npz").write_bytes(probe)
-    told["files"]["probe.npz"] = _entry(probe)
-    (folder / "card.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    entries["files"]["probe.npz"] = _entry(probe)
+    (folder / "card.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     return load_model(folder)
 
 

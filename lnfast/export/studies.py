@@ -1,6 +1,6 @@
-"""The studies that an engine is tuned and certified on: digital patients, or the user's own.
+"""The calibration studies: phantoms, or the user's own.
 
-A few of them say how large the network's values become; the others, which were not looked at for that, certify.
+Ranges are measured on a few of them; the others, on which nothing was tuned, certify.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from lnfast.geometry import Volume
 from lnfast.phantom import SCANNERS, make_phantom
 from lnfast.study import read_study
 
-# From 100000 on seeds are kept for evaluation: nothing was trained or tuned on them. The two sets are apart for good.
+# From 100000 on seeds are for evaluation: nothing was trained or tuned on them. The two sets never overlap.
 RANGE_SEEDS, CERTIFICATE_SEEDS = range(8_000_000, 8_000_100), range(8_100_000, 8_101_000)
 RANGE_STUDIES, CERTIFICATE_STUDIES = 6, 24
 _SUFFIXES = (".nii", ".nii.gz")
 
 
 @dataclass(frozen=True)
-class Studies:
-    """Studies that are made or read one at a time, each time they are gone through.
+class StudySet:
+    """Studies that are generated or read one at a time, in each iteration anew.
 
     Attributes:
-        source: where they are from, for the certificate; without the names of files, which may be those of patients.
+        source: where they are from, for the certificate; without file names, which may be those of patients.
         names: of the studies.
-        load: a study by name.
+        load: returns a study by its name.
     """
 
     source: str
@@ -42,21 +42,21 @@ class Studies:
         return ((name, self.load(name)) for name in self.names)
 
 
-def phantoms(seeds: Sequence[int]) -> Studies:
-    """Digital patients, of each scanner in turn."""
+def phantoms(seeds: Sequence[int]) -> StudySet:
+    """Return phantoms, of each scanner in turn."""
     scanners = sorted(SCANNERS)
     by_name = {
         f"{scanners[i % len(scanners)]}-{seed}": (seed, scanners[i % len(scanners)]) for i, seed in enumerate(seeds)
     }
-    told = f"digital phantoms, seeds {seeds[0]} to {seeds[-1]}" if len(seeds) else "no phantoms"
-    return Studies(told, tuple(by_name), lambda name: make_phantom(*by_name[name]).volume)
+    source = f"digital phantoms, seeds {seeds[0]} to {seeds[-1]}" if len(seeds) else "no phantoms"
+    return StudySet(source, tuple(by_name), lambda name: make_phantom(*by_name[name]).volume)
 
 
-def split_phantoms(count: int) -> tuple[Studies, Studies]:
-    """``(for ranges, for the certificate)``.
+def split_phantoms(count: int) -> tuple[StudySet, StudySet]:
+    """Return ``(for ranges, for the certificate)``.
 
     Args:
-        count: of the second.
+        count: how many are for the certificate.
 
     Raises:
         UsageError: ``bad-studies``.
@@ -66,24 +66,24 @@ def split_phantoms(count: int) -> tuple[Studies, Studies]:
     return phantoms(RANGE_SEEDS[: min(count, RANGE_STUDIES)]), phantoms(CERTIFICATE_SEEDS[:count])
 
 
-def split_folder(folder: Path, card: ModelCard) -> tuple[Studies, Studies]:
-    """The user's own studies: every fourth for ranges, at most six; all the others for the certificate.
+def split_folder(folder: Path, card: ModelCard) -> tuple[StudySet, StudySet]:
+    """Split the user's own studies: every fourth for ranges, at most six; all others for the certificate.
 
     Args:
-        folder: of NIfTI files, or in nnU-Net's raw layout, whose ``imagesTr`` is taken.
-        card: says which volume of several is wanted.
+        folder: of NIfTI files, or in nnU-Net's raw layout, whose ``imagesTr`` is read.
+        card: gives the b-values, by which one volume of several is chosen.
 
     Raises:
         UsageError: ``bad-calibration`` for a folder with fewer than two studies.
         StudyError: the first study that is refused.
     """
-    place = folder / "imagesTr" if (folder / "imagesTr").is_dir() else folder
+    images = folder / "imagesTr" if (folder / "imagesTr").is_dir() else folder
     try:
-        paths = sorted(path for path in place.iterdir() if path.name.endswith(_SUFFIXES) and path.is_file())
+        paths = sorted(path for path in images.iterdir() if path.name.endswith(_SUFFIXES) and path.is_file())
     except OSError as error:
         raise UsageError("bad-calibration", f"got --calibration {folder}: {error.strerror}") from error
     if len(paths) < 2:
-        raise UsageError("bad-calibration", f"{place} holds {len(paths)} NIfTI files, wanted at least two studies")
+        raise UsageError("bad-calibration", f"{images} holds {len(paths)} NIfTI files, wanted at least two studies")
     by_name = {path.name: path for path in paths}
 
     def load(name: str) -> Volume:
@@ -93,13 +93,13 @@ def split_folder(folder: Path, card: ModelCard) -> tuple[Studies, Studies]:
             raise StudyError(error.code, f"calibration study {error.message}") from error
 
     ranges = paths[::4][:RANGE_STUDIES]
-    chosen = [[path.name for path in part] for part in (ranges, [path for path in paths if path not in ranges])]
-    used = [f"{len(part)} of {counted(len(paths), 'study', 'studies')} of the user's own" for part in chosen]
-    apart = f"{used[1]}, the other {len(chosen[0])} having set the ranges"
-    first, second = (Studies(told, tuple(part), load) for told, part in zip((used[0], apart), chosen, strict=True))
+    names = [[path.name for path in part] for part in (ranges, [path for path in paths if path not in ranges])]
+    used = [f"{len(part)} of {counted(len(paths), 'study', 'studies')} of the user's own" for part in names]
+    apart = f"{used[1]}, the other {len(names[0])} having set the ranges"
+    first, second = (StudySet(source, tuple(part), load) for source, part in zip((used[0], apart), names, strict=True))
     return first, second
 
 
-def counted(number: int, one: str, many: str) -> str:
-    """``"1 study"``, ``"2 studies"``."""
-    return f"{number} {one if number == 1 else many}"
+def counted(number: int, singular: str, plural: str) -> str:
+    """Return ``"1 study"``, ``"2 studies"``."""
+    return f"{number} {singular if number == 1 else plural}"

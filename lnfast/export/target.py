@@ -1,140 +1,76 @@
-"""A target on this machine: what it offers, how a draft is made for it, and whether it can run here."""
+"""A target on this machine: its version, and which precisions of it run here."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from lnfast.backends import Candidate, openvino, ort, trt
-from lnfast.backends.engine.folder import EngineFolder
-from lnfast.backends.engine.manifest import GRAPH, SERIALIZED, blob_name
-from lnfast.backends.loading import Loading
-from lnfast.backends.machine import cpu_kind
-from lnfast.backends.protocol import NetworkIO
-from lnfast.backends.registry import TARGETS
-from lnfast.backends.trt import builder, toolkit
-from lnfast.card import Model
+from lnfast.backends import Candidate
+from lnfast.backends.choice import runtime_for
+from lnfast.backends.registry import AUTO, TARGET_PRECISIONS, TARGETS
 from lnfast.errors import BackendError, UsageError
-from lnfast.export.publish import draft, write_draft
-from lnfast.export.variants import Recipe
+from lnfast.export.request import Request
 from lnfast.window import Zyx, window_shapes
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """Where engines for a target are made.
+class InstalledTarget:
+    """A target whose package is installed.
 
     Attributes:
-        target: ``openvino``, ``onnxruntime``, ``tensorrt`` or ``tensorrt-rtx``.
+        name: ``openvino``, ``onnxruntime``, ``tensorrt`` or ``tensorrt-rtx``.
         version: of its package.
         offered: what it can run on this machine, as candidates; empty where there is no device for it.
         device: of the engines: ``"cpu"`` or ``"cuda"``.
-        capabilities: of tensorrt-rtx: GPUs to build for.
-        threads: on a CPU.
     """
 
-    target: str
+    name: str
     version: str
     offered: tuple[Candidate, ...]
     device: str
-    capabilities: tuple[str, ...]
-    threads: int
 
     def candidate(self, precision: str) -> Candidate | None:
-        """How an engine of a precision would run here; None where it cannot."""
+        """Return how an engine of a precision would run here; None where it cannot."""
         return next((offer for offer in self.offered if offer.precision == precision), None)
 
+    def candidates(self, precisions: tuple[str, ...]) -> tuple[Candidate, ...]:
+        """Return how engines of some precisions would run here, those that can, in the same order."""
+        possible = map(self.candidate, precisions)
+        return tuple(candidate for candidate in possible if candidate is not None)
+
     def windows(self, grid_zyx: Zyx) -> tuple[Zyx, ...]:
-        """The parts of a grid that are worth a program of their own: on a CPU time goes with voxels."""
-        return window_shapes(grid_zyx) if self.target == "openvino" else ()
-
-    def make(
-        self,
-        folder: Path,
-        model: Model,
-        precision: str,
-        recipe: Recipe,
-        shapes: tuple[Zyx, ...],
-        say: Callable[[str, int, int], None],
-    ) -> EngineFolder:
-        """A draft: the graph and what the target compiles of it.
-
-        Args:
-            folder: emptied first.
-            model: whose network it is.
-            precision: of the engine.
-            recipe: its graph.
-            shapes: windows, beside the whole grid.
-            say: progress.
-
-        Raises:
-            ModelError, EngineError, BackendError: the target refuses the graph.
-        """
-        graph = model.onnx_bytes if recipe.graph is None else recipe.graph
-        files = {} if recipe.graph is None else {GRAPH: recipe.graph}
-        made_for: tuple[str, ...] = (cpu_kind(),) if self.device == "cpu" else self.capabilities
-        if self.target in toolkit.PACKAGES:
-            card = model.card
-            io = NetworkIO(card.input_name, card.output_name, card.shape_zyx, recipe.dtype)
-            target = builder.BuildTarget(self.target, self.capabilities)
-            files = {SERIALIZED: builder.build(graph, io, target, progress=say)}
-            made_for = builder.built_for(target).capabilities
-        manifest = draft(
-            model,
-            target=self.target,
-            version=self.version,
-            device=self.device,
-            made_for=made_for,
-            precision=precision,
-            dtype=recipe.dtype,
-            build=recipe.told,
-        )
-        engine = write_draft(folder, manifest, files, ())
-        if self.target != "openvino":
-            return engine
-        candidate = self.candidate(precision)
-        assert candidate is not None
-        everything = (model.card.shape_zyx, *shapes)
-        for done, shape in enumerate(everything):
-            say("compiling", done, len(everything))
-            files[blob_name(shape)] = openvino.compile_blob(Loading(model, candidate, engine, shape, self.threads))
-        return write_draft(folder, manifest, files, shapes)
+        """Return the windows of a grid that an engine is compiled for beside the whole."""
+        return window_shapes(grid_zyx) if runtime_for(self.name).compiles_windows() else ()
 
 
-def open_workshop(target: str, device: str, capabilities: tuple[str, ...], threads: int) -> Workshop:
-    """Look at what is installed for a target.
+def open_target(request: Request) -> InstalledTarget:
+    """Find what is installed for the target of a request, and check that it has the precision.
 
     Raises:
-        UsageError: ``unknown-target``, ``bad-device``.
-        BackendError: ``backend-missing``, ``backend-broken`` or ``device-missing``.
+        UsageError: ``unknown-target``, ``bad-capability``, ``bad-device`` or ``unknown-precision``.
+        BackendError: ``backend-missing``, ``backend-broken``, ``device-missing`` or ``precision-unavailable``.
     """
-    if target not in TARGETS:
-        raise UsageError("unknown-target", f"got target {target!r}, wanted one of: {', '.join(TARGETS)}")
-    if capabilities and target != "tensorrt-rtx":
-        raise UsageError("bad-capability", f"got GPUs to build for, which are for tensorrt-rtx and not for {target}")
-    if target in toolkit.PACKAGES:
-        version = toolkit.load(target).version
-        offered = _offers_of_trt(target, device)
-        return Workshop(target, version, offered, "cuda", capabilities, threads)
-    runtime = {"openvino": openvino, "onnxruntime": ort}[target]
-    offered = tuple(offer for offer in runtime.offers() if device in ("auto", offer.device))
-    if not offered:
-        raise BackendError("device-missing", f"device {device} is not available to {target} here")
-    first = offered[0].device
-    offered = tuple(offer for offer in offered if offer.device == first)
-    return Workshop(target, runtime.installed_version(), offered, first.partition(":")[0], (), threads)
+    name = request.target
+    if name not in TARGETS:
+        raise UsageError("unknown-target", f"got target {name!r}, wanted one of: {', '.join(TARGETS)}")
+    if request.capabilities and name != "tensorrt-rtx":
+        raise UsageError("bad-capability", f"got GPUs to build for, which are for tensorrt-rtx and not for {name}")
+    runtime = runtime_for(name)
+    version = runtime.installed_version(name)
+    offered = runtime.build_offers(name, request.device)
+    target = InstalledTarget(name, version, offered, offered[0].device.partition(":")[0] if offered else "cuda")
+    _check_precision(target, request.precision)
+    return target
 
 
-def _offers_of_trt(target: str, device: str) -> tuple[Candidate, ...]:
-    """What runs here; building needs no GPU, so that none is no error."""
-    if not re.fullmatch(r"auto|cuda:\d+", device):
-        raise UsageError("bad-device", f"got device {device!r} for {target}, wanted auto or cuda:N")
-    try:
-        offered = trt.offers()
-    except BackendError:
-        if target == "tensorrt":
-            raise
-        return ()
-    return tuple(offer for offer in offered if device in ("auto", offer.device))
+def _check_precision(target: InstalledTarget, precision: str) -> None:
+    known = TARGET_PRECISIONS[target.name]
+    if precision != AUTO and precision not in known:
+        raise UsageError(
+            "unknown-precision", f"got precision {precision!r} for {target.name}, wanted auto or {', '.join(known)}"
+        )
+    here = [offer.precision for offer in target.offered]
+    if not runtime_for(target.name).builds_for_other_machines() and precision not in (AUTO, *here):
+        raise BackendError(
+            "precision-unavailable",
+            f"{target.name} runs {', '.join(here)} on {target.offered[0].device} here, {precision} was asked for",
+        )

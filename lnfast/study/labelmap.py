@@ -98,10 +98,9 @@ def number_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint16], int]
         StudyError: ``bad-labels`` for more than 65535 components.
     """
     components = Components(mask)
-    if components.count > NODES_AT_MOST:
-        raise StudyError(
-            "bad-labels", f"holds {components.count} separate pieces, wanted at most {NODES_AT_MOST} nodes"
-        )
+    count = components.count
+    if count > NODES_AT_MOST:
+        raise StudyError("bad-labels", f"holds {count} separate pieces, wanted at most {NODES_AT_MOST} nodes")
     labels: NDArray[np.uint16] = components.label(np.zeros(mask.shape, np.uint16))
     return labels, components.count
 

@@ -28,12 +28,12 @@ from lnfast.backends import Candidate, machine, openvino
 from lnfast.backends.engine import cache as engine_cache
 from lnfast.backends.engine.folder import EngineFolder, read_engine_folder
 from lnfast.backends.engine.manifest import GRAPH, MANIFEST, Manifest, blob_name
-from lnfast.backends.loading import Loading
+from lnfast.backends.requests import LoadRequest
 from lnfast.card import load_model
 from lnfast.cli import main
 from lnfast.errors import BackendError, EngineError, ModelError
 from lnfast.export import Request, export
-from lnfast.export.publish import write_draft
+from lnfast.export.draft import write_draft
 from lnfast.network import Network
 from lnfast.selftest import SelfTest
 
@@ -122,9 +122,9 @@ def rebuild(folder: Path, **weights: float) -> None:
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     assert not weights, "the graph has no such weights"
     graph = proto.SerializeToString()
-    draft = write_draft(folder.with_name("draft"), told, {GRAPH: graph}, ())
+    draft = write_draft(folder.with_name("draft"), told, {GRAPH: graph})
     candidate = Candidate("openvino", "cpu", told.precision, "a test", needs_engine=True)
-    fit(folder, BLOB, openvino.compile_blob(Loading(model, candidate, draft, SHAPE_ZYX, 0)))
+    fit(folder, BLOB, openvino.compile_blob(LoadRequest(model, candidate, draft, SHAPE_ZYX, 0)))
     if GRAPH in told.files:
         fit(folder, GRAPH, graph)
 

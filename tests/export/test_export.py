@@ -31,12 +31,13 @@ from lnfast.cli import main
 from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, UsageError
 from lnfast.export import Request, export, export_to_cache, variants
 from lnfast.export.certificate import Certificate, Difference, certify
+from lnfast.export.draft import DraftBuilder
 from lnfast.export.graph import Graph, name_of
 from lnfast.export.half import to_half
 from lnfast.export.quantize import ASYMMETRIC, SYMMETRIC, ends, equalize, quantize, tensors_to_quantize
 from lnfast.export.ranges import Range, observe, union
-from lnfast.export.target import open_workshop
-from lnfast.export.variants import Kitchen, Recipe
+from lnfast.export.target import open_target
+from lnfast.export.variants import GraphVariant, GraphVariants
 from lnfast.network import Network
 from lnfast.window import window_shapes
 
@@ -169,11 +170,11 @@ def test_equalizing_helps_eight_bits(tmp_path: Path) -> None:
     assert errors[1] < errors[0]
 
 
-@pytest.mark.parametrize("flavour", [ASYMMETRIC, SYMMETRIC], ids=["uint8", "int8"])
-def test_a_quantized_graph_is_near_fp32_and_joins_share_a_scale(tmp_path: Path, flavour: Any) -> None:
+@pytest.mark.parametrize("scheme", [ASYMMETRIC, SYMMETRIC], ids=["uint8", "int8"])
+def test_a_quantized_graph_is_near_fp32_and_joins_share_a_scale(tmp_path: Path, scheme: Any) -> None:
     plain = graph_of(tmp_path / "m", network())
     ranges = observe(plain, tensors_to_quantize(plain), inputs())
-    made = quantize(plain, ranges, flavour)
+    made = quantize(plain, ranges, scheme)
     onnx.checker.check_model(made.proto, full_check=True)
     for x in inputs():
         assert off(run(made.to_bytes(), x)[0], run(plain.to_bytes(), x)[0]) < 0.03
@@ -182,7 +183,7 @@ def test_a_quantized_graph_is_near_fp32_and_joins_share_a_scale(tmp_path: Path, 
     for tensor, seen in ranges.items():
         low, high = union([ranges["skip"], ranges["lifted"]] if tensor in ("skip", "lifted") else [seen])
         zero, scale = held[f"{tensor}/zero"], float(held[f"{tensor}/scale"])
-        if flavour.symmetric:
+        if scheme.symmetric:
             assert zero.dtype == np.int8 and zero == 0
             assert scale == pytest.approx(max(-low, high) / 127.0)
         else:
@@ -225,7 +226,7 @@ def test_weights_are_int8_by_channel(tmp_path: Path) -> None:
 def test_what_shall_stay_high_keeps_its_weights(tmp_path: Path) -> None:
     plain = graph_of(tmp_path / "m", deep_blob_network())
     assert ends(plain) == ["/conv0", "/last"]
-    made = quantize(plain, observe(plain, tensors_to_quantize(plain), inputs(1)), ASYMMETRIC, high=ends(plain))
+    made = quantize(plain, observe(plain, tensors_to_quantize(plain), inputs(1)), ASYMMETRIC, in_fp32=ends(plain))
     held = initial(made)
     for name in ("w0", "w", "b0", "b1"):
         assert np.array_equal(held[name], plain.weights[name]) and held[name].dtype == np.float32
@@ -279,8 +280,8 @@ def test_other_operators_between_are_left_as_they_are(tmp_path: Path) -> None:
     (wanted,) = run(plain.to_bytes(), x)
     # Without VNNI products of unsigned and signed bytes saturate in pairs, in ONNX Runtime as in OpenVINO.
     most = 0.05 if "vnni" in cpu_kind() else 0.15
-    for flavour in (ASYMMETRIC, SYMMETRIC):
-        assert off(run(quantize(even, told, flavour).to_bytes(), x)[0], wanted) < most
+    for scheme in (ASYMMETRIC, SYMMETRIC):
+        assert off(run(quantize(even, told, scheme).to_bytes(), x)[0], wanted) < most
 
 
 def test_a_leaky_relu_is_equalized_through_and_shared_weights_are_not(tmp_path: Path) -> None:
@@ -422,18 +423,20 @@ def test_every_operator_of_the_shipped_network_runs_alike_on_each_runtime(tmp_pa
     model = model_of(tmp_path / "m", folded_network())
     plain = Graph(model)
     assert shipped <= {node.op_type for node in plain.nodes}
-    recipe = Recipe({}, None)
+    variant = GraphVariant({}, None)
     if precision == "int8":
         ranges = observe(plain, tensors_to_quantize(plain), inputs())
-        recipe = Recipe({}, quantize(plain, ranges, ASYMMETRIC).to_bytes())
+        variant = GraphVariant({}, quantize(plain, ranges, ASYMMETRIC).to_bytes())
     x = inputs(1)[0]
     (wanted,) = run(model.onnx_bytes, x)
     answers = []
     for target in ("openvino", "onnxruntime"):
-        workshop = open_workshop(target, "cpu", (), 1)
-        candidate = workshop.candidate(precision)
+        request = Request(target, precision, device="cpu", threads=1)
+        installed = open_target(request)
+        candidate = installed.candidate(precision)
         assert candidate is not None
-        engine = workshop.make(tmp_path / target, model, precision, recipe, (), lambda *said: None)
+        builder = DraftBuilder(model, installed, request)
+        engine = builder.build(tmp_path / target, precision, variant, (), lambda *step: None)
         with closing(Network(model, candidate, engine=engine, threads=1)) as loaded:
             backend = loaded.at(SHAPE_ZYX)
             assert backend.info.precision == precision
@@ -484,8 +487,8 @@ def nodes_of(model: Path, study: Path) -> list[tuple[bool, float, float]]:
 def test_exported_engines_serve_what_the_model_does(tmp_path: Path, deep: Model, studies: Path, target: str) -> None:
     wanted = nodes_of(deep.folder, studies / "study1.nii.gz")
     assert [(large, mm) for large, mm, _ in wanted if large] == [(True, 10.0)] and len(wanted) == 2
-    workshop = open_workshop(target, "cpu", (), 0)
-    for precision in (*(p for p in TARGET_PRECISIONS[target] if workshop.candidate(p)), "auto"):
+    installed = open_target(Request(target, device="cpu"))
+    for precision in (*(p for p in TARGET_PRECISIONS[target] if installed.candidate(p)), "auto"):
         out = tmp_path / precision
         said: list[str] = []
         request = Request(target, precision, device="cpu", calibration=studies, windows=False)
@@ -506,7 +509,7 @@ def test_exported_engines_serve_what_the_model_does(tmp_path: Path, deep: Model,
         assert "timing" in said
         tried = [one.precision for one in made.attempts]
         if precision == "auto":
-            assert tried == [one for one in TARGET_PRECISIONS[target] if workshop.candidate(one)]
+            assert tried == [one for one in TARGET_PRECISIONS[target] if installed.candidate(one)]
             timed = {one.precision: one.infer_ms for one in made.attempts if one.infer_ms is not None}
             assert timed[kept] == min(timed.values())
         else:
@@ -569,8 +572,8 @@ def test_a_small_grid_needs_no_other_switch(tmp_path: Path, blob: Model, studies
 
 def instead(monkeypatch: pytest.MonkeyPatch, content: onnx.ModelProto) -> None:
     """Whatever is asked for, this graph is what is made."""
-    recipe = Recipe({}, content.SerializeToString())
-    monkeypatch.setattr(Kitchen, "recipes", lambda self, target, precision: iter([recipe]))
+    variant = GraphVariant({}, content.SerializeToString())
+    monkeypatch.setattr(GraphVariants, "of", lambda self, target, precision: iter([variant]))
 
 
 @pytest.mark.parametrize("target", ["openvino", "onnxruntime"])
@@ -632,7 +635,7 @@ def test_int8_keeps_more_high_until_it_passes(tmp_path: Path, monkeypatch: pytes
 
     def fragile(*given: Any, **named: Any) -> Graph:
         made = quantize(*given, **named)
-        if "/conv2" not in named["high"]:
+        if "/conv2" not in named["in_fp32"]:
             made.set_weight("w", -made.weights["w"])
         return made
 

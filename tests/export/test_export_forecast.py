@@ -15,9 +15,9 @@ from lnfast.backends.engine import cache as engine_cache
 from lnfast.card import Model, load_model
 from lnfast.errors import EngineError, UsageError
 from lnfast.evaluate.inputs.pairing import pair_up
-from lnfast.export import Request, export, plan_of
+from lnfast.export import Request, export, plan_export
 from lnfast.export.forecast import Forecast, planned
-from lnfast.export.publish import publish
+from lnfast.export.publishing import publish
 from lnfast.export.studies import split_folder
 from lnfast.measure import Rules
 
@@ -56,7 +56,7 @@ def test_steps_that_nobody_planned_are_counted_in() -> None:
 
 
 def test_what_an_export_will_do_is_known_before(model: Model) -> None:
-    plan = plan_of(model, Request("openvino", "int8", studies=5, windows=False))
+    plan = plan_export(model, Request("openvino", "int8", studies=5, windows=False))
     assert {phase.what: phase.steps for phase in plan}["certifying int8"] == 5
 
 

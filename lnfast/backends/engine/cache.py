@@ -1,12 +1,12 @@
-"""What this machine keeps between runs: engines that were certified here, and what was proven since it started.
+"""The cache of this machine: engines that were certified here, and self-tests that passed since it started.
 
     <user cache>/lnfast/engines/<key>/     an engine folder, whole or absent
-    <user cache>/lnfast/engines/<key>.lock held while it is made
-    <user cache>/lnfast/proofs/<key>.json  a self-test that was passed, until the next start
+    <user cache>/lnfast/engines/<key>.lock held while it is built
+    <user cache>/lnfast/proofs/<key>.json  a self-test that passed, until the next start
 
-A key is a hash over everything that the answer depends on, so that what is found is what was asked for.
+A key is a hash over everything that the answer depends on, so that an engine under a key is the requested one.
 ``LNFAST_CACHE`` names another folder. Reading needs no lock: a folder gets its name when it is complete. A user without
-a home folder has no cache: nothing is found and nothing is kept.
+a home folder has no cache: nothing is found and nothing is written.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from lnfast.backends.machine import boot_id, cpu_kind
 from lnfast.card import Model
 from lnfast.errors import EngineError, UsageError
 
-RECIPE = 1  # of `lnfast.export`: engines of another one are not found
+RECIPE = 1  # the version of how `lnfast.export` builds engines: those of another version are not found
 
 
 def root() -> Path | None:
-    """The folder, not necessarily there; None for a user without a home folder (a container, a service)."""
-    named = os.environ.get("LNFAST_CACHE")
-    if named:
-        return Path(named)
+    """Return the folder, which need not exist; None for a user without a home folder (a container, a service)."""
+    override = os.environ.get("LNFAST_CACHE")
+    if override:
+        return Path(override)
     from platformdirs import user_cache_path
 
     try:
-        found = user_cache_path("lnfast", appauthor=False)
+        path = user_cache_path("lnfast", appauthor=False)
     except (RuntimeError, OSError, KeyError):  # no HOME, and a user whom the system does not know
         return None
-    return found if found.is_absolute() else None  # "~" that nobody could resolve
+    return path if path.is_absolute() else None  # a "~" that could not be resolved
 
 
 def problem() -> str | None:
-    """Why there is no cache and none can be made, for a person; None where there is one, a read-only one too."""
+    """Return why there is no cache and none can be created, for people; None where there is one, even read-only."""
     folder = root()
     mend = "so every start proves the engine anew; set LNFAST_CACHE to a folder that may be written"
     if folder is None:
@@ -56,10 +56,10 @@ def problem() -> str | None:
 
 
 def key_of(model: Model, target: str, version: str, made_for: tuple[str, ...], precision: str) -> str:
-    """64 hexadecimal digits.
+    """Return the key of an engine, 64 hexadecimal digits.
 
     Args:
-        model: its file, its probe and what its card decides.
+        model: its file, its probe and the deciding entries of its card are hashed.
         target, version: the runtime.
         made_for: kind of CPU, or compute capabilities.
         precision: of the engine.
@@ -70,22 +70,22 @@ def key_of(model: Model, target: str, version: str, made_for: tuple[str, ...], p
 
 
 def folder_of(key: str) -> Path:
-    """Where an engine lies or would lie.
+    """Return the folder of an engine, which need not exist.
 
     Raises:
         UsageError: ``no-cache``.
     """
-    place = root()
-    if place is None:
+    folder = root()
+    if folder is None:
         raise UsageError(
             "no-cache",
             "this user has no home folder to keep an engine in; give export -o DIR, or set LNFAST_CACHE to a folder",
         )
-    return place / "engines" / key
+    return folder / "engines" / key
 
 
 def find(model: Model, key: str, device: str) -> EngineFolder | None:
-    """The engine of a key, certified for a device, every file proven; None where there is none.
+    """Return the engine of a key, certified for a device, every hash checked; None where there is none.
 
     Raises:
         EngineError: there is one, and it is damaged or not what its key says.
@@ -96,7 +96,7 @@ def find(model: Model, key: str, device: str) -> EngineFolder | None:
     try:
         if not folder.is_dir():
             return None
-    except OSError as error:  # such as a cache of another user
+    except OSError as error:  # for example the cache of another user
         raise EngineError("engine-missing", f"{folder} cannot be looked at: {error.strerror}") from error
     engine = read_engine_folder(folder)
     check_model(engine, model)
@@ -106,21 +106,21 @@ def find(model: Model, key: str, device: str) -> EngineFolder | None:
 
 
 def engines() -> Iterator[EngineFolder]:
-    """All that are kept, damaged ones left out."""
-    above = root()
-    if above is None:
+    """Yield all engines in the cache, without damaged ones."""
+    cache = root()
+    if cache is None:
         return
-    place = above / "engines"
-    names = sorted(entry.name for entry in os.scandir(place) if entry.name[0] != ".") if place.is_dir() else []
+    folder = cache / "engines"
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.name[0] != ".") if folder.is_dir() else []
     for name in names:
-        if (place / name).is_dir():
+        if (folder / name).is_dir():
             with contextlib.suppress(EngineError, OSError):
-                yield read_engine_folder(place / name)
+                yield read_engine_folder(folder / name)
 
 
 @contextlib.contextmanager
-def making(key: str) -> Iterator[None]:
-    """Hold the right to make the engine of a key; another process that wants to waits."""
+def building(key: str) -> Iterator[None]:
+    """Hold the lock to build the engine of a key; another process that builds it waits."""
     from filelock import FileLock
 
     folder = folder_of(key)
@@ -130,27 +130,27 @@ def making(key: str) -> Iterator[None]:
 
 
 def proof_key(*facts: str) -> str | None:
-    """Of a self-test: what was proven holds until the machine starts anew; None where it does not tell when it did."""
+    """Return the key of a self-test, which holds until the machine starts anew; None where that cannot be known."""
     boot = boot_id()
     return None if boot is None else hashlib.sha256("\n".join((cpu_kind(), boot, *facts)).encode()).hexdigest()
 
 
-def remembered(key: str | None) -> dict[str, Any] | None:
-    """What `remember` kept; None where there is nothing, or nothing that can be read."""
-    place = root()
-    if key is None or place is None:
+def read_proof(key: str | None) -> dict[str, Any] | None:
+    """Return the facts of a self-test that passed; None where there are none, or none that can be read."""
+    cache = root()
+    if key is None or cache is None:
         return None
     try:
-        told = json.loads((place / "proofs" / f"{key}.json").read_bytes())
+        facts = json.loads((cache / "proofs" / f"{key}.json").read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    return told if isinstance(told, dict) else None
+    return facts if isinstance(facts, dict) else None
 
 
-def remember(key: str | None, facts: dict[str, Any]) -> None:
-    """Keep a proof; where nothing can be written nothing is kept, and the next start proves again."""
-    above = root()
-    if key is None or above is None:
+def write_proof(key: str | None, facts: dict[str, Any]) -> None:
+    """Store the facts of a self-test that passed; where nothing can be written, the next start proves again."""
+    cache = root()
+    if key is None or cache is None:
         return
     with contextlib.suppress(OSError):
-        write_file(above / "proofs" / f"{key}.json", json.dumps(facts).encode("ascii"))
+        write_file(cache / "proofs" / f"{key}.json", json.dumps(facts).encode("ascii"))

@@ -26,22 +26,22 @@ GRAPH, SERIALIZED = "engine.onnx", "engine.trt"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What ``manifest.json`` says.
+    """The content of ``manifest.json``.
 
     Attributes:
         created: ISO 8601, UTC.
-        lnfast: version that made it.
+        lnfast: version that built it.
         model: ``{name, version, sha256, probe_sha256, decisive}``; see `lnfast.card.ModelCard.decisive`.
         target: ``openvino``, ``onnxruntime``, ``tensorrt`` or ``tensorrt-rtx``.
         version: of that package, in full.
         device: ``cpu`` or ``cuda``.
-        made_for: `lnfast.backends.machine.cpu_kind`, or compute capabilities; empty for all that the package serves.
+        made_for: `lnfast.backends.machine.cpu_kind`, or compute capabilities; empty for all that the package supports.
         precision: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         dtype: of input and output, ``float32`` or ``float16``.
-        shapes: windows of the grid that it is compiled for beside the whole, ``(z, y, x)``.
+        shapes: windows of the model grid that it is compiled for beside the whole, ``(z, y, x)``.
         files: ``{name: {sha256, bytes}}``.
-        build: how it was made; for people.
-        certificate: what was proven, None when the maker could not run it.
+        build: how it was built; for people.
+        certificate: the proof, None when the machine that built it could not run it.
     """
 
     created: str
@@ -60,7 +60,7 @@ class Manifest:
 
     @property
     def backend(self) -> str:
-        """Name of the backend that runs it."""
+        """The name of the backend that runs it."""
         return TARGETS[self.target]
 
     def to_json(self) -> str:
@@ -75,42 +75,45 @@ class Manifest:
             EngineError: ``bad-manifest`` with what is missing or wrong.
         """
         try:
-            told = json.loads(text, parse_constant=_no_number)
-            if told["schema"] != SCHEMA:
-                raise ValueError(f"schema is {told['schema']!r}, wanted {SCHEMA!r}")
-            made = cls(
-                created=str(told["created"]),
-                lnfast=str(told["lnfast"]),
-                model={
-                    key: str(told["model"][key]) for key in ("name", "version", "sha256", "probe_sha256", "decisive")
-                },
-                target=str(told["target"]),
-                version=str(told["version"]),
-                device=str(told["device"]),
-                made_for=tuple(str(one) for one in told["made_for"]),
-                precision=str(told["precision"]),
-                dtype=str(told["dtype"]),
-                shapes=tuple(_three(shape) for shape in told["shapes"]),
-                files={str(name): {"sha256": str(entry["sha256"])} for name, entry in told["files"].items()},
-                build=dict(told["build"]),
-                certificate=None if told["certificate"] is None else dict(told["certificate"]),
-            )
-            if made.target not in TARGETS or made.device not in ("cpu", "cuda"):
-                raise ValueError(f"target is {made.target!r} on {made.device!r}")
-            if made.dtype not in DTYPES or made.precision not in PRECISIONS:
-                raise ValueError(f"precision is {made.precision!r} with {made.dtype!r} at its ends")
-            strange = [name for name in made.files if not is_engine_file(name)]
-            if strange:
-                raise ValueError(f"it lists {strange[0]!r}, which is no file of an engine")
+            manifest = _parsed(json.loads(text, parse_constant=_no_number))
         except KeyError as error:
             raise EngineError("bad-manifest", f"it lacks the entry {error}") from error
         except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise EngineError("bad-manifest", f"it cannot be used ({error})") from error
-        return made
+        return manifest
+
+
+def _parsed(entries: Any) -> Manifest:
+    if entries["schema"] != SCHEMA:
+        raise ValueError(f"schema is {entries['schema']!r}, wanted {SCHEMA!r}")
+    certificate = entries["certificate"]
+    manifest = Manifest(
+        created=str(entries["created"]),
+        lnfast=str(entries["lnfast"]),
+        model={key: str(entries["model"][key]) for key in ("name", "version", "sha256", "probe_sha256", "decisive")},
+        target=str(entries["target"]),
+        version=str(entries["version"]),
+        device=str(entries["device"]),
+        made_for=tuple(str(kind) for kind in entries["made_for"]),
+        precision=str(entries["precision"]),
+        dtype=str(entries["dtype"]),
+        shapes=tuple(_shape(values) for values in entries["shapes"]),
+        files={str(name): {"sha256": str(entry["sha256"])} for name, entry in entries["files"].items()},
+        build=dict(entries["build"]),
+        certificate=None if certificate is None else dict(certificate),
+    )
+    if manifest.target not in TARGETS or manifest.device not in ("cpu", "cuda"):
+        raise ValueError(f"target is {manifest.target!r} on {manifest.device!r}")
+    if manifest.dtype not in DTYPES or manifest.precision not in PRECISIONS:
+        raise ValueError(f"precision is {manifest.precision!r} with {manifest.dtype!r} at its ends")
+    unknown = [name for name in manifest.files if not is_engine_file(name)]
+    if unknown:
+        raise ValueError(f"it lists {unknown[0]!r}, which is no file of an engine")
+    return manifest
 
 
 def identity(model: Model) -> dict[str, str]:
-    """What a manifest says of its model."""
+    """Return a manifest's entry on its model."""
     card = model.card
     return {
         "name": card.name,
@@ -122,12 +125,12 @@ def identity(model: Model) -> dict[str, str]:
 
 
 def is_engine_file(name: str) -> bool:
-    """Whether export gives files that name."""
+    """Return whether a file of an engine can have a name."""
     return name in (GRAPH, SERIALIZED) or re.fullmatch(r"engine-\d+x\d+x\d+\.blob", name) is not None
 
 
 def blob_name(shape_zyx: Zyx) -> str:
-    """Of the file that is compiled for a shape."""
+    """Return the name of the file that is compiled for a shape."""
     return f"engine-{shape_text(shape_zyx)}.blob"
 
 
@@ -135,7 +138,7 @@ def _no_number(name: str) -> float:
     raise ValueError(f"{name} is no number")
 
 
-def _three(values: Any) -> Zyx:
+def _shape(values: Any) -> Zyx:
     z, y, x = (int(value) for value in values)
     if min(z, y, x) < 1:
         raise ValueError(f"a shape is {values}")

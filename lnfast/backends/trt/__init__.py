@@ -3,22 +3,34 @@
 toolkit.py      the two packages
 builder.py      an ONNX graph to a serialized engine, also where there is no GPU
 execution.py    a serialized engine on a GPU
-cuda.py         GPUs, and the way of a study over one
+cuda.py         GPUs, and a run recorded on one
 """
 
 from __future__ import annotations
 
+import re
+
 from lnfast.backends.engine.manifest import SERIALIZED
 from lnfast.backends.host import HostBackend
-from lnfast.backends.loading import Loading
 from lnfast.backends.machine import nvidia_gpus
-from lnfast.backends.protocol import Candidate
-from lnfast.backends.trt import cuda
+from lnfast.backends.protocol import Candidate, Progress
+from lnfast.backends.requests import Build, BuildRequest, LoadRequest
+from lnfast.backends.trt import builder, cuda
 from lnfast.backends.trt.execution import open_engine
 from lnfast.backends.trt.toolkit import PACKAGES, BuiltFor, first_toolkit, load, package
-from lnfast.errors import BackendError, EngineError
+from lnfast.errors import BackendError, EngineError, UsageError
 
-__all__ = ["conflict", "installed_version", "offers", "open_model", "package"]
+__all__ = [
+    "build",
+    "build_offers",
+    "builds_for_other_machines",
+    "compiles_windows",
+    "conflict",
+    "installed_version",
+    "offers",
+    "open_model",
+    "package",
+]
 
 _PRECISIONS = {
     "fp16": "half the bytes, and tensor cores: the safe default there",
@@ -29,7 +41,7 @@ _TURING = (7, 5)  # TensorRT-RTX refuses fp32 and Q/DQ 3D convolutions for it
 
 
 def offers() -> tuple[Candidate, ...]:
-    """What TensorRT can do here, fastest first; each needs an engine.
+    """Return what TensorRT can do here, fastest first; each needs an engine.
 
     Raises:
         BackendError: ``backend-missing``, ``backend-broken`` or ``device-missing``.
@@ -40,7 +52,7 @@ def offers() -> tuple[Candidate, ...]:
             "backend-missing",
             f"backend tensorrt needs TensorRT or TensorRT-RTX, and neither is installed: {installed.install}",
         )
-    if not nvidia_gpus():  # asked before anything heavy is imported
+    if not nvidia_gpus():  # checked before anything heavy is imported
         raise BackendError(
             "device-missing",
             "backend tensorrt needs an NVIDIA GPU with its driver, and this machine shows none; take --device cpu",
@@ -68,7 +80,7 @@ def conflict() -> None:
 
 
 def installed_version(target: str) -> str:
-    """Of a target's package, for manifests.
+    """Return the version of a target's package, for manifests.
 
     Raises:
         BackendError: ``backend-missing`` or ``backend-broken``.
@@ -76,15 +88,48 @@ def installed_version(target: str) -> str:
     return load(target).version
 
 
-def open_model(loading: Loading) -> HostBackend:
+def open_model(request: LoadRequest) -> HostBackend:
     """Load a checked engine; see `lnfast.backends.open_backend`."""
-    engine = loading.engine
+    engine = request.engine
     if engine is None:
         raise EngineError(
             "engine-missing",
-            f"tensorrt runs engines, and there is none of {loading.whose}; make one: lnfast export "
-            f"{loading.model.card.name} -o DIR --target {next(iter(PACKAGES))}",
+            f"tensorrt runs engines, and there is none of {request.description}; make one: lnfast export "
+            f"{request.model.card.name} -o DIR --target {next(iter(PACKAGES))}",
         )
-    told = engine.manifest
-    built = BuiltFor(told.target, told.version, told.made_for)
-    return open_engine(engine.content(SERIALIZED), loading.io, built, loading.candidate)
+    manifest = engine.manifest
+    built = BuiltFor(manifest.target, manifest.version, manifest.made_for)
+    return open_engine(engine.content(SERIALIZED), request.io, built, request.candidate)
+
+
+def builds_for_other_machines() -> bool:
+    """Return True: TensorRT-RTX needs no GPU to build, and the GPUs to build for can be chosen."""
+    return True
+
+
+def compiles_windows() -> bool:
+    """Return False: an engine has one shape."""
+    return False
+
+
+def build_offers(target: str, device: str) -> tuple[Candidate, ...]:
+    """Return how engines would run on the requested device; see `lnfast.backends.runtime.Runtime.build_offers`.
+
+    TensorRT-RTX builds where nothing can run, so that none is no error.
+    """
+    if not re.fullmatch(r"auto|cuda:\d+", device):
+        raise UsageError("bad-device", f"got device {device!r} for {target}, wanted auto or cuda:N")
+    try:
+        offered = offers()
+    except BackendError:
+        if target == "tensorrt":
+            raise
+        return ()
+    return tuple(offer for offer in offered if device in ("auto", offer.device))
+
+
+def build(request: BuildRequest, progress: Progress) -> Build:
+    """Serialize an engine for the target of the draft; see `lnfast.backends.runtime.Runtime.build`."""
+    target = builder.BuildTarget(request.draft.manifest.target, request.capabilities)
+    serialized = builder.build(request.onnx_bytes(), request.io, target, progress=progress)
+    return Build({SERIALIZED: serialized}, builder.built_for(target).capabilities)

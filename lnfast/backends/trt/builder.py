@@ -1,4 +1,4 @@
-"""An ONNX graph made into a serialized TensorRT engine. TensorRT-RTX needs no GPU for that, TensorRT does.
+"""An ONNX graph built into a serialized TensorRT engine. TensorRT-RTX needs no GPU for that, TensorRT does.
 
 Precision is in the graph: a network is strongly typed, so fp16 and Q/DQ graphs come from `lnfast.export`.
 """
@@ -7,31 +7,29 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from lnfast.backends.protocol import NetworkIO
+from lnfast.backends.protocol import NetworkIO, Progress
 from lnfast.backends.trt import cuda
 from lnfast.backends.trt.toolkit import PACKAGES, BuiltFor, Toolkit, dtype_name, load
 from lnfast.errors import BackendError, EngineError, ModelError, UsageError, one_line
 
-Progress = Callable[[str, int, int], None]
-# External data is looked for beside this path, where nothing can be. Without a path the parser takes what lies in the
-# current folder, and weights that no hash covers slip in.
+# External data is looked for beside this path, where nothing can be. Without a path the parser reads the current
+# folder, and weights that no hash covers could slip in.
 _NOWHERE = f"{os.devnull}/model.onnx"
 _NETWORK = "lnfast"  # else the engine holds a running number, and no two builds are equal
 
 
 @dataclass(frozen=True)
 class BuildTarget:
-    """What an engine is made for.
+    """What an engine is built for.
 
     Attributes:
         name: ``"tensorrt"`` or ``"tensorrt-rtx"``.
         capabilities: for tensorrt-rtx, the GPUs by compute capability, ``("8.6", "8.9")``; each adds size. Empty: its
-            own portable set (8.0 and later, not 7.5). For tensorrt always empty: it makes engines for `device` alone.
+            own portable set (8.0 and later, not 7.5). For tensorrt always empty: it builds for `device` alone.
         device: for tensorrt, the GPU to tune on.
         workspace_bytes: the most memory that the network may use beside its weights, None for all there is.
     """
@@ -44,13 +42,13 @@ class BuildTarget:
 
 @dataclass(frozen=True)
 class BuilderFacts:
-    """An installed package that makes engines.
+    """An installed package that builds engines.
 
     Attributes:
         target: its name as a `BuildTarget`.
         version: in full.
-        capabilities: that can be asked for; empty when it makes engines for its own GPU alone.
-        needs_gpu: whether it must see one.
+        capabilities: those that can be chosen; empty when it builds for its own GPU alone.
+        needs_gpu: whether it needs a GPU to build.
     """
 
     target: str
@@ -60,20 +58,20 @@ class BuilderFacts:
 
 
 def builders() -> tuple[BuilderFacts, ...]:
-    """What can make engines here, as far as packages go; a broken package is left out."""
-    found = []
+    """Return the packages that can build engines here; a broken package is left out."""
+    facts = []
     for target in PACKAGES:
         try:
             toolkit = load(target)
         except BackendError:
             continue
         known = tuple(_capabilities(toolkit))
-        found.append(BuilderFacts(target, toolkit.version, known, target == "tensorrt"))
-    return tuple(found)
+        facts.append(BuilderFacts(target, toolkit.version, known, target == "tensorrt"))
+    return tuple(facts)
 
 
 def built_for(target: BuildTarget) -> BuiltFor:
-    """What an engine that `build` makes here will run on.
+    """Return what an engine from `build` will run on.
 
     Raises:
         UsageError: ``unknown-target``, ``unknown-device``.
@@ -86,17 +84,17 @@ def built_for(target: BuildTarget) -> BuiltFor:
 
 
 def build(onnx_bytes: bytes, io: NetworkIO, target: BuildTarget, *, progress: Progress | None = None) -> bytes:
-    """Make a serialized engine.
+    """Build a serialized engine.
 
     Builds in several threads wait for one another.
 
     Args:
-        onnx_bytes: a graph in the very types that it shall compute in; the same bytes give the same engine from the
-            same TensorRT-RTX.
-        io: what the graph must take and give.
-        target: what for.
-        progress: called with a phase, how many of its steps are done, and how many it has. What it raises stops the
-            build and reaches the caller.
+        onnx_bytes: a graph in the types that it computes in; the same bytes give the same engine from the same
+            TensorRT-RTX.
+        io: the input and output that the graph must have.
+        target: what the engine is built for.
+        progress: called with a phase, how many of its steps are done, and how many it has. An exception from it stops
+            the build and reaches the caller.
 
     Raises:
         UsageError: ``unknown-target``, ``unknown-capability``, ``unknown-device``.
@@ -113,8 +111,8 @@ def build(onnx_bytes: bytes, io: NetworkIO, target: BuildTarget, *, progress: Pr
                 "unknown-capability",
                 f"got compute capability {wanted!r} for {target.name} {toolkit.version}, wanted one of: {possible}",
             )
-    needed = cuda.current(cuda.ordinal(target.device)) if target.name == "tensorrt" else nullcontext()
-    with toolkit.lock, needed:
+    device = cuda.current(cuda.ordinal(target.device)) if target.name == "tensorrt" else nullcontext()
+    with toolkit.lock, device:
         return _build(toolkit, onnx_bytes, io, target, progress)
 
 
@@ -131,23 +129,23 @@ def _build(toolkit: Toolkit, onnx_bytes: bytes, io: NetworkIO, target: BuildTarg
             raise _parse_error(toolkit, parser, mark)
         _check_io(toolkit, network, io)
         engine = builder.build_serialized_network(network, _config(toolkit, builder, target, monitor))
-    except (TypeError, RuntimeError) as error:  # how the bindings say that an object could not be made
-        told = f"{toolkit.name} {toolkit.version} cannot start to build: {one_line(error)} ({toolkit.reason(mark)})"
-        raise EngineError("compile-failed", told) from error
+    except (TypeError, RuntimeError) as error:  # how the bindings say that an object could not be created
+        message = f"{toolkit.name} {toolkit.version} cannot start to build: {one_line(error)} ({toolkit.reason(mark)})"
+        raise EngineError("compile-failed", message) from error
     if monitor.failure is not None:
         raise monitor.failure
     if engine is None:
         what = f"SM {', '.join(target.capabilities)}" if target.capabilities else "its default GPUs"
         what = target.device if target.name == "tensorrt" else what
-        told = f"{toolkit.name} {toolkit.version} refuses to build for {what}: {_tidy(toolkit.reason(mark))}"
+        message = f"{toolkit.name} {toolkit.version} refuses to build for {what}: {_plain(toolkit.reason(mark))}"
         if target.name == "tensorrt-rtx":
-            _forget(toolkit)
-        raise EngineError("compile-failed", told)
+            _clear_refusal(toolkit)
+        raise EngineError("compile-failed", message)
     return bytes(engine)
 
 
-def _forget(toolkit: Toolkit) -> None:
-    """Build one layer for nothing, after a refusal.
+def _clear_refusal(toolkit: Toolkit) -> None:
+    """Build one layer and discard it, after a refusal.
 
     TensorRT-RTX 1.7.1 remembers a refused build for SM 7.5: whatever it builds next holds Turing's kernels too, 55.8 MB
     instead of 5.5 for the shipped model. The build after that is clean, so this one is thrown away.
@@ -180,7 +178,7 @@ def _config(toolkit: Toolkit, builder: Any, target: BuildTarget, monitor: Any) -
 
 
 def _check_io(toolkit: Toolkit, network: Any, io: NetworkIO) -> None:
-    """The same as `lnfast.backends.graph.check_ports`, of a graph that may be float16."""
+    """Check the ports as `lnfast.backends.graph.check_ports` does, for a graph that may be float16."""
     wanted = (1, 1, *io.shape_zyx)
     for role, count, get, name in (
         ("input", network.num_inputs, network.get_input, io.input_name),
@@ -200,31 +198,31 @@ def _check_io(toolkit: Toolkit, network: Any, io: NetworkIO) -> None:
 def _parse_error(toolkit: Toolkit, parser: Any, mark: int) -> ModelError:
     whose = f"{toolkit.name} {toolkit.version}"
     if not parser.num_errors:
-        return ModelError("bad-onnx", f"{whose} cannot read the graph: {_tidy(toolkit.reason(mark))}")
+        return ModelError("bad-onnx", f"{whose} cannot read the graph: {_plain(toolkit.reason(mark))}")
     error = parser.get_error(0)
-    told, operator = str(error.desc()), str(error.node_operator())
+    reason, operator = str(error.desc()), str(error.node_operator())
     if not operator:  # of the file, not of a node
-        return ModelError("bad-onnx", f"{whose} cannot read the graph: {_tidy(told)}")
+        return ModelError("bad-onnx", f"{whose} cannot read the graph: {_plain(reason)}")
     node = str(error.node_name()) or f"number {error.node()}"
-    unknown = "Plugin not found" in told or "is not supported in TensorRT" in told
+    unknown = "Plugin not found" in reason or "is not supported in TensorRT" in reason
     if unknown or str(error.code()).endswith("UNSUPPORTED_NODE"):
         return ModelError(
             "unsupported-op",
             f"{whose} has no operator {operator} (node {node}); export the model with another, or take another target",
         )
-    return ModelError("unsupported-op", f"{whose} does not take operator {operator} (node {node}): {_tidy(told)}")
+    return ModelError("unsupported-op", f"{whose} does not take operator {operator} (node {node}): {_plain(reason)}")
 
 
-def _tidy(told: str) -> str:
-    """TensorRT's own words without the places in its source, and without what only says that there is no GPU."""
-    lines = [line for line in told.splitlines() if "catchCudaError" not in line]
+def _plain(reason: str) -> str:
+    """Return TensorRT's message without places in its source, and without what only says that there is no GPU."""
+    lines = [line for line in reason.splitlines() if "catchCudaError" not in line]
     words = " ".join(lines)
     words = re.sub(r"\s*In \w+ at [^\s)]+:\d+", "", words)
-    return re.sub(r"\[\w+\.cpp:\d+: \w+\] ", "", words).strip() or told
+    return re.sub(r"\[\w+\.cpp:\d+: \w+\] ", "", words).strip() or reason
 
 
 def _monitor(trt: Any, progress: Progress | None) -> Any:
-    """Passes progress on, and lets what happens there, Ctrl-C included, stop a build of minutes."""
+    """Return a monitor that reports progress, and stops a build of minutes when that raises, Ctrl-C included."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -234,27 +232,27 @@ def _monitor(trt: Any, progress: Progress | None) -> Any:
 
         def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
             self._steps[phase] = steps
-            self._tell(phase, 0)
+            self._report(phase, 0)
 
         def step_complete(self, phase: str, step: int) -> bool:
-            self._tell(phase, step + 1)
+            self._report(phase, step + 1)
             return self.failure is None
 
         def phase_finish(self, phase: str) -> None:
             self._steps.pop(phase, None)
 
-        def _tell(self, phase: str, done: int) -> None:
+        def _report(self, phase: str, done: int) -> None:
             try:
                 if progress is not None and self.failure is None:
                     progress(phase, done, self._steps.get(phase, done))
-            except BaseException as error:  # may not pass through C++; raised again behind it
+            except BaseException as error:  # may not pass through C++; raised again after it
                 self.failure = error
 
     return Monitor()
 
 
 def _capabilities(toolkit: Toolkit) -> dict[str, Any]:
-    """``"8.9"`` -> ``ComputeCapability.SM89``; empty for TensorRT, which has no such choice."""
+    """Return ``{"8.9": ComputeCapability.SM89}``; empty for TensorRT, which has no such choice."""
     kind = getattr(toolkit.trt, "ComputeCapability", None)
     if kind is None or not hasattr(toolkit.trt.IBuilderConfig, "set_compute_capability"):
         return {}

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs through cuda-core, and the way of a study over one of them: the only module that imports it.
+"""NVIDIA GPUs through cuda-core, and a run recorded on one of them: the only module that imports cuda-core.
 
     input (pinned)  --copy-->  GPU  --network-->  GPU  --copy-->  output (pinned)
 
@@ -30,14 +30,14 @@ _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """What an engine depends on.
+    """The properties of a GPU that an engine depends on.
 
     Attributes:
         device: ``"cuda:0"``.
         name: of the GPU.
         capability: compute capability, ``"8.9"``.
         memory_bytes: of the GPU, used or not.
-        driver: version of the driver, None where it does not tell.
+        driver: version of the driver, None where it is not known.
         cuda: the newest CUDA that the driver runs, ``"13.0"``.
     """
 
@@ -50,19 +50,19 @@ class DeviceFacts:
 
 
 def count() -> int:
-    """How many GPUs CUDA shows, at least one.
+    """Return how many GPUs CUDA shows, at least one.
 
     Raises:
         BackendError: ``backend-missing``, ``backend-broken`` (cuda-core) or ``device-missing`` (driver or GPU).
     """
     core, driver = PACKAGE.load(), _BINDINGS.load()
-    del core  # it must be there too, and says best what is wrong with it
+    del core  # it must be installed too, and its error is the clearer one
     try:
         (status,) = driver.cuInit(0)
         if int(status) == 0:
-            status, found = driver.cuDeviceGetCount()
-            if int(status) == 0 and found > 0:
-                return int(found)
+            status, devices = driver.cuDeviceGetCount()
+            if int(status) == 0 and devices > 0:
+                return int(devices)
     except Exception as error:  # no driver library at all
         raise BackendError("device-missing", _missing(one_line(error))) from error
     if int(status) in (0, _NO_DEVICE):
@@ -71,7 +71,7 @@ def count() -> int:
 
 
 def ordinal(device: str) -> int:
-    """The number in ``"cuda:1"``, of a GPU that is there.
+    """Return the number in ``"cuda:1"``, of a GPU that is there.
 
     Raises:
         UsageError: ``unknown-device``.
@@ -80,15 +80,15 @@ def ordinal(device: str) -> int:
     kind, _, number = device.partition(":")
     if kind != "cuda" or not number.isdecimal():
         raise UsageError("unknown-device", f"got device {device!r}, wanted cuda:N")
-    there = count()
-    if int(number) >= there:
-        here = ", ".join(f"cuda:{i}" for i in range(there))
+    devices = count()
+    if int(number) >= devices:
+        here = ", ".join(f"cuda:{i}" for i in range(devices))
         raise BackendError("device-missing", f"device {device} is not available to backend tensorrt; here: {here}")
     return int(number)
 
 
 def device_facts(number: int) -> DeviceFacts:
-    """What a GPU is.
+    """Return the properties of a GPU.
 
     Raises:
         BackendError: as `ordinal`.
@@ -97,12 +97,12 @@ def device_facts(number: int) -> DeviceFacts:
     core, driver = PACKAGE.load(), _BINDINGS.load()
     device = core.Device(number)
     capability = device.compute_capability
-    newest = _done(driver.cuDriverGetVersion())
+    newest = _checked(driver.cuDriverGetVersion())
     return DeviceFacts(
         f"cuda:{number}",
         str(device.name),
         f"{capability.major}.{capability.minor}",
-        int(_done(driver.cuDeviceTotalMem(_done(driver.cuDeviceGet(number))))),
+        int(_checked(driver.cuDeviceTotalMem(_checked(driver.cuDeviceGet(number))))),
         _driver_version(core),
         f"{newest // 1000}.{newest % 1000 // 10}",
     )
@@ -110,34 +110,34 @@ def device_facts(number: int) -> DeviceFacts:
 
 @contextmanager
 def current(number: int) -> Iterator[Any]:
-    """The ``cuda.core.Device``, current in this thread; afterwards the host program's own choice is current again."""
+    """Yield the ``cuda.core.Device``, current in this thread; then restore the host program's own choice."""
     core, driver = PACKAGE.load(), _BINDINGS.load()
-    _done(driver.cuInit(0))
-    before = _done(driver.cuCtxGetCurrent())
+    _checked(driver.cuInit(0))
+    before = _checked(driver.cuCtxGetCurrent())
     device = core.Device(number)
     device.set_current()
     try:
         yield device
     finally:
-        _done(driver.cuCtxSetCurrent(before))
+        _checked(driver.cuCtxSetCurrent(before))
 
 
-class Lane:
-    """Two pinned host buffers, their twins on a GPU, and one stream that leads through them.
+class RecordedRun:
+    """Two pinned host buffers, two on a GPU, and the copies and the network between them as one CUDA graph.
 
     Args:
         number: of the GPU.
         shape, dtype: of both buffers.
 
     Attributes:
-        input, output: arrays over the pinned memory; they stay valid when the lane has gone.
-        addresses: on the GPU, where the network reads and where it writes.
+        input, output: arrays over the pinned memory; they stay valid when this object is freed.
+        addresses: on the GPU, of the network's input and output.
         stream: the handle for the network's own launch.
     """
 
     def __init__(self, number: int, shape: tuple[int, ...], dtype: str) -> None:
         self._number = number
-        self.keep: object = None  # what the recording points into
+        self.keep: object = None  # owns the memory that the recording points into
         self._graph: Any = None
         size = prod(shape) * np.dtype(dtype).itemsize
         with current(number) as device:
@@ -150,29 +150,29 @@ class Lane:
         self.stream = int(self._stream.handle)
 
     def record(self, network: Callable[[], None]) -> None:
-        """Run the whole way once as it is, then record it for `run`.
+        """Run the copies and the network once, then record them for `launch`.
 
         Args:
             network: launches itself on `stream` from and to `addresses`, without waiting. What it owns must live as
-                long as this lane.
+                long as this object.
         """
         with current(self._number):
             self._enqueue(network)  # first-time allocations and lazily loaded kernels cannot be recorded
             self._stream.sync()
             builder = self._stream.create_graph_builder()
             try:
-                # What this thread does meanwhile must be recordable; other threads may do as they like.
+                # What this thread does meanwhile must be recordable; other threads are not affected.
                 builder.begin_building("thread_local")
                 self._enqueue(network)
                 self._graph = builder.end_building().complete()
             except BaseException:
-                with suppress(Exception):  # it complains once more of what is already on its way up
+                with suppress(Exception):  # it raises once more for an error that is already raised
                     builder.close()
                 raise
             builder.close()
 
-    def run(self) -> None:
-        """Take `input` through to `output`; the GIL is free while the GPU works."""
+    def launch(self) -> None:
+        """Compute `output` from `input`; the GIL is free while the GPU works."""
         with current(self._number):
             self._graph.launch(self._stream)
             self._stream.sync()
@@ -184,7 +184,7 @@ class Lane:
 
 
 class _Owner:
-    """Keeps a pinned buffer, and can be found after a fork."""
+    """The owner of a pinned buffer, which a fork finds in `_pinned`."""
 
     def __init__(self, buffer: Any) -> None:
         self.buffer = buffer
@@ -192,14 +192,14 @@ class _Owner:
 
 
 def _view(buffer: Any, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-    """An array over a pinned buffer that keeps it alive. (From DLPack, numpy before 2 makes it read-only.)"""
+    """Return an array over a pinned buffer that keeps it alive. (From DLPack, numpy before 2 makes it read-only.)"""
     raw: Any = (ctypes.c_ubyte * buffer.size).from_address(int(buffer.handle))
     raw.owner = _Owner(buffer)
     return np.frombuffer(raw, dtype).reshape(shape)
 
 
-def _done(answer: Any) -> Any:
-    """What a function of the driver returned.
+def _checked(answer: Any) -> Any:
+    """Return the value of a call of the driver.
 
     Raises:
         RuntimeError: with CUDA's own name of the failure.
@@ -213,7 +213,7 @@ def _done(answer: Any) -> Any:
 def _driver_version(core: Any) -> str | None:
     try:
         return ".".join(map(str, core.system.get_kernel_mode_driver_version()))
-    except Exception:  # comes from NVML, which is not everywhere: nothing depends on it
+    except Exception:  # comes from NVML, which not every machine has: nothing depends on it
         return None
 
 
@@ -225,7 +225,7 @@ _pinned: WeakSet[_Owner] = WeakSet()
 
 
 def _abandon_all() -> None:
-    """In a fork there is no CUDA any more that could take the memory back."""
+    """Keep pinned buffers in a fork, where no CUDA could free them."""
     for owner in tuple(_pinned):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))
 

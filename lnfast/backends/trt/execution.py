@@ -15,15 +15,15 @@ def open_engine(blob: bytes, io: NetworkIO, built: BuiltFor, candidate: Candidat
     """Load a serialized engine onto a GPU, run it once and record the run.
 
     Args:
-        blob: what `lnfast.backends.trt_build.build` made.
-        io: what the engine must take and give; the backend's two buffers are of this type, in pinned memory.
-        built: what it was made for, checked before the package sees it.
-        candidate: its device is used, its precision is what the engine is said to compute in.
+        blob: from `lnfast.backends.trt.builder.build`.
+        io: the engine's input and output; the backend's two buffers are of this type, in pinned memory.
+        built: what it was built for, checked before the package sees it.
+        candidate: gives the device, and the precision that is reported.
 
     Raises:
         UsageError: ``unknown-device``.
         BackendError: ``backend-missing``, ``backend-broken`` or ``device-missing``.
-        EngineError: ``engine-mismatch`` (made for something else), ``engine-damaged``, ``compile-failed``,
+        EngineError: ``engine-mismatch`` (built for something else), ``engine-damaged``, ``compile-failed``,
             ``not-in-place`` or ``inference-failed``.
     """
     toolkit = load(built.target)
@@ -33,63 +33,63 @@ def open_engine(blob: bytes, io: NetworkIO, built: BuiltFor, candidate: Candidat
     try:
         with toolkit.lock, cuda.current(number):
             context = _context(toolkit, blob, io, facts)
-            lane = cuda.Lane(number, (1, 1, *io.shape_zyx), io.dtype)
-            _lead(toolkit, context, io, lane)
+            run = cuda.RecordedRun(number, (1, 1, *io.shape_zyx), io.dtype)
+            _record(toolkit, context, io, run)
     except LnfastError:
         raise
     except Exception as error:
-        told = f"{toolkit.name} cannot run the engine on {facts.device} ({facts.name}): {one_line(error)}"
-        raise EngineError("inference-failed", told) from error
-    lane.input.fill(0)
-    lane.output.fill(float("nan"))
+        message = f"{toolkit.name} cannot run the engine on {facts.device} ({facts.name}): {one_line(error)}"
+        raise EngineError("inference-failed", message) from error
+    run.input.fill(0)
+    run.output.fill(float("nan"))
     info = BackendInfo("tensorrt", _short(toolkit), candidate.device, candidate.precision)
-    return HostBackend(info, lane.input, lane.output, lane.run)
+    return HostBackend(info, run.input, run.output, run.launch)
 
 
 def _context(toolkit: Toolkit, blob: bytes, io: NetworkIO, facts: cuda.DeviceFacts) -> Any:
-    """An execution context; it keeps its engine and its runtime."""
+    """Return an execution context; it keeps its engine and its runtime alive."""
     mark = toolkit.mark()
     runtime = toolkit.trt.Runtime(toolkit.logger)
     engine = runtime.deserialize_cuda_engine(blob)
     if engine is None:
-        code, told = _refused(toolkit, runtime, blob)
-        why = told or toolkit.reason(mark)
+        code, why = _refusal(toolkit, runtime, blob)
+        why = why or toolkit.reason(mark)
         raise EngineError(code, f"{toolkit.name} does not load the engine on {_where(facts)}: {why}; {_AGAIN}")
     _check_io(toolkit, engine, io)
     context = engine.create_execution_context()
     if context is None:
-        told = f"{toolkit.name} gets no engine ready on {_where(facts)}: {toolkit.reason(mark)}"
-        raise EngineError("compile-failed", told)
+        message = f"{toolkit.name} gets no engine ready on {_where(facts)}: {toolkit.reason(mark)}"
+        raise EngineError("compile-failed", message)
     return context
 
 
-def _lead(toolkit: Toolkit, context: Any, io: NetworkIO, lane: cuda.Lane) -> None:
-    """Lead the lane's buffers through the network."""
-    for name, address in zip((io.input_name, io.output_name), lane.addresses, strict=True):
+def _record(toolkit: Toolkit, context: Any, io: NetworkIO, run: cuda.RecordedRun) -> None:
+    """Bind the buffers on the GPU to the network and record its launch."""
+    for name, address in zip((io.input_name, io.output_name), run.addresses, strict=True):
         if not context.set_tensor_address(name, address) or context.get_tensor_address(name) != address:
             raise EngineError("not-in-place", f"{toolkit.name} does not take the memory that it is given for {name}")
     capturable = getattr(context, "is_stream_capturable", None)  # TensorRT has none: fixed shapes always are
-    if capturable is not None and not capturable(lane.stream):
+    if capturable is not None and not capturable(run.stream):
         raise EngineError(
             "compile-failed", f"{toolkit.name} cannot record this engine as a CUDA graph: it allocates; {_AGAIN}"
         )
 
     def network() -> None:
         mark = toolkit.mark()
-        if not context.execute_async_v3(lane.stream):
+        if not context.execute_async_v3(run.stream):
             raise EngineError("inference-failed", f"{toolkit.name} failed to infer: {toolkit.reason(mark)}")
 
-    lane.record(network)
-    lane.keep = context  # the recording points into its memory
+    run.record(network)
+    run.keep = context  # the recording points into its memory
 
 
 def _check_built(built: BuiltFor, toolkit: Toolkit, facts: cuda.DeviceFacts) -> None:
     same = built.version == toolkit.version and (not built.capabilities or facts.capability in built.capabilities)
     if not same:
-        made = f" and SM {', '.join(built.capabilities)}" if built.capabilities else ""
+        gpus = f" and SM {', '.join(built.capabilities)}" if built.capabilities else ""
         raise EngineError(
             "engine-mismatch",
-            f"the engine is made for {built.target} {built.version}{made}; here: {toolkit.name} {toolkit.version} and "
+            f"the engine is made for {built.target} {built.version}{gpus}; here: {toolkit.name} {toolkit.version} and "
             f"{_where(facts)}; {_AGAIN}",
         )
 
@@ -111,17 +111,17 @@ def _check_io(toolkit: Toolkit, engine: Any, io: NetworkIO) -> None:
     if got != wanted:
         raise EngineError(
             "engine-mismatch",
-            f"the {toolkit.name} engine has {_told(got)}, wanted {_told(wanted)}; {_AGAIN}",
+            f"the {toolkit.name} engine has {_ports_text(got)}, wanted {_ports_text(wanted)}; {_AGAIN}",
         )
 
 
-def _refused(toolkit: Toolkit, runtime: Any, blob: bytes) -> tuple[str, str | None]:
-    """Code and words for an engine that was not deserialized; only TensorRT-RTX can say what is wrong."""
+def _refusal(toolkit: Toolkit, runtime: Any, blob: bytes) -> tuple[str, str | None]:
+    """Return the code and the reason for an engine that was not deserialized; only TensorRT-RTX knows the reason."""
     bits = getattr(toolkit.trt, "EngineInvalidityDiagnostics", None)
     if bits is None or not hasattr(runtime, "get_engine_validity"):
         return "engine-damaged", None
-    found = int(runtime.get_engine_validity(blob)[1])
-    for name, told in (
+    flags = int(runtime.get_engine_validity(blob)[1])
+    for name, reason in (
         ("MALFORMED_ENGINE", None),
         ("VERSION_MISMATCH", "another version made it"),
         ("UNSUPPORTED_CC", "it was made for other GPUs"),
@@ -129,8 +129,8 @@ def _refused(toolkit: Toolkit, runtime: Any, blob: bytes) -> tuple[str, str | No
         ("INSUFFICIENT_GPU_MEMORY", "the GPU has too little memory"),
     ):
         bit = getattr(bits, name, None)
-        if bit is not None and found & int(bit):
-            return ("engine-mismatch" if told else "engine-damaged"), told
+        if bit is not None and flags & int(bit):
+            return ("engine-mismatch" if reason else "engine-damaged"), reason
     return "engine-damaged", None
 
 
@@ -139,7 +139,7 @@ def _short(toolkit: Toolkit) -> str:
     return f"rtx {number}" if toolkit.name == "tensorrt-rtx" else number
 
 
-def _told(tensors: set[tuple[str, str, tuple[int, ...], str]]) -> str:
+def _ports_text(tensors: set[tuple[str, str, tuple[int, ...], str]]) -> str:
     return ", ".join(f"{role} {name} {dtype} {shape}" for role, name, shape, dtype in sorted(tensors)) or "no tensors"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from lnfast.errors import BackendError
 from lnfast.optional import Package
 
-PACKAGES = {  # in the order of `offers`: the first tunes an engine on the very GPU
+PACKAGES = {  # in the order of preference: the first tunes an engine on the very GPU
     "tensorrt": Package("backend tensorrt", "tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"), "tensorrt"),
     "tensorrt-rtx": Package("backend tensorrt", "tensorrt_rtx", ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12"), "rtx"),
 }
@@ -20,7 +21,7 @@ _NOISE = ("Thread context has not been set", "catchCudaError")  # beside the err
 
 @dataclass(frozen=True)
 class BuiltFor:
-    """What an engine runs on; to be kept beside it.
+    """What an engine runs on, as its manifest keeps it.
 
     Attributes:
         target: ``"tensorrt"`` or ``"tensorrt-rtx"``.
@@ -40,8 +41,8 @@ class Toolkit:
         name: its key in `PACKAGES`.
         trt: the module.
         version: in full, ``"1.7.1.116"``.
-        logger: an ``ILogger``. TensorRT keeps the first one of a process for ever, so there is one.
-        lock: for whatever compiles. TensorRT-RTX 1.7.1 holds the GPUs of a build in a global: of two builds at once,
+        logger: an ``ILogger``. TensorRT keeps the first one of a process, so there is one.
+        lock: held by whatever compiles. TensorRT-RTX 1.7.1 keeps the GPUs of a build in a global: of two builds at once
             for SM 8.6 and 8.9, one ended with "Target SM 86 is not found in the accelerator list".
     """
 
@@ -50,22 +51,22 @@ class Toolkit:
         self.trt = trt
         self.version = str(trt.__version__)
         self.lock = Lock()
-        self._heard: deque[tuple[int, str]] = deque(maxlen=500)
+        self._messages: deque[tuple[int, str]] = deque(maxlen=500)
         self._numbers = itertools.count(1)
-        self.logger = _logger(trt, self._hear)
+        self.logger = _logger(trt, self._record)
 
     def mark(self) -> int:
-        """A point in time for `reason`."""
+        """Return a point in time for `reason`."""
         return next(self._numbers)
 
     def reason(self, mark: int) -> str:
-        """The first error that the package has told since; later ones are its consequences."""
-        told = [message for number, message in tuple(self._heard) if number > mark]
-        plain = [message for message in told if not any(noise in message for noise in _NOISE)]
-        return next(iter(plain or told), "it gives no reason")
+        """Return the first error that the package has logged since; later ones are its consequences."""
+        messages = [message for number, message in tuple(self._messages) if number > mark]
+        plain = [message for message in messages if not any(noise in message for noise in _NOISE)]
+        return next(iter(plain or messages), "it gives no reason")
 
-    def _hear(self, message: str) -> None:
-        self._heard.append((next(self._numbers), message))
+    def _record(self, message: str) -> None:
+        self._messages.append((next(self._numbers), message))
 
 
 _toolkits: dict[str, Toolkit] = {}
@@ -87,7 +88,7 @@ def package() -> Package:
 
 
 def first_toolkit() -> Toolkit:
-    """The first package that can be imported."""
+    """Return the first package that can be imported."""
     refused = []
     for target in PACKAGES:
         try:
@@ -98,19 +99,19 @@ def first_toolkit() -> Toolkit:
 
 
 def dtype_name(kind: Any) -> str:
-    """numpy's name of a ``DataType`` that a backend's buffers can have, else TensorRT's own."""
+    """Return numpy's name of a ``DataType`` that a backend's buffers can have, else TensorRT's own."""
     return {"FLOAT": "float32", "HALF": "float16"}.get(kind.name, str(kind.name))
 
 
-def _logger(trt: Any, hear: Any) -> Any:
+def _logger(trt: Any, record: Callable[[str], None]) -> Any:
     class Logger(trt.ILogger):  # type: ignore[misc]
-        """Keeps errors; a library prints nothing into its host program."""
+        """A logger that keeps errors and prints nothing into the host program."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, message: str) -> None:
             if int(severity) <= int(trt.ILogger.ERROR):
-                hear(message)
+                record(message)
 
     return Logger()
