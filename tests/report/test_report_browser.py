@@ -316,7 +316,7 @@ def test_a_click_in_the_picture_takes_the_node_there(browser: Browser, page: str
 def test_a_screen_reader_is_told_what_is_seen(browser: Browser, page: str) -> None:
     browser.open(page)
     browser.press(Keys.HOME)
-    browser.until(lambda: "Slice 1 of 12" in browser.run("return document.getElementById('said').textContent"))
+    browser.until(lambda: "Slice 1 of 12" in browser.run("return document.getElementById('announcement').textContent"))
     tree = browser.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     named = [(node["role"]["value"], node["name"]["value"]) for node in tree if "name" in node and not node["ignored"]]
     for role in ("button", "slider", "image", "table", "columnheader", "rowheader"):

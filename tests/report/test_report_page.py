@@ -386,7 +386,7 @@ def test_a_folder_that_is_replaced_at_the_last_moment_gets_no_old_page(
 ) -> None:
     labels = two_nodes()
     made, report = write_report(labels, tmp_path)
-    honest = folder._content
+    honest = folder._read
 
     def slow(*arguments: Any) -> bytes:
         content = honest(*arguments)
@@ -394,7 +394,7 @@ def test_a_folder_that_is_replaced_at_the_last_moment_gets_no_old_page(
         write_report(labels, tmp_path)
         return content
 
-    monkeypatch.setattr(folder, "_content", slow)
+    monkeypatch.setattr(folder, "_read", slow)
     with pytest.raises(FileNotFoundError):
         add_page(made, report, b"page")
     assert not (made / "report.html").exists() and os.listdir(tmp_path) == ["a"]

@@ -33,7 +33,7 @@ Note = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class LabelFile:
+class LabelMapEntry:
     """A label map in a folder.
 
     Attributes:
@@ -56,7 +56,7 @@ class FolderListing:
         ignored: names of entries that are no label maps and belong to no known layout.
     """
 
-    files: Mapping[str, LabelFile]
+    files: Mapping[str, LabelMapEntry]
     ignored: tuple[str, ...]
 
 
@@ -178,7 +178,7 @@ def label_files(folder: Path) -> FolderListing:
         raise _not_a_file(raw, "a folder of label maps")
     outer_entries, label_folder = (_entries(folder), raw) if os.path.lexists(raw) else ([], folder)
     ignored = [path.name for path in outer_entries if path.name not in EXPECTED | {"labelsTr"}]
-    files: dict[str, LabelFile] = {}
+    files: dict[str, LabelMapEntry] = {}
     for path in _entries(label_folder):
         file = _label_file(path)
         if file is None:
@@ -203,14 +203,14 @@ def _entries(folder: Path) -> list[Path]:
         raise unreadable(folder, error) from error
 
 
-def _label_file(path: Path) -> LabelFile | None:
+def _label_file(path: Path) -> LabelMapEntry | None:
     """Return the label map that an entry of a folder is or holds; None for any other entry."""
     kind = _file_kind(path)
     inner = path / RUN_MAP
     if kind == "a folder" and (_file_kind(inner) or os.path.lexists(inner)):
         if _file_kind(inner) != "a file":
             raise _not_a_file(inner)
-        return LabelFile(path.name, inner, of_run=True)
+        return LabelMapEntry(path.name, inner, of_run=True)
     if not path.name.lower().endswith(NIFTI):
         return None
     if kind != "a file":
@@ -218,7 +218,7 @@ def _label_file(path: Path) -> LabelFile | None:
     if path.name == RUN_MAP and os.path.lexists(path.with_name(RUN_REPORT)):
         # By its file name it would be the study "labels", and so would every other run.
         raise UsageError("one-run", f"{shown(str(path.parent))} is the output of one run; give its parent")
-    return LabelFile(study_name(path), path, of_run=False)
+    return LabelMapEntry(study_name(path), path, of_run=False)
 
 
 def _file_kind(path: Path) -> str | None:
@@ -232,7 +232,7 @@ def _file_kind(path: Path) -> str | None:
     return "a folder" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "not an ordinary file"
 
 
-def _match(predicted: Mapping[str, LabelFile], true: Mapping[str, LabelFile]) -> dict[str, LabelFile]:
+def _match(predicted: Mapping[str, LabelMapEntry], true: Mapping[str, LabelMapEntry]) -> dict[str, LabelMapEntry]:
     """Return the prediction of each truth that has one, by the truth's name."""
     matches = {name: predicted[name] for name in true if name in predicted}
     unmatched = _by_folder_name(file for name, file in predicted.items() if name not in matches)
@@ -248,8 +248,8 @@ def _match(predicted: Mapping[str, LabelFile], true: Mapping[str, LabelFile]) ->
     return matches
 
 
-def _by_folder_name(files: Iterable[LabelFile]) -> dict[str, list[LabelFile]]:
-    groups: dict[str, list[LabelFile]] = {}
+def _by_folder_name(files: Iterable[LabelMapEntry]) -> dict[str, list[LabelMapEntry]]:
+    groups: dict[str, list[LabelMapEntry]] = {}
     for file in files:
         groups.setdefault(file.name if file.of_run else folder_name(file.name), []).append(file)
     return groups
@@ -264,7 +264,7 @@ def _check_different_files(pairs: Sequence[StudyPair]) -> None:
         )
 
 
-def _ambiguous(files: Sequence[LabelFile], name: str) -> UsageError:
+def _ambiguous(files: Sequence[LabelMapEntry], name: str) -> UsageError:
     first, second = (shown(str(file.path)) for file in files[:2])
     return UsageError("ambiguous-name", f"{first} and {second} are both of study {shown(name)}; take one of them away")
 
