@@ -51,12 +51,12 @@ def test_the_schema_is_a_schema() -> None:
 
 @pytest.mark.parametrize("rules", [Rules(), Rules(short_axis="axial", suspicious_mm=6.5)])
 def test_a_report_is_of_its_schema_in_the_order_of_its_schema(rules: Rules) -> None:
-    said = report_of(two_nodes(), rules).to_dict()
-    check_schema(said)
-    assert list(said) == SCHEMA["required"]
+    record = report_of(two_nodes(), rules).to_dict()
+    check_schema(record)
+    assert list(record) == SCHEMA["required"]
     for part in ("study", "model", "engine", "rules", "summary", "timings_ms"):
-        assert list(said[part]) == list(SCHEMA["properties"][part]["properties"])
-    assert list(said["nodes"][0]) == list(SCHEMA["$defs"]["node"]["properties"])
+        assert list(record[part]) == list(SCHEMA["properties"][part]["properties"])
+    assert list(record["nodes"][0]) == list(SCHEMA["$defs"]["node"]["properties"])
 
 
 def test_a_report_survives_json_to_the_last_bit() -> None:
@@ -126,21 +126,21 @@ def wrong_reports() -> list[tuple[str, Any]]:
 
 @pytest.mark.parametrize(("path", "value"), wrong_reports())
 def test_the_schema_refuses_what_is_wrong(path: str, value: Any) -> None:
-    said = report_of(two_nodes()).to_dict()
+    record = report_of(two_nodes()).to_dict()
     *way, last = path.split(".")
-    part: Any = said
+    part: Any = record
     for step in way:
         part = part[int(step) if step.isdigit() else step]
     part[last] = value
     with pytest.raises(jsonschema.ValidationError):
-        check_schema(said)
+        check_schema(record)
 
 
 def test_the_schema_refuses_what_is_missing() -> None:
     whole = report_of(two_nodes()).to_dict()
     for key in whole:
         with pytest.raises(jsonschema.ValidationError):
-            check_schema({other: value for other, value in whole.items() if other != key})
+            check_schema({remaining: value for remaining, value in whole.items() if remaining != key})
 
 
 def test_a_number_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
@@ -224,15 +224,15 @@ def test_what_the_reader_noticed_is_said_once() -> None:
 def test_the_folder_holds_the_report_and_the_labels(tmp_path: Path) -> None:
     labels = two_nodes()
     report = report_of(labels)
-    made, _ = write_study_folder(report, labels, tmp_path / "deep" / "out", "0000")
-    assert made == tmp_path / "deep" / "out" / "0000"
-    assert {path.name for path in made.iterdir()} == REPORT_FILES
-    said = json.loads((made / "report.json").read_text(encoding="utf-8"))
-    check_schema(said)
-    assert said["timings_ms"]["write"] > 0
-    assert said["timings_ms"]["total"] == pytest.approx(721.25 + said["timings_ms"]["write"])
-    assert (made / "report.txt").read_text(encoding="utf-8") == report.text()
-    assert [path.name for path in made.parent.iterdir()] == ["0000"]
+    folder_path, _ = write_study_folder(report, labels, tmp_path / "deep" / "out", "0000")
+    assert folder_path == tmp_path / "deep" / "out" / "0000"
+    assert {path.name for path in folder_path.iterdir()} == REPORT_FILES
+    record = json.loads((folder_path / "report.json").read_text(encoding="utf-8"))
+    check_schema(record)
+    assert record["timings_ms"]["write"] > 0
+    assert record["timings_ms"]["total"] == pytest.approx(721.25 + record["timings_ms"]["write"])
+    assert (folder_path / "report.txt").read_text(encoding="utf-8") == report.text()
+    assert [path.name for path in folder_path.parent.iterdir()] == ["0000"]
 
 
 @pytest.mark.parametrize("turn_deg", [(0, 0, 0), (12, -33, 71), (180, 0, 0), (0, 0, 180), (120, 0, 90)])
@@ -242,8 +242,8 @@ def test_the_labels_are_read_by_others_as_they_were(tmp_path: Path, turn_deg: tu
     turned = Volume(labels.array, Grid(labels.grid.shape, affine_of((1.5, 1.25, 6.0), *turn_deg)))
     report = report_of(turned)
     for stored in list(stored_in_all_ways(turned))[::5]:
-        made, _ = write_study_folder(report, stored, tmp_path, "a")
-        image = nibabel.load(made / "labels.nii.gz")
+        folder_path, _ = write_study_folder(report, stored, tmp_path, "a")
+        image = nibabel.load(folder_path / "labels.nii.gz")
         assert image.get_data_dtype() == np.uint16
         assert np.array_equal(np.asanyarray(image.dataobj).T, stored.array)
         assert np.allclose(image.affine, stored.grid.affine, atol=1e-5)
@@ -257,9 +257,9 @@ def test_the_same_labels_are_the_same_bytes_of_any_type_and_strides(tmp_path: Pa
     report = report_of(labels)
     wide = np.zeros((12, 20, 44), np.int32)[:, :, ::2]
     wide[:] = labels.array
-    one = (write_study_folder(report, labels, tmp_path, "a")[0] / "labels.nii.gz").read_bytes()
+    narrow = (write_study_folder(report, labels, tmp_path, "a")[0] / "labels.nii.gz").read_bytes()
     other = write_study_folder(report, Volume(wide, labels.grid), tmp_path, "b")[0] / "labels.nii.gz"
-    assert one == other.read_bytes()
+    assert narrow == other.read_bytes()
 
 
 def test_labels_that_do_not_fit_the_file_are_refused(tmp_path: Path) -> None:
@@ -296,14 +296,14 @@ def test_a_study_s_name_is_a_harmless_folder_name(name: str, safe: str, tmp_path
 @pytest.mark.parametrize("can_exchange", [True, False])
 def test_a_study_folder_is_replaced(tmp_path: Path, can_exchange: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not can_exchange:
-        monkeypatch.setattr(exchange, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(exchange, "_exchange", lambda first, second: False)
     labels = two_nodes()
     empty = Volume(np.zeros_like(labels.array), labels.grid)
-    made, _ = write_study_folder(report_of(labels), labels, tmp_path, "a")
-    (made / "report.html").write_text("of the last run")
+    folder_path, _ = write_study_folder(report_of(labels), labels, tmp_path, "a")
+    (folder_path / "report.html").write_text("of the last run")
     write_study_folder(report_of(empty), empty, tmp_path, "a")
-    assert {path.name for path in made.iterdir()} == REPORT_FILES
-    assert json.loads((made / "report.json").read_text(encoding="utf-8"))["summary"]["n_stage"] == "N0"
+    assert {path.name for path in folder_path.iterdir()} == REPORT_FILES
+    assert json.loads((folder_path / "report.json").read_text(encoding="utf-8"))["summary"]["n_stage"] == "N0"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
@@ -364,8 +364,8 @@ def test_what_died_runs_left_is_removed_and_nothing_else(tmp_path: Path) -> None
         os.utime(path, (old, old))
     labels = two_nodes()
     write_study_folder(report_of(labels), labels, tmp_path, "a")
-    kept = {left["foreign"].name, left["young"].name, ".keep.tmp", "a"}
-    assert {path.name for path in tmp_path.iterdir()} == kept
+    expected = {left["foreign"].name, left["young"].name, ".keep.tmp", "a"}
+    assert {path.name for path in tmp_path.iterdir()} == expected
     assert (left["foreign"] / "thesis.txt").exists()
 
 
@@ -415,7 +415,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_study_folder_or_none(tmp_path: Path
 
 
 def test_a_reader_never_misses_a_report_that_is_replaced(tmp_path: Path) -> None:
-    if not exchange._exchange(*(_made(tmp_path / "probe" / name) for name in "ab")):
+    if not exchange._exchange(*(_make_folder(tmp_path / "probe" / name) for name in "ab")):
         pytest.skip("this file system cannot exchange two names")
     command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), TESTS, "exchange"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
@@ -428,7 +428,7 @@ def test_a_reader_never_misses_a_report_that_is_replaced(tmp_path: Path) -> None
         child.kill()
 
 
-def _made(path: Path) -> Path:
+def _make_folder(path: Path) -> Path:
     path.mkdir(parents=True)
     return path
 
@@ -436,7 +436,7 @@ def _made(path: Path) -> Path:
 def test_nothing_of_a_node_is_lost(tmp_path: Path) -> None:
     labels = two_nodes()
     report = report_of(labels)
-    for said, node in zip(report.to_dict()["nodes"], report.nodes, strict=True):
-        x, y, z = (tuple(axis) for axis in said["box_axes_ras"])
-        tuples = {key: tuple(value) for key, value in said.items() if key.endswith("_mm") and isinstance(value, list)}
-        assert LymphNode(**{**said, **tuples, "box_axes_ras": (x, y, z)}) == node
+    for entry, node in zip(report.to_dict()["nodes"], report.nodes, strict=True):
+        x, y, z = (tuple(axis) for axis in entry["box_axes_ras"])
+        tuples = {key: tuple(value) for key, value in entry.items() if key.endswith("_mm") and isinstance(value, list)}
+        assert LymphNode(**{**entry, **tuples, "box_axes_ras": (x, y, z)}) == node

@@ -96,9 +96,9 @@ class Browser:
         self.frame()
 
     def slice(self) -> int:
-        found = re.match(r"Slice (\d+) of 12, ", self.text("where"))
-        assert found
-        return int(found[1])
+        match = re.match(r"Slice (\d+) of 12, ", self.text("where"))
+        assert match
+        return int(match[1])
 
     def lines(self, view: str) -> dict[str, float]:
         """Lengths in mm of the lines drawn in a view, by their kind."""
@@ -121,8 +121,8 @@ class Browser:
         return [entry["params"]["request"]["url"] for entry in logged if entry["method"] == "Network.requestWillBeSent"]
 
     def printed_pages(self) -> int:
-        made = self.driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
-        return len(re.findall(rb"/Type\s*/Page\b", base64.b64decode(made["data"])))
+        pdf = self.driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
+        return len(re.findall(rb"/Type\s*/Page\b", base64.b64decode(pdf["data"])))
 
 
 @pytest.fixture(scope="module")
@@ -244,13 +244,13 @@ def test_the_wheel_and_the_keys_go_through_all_slices(browser: Browser, page: st
     browser.open(page)
     frame = browser.driver.find_element(By.CSS_SELECTOR, "#whole .frame")
     browser.press(Keys.HOME)
-    seen = [browser.slice()]
+    slices = [browser.slice()]
     for _ in range(12):
         origin = ScrollOrigin.from_element(frame)
         ActionChains(browser.driver, duration=0).scroll_from_origin(origin, 0, -100).perform()
         browser.frame()
-        seen.append(browser.slice())
-    assert seen == [*range(1, 13), 12]
+        slices.append(browser.slice())
+    assert slices == [*range(1, 13), 12]
     for keys, slice_number in (
         ((Keys.HOME,), 1),
         ((Keys.ARROW_UP,), 2),
@@ -333,8 +333,8 @@ def test_a_screen_reader_is_told_what_is_seen(browser: Browser, page: str) -> No
 class Counting(BaseHTTPRequestHandler):
     """Serves one page and remembers who asked for what."""
 
-    def __init__(self, content: bytes, asked: list[str], *arguments: Any) -> None:
-        self.content, self.asked = content, asked
+    def __init__(self, content: bytes, requests: list[str], *arguments: Any) -> None:
+        self.content, self.asked = content, requests
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
@@ -352,9 +352,9 @@ def test_nothing_is_asked_for_and_nothing_can_be(browser: Browser, page: str) ->
     browser.open(page)
     browser.press(Keys.HOME, "n", "o", "m", "r")
     assert browser.requests() == [page]
-    asked: list[str] = []
+    requests: list[str] = []
     content = (Path(page.removeprefix("file://"))).read_bytes()
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Counting, content, asked)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Counting, content, requests)) as server:
         threading.Thread(target=server.serve_forever).start()
         address = f"http://127.0.0.1:{server.server_port}"
         try:
@@ -374,7 +374,7 @@ def test_nothing_is_asked_for_and_nothing_can_be(browser: Browser, page: str) ->
         finally:
             browser.driver.get("about:blank")
             server.shutdown()
-    assert asked == ["/report.html"]
+    assert requests == ["/report.html"]
     browser.driver.get_log("browser")  # the refusals that were asked for
 
 
@@ -457,8 +457,8 @@ def test_the_page_of_an_evaluation_shows_misses_and_false_nodes_and_asks_for_not
         close = case.find_elements(By.TAG_NAME, "svg")[-1]
         browser.run("arguments[0].scrollIntoView({block: 'center'})", close)
         pixels = imread(io.BytesIO(close.screenshot_as_png))[..., :3]
-        found = re.search(rf"--{side}: #(\w{{6}})", content)
-        assert found
-        colour = np.array(list(bytes.fromhex(found[1]))) / 255
+        match = re.search(rf"--{side}: #(\w{{6}})", content)
+        assert match
+        colour = np.array(list(bytes.fromhex(match[1]))) / 255
         assert (np.abs(pixels - colour).max(axis=2) < 0.02).sum() > 50
     assert browser.driver.get_log("browser") == []

@@ -104,12 +104,12 @@ def test_of_writers_at_the_same_moment_one_study_is_filed_and_the_other_refused(
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
     for turn in range(rounds):
-        said = [(study, answer) for at, study, answer in answers if at == turn]
+        results = [(study, answer) for at, study, answer in answers if at == turn]
         filed = study_in(tmp_path / str(turn) / "dwi")
         assert there in (None, "empty", filed), "an older report of another study was replaced"
         # Whoever is told "written" finds its own study there, and whoever does not was refused.
-        assert {answer for study, answer in said if study == filed} == {"written"}, said
-        assert {answer for study, answer in said if study != filed} <= {"output-exists"}, said
+        assert {answer for study, answer in results if study == filed} == {"written"}, results
+        assert {answer for study, answer in results if study != filed} <= {"output-exists"}, results
         assert os.listdir(tmp_path / str(turn)) == ["dwi"]
 
 
@@ -136,7 +136,7 @@ def test_what_comes_between_the_check_and_the_last_step_is_not_replaced(
     if expected == "written":
         assert study_in(target) == A
     else:
-        assert _what(target) == then
+        assert _kind_of(target) == then
     assert os.listdir(tmp_path / "out") == ["dwi"], "something was left behind"
 
 
@@ -158,8 +158,8 @@ def test_where_two_come_between_nothing_is_lost(
 
     _interfere(monkeypatch, between, exchange, every_time=True)
     assert write(A, out) == "output-exists"
-    there = sorted(_what(out / name) for name in os.listdir(out))
-    everything = sorted([*there, *(_what(path) for path in tmp_path.glob("moved-*"))])
+    there = sorted(_kind_of(out / name) for name in os.listdir(out))
+    everything = sorted([*there, *(_kind_of(path) for path in tmp_path.glob("moved-*"))])
     assert "foreign" in everything and B in everything, everything
     assert not [name for name in os.listdir(out) if name.endswith(".tmp")], "what was set apart must be seen"
 
@@ -173,8 +173,8 @@ def test_a_page_does_not_come_beside_the_report_of_another_run(tmp_path: Path, m
     real = os.replace
 
     def late(source: Path, target: Path) -> None:
-        other = replace(report, created="2001-01-01T00:00:00+00:00")
-        (folder / "report.json").write_text(other.json(), encoding="ascii", newline="\n")
+        newer = replace(report, created="2001-01-01T00:00:00+00:00")
+        (folder / "report.json").write_text(newer.json(), encoding="ascii", newline="\n")
         real(source, target)
 
     monkeypatch.setattr(os, "replace", late)
@@ -187,7 +187,7 @@ def test_a_place_that_is_taken_for_ever_ends_with_the_disks_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(place, "_renamed", lambda source, target: False)
-    monkeypatch.setattr(place, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(place, "_exchange", lambda first, second: False)
     with (
         pytest.raises(OSError, match="all the time"),
         replacing_folder(tmp_path / "a", OWN_FILES, lambda folder: None),
@@ -209,10 +209,10 @@ def _interfere(
             come()
         return renamed(source, target)
 
-    def swap(one: Path, other: Path) -> bool:
+    def swap(first: Path, second: Path) -> bool:
         if every_time:
             come()
-        return exchange and exchanged(one, other)
+        return exchange and exchanged(first, second)
 
     monkeypatch.setattr(place, "_renamed", rename)
     monkeypatch.setattr(place, "_exchange", swap)
@@ -248,7 +248,7 @@ def write_study_folder_untouched(sha256: str, out: Path) -> tuple[Path, Report]:
     return folder, report
 
 
-def _what(path: Path) -> str:
+def _kind_of(path: Path) -> str:
     if path.is_symlink():
         return "link"
     if path.is_file():
