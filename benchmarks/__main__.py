@@ -1,4 +1,4 @@
-"""``python -m benchmarks [GROUP...] [--quick] [--json FILE] [--plot DIR]``; of such files ``compare OLD NEW`` and
+"""``python -m benchmarks [GROUP...] [--quick] [--json FILE] [--plot DIR]``, and for such files ``compare OLD NEW`` and
 ``table FILE...``.
 
 Exit codes: 0 done, 1 a wrong answer or a regression, 2 usage, 4 model refused, 5 a package or backend is missing.
@@ -14,39 +14,40 @@ from typing import Any
 import click
 
 from benchmarks.harness.agreement import WrongAnswerError
-from benchmarks.harness.rows import Row, read_json, write_json, wrong
+from benchmarks.harness.rows import Row, read_json, write_json, wrong_rows
 from benchmarks.report import compare
-from lnfast.errors import BackendError, LnfastError
+from lnfast.errors import LnfastError
+from lnfast.optional import Package
 
-# Speed, and what runs only when it is named.
+# The default groups, and the group that runs only when it is named.
 SPEED = ("network", "pipeline", "latency", "throughput", "coldstart", "memory", "scaling", "kernels")
 MEASUREMENT = "measurement"
 # Groups that are packages of their own.
 MODULES = {"kernels": "kernels", MEASUREMENT: MEASUREMENT}
-# What starts no process that imports torch and times nobody alone.
+# Groups that start no process that imports torch and that compare with peers.
 QUICK = ("network", "pipeline", "kernels")
-# These start from one reference inference.
-REFERENCED = ("network", "pipeline")
+# Groups that start from `benchmarks.peers.setup.PeerSetup`.
+WITH_SETUP = frozenset(("network", "pipeline"))
 REPEATS, QUICK_REPEATS = 7, 1
 KERNEL_REPEATS, QUICK_KERNEL_REPEATS = 30, 3
 
 
-class _Program(click.Group):
-    """Runs benchmarks unless another command is named."""
+class _DefaultRunGroup(click.Group):
+    """A group of commands whose default command is ``run``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """What is asked of `run_groups` needs no name before it."""
+        """Insert ``run`` where the first argument names no command."""
         return super().parse_args(ctx, args if args and args[0] in self.commands else ["run", *args])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Errors as one line and an exit code."""
+        """Turn errors into one line and an exit code."""
         try:
             return super().invoke(ctx)
         except LnfastError as error:
-            _log(str(error))
+            _print_progress(str(error))
             sys.exit(error.exit_code)
         except WrongAnswerError as error:
-            _log(f"wrong answer: {error}")
+            _print_progress(f"wrong answer: {error}")
             sys.exit(1)
 
 
@@ -54,24 +55,38 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-@click.group(cls=_Program)
+@click.group(cls=_DefaultRunGroup)
 def main() -> None:
     """Compare lnfast with named peers."""
 
 
 @main.command("run")
 @click.argument("groups", nargs=-1, type=click.Choice((*SPEED, MEASUREMENT)), metavar="[GROUP]...")
-@click.option("--quick", is_flag=True, help="One study, fewest runs: for checking answers, not for numbers.")
-@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Also write rows here.")
+@click.option("--quick", is_flag=True, help="One study and the fewest runs: checks answers, does not measure.")
+@click.option(
+    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Also write the rows to this file."
+)
 @click.option("--plot", type=_FOLDER, help="Also draw PNGs into this folder.")
-@click.option("--repeat", type=click.IntRange(min=1), help=f"Runs that count: {REPEATS}, of kernels {KERNEL_REPEATS}.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of the first phantom.")
-@click.option("--threads", type=click.IntRange(min=1), help="For everyone alike; one per core.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Of network.")
-@click.option("--model", default="pelvic-ln-edge", show_default=True, help="Shipped name or model folder.")
+@click.option(
+    "--repeat", type=click.IntRange(min=1), help=f"Measured runs; {REPEATS}, of kernels {KERNEL_REPEATS}, by default."
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the first phantom.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of lnfast and of every peer; one per core by default."
+)
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Device of the group network.",
+)
+@click.option(
+    "--model", default="pelvic-ln-edge", show_default=True, help="Name of a shipped model, or a model folder."
+)
 def run_groups(groups: tuple[str, ...], quick: bool, json_path: Path | None, plot: Path | None, **options: Any) -> None:
-    """Compare lnfast with named peers, with the same weights, studies and threads: network, pipeline, latency,
-    throughput, coldstart, memory, scaling, kernels (all).
+    """Compare lnfast with named peers on the same weights, studies and threads. The groups are network, pipeline,
+    latency, throughput, coldstart, memory, scaling and kernels; all of them by default.
 
     Answers are compared before anything is timed; a wrong one makes the exit code 1. The group measurement, which runs
     only when it is named, times nothing: it compares each short-axis rule with nodes that are exactly known.
@@ -83,7 +98,7 @@ def run_groups(groups: tuple[str, ...], quick: bool, json_path: Path | None, plo
     if on_gpu and set(groups) - {"network"}:
         raise click.UsageError("--device cuda is for the group network")
     chosen = groups or (("network",) if on_gpu else QUICK if quick else SPEED)
-    sys.exit(run(chosen, settle(quick, **options), json_path, plot))
+    sys.exit(measure(chosen, make_settings(quick, **options), json_path, plot))
 
 
 @main.command("compare")
@@ -94,33 +109,34 @@ def run_groups(groups: tuple[str, ...], quick: bool, json_path: Path | None, plo
     type=click.FloatRange(min=1, min_open=True),
     default=compare.THRESHOLD,
     show_default=True,
-    help="By how much a ratio may fall.",
+    help="Factor by which a ratio may fall.",
 )
 def compare_files(old: Path, new: Path, threshold: float) -> None:
-    """Did lnfast lose ground against its peers from OLD to NEW, two files of --json?
+    """Compare two files of --json: did lnfast lose ground against its peers from OLD to NEW?
 
     Ratios are compared, so that another machine does not look like a slowdown. The exit code is 1 when a ratio fell by
     more than the threshold and by more than its runs spread, or an answer has become wrong.
     """
-    found = compare.compare_files(read_json(old), read_json(new), threshold)
-    _load("report.console").print_comparison(found, threshold)
-    sys.exit(1 if found.regressions else 0)
+    comparison = compare.compare_files(read_json(old), read_json(new), threshold)
+    _load("report.console").print_comparison(comparison, threshold)
+    sys.exit(1 if comparison.regressions else 0)
 
 
 @main.command("table")
 @click.argument("files", nargs=-1, required=True, type=_FILE, metavar="FILE...")
 @click.option("--plot", type=_FOLDER, help="Also draw PNGs into this folder.")
 def show_files(files: tuple[Path, ...], plot: Path | None) -> None:
-    """Print FILEs of --json as Markdown: the rows that a reader wants first."""
-    kept = [read_json(file) for file in files]
-    table, plots = _load("report.markdown"), _load("report.plots") if plot else None
-    click.echo(table.markdown(kept), nl=False)
+    """Print the most important rows of FILEs of --json as Markdown."""
+    contents = [read_json(file) for file in files]
+    markdown, plots = _load("report.markdown"), _load("report.plots") if plot else None
+    click.echo(markdown.render_markdown(contents), nl=False)
     if plots:
-        rows, tables = [row for one in kept for row in one.rows], {k: v for one in kept for k, v in one.tables.items()}
+        rows = [row for content in contents for row in content.rows]
+        tables = {name: table for content in contents for name, table in content.tables.items()}
         plots.draw(rows, tables, plot)
 
 
-def settle(
+def make_settings(
     quick: bool,
     *,
     repeat: int | None = None,
@@ -129,7 +145,7 @@ def settle(
     device: str = "cpu",
     model: str = "pelvic-ln-edge",
 ) -> Any:
-    """The `benchmarks.harness.settings.Settings` that the options ask for.
+    """Return the `benchmarks.harness.settings.Settings` of the options.
 
     Raises:
         BackendError: ``device-missing`` for a GPU that no backend sees.
@@ -138,7 +154,7 @@ def settle(
     from lnfast.card import load_model
 
     if device == "cuda":
-        candidates(device="cuda:0")  # asked for before anybody takes minutes
+        candidates(device="cuda:0")  # fails before anything takes minutes
     settings = _load("harness.settings")
     return settings.Settings(
         model=load_model(model),
@@ -149,54 +165,62 @@ def settle(
         seed=settings.DEFAULT_SEED if seed is None else seed,
         device=device,
         quick=quick,
-        log=_log,
+        progress=_print_progress,
     )
 
 
-def run(groups: tuple[str, ...], settings: Any, json_path: Path | None, plot: Path | None = None) -> int:
-    """Run the groups, print and keep the rows; the exit code."""
-    environment = _load("harness.environment").describe(settings.threads)
+def measure(groups: tuple[str, ...], settings: Any, json_path: Path | None, plot: Path | None = None) -> int:
+    """Measure the groups, print and write the rows; return the exit code."""
+    environment = _load("harness.environment").describe_environment(settings.threads)
     if environment["busy"]:
-        _log(f"this machine is busy (load {environment['load_average'][0]}): no number here is final")
-    # Everybody's packages are asked for before anybody takes minutes.
+        _print_progress(f"this machine is busy (load {environment['load_average'][0]}): no number here is final")
+    # A missing package of any group is an error before anything takes minutes.
     modules = {group: _load(MODULES.get(group, f"groups.{group}")) for group in groups}
     plots = _load("report.plots") if plot else None
-    reference = _load("peers.setup").prepare(settings) if modules.keys() & REFERENCED else None
-    truth = modules.pop(MEASUREMENT, None)
-    found: list[Row] = []
+    setup = _load("peers.setup").prepare_peers(settings) if modules.keys() & WITH_SETUP else None
+    measurement = modules.pop(MEASUREMENT, None)
+    rows: list[Row] = []
     tables: dict[str, Any] = {}
     for group, module in modules.items():
-        made = module.run(settings, reference) if group in REFERENCED else module.run(settings)
-        (tables.update if isinstance(made, dict) else found.extend)(made)
-    answers = truth.run(settings) if truth else None
+        result = module.run(settings, setup) if group in WITH_SETUP else module.run(settings)
+        if isinstance(result, dict):
+            tables.update(result)
+        else:
+            rows.extend(result)
+    accuracy = measurement.run(settings) if measurement else None
     if json_path is not None:
-        of_truth = answers.to_tables() if answers else {}
-        write_json(json_path, {**environment, **settings.to_dict()}, found, tables | of_truth)
-    shown = _load("report.console")
-    shown.print_rows(environment, found)
-    shown.print_tables(tables)
+        accuracy_tables = accuracy.to_tables() if accuracy else {}
+        write_json(json_path, {**environment, **settings.to_dict()}, rows, tables | accuracy_tables)
+    console = _load("report.console")
+    console.print_rows(environment, rows)
+    console.print_tables(tables)
     if plots:
-        plots.draw(found, tables, plot)
-    if answers:
-        _load("measurement.console").show(answers, plot)
-    contradictions = wrong(found)
-    for row in contradictions:
-        _log(f"wrong answer: {row.bench} {row.study} {row.stage}: {row.subject} against {row.peer}: {row.agreement}")
-    return 1 if contradictions else 0
+        plots.draw(rows, tables, plot)
+    if accuracy:
+        _load("measurement.console").show(accuracy, plot)
+    wrong = wrong_rows(rows)
+    for row in wrong:
+        name = f"{row.bench} {row.study} {row.stage}: {row.subject} against {row.peer}"
+        _print_progress(f"wrong answer: {name}: {row.agreement}")
+    return 1 if wrong else 0
 
 
 def _load(name: str) -> Any:
-    """A module of this package; what it stands on is told when it is missing."""
+    """Import a module of this package.
+
+    Raises:
+        BackendError: ``backend-missing`` for a package of the extra ``bench``.
+    """
     try:
         return import_module(f"benchmarks.{name}")
     except ModuleNotFoundError as error:
-        raise BackendError(
-            "missing-package", f"the benchmarks need {error.name}: pip install 'lnfast[bench]'"
-        ) from error
+        package = (error.name or "").partition(".")[0]
+        Package("python -m benchmarks", package, (package,), "bench").check_installed()
+        raise
 
 
-def _log(line: str) -> None:
-    click.echo(line, err=True)
+def _print_progress(message: str) -> None:
+    click.echo(message, err=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Put the kept benchmarks into docs/benchmarks.md: its tables of numbers, and their pictures.
+"""Write the tables of docs/benchmarks.md and their pictures from benchmarks/results.
 
 python docs/make_numbers.py
 """
@@ -14,11 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 sys.path.append(str(ROOT))  # last: the kernels of an installed lnfast are compiled, those of a checkout need not be
 
-from benchmarks.harness.rows import Kept, Row, read_json  # noqa: E402
+from benchmarks.harness.rows import BenchmarkFile, Row, read_json  # noqa: E402
 from benchmarks.report import plots  # noqa: E402
-from benchmarks.report.console import digits  # noqa: E402
+from benchmarks.report.console import format_number  # noqa: E402
 
-# What each group was measured on: the kernels do not change with the model.
+# The machine on which each group was measured; the kernels do not change with the model.
 MACHINES = {
     "network": "epyc-avx2-2-cores",
     "pipeline": "epyc-avx2-2-cores",
@@ -36,7 +36,7 @@ NETWORKS = {
     f"{INT8}, in its windows": "the same in the patient's window, mean of 24 (PyTorch: the whole grid)",
     "openvino fp32": "OpenVINO FP32",
 }
-# Of the kernels: the work as the page calls it, and which rows that is.
+# Of the kernels: the name of the work on the page, and its rows.
 LABEL, MEASURE = ("64x256x256, 27 nodes", "label"), ("64x256x256, 27 nodes", "label + measure")
 KERNELS = (
     ("label 64x256x256, 27 nodes", *LABEL, "cc3d"),
@@ -56,35 +56,35 @@ class Results:
     """The rows of all groups.
 
     Args:
-        kept: by group.
+        files: by group.
     """
 
-    def __init__(self, kept: dict[str, Kept]) -> None:
-        self.kept = kept
+    def __init__(self, files: dict[str, BenchmarkFile]) -> None:
+        self.files = files
 
     def row(self, bench: str, stage: str, subject: str, peer: str) -> Row:
-        """The first of that description: a pipeline's is of all studies.
+        """Return the first row of that description: a pipeline's is of all studies.
 
         Raises:
             StopIteration: there is none.
         """
-        asked = (stage, subject, peer)
-        return next(row for row in self.kept[bench].rows if (row.stage, row.subject, row.peer) == asked)
+        description = (stage, subject, peer)
+        return next(row for row in self.files[bench].rows if (row.stage, row.subject, row.peer) == description)
 
     def against_both(self, bench: str, stage: str, peers: str = "") -> tuple[Row, Row]:
-        """The INT8 engine against PyTorch and against MONAI."""
+        """Return the rows of the INT8 engine against PyTorch and against MONAI."""
         of_torch, of_monai = (self.row(bench, stage, f"lnfast {INT8}", peer + peers) for peer in (EAGER, MONAI))
         return of_torch, of_monai
 
 
 def read() -> Results:
-    """What lies in benchmarks/results of `MACHINES`."""
+    """Read the files of `MACHINES` in benchmarks/results."""
     folder = ROOT / "benchmarks" / "results"
     return Results({group: read_json(folder / f"{group}-{machine}.json") for group, machine in MACHINES.items()})
 
 
 def network(results: Results) -> Iterator[tuple[str, ...]]:
-    """One inference, by engine."""
+    """Yield the table of one inference, by engine."""
     eager, best = (results.row("network", "infer", INT8, peer).peer_median for peer in (EAGER, BEST))
     yield (
         "engine",
@@ -101,54 +101,54 @@ def network(results: Results) -> Iterator[tuple[str, ...]]:
 
 
 def study(results: Results) -> Iterator[tuple[str, ...]]:
-    """A study from file to report with the INT8 engine."""
+    """Yield the table of a study from file to report with the INT8 engine."""
     yield "", "lnfast", "PyTorch, eager FP32", "MONAI", "the paper's method in PyTorch", ""
     method = {stage: results.row("pipeline", stage, f"lnfast {INT8}", METHOD) for stage in ("total", "around")}
     total, around = (results.against_both("pipeline", stage, " pipeline") for stage in ("total", "around"))
     share = around[0].subject_median / total[0].subject_median
-    for name, against, of_all in (
+    for name, rows, share_text in (
         ("warm, a study, median of three scanners", (*total, method["total"]), ""),
         ("of it, all but the network", (*around, method["around"]), f", {100 * share:.0f} %"),
         ("from the start of a process", results.against_both("coldstart", "report"), ""),
         ("peak memory of such a process", results.against_both("memory", "peak"), ""),
     ):
-        ours = _amount(against[0].subject_median, against[0])
-        theirs = [_amount(row.peer_median, row) for row in against] + [""] * (3 - len(against))
-        yield name, ours + of_all, *theirs, ", ".join(map(_ratio, against)) + " times"
+        ours = _amount(rows[0].subject_median, rows[0])
+        theirs = [_amount(row.peer_median, row) for row in rows] + [""] * (3 - len(rows))
+        yield name, ours + share_text, *theirs, ", ".join(map(_ratio, rows)) + " times"
 
 
 def kernels(results: Results) -> Iterator[tuple[str, ...]]:
-    """The kernels, and where there are two ways the one by `lnfast_ext.Components` as well."""
+    """Yield the table of the kernels, where possible through `lnfast_ext.Components` as well."""
     yield "work", "against", "ms", "with `Components`", "ratios"
     for work, inputs, stage, peer in KERNELS:
-        named = [
+        rows = [
             row
-            for row in results.kept["kernels"].rows
+            for row in results.files["kernels"].rows
             if (row.study, row.stage, row.peer) == (inputs, stage, peer) and row.subject.startswith("lnfast_ext")
         ]
-        ms = [digits(row.subject_median) for row in named]
-        yield work, peer, ms[0], "".join(ms[1:]), ", ".join(map(_ratio, named))
+        ms = [format_number(row.subject_median) for row in rows]
+        yield work, peer, ms[0], "".join(ms[1:]), ", ".join(map(_ratio, rows))
 
 
 BLOCKS = {"network": network, "study": study, "kernels": kernels}
 
 
 def filled(page: str, results: Results) -> str:
-    """The page with its blocks made anew.
+    """Return the page with its blocks written anew.
 
     Args:
         page: with a place for each of `BLOCKS`.
         results: of `read`.
     """
-    return BLOCK.sub(lambda found: found[1] + _table(BLOCKS[found[2]](results)) + found[3], page)
+    return BLOCK.sub(lambda match: match[1] + _table(BLOCKS[match[2]](results)) + match[3], page)
 
 
 def main() -> None:
     """Rewrite docs/benchmarks.md and docs/images."""
     results = read()
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
-    rows = [row for kept in results.kept.values() for row in kept.rows]
-    tables = {name: table for kept in results.kept.values() for name, table in kept.tables.items()}
+    rows = [row for file in results.files.values() for row in file.rows]
+    tables = {name: table for file in results.files.values() for name, table in file.tables.items()}
     plots.draw(rows, tables, ROOT / "docs" / "images")
 
 
@@ -157,7 +157,7 @@ def _amount(value: float, row: Row) -> str:
 
 
 def _ratio(row: Row) -> str:
-    """Or what stands in its place where the two did not answer alike."""
+    """The ratio, or the verdict where the two answers differ."""
     if row.ratio is None:
         return str(row.agreement["verdict"])
     return f"{row.ratio:.0f}" if row.ratio >= 100 else f"{row.ratio:.1f}"

@@ -1,1 +1,4 @@
-"""One module for each group of benchmarks; ``run`` measures it."""
+"""The groups of benchmarks that are one module each; ``run`` measures a group and returns its rows or its tables.
+
+`benchmarks.groups.fresh_process` is shared by ``coldstart`` and ``memory``.
+"""

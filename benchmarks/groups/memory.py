@@ -1,6 +1,6 @@
 """The most memory that a process holds at once while it takes one study from file to report.
 
-Resident pages, so a library's code counts where it was touched, and a file that is mapped where it was read.
+Resident pages are counted, so a library's code and a mapped file count only where they were read.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.groups.fresh_process import agree, contest
-from benchmarks.harness.rows import Pair, Row, make_row
+from benchmarks.groups.fresh_process import compare_reports, run_processes
+from benchmarks.harness.rows import Row, RowKey, make_row
 from benchmarks.harness.settings import Settings
 from benchmarks.harness.studies import write_study
 from lnfast.errors import BackendError
@@ -21,10 +21,10 @@ REPEATS = 3
 
 
 def run(settings: Settings) -> list[Row]:
-    """A row for each subject and peer.
+    """Return a row for each subject and peer.
 
     Raises:
-        BackendError: ``no-peak-memory`` on a system that does not tell of it.
+        BackendError: ``no-peak-memory`` on a system that does not report it.
         ProcessFailedError: a side wrote no report.
     """
     if not sys.platform.startswith("linux"):
@@ -32,15 +32,15 @@ def run(settings: Settings) -> list[Row]:
     name, volume = next(iter(settings.phantoms().items()))
     with tempfile.TemporaryDirectory(prefix="lnfast-memory-") as folder:
         study = write_study(volume, Path(folder) / f"{name}.nii.gz")
-        found = contest(settings, study, repeats=min(settings.repeats, REPEATS), peak=True)
+        runs = run_processes(settings, study, repeats=min(settings.repeats, REPEATS), peak=True)
     return [
         make_row(
-            Pair("memory", name, "peak", subject, peer, "MB"),
-            found.samples[subject]["peak"],
-            found.samples[peer]["peak"],
-            agree(ours, theirs),
+            RowKey("memory", name, "peak", subject, peer, "MB"),
+            runs.samples[subject]["peak"],
+            runs.samples[peer]["peak"],
+            compare_reports(ours, theirs),
             limit=LIMIT_MB,
         )
-        for subject, ours in found.ours.items()
-        for peer, theirs in found.theirs.items()
+        for subject, ours in runs.ours.items()
+        for peer, theirs in runs.theirs.items()
     ]

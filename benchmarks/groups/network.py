@@ -1,14 +1,15 @@
-"""One inference with the input in place: every backend and kept engine here against PyTorch with the same weights.
+"""One inference with the input in place: every backend and cached engine here against PyTorch with the same weights.
 
-An engine that has windows is timed in each of them as well: its time does not depend on the patient, only on the window
-that holds him. What patients cost on average is then the mean over those of the engine's own certificate. Which answers
-are good enough is not asked twice: an engine with a certificate has the reference's stage and suspicious nodes on every
-study of it, and its logits are only looked at for what a certificate does not see, a broken program.
+An engine with windows is timed in each of them as well: its time does not depend on the patient, only on the window
+that holds the patient. The average cost of patients is then the mean over the windows in the engine's own certificate.
+Whether answers are good enough is not decided again: an engine with a certificate has the reference's stage and
+suspicious nodes on every study of it, and its logits are only checked for what a certificate does not see, a broken
+program.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from time import perf_counter
@@ -18,13 +19,13 @@ import numpy as np
 import torch
 
 from benchmarks.harness.agreement import CERTIFIED_DICE_AT_LEAST, DICE_AT_LEAST, Verdict, dice
-from benchmarks.harness.engines import found_candidates
+from benchmarks.harness.engines import runnable_candidates
 from benchmarks.harness.reference import Logits
-from benchmarks.harness.rows import Pair, Row, make_row
+from benchmarks.harness.rows import Row, RowKey, make_row
 from benchmarks.harness.settings import Settings
 from benchmarks.harness.timing import Samples, Times, interleave
-from benchmarks.peers.inference import Contender, cpu_peers, gpu_peers
-from benchmarks.peers.setup import Reference
+from benchmarks.peers.inference import Inference, cpu_peers, gpu_peers
+from benchmarks.peers.setup import PeerSetup
 from lnfast.backends import Backend, Candidate
 from lnfast.card import Model
 from lnfast.errors import EngineError
@@ -32,145 +33,175 @@ from lnfast.network import Network
 from lnfast.serving import kept_engine
 from lnfast.window import Zyx
 
-# Of a certificate, for the row.
-_TOLD = ("studies", "stage_flips", "suspicious", "short_axis_mm", "dice", "windows")
+# The entries of a certificate that the row repeats.
+_CERTIFICATE_KEYS = ("studies", "stage_flips", "suspicious", "short_axis_mm", "dice", "windows")
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One of ours.
+class NetworkSubject:
+    """A backend of lnfast with its input in place.
 
     Attributes:
         name: backend, precision, and the window where it is not the whole grid.
         backend: loaded.
         certificate: of the engine; None for the model's own graph.
-        of: the name without the window.
+        base_name: the name without the window.
         shape_zyx: of the input.
     """
 
     name: str
     backend: Backend
     certificate: Mapping[str, Any] | None
-    of: str
+    base_name: str
     shape_zyx: Zyx
 
+    @property
+    def whole(self) -> bool:
+        """Does it run on the whole grid?"""
+        return self.name == self.base_name
 
-def run(settings: Settings, reference: Reference) -> list[Row]:
-    """A row for each subject and peer.
+
+def run(settings: Settings, setup: PeerSetup) -> list[Row]:
+    """Return a row for each subject and peer.
 
     Raises:
-        WrongAnswerError: neither side finds anything.
+        WrongAnswerError: the masks of a side and of the reference are blank.
     """
     with ExitStack() as stack:
-        subjects: dict[str, Subject] = {}
-        for candidate in found_candidates(settings.device, settings.log):
-            network = open_network(settings.model, candidate, settings)
-            if network is not None:
-                subjects |= {one.name: one for one in subjects_of(stack.enter_context(closing(network)), reference.x)}
-        whole = {name: _infer(one.backend) for name, one in subjects.items() if name == one.of}
-        windows = {name: _infer(one.backend) for name, one in subjects.items() if name != one.of}
-        if settings.device == "cuda":
-            peers = gpu_peers(reference.network, reference.x, torch.device("cuda:0"), settings.log)
-        else:  # without BF16 instructions torch falls back to loops that take minutes
-            bf16 = any(one.backend.info.precision == "bf16" for one in subjects.values())
-            peers = cpu_peers(reference.network, reference.x, settings.log, bf16=bf16, compiled=not settings.quick)
+        subjects = {subject.name: subject for subject in _load_subjects(settings, setup.x, stack)}
+        peers = _peers(settings, setup, subjects.values())
         if settings.quick:
-            peers, windows = dict(list(peers.items())[-1:]), {}
-        overlaps = check(whole | peers, reference.logits, settings.model.card.level, settings.log)
+            peers = dict(list(peers.items())[-1:])
+        whole = {name: _inference(subject.backend) for name, subject in subjects.items() if subject.whole}
+        windows = {
+            name: _inference(subject.backend)
+            for name, subject in subjects.items()
+            if not subject.whole and not settings.quick
+        }
+        overlaps = check_overlaps(whole | peers, setup.logits, settings.model.card.level, settings.progress)
         samples = interleave(
-            {name: _timed(one) for name, one in (whole | windows | peers).items()},
+            {name: _timed(inference) for name, inference in (whole | windows | peers).items()},
             repeats=settings.repeats,
             warmups=settings.warmups,
-            log=lambda line: settings.log(f"network: {line}"),
+            progress=lambda message: settings.progress(f"network: {message}"),
         )
     rows = []
     for name in (*whole, *windows):
-        one = subjects[name]
+        subject = subjects[name]
         for peer in peers:
-            agreement = judge(overlaps[one.of], overlaps[peer], one.certificate)
-            pair = Pair("network", reference.study, "infer", name, peer)
-            rows.append(make_row(pair, samples[name]["infer"], samples[peer]["infer"], agreement))
+            agreement = judge(overlaps[subject.base_name], overlaps[peer], subject.certificate)
+            key = RowKey("network", setup.study, "infer", name, peer)
+            rows.append(make_row(key, samples[name]["infer"], samples[peer]["infer"], agreement))
     if windows:
-        rows += _patients(subjects, samples, peers, overlaps)
+        rows += _average_over_patients(subjects, samples, peers, overlaps)
     return rows
 
 
-def subjects_of(network: Network, x: Logits) -> list[Subject]:
-    """The network on the whole grid and in each of its windows, its input in place."""
+def network_subjects(network: Network, x: Logits) -> list[NetworkSubject]:
+    """Return the network on the whole grid and in each of its windows, its input in place."""
     info, engine = network.info, network.engine
-    name = f"{info.name} {info.precision}" + ("" if engine is None else " engine")
-    found = []
+    base_name = f"{info.name} {info.precision}" + ("" if engine is None else " engine")
+    subjects = []
     for shape in network.shapes:
         backend = network.at(shape)
-        np.copyto(backend.input, x[(0, 0, *map(slice, shape))], casting="same_kind")
-        shown = name if shape == network.grid_zyx else f"{name} {_text(shape)}"
+        depth, height, width = map(slice, shape)
+        np.copyto(backend.input, x[:1, :1, depth, height, width], casting="same_kind")
+        name = base_name if shape == network.grid_zyx else f"{base_name} {_sizes(shape)}"
         certificate = None if engine is None else engine.manifest.certificate
-        found.append(Subject(shown, backend, certificate, name, shape))
-    return found
+        subjects.append(NetworkSubject(name, backend, certificate, base_name, shape))
+    return subjects
 
 
 def open_network(model: Model, candidate: Candidate, settings: Settings) -> Network | None:
-    """The engine that is kept for a candidate, else the model's own graph; None where that takes an engine."""
+    """Open the cached engine of a candidate, else the model's own graph; None where the candidate needs an engine."""
     try:
         engine = kept_engine(model, candidate)
     except EngineError as error:
-        settings.log(f"network: {error}")
+        settings.progress(f"network: {error}")
         engine = None
     if candidate.needs_engine and engine is None:
-        told = f"lnfast export {model.card.name} --target {candidate.backend} --precision {candidate.precision}"
-        settings.log(f"network: without {candidate.backend} {candidate.precision}, which takes an engine: {told}")
+        command = f"lnfast export {model.card.name} --target {candidate.backend} --precision {candidate.precision}"
+        name = f"{candidate.backend} {candidate.precision}"
+        settings.progress(f"network: without {name}, which takes an engine: {command}")
         return None
     return Network(model, candidate, engine=engine, threads=settings.threads)
 
 
 def judge(subject_dice: float, peer_dice: float, certificate: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Both against the reference: a subject that is off is wrong, a peer that is off is different."""
+    """Return the agreement of a row from the Dice of both sides with the reference.
+
+    A subject that differs from the reference is wrong, a peer that differs is different.
+    """
     verdict: Verdict = "same" if peer_dice >= DICE_AT_LEAST else "different"
     if subject_dice < DICE_AT_LEAST:
         verdict = "close" if certificate is not None and subject_dice >= CERTIFIED_DICE_AT_LEAST else "wrong"
-    told = {"verdict": verdict, "dice": subject_dice, "peer_dice": peer_dice, "reference": "onnxruntime fp32"}
-    return told if certificate is None else {**told, "certificate": {key: certificate[key] for key in _TOLD}}
+    agreement = {"verdict": verdict, "dice": subject_dice, "peer_dice": peer_dice, "reference": "onnxruntime fp32"}
+    if certificate is None:
+        return agreement
+    return {**agreement, "certificate": {key: certificate[key] for key in _CERTIFICATE_KEYS}}
 
 
-def _patients(
-    subjects: Mapping[str, Subject],
-    samples: Mapping[str, Samples],
-    peers: Mapping[str, Contender],
-    overlaps: Mapping[str, float],
-) -> list[Row]:
-    """Each engine with windows as the studies of its certificate chose among them."""
-    rows = []
-    for of in dict.fromkeys(one.of for one in subjects.values() if one.name != one.of):
-        mine = [one for one in subjects.values() if one.of == of]
-        certificate = mine[0].certificate or {}
-        chosen: Mapping[str, int] = certificate.get("windows", {})
-        studies = sum(chosen.values())
-        parts = [chosen.get(_text(one.shape_zyx), 0) / studies for one in mine]
-        turns = zip(*(samples[one.name]["infer"] for one in mine), strict=True)
-        ours = [sum(part * ms for part, ms in zip(parts, turn, strict=True)) for turn in turns]
-        for peer in peers:
-            agreement = judge(overlaps[of], overlaps[peer], certificate)
-            pair = Pair("network", f"{studies} of the certificate", "infer", f"{of}, in its windows", peer)
-            rows.append(make_row(pair, ours, samples[peer]["infer"], agreement))
-    return rows
-
-
-def _text(shape: Zyx) -> str:
-    return "x".join(map(str, shape))
-
-
-def check(
-    contenders: dict[str, Contender], reference: Logits, level: float, log: Callable[[str], None]
+def check_overlaps(
+    inferences: Mapping[str, Inference], reference: Logits, level: float, progress: Callable[[str], None]
 ) -> dict[str, float]:
-    """Dice of each one's mask with the reference's; runs each once."""
+    """Run each inference once; return the Dice of its mask with the reference's.
+
+    Raises:
+        WrongAnswerError: both masks are blank.
+    """
     overlaps = {}
-    for name, one in contenders.items():
-        overlaps[name] = dice(one() > level, reference > level)
-        log(f"network: {name}: Dice {overlaps[name]:.4f} with the reference")
+    for name, inference in inferences.items():
+        overlaps[name] = dice(inference() > level, reference > level)
+        progress(f"network: {name}: Dice {overlaps[name]:.4f} with the reference")
     return overlaps
 
 
-def _infer(backend: Backend) -> Contender:
+def _load_subjects(settings: Settings, x: Logits, stack: ExitStack) -> list[NetworkSubject]:
+    subjects: list[NetworkSubject] = []
+    for candidate in runnable_candidates(settings.device, settings.progress):
+        network = open_network(settings.model, candidate, settings)
+        if network is not None:
+            subjects += network_subjects(stack.enter_context(closing(network)), x)
+    return subjects
+
+
+def _peers(settings: Settings, setup: PeerSetup, subjects: Iterable[NetworkSubject]) -> dict[str, Inference]:
+    if settings.device == "cuda":
+        return gpu_peers(setup.network, setup.x, torch.device("cuda:0"), settings.progress)
+    # Without BF16 instructions torch falls back to loops that take minutes.
+    bf16 = any(subject.backend.info.precision == "bf16" for subject in subjects)
+    return cpu_peers(setup.network, setup.x, settings.progress, bf16=bf16, compiled=not settings.quick)
+
+
+def _average_over_patients(
+    subjects: Mapping[str, NetworkSubject],
+    samples: Mapping[str, Samples],
+    peers: Iterable[str],
+    overlaps: Mapping[str, float],
+) -> list[Row]:
+    """Rows of each engine with windows, averaged over the windows that the studies of its certificate chose."""
+    rows = []
+    for base_name in dict.fromkeys(subject.base_name for subject in subjects.values() if not subject.whole):
+        shapes = [subject for subject in subjects.values() if subject.base_name == base_name]
+        certificate = shapes[0].certificate or {}
+        counts: Mapping[str, int] = certificate.get("windows", {})
+        studies = sum(counts.values())
+        weights = [counts.get(_sizes(subject.shape_zyx), 0) / studies for subject in shapes]
+        rounds = zip(*(samples[subject.name]["infer"] for subject in shapes), strict=True)
+        averages = [sum(weight * ms for weight, ms in zip(weights, times, strict=True)) for times in rounds]
+        for peer in peers:
+            agreement = judge(overlaps[base_name], overlaps[peer], certificate)
+            study = f"{studies} of the certificate"
+            key = RowKey("network", study, "infer", f"{base_name}, in its windows", peer)
+            rows.append(make_row(key, averages, samples[peer]["infer"], agreement))
+    return rows
+
+
+def _sizes(shape: Zyx) -> str:
+    return "x".join(map(str, shape))
+
+
+def _inference(backend: Backend) -> Inference:
     def forward() -> Logits:
         backend.infer()
         return backend.output
@@ -178,10 +209,10 @@ def _infer(backend: Backend) -> Contender:
     return forward
 
 
-def _timed(one: Contender) -> Callable[[], Times]:
+def _timed(inference: Inference) -> Callable[[], Times]:
     def run_once() -> Times:
         start = perf_counter()
-        one()
+        inference()
         return {"infer": (perf_counter() - start) * 1e3}
 
     return run_once

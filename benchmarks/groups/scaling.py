@@ -1,6 +1,6 @@
-"""How each stage grows: the slope of its time in logarithms, 1 where twice as much takes twice as long.
+"""The growth of each stage: the slope of log time over log size, 1 where twice the size takes twice as long.
 
-    voxels    of one phantom, its field of view cut finer and finer: file to report
+    voxels    of one phantom, resampled ever finer: file to report
     nodes     ellipsoids of one size in the logits: from logits to a written report
     studies   of one queue through ``run_many``
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.groups.throughput import overlapped
 from benchmarks.harness.agreement import WrongAnswerError
-from benchmarks.harness.engines import name_of, subjects, timed_engine
+from benchmarks.harness.engines import engine_name, load_subjects, time_engine
 from benchmarks.harness.grids import network_grid
 from benchmarks.harness.logits import logits_around
 from benchmarks.harness.settings import Settings
@@ -36,7 +36,7 @@ from lnfast.phantom.shapes import Ellipsoid
 from lnfast.postprocess import segment
 from lnfast_ext import resample_normalize
 
-# In the plane, against the scanner's own matrix.
+# Factors of the scanner's own matrix, in the plane.
 FINER, QUICK_FINER = (0.5, 0.75, 1.0, 1.5, 2.0), (0.5, 1.0)
 # Nodes as (z, y, x) of a lattice, so far apart that none meet.
 LATTICES, QUICK_LATTICES = ((1, 1, 1), (1, 2, 2), (1, 4, 4), (1, 8, 8), (4, 8, 8)), ((1, 2, 2), (1, 4, 4))
@@ -48,33 +48,33 @@ Sizes = dict[int, Callable[[], Times]]
 
 
 def run(settings: Settings) -> dict[str, dict[str, Any]]:
-    """The table ``scaling``, of what ``auto`` takes.
+    """Return the table ``scaling``, of what ``auto`` takes.
 
     Raises:
-        WrongAnswerError: not the nodes that were put in.
+        WrongAnswerError: the number of nodes is not that of the ellipsoids in the logits.
     """
     volume = next(iter(settings.phantoms().values()))
     rows = []
-    with tempfile.TemporaryDirectory(prefix="lnfast-scaling-") as work, next(subjects(settings)) as engine:
+    with tempfile.TemporaryDirectory(prefix="lnfast-scaling-") as work, next(load_subjects(settings)) as engine:
         folder = Path(work)
         file = write_study(volume, folder / "study.nii.gz")
         result = engine.run(file)
-        contests = {
+        series = {
             "voxels": _of_voxels(settings, engine, volume, folder),
             "nodes": _of_nodes(settings, result, folder),
             "studies": _of_studies(settings, engine, file, folder),
         }
-        for along, sizes in contests.items():
-            rows += [[name_of(result.report), along, *row] for row in _grown(settings, along, sizes)]
+        for along, sizes in series.items():
+            rows += [[engine_name(result.report), along, *row] for row in _grown(settings, along, sizes)]
     return {"scaling": {"columns": list(COLUMNS), "rows": rows}}
 
 
 def slopes(sizes: list[int], samples: list[list[float]]) -> list[float]:
-    """Of each round, the slope of log time over log size by least squares.
+    """Return the slope of log time over log size by least squares, of each round.
 
     Args:
         sizes: at least two.
-        samples: of each size, a time of each round.
+        samples: for each size, the time of each round.
     """
     rounds = np.log(np.array(samples))
     return [float(slope) for slope in np.polyfit(np.log(sizes), rounds, 1)[0]]
@@ -85,13 +85,13 @@ def _grown(settings: Settings, along: str, sizes: Sizes) -> list[list[Any]]:
         {str(size): call for size, call in sizes.items()},
         repeats=settings.repeats,
         warmups=settings.warmups,
-        log=lambda line: settings.log(f"scaling, {along}: {line}"),
+        progress=lambda message: settings.progress(f"scaling, {along}: {message}"),
     )
     rows = []
     for stage in samples[str(next(iter(sizes)))]:
         series = [samples[str(size)][stage] for size in sizes]
         slope = summarize(slopes(list(sizes), series))
-        medians = [summarize(one).median for one in series]
+        medians = [summarize(times).median for times in series]
         rows.append([list(sizes), stage, medians, slope.median, slope.p5, slope.p95])
     return rows
 
@@ -101,7 +101,7 @@ def _of_voxels(settings: Settings, engine: Engine, volume: Volume, folder: Path)
     for factor in QUICK_FINER if settings.quick else FINER:
         finer = _resampled(volume, factor)
         path = write_study(finer, folder / f"voxels-{finer.array.size}.nii.gz")
-        calls[finer.array.size] = partial(_fresh, folder, partial(timed_engine, engine, path))
+        calls[finer.array.size] = partial(_fresh, folder, partial(time_engine, engine, path))
     return calls
 
 
@@ -125,7 +125,7 @@ def _of_nodes(settings: Settings, result: Result, folder: Path) -> Sizes:
 
 
 def _bodies(lattice: tuple[int, int, int], grid: Grid) -> list[Ellipsoid]:
-    """About the centres of voxels: on a coarse grid a node between them would not be seen."""
+    """Ellipsoids about the centres of voxels: on a coarse grid a node between centres would be lost."""
     along = zip(lattice, grid.shape, strict=True)
     places = product(*((np.arange(count) * size + size // 2) // count for count, size in along))
     return [Ellipsoid(grid.to_ras_mm(place[::-1]), SEMI_MM, np.eye(3)) for place in places]
@@ -134,18 +134,20 @@ def _bodies(lattice: tuple[int, int, int], grid: Grid) -> list[Ellipsoid]:
 def _from_logits(settings: Settings, result: Result, logits: NDArray[np.float32], count: int, out: Path) -> Times:
     card, rules, threads = settings.model.card, Rules(), settings.threads
     start = perf_counter()
-    found = segment(logits, result.labels.grid, card, threads=threads)
+    segmentation = segment(logits, result.labels.grid, card, threads=threads)
     labelled = perf_counter()
     nodes = measure_nodes(
-        found.labels, found.count, rules, orientation=card.orientation, logits=logits, threads=threads
+        segmentation.labels, segmentation.count, rules, orientation=card.orientation, logits=logits, threads=threads
     )
     measured = perf_counter()
-    answer = replace(result, nodes=nodes, labels=found.labels, report=replace(result.report, nodes=nodes))
+    measured_result = replace(
+        result, nodes=nodes, labels=segmentation.labels, report=replace(result.report, nodes=nodes)
+    )
     ready = perf_counter()
-    answer.write(out, html=False)
+    measured_result.write(out, html=False)
     end = perf_counter()
-    if found.count != count:
-        raise WrongAnswerError(f"{count} nodes were put into the logits and {found.count} were found")
+    if segmentation.count != count:
+        raise WrongAnswerError(f"{count} nodes were put into the logits and {segmentation.count} were found")
     return {
         "postprocess": (labelled - start) * 1e3,
         "measure": (measured - labelled) * 1e3,

@@ -1,1 +1,9 @@
-"""What every group stands on: settings, studies as files, interleaved runs, agreement of answers, rows of results."""
+"""What every group stands on.
+
+settings     the options of one call                  environment  the machine and its software
+studies      phantoms as files                        grids        grids that several groups need
+engines      the engines of lnfast that are measured  logits       logits without a network
+reference    FP32 on ONNX Runtime                     agreement    do two answers agree?
+timing       interleaved runs and percentiles         processes    a process from its start to its report
+rows         rows of results and their JSON
+"""

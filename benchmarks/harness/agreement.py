@@ -1,17 +1,20 @@
-"""Did two sides give the same answer? Asked before anything is timed.
+"""Do two answers to one study agree? Decided before anything is timed.
 
     same        as many nodes, and every suspicious one on both sides: the ratio counts
     close       as same, but a bridge of one voxel joined or parted smaller nodes, or the masks are as far apart as a
                 certified engine's may be: the ratio counts, the row says so
-    different   a node is suspicious on one side only: shown, but no ratio is drawn from it
+    different   a node is suspicious on one side only: the row has times and no ratio
     other       the peer is another method with a network of its own: answers are not compared, the ratio counts
     wrong       masks of Dice < 0.98 (of a certified engine 0.9), another stage, or a box that is not the smallest: the
                 benchmark fails
 
-What counts is what an engine's certificate asks for: stage, suspicious nodes, masks.
+The criteria are those of an engine's certificate: stage, suspicious nodes, masks.
 
 A bounding box is compared by its volume, where the exact one can never be the larger; the short edge of the smallest
 box may be longer than that of a larger box.
+
+Dice and the matching of nodes are this module's own on purpose: the benchmarks judge lnfast independently and do not
+use `lnfast.matching`. Here two blank masks are an error, because agreement on nothing proves nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-DICE_AT_LEAST = 0.98  # as the engine's own self-test asks
+DICE_AT_LEAST = 0.98  # as the engine's own self-test requires
 # Of an engine with a certificate: 8 bits move the faint rim of nodes on the probe by more than other precisions do, and
 # on no study of the certificate by more than it says.
 CERTIFIED_DICE_AT_LEAST = 0.9
@@ -39,18 +42,18 @@ class WrongAnswerError(Exception):
 
 
 _RANK: dict[Verdict, int] = {"same": 0, "close": 1, "other": 2, "different": 3, "wrong": 4}
-# Verdicts from which a ratio is drawn.
+# Verdicts with which a row has a ratio.
 ALIKE: tuple[Verdict, ...] = ("same", "close", "other")
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What one side says of one study.
+class StudyAnswer:
+    """The result of one side for one study.
 
     Attributes:
         labels: native grid, storage order ``(z, y, x)``, 0 is background.
         box_mm: of each label in order, edges ascending; None where it could not be measured.
-        suspicious: labels of the nodes that are.
+        suspicious: labels of the suspicious nodes.
         n_stage: "N0" or "N1".
     """
 
@@ -61,7 +64,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class AnswerAgreement:
     """Subject against peer, always in this order.
 
     Attributes:
@@ -83,12 +86,12 @@ class Agreement:
     box_excess: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 def dice(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Overlap of two masks.
+    """Return the Dice coefficient of two masks; every value but 0 is inside.
 
     Raises:
         WrongAnswerError: both are blank, which would prove nothing.
@@ -100,13 +103,15 @@ def dice(first: NDArray[Any], second: NDArray[Any]) -> float:
     return 2.0 * int((a & b).sum()) / total
 
 
-def compare(subject: Answer, peer: Answer, *, certified: bool = False, other: bool = False) -> Agreement:
-    """Two answers to one study.
+def compare_answers(
+    subject: StudyAnswer, peer: StudyAnswer, *, certified: bool = False, other_method: bool = False
+) -> AnswerAgreement:
+    """Compare two answers to one study.
 
     Args:
         subject, peer: ours and theirs.
         certified: ours is of an engine with a certificate.
-        other: the peer's network is another; the verdict is "other" then, whatever it found.
+        other_method: the peer's network is another; the verdict is "other" then, whatever it answers.
 
     Raises:
         WrongAnswerError: both masks are blank.
@@ -124,13 +129,13 @@ def compare(subject: Answer, peer: Answer, *, certified: bool = False, other: bo
     least = CERTIFIED_DICE_AT_LEAST if certified else DICE_AT_LEAST
     if overlap < least or stages[0] != stages[1] or (excess is not None and excess > BOX_SLACK):
         verdict = "wrong"
-    if other:
+    if other_method:
         verdict = "other"
-    return Agreement(verdict, overlap, nodes, suspicious, stages, len(boxes), short, excess)
+    return AnswerAgreement(verdict, overlap, nodes, suspicious, stages, len(boxes), short, excess)
 
 
-def worst(agreements: Sequence[Agreement]) -> dict[str, Any]:
-    """Several studies in one line: the worst of each entry, sums of counts, and the stages one after another."""
+def worst_agreement(agreements: Sequence[AnswerAgreement]) -> dict[str, Any]:
+    """Summarize several studies: the worst of each entry, sums of counts, and the stages one after another."""
     shorts = [a.short_axis_mm for a in agreements if a.short_axis_mm is not None]
     excesses = [a.box_excess for a in agreements if a.box_excess is not None]
     return {
@@ -146,29 +151,29 @@ def worst(agreements: Sequence[Agreement]) -> dict[str, Any]:
 
 
 def worst_verdict(verdicts: Sequence[Verdict]) -> Verdict:
-    """The one that counts."""
+    """Return the verdict that ranks last in the order same, close, other, different, wrong."""
     return max(verdicts, key=_RANK.__getitem__)
 
 
-def _same_suspicious(subject: Answer, peer: Answer) -> bool:
-    """Does each suspicious node of either side share a voxel with one of the other?"""
+def _same_suspicious(subject: StudyAnswer, peer: StudyAnswer) -> bool:
+    """Does each suspicious node of either side share a voxel with a suspicious node of the other side?"""
     marks = [np.isin(answer.labels, answer.suspicious) for answer in (subject, peer)]
     both = marks[0] & marks[1]
     return all(set(answer.suspicious) == set(np.unique(answer.labels[both])) for answer in (subject, peer))
 
 
-def _boxes_of_same_nodes(subject: Answer, peer: Answer) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+def _boxes_of_same_nodes(subject: StudyAnswer, peer: StudyAnswer) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
     """Boxes of nodes whose voxels are the same on both sides and that both sides could measure."""
     inside = (subject.labels != 0) | (peer.labels != 0)
     pairs, counts = np.unique(np.stack([subject.labels[inside], peer.labels[inside]]), axis=1, return_counts=True)
     sizes = [np.bincount(labels.ravel()) for labels in (subject.labels, peer.labels)]
-    found = []
+    boxes = []
     for (a, b), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
         if a and b and count == sizes[0][a] == sizes[1][b]:
             ours, theirs = subject.box_mm[a - 1], peer.box_mm[b - 1]
             if ours is not None and theirs is not None:
-                found.append((ours, theirs))
-    return found
+                boxes.append((ours, theirs))
+    return boxes
 
 
 def _volume(box: tuple[float, ...]) -> float:

@@ -1,4 +1,4 @@
-"""What the numbers were taken on: enough to repeat them, nothing that names the machine or its user."""
+"""The machine and its software: enough to repeat the measurements, nothing that names the machine or its user."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ PACKAGES = (
     *("lnfast", "numpy", "nibabel", "isal", "openvino", "onnxruntime", "onnx", "torch", "monai"),
     *("scipy", "trimesh", "connected-components-3d", "scikit-image", "SimpleITK"),
 )
-# Runnable tasks a core above which timings say more of the neighbours than of the code.
+# Runnable tasks per core above which other programs disturb the timings.
 BUSY_LOAD = 0.3
 
 
-def describe(threads: int) -> dict[str, Any]:
-    """The machine, its software and how busy it is.
+def describe_environment(threads: int) -> dict[str, Any]:
+    """Return the machine, its software and its load.
 
     Args:
-        threads: what every contender was given.
+        threads: of every subject and peer.
     """
     load = os.getloadavg() if hasattr(os, "getloadavg") else None
     return {
@@ -47,7 +47,7 @@ def describe(threads: int) -> dict[str, Any]:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -66,7 +66,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of this checkout, with ``+changes`` where tracked files differ from it."""
+    """Return the commit of this checkout, with ``+changes`` where tracked files differ from it."""
     try:
         return _git("rev-parse", "HEAD") + ("+changes" if _git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.SubprocessError):

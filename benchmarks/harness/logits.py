@@ -16,7 +16,7 @@ REACH_MM = 14.0
 
 
 def logits_around(bodies: list[Ellipsoid], grid: Grid, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Logits of a network that finds these bodies, in RAS mm, and nothing else; ``(z, y, x)`` float32."""
+    """Return logits of a network that finds these bodies, in RAS mm, and nothing else; ``(z, y, x)`` float32."""
     logits = rng.standard_normal(grid.shape, np.float32) * np.float32(NOISE) + np.float32(NOTHING)
     for body in bodies:
         box = box_around(body, grid, REACH_MM)
@@ -25,14 +25,15 @@ def logits_around(bodies: list[Ellipsoid], grid: Grid, rng: np.random.Generator)
 
 
 def box_around(body: Ellipsoid, grid: Grid, reach_mm: float) -> Box:
+    """Return the part of the grid that holds the body and ``reach_mm`` about it."""
     low, high = body.bounds()
     box = index_box(low - reach_mm, high + reach_mm, grid.affine, grid.shape)
-    assert box is not None, "a body of these lies inside the field"
+    assert box is not None, "the body lies inside the field"
     return box
 
 
 def centres_mm(grid: Grid, box: Box) -> NDArray[np.float32]:
-    """Voxel centres in RAS mm, ``(3, z, y, x)``."""
+    """Return voxel centres in RAS mm, ``(3, z, y, x)``."""
     z, y, x = np.meshgrid(*(np.arange(part.start, part.stop) for part in box), indexing="ij")
     centres: NDArray[np.float32] = np.moveaxis(grid.to_ras_mm(np.stack((x, y, z), axis=-1)), -1, 0).astype(np.float32)
     return centres

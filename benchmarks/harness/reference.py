@@ -13,7 +13,7 @@ Logits = NDArray[Any]
 
 
 def reference_logits(model: Model, x: Logits, threads: int) -> Logits:
-    """What ONNX Runtime on the CPU makes of ``x``, asked directly and not through lnfast."""
+    """Return the logits of ``x`` by ONNX Runtime on the CPU, called directly and not through lnfast."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

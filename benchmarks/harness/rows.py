@@ -1,4 +1,4 @@
-"""One comparison is one row, kept as JSON for machines."""
+"""Rows of results, one for each comparison, and the JSON file that holds them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from lnfast.errors import UsageError
 
 SCHEMA = "lnfast.benchmarks/2"
 Unit = Literal["ms", "ms/study", "MB"]
-# What is no comparison with a peer, by name: ``{"columns": names, "rows": lists of values}``.
+# Results that are no comparison with a peer, by name: ``{"columns": names, "rows": lists of values}``.
 Tables = Mapping[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Pair:
-    """What a row is about.
+class RowKey:
+    """What a row is about; rows of two files are matched by it.
 
     Attributes:
         bench: the group.
-        study: what was run on; "all" pools every study's runs, "2 of 3" those of the studies with the same answer.
+        study: the input; "all" pools every study's runs, "2 of 3" those of the studies with the same answer.
         stage: "total" or a part of it.
         subject, peer: names with precision.
-        unit: of what was measured, of which less is better.
+        unit: of the measured quantity, of which less is better.
     """
 
     bench: str
@@ -39,19 +39,19 @@ class Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row(Pair):
+class Row(RowKey):
     """Subject against peer; medians, percentiles, floor and limit are in the row's unit.
 
     Attributes:
         subject_median, subject_p5, subject_p95, peer_median, peer_p5, peer_p95: over the runs of each.
-        ratio: ``peer_median / subject_median``: above one the subject is better. None unless both answered alike.
+        ratio: ``peer_median / subject_median``: above 1 the subject is better. None unless both answered alike.
         agreement: how their answers compare; ``agreement["verdict"]`` as in `benchmarks.harness.agreement`.
         n: runs of each; a run on several inputs counts for each of them.
-        floor: median of what nobody can do without, in the same rounds: of a kernel one plain read or write of the same
-            bytes, of a pipeline its network; None where that says nothing.
+        floor: median of the least work that any implementation needs, in the same rounds: of a kernel one plain read or
+            write of the same bytes, of a pipeline its network; None where there is no such bound.
         of_floor: ``subject_median / floor``.
-        target: the ratio that is wanted; None where none was set.
-        limit: what the subject should stay under; None where none was set.
+        target: the wanted ratio; None where none was set.
+        limit: the greatest wanted value of the subject; None where none was set.
     """
 
     subject_median: float
@@ -69,13 +69,13 @@ class Row(Pair):
     limit: float | None = None
 
     @property
-    def pair(self) -> Pair:
-        """What it is about, by which rows of two files are matched."""
-        return Pair(self.bench, self.study, self.stage, self.subject, self.peer, self.unit)
+    def key(self) -> RowKey:
+        """The part of the row by which rows of two files are matched."""
+        return RowKey(self.bench, self.study, self.stage, self.subject, self.peer, self.unit)
 
 
 def make_row(
-    pair: Pair,
+    key: RowKey,
     subject: list[float],
     peer: list[float],
     agreement: dict[str, Any],
@@ -84,7 +84,7 @@ def make_row(
     target: float | None = None,
     limit: float | None = None,
 ) -> Row:
-    """Summarize two series of runs, and a third of what nobody can do without.
+    """Summarize the runs of a subject, of a peer and of the floor.
 
     Raises:
         ValueError: an empty series.
@@ -92,7 +92,7 @@ def make_row(
     ours, theirs = summarize(subject), summarize(peer)
     least = None if floor is None else summarize(floor).median
     return Row(
-        **asdict(pair),
+        **asdict(key),
         subject_median=ours.median,
         peer_median=theirs.median,
         ratio=theirs.median / ours.median if agreement["verdict"] in ALIKE and ours.median > 0 else None,
@@ -109,46 +109,46 @@ def make_row(
     )
 
 
-def wrong(rows: list[Row]) -> list[Row]:
-    """Rows whose two sides contradict each other."""
+def wrong_rows(rows: list[Row]) -> list[Row]:
+    """Return the rows whose two sides contradict each other."""
     return [row for row in rows if row.agreement["verdict"] == "wrong"]
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What a file of ``--json`` holds: the environment it was measured on, comparisons, and other tables."""
+class BenchmarkFile:
+    """The content of a file of ``--json``: the environment, comparisons, and other tables."""
 
     environment: dict[str, Any]
     rows: list[Row]
     tables: Tables
 
 
-def read_json(path: Path) -> Kept:
-    """What `write_json` wrote.
+def read_json(path: Path) -> BenchmarkFile:
+    """Read a file of `write_json`.
 
     Raises:
-        UsageError: ``not-benchmarks`` for something else, ``other-schema`` for rows of another version.
+        UsageError: ``not-benchmarks`` for any other file, ``other-schema`` for rows of another version.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         schema = str(document["schema"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        told = f"{path} is no file of python -m benchmarks --json: {type(error).__name__}: {error}"
-        raise UsageError("not-benchmarks", told) from error
+        message = f"{path} is no file of python -m benchmarks --json: {type(error).__name__}: {error}"
+        raise UsageError("not-benchmarks", message) from error
     if schema != SCHEMA:
         raise UsageError("other-schema", f"{path} is of {schema}, wanted {SCHEMA}; run these benchmarks again")
     rows = [Row(**row) for row in document["rows"]]
-    return Kept(document["environment"], rows, document.get("tables", {}))
+    return BenchmarkFile(document["environment"], rows, document.get("tables", {}))
 
 
 def write_json(path: Path, environment: dict[str, Any], rows: list[Row], tables: Tables | None = None) -> None:
-    """Write ``{"schema", "environment", "rows", "tables"}``; what could not be measured is null.
+    """Write ``{"schema", "environment", "rows", "tables"}``; a value that could not be measured is null.
 
     Args:
         path: overwritten.
-        environment: what it was measured on.
+        environment: the machine, its software and the settings.
         rows: comparisons.
-        tables: a row of one is a line of the file.
+        tables: each of their rows is a line of the file.
     """
     document = {"schema": SCHEMA, "environment": environment, "rows": [asdict(row) for row in rows]}
     text = json.dumps({**document, **({"tables": {}} if tables else {})}, indent=1, allow_nan=False)

@@ -1,4 +1,4 @@
-"""What one call of ``python -m benchmarks`` asked for."""
+"""The options of one call of ``python -m benchmarks``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ DEFAULT_SEED = 7_000_000
 
 @dataclass(frozen=True)
 class Settings:
-    """The same for every group.
+    """The same options for every group.
 
     Attributes:
-        model: whose network is run by everyone.
-        threads: given to everyone, at least 1.
-        repeats: rounds that count.
-        kernel_repeats: the same for what takes milliseconds.
+        model: its network is run by every subject and peer.
+        threads: of every subject and peer, at least 1.
+        repeats: measured rounds.
+        kernel_repeats: measured rounds of kernels, which take milliseconds.
         warmups: rounds before them, beside the run in which the answers are compared.
         seed: of the first phantom; the others follow.
-        device: ``cpu``, or ``cuda`` for the first GPU; of the group ``network``.
+        device: ``cpu``, or ``cuda`` for the first GPU, of the group ``network``.
         quick: one study instead of one for each scanner.
-        log: progress, one line at a time.
+        progress: takes one line at a time.
     """
 
     model: Model
@@ -38,10 +38,10 @@ class Settings:
     seed: int
     device: str
     quick: bool
-    log: Callable[[str], None]
+    progress: Callable[[str], None]
 
     def to_dict(self) -> dict[str, Any]:
-        """What the JSON says of it."""
+        """Return the entries of the JSON's environment."""
         card = self.model.card
         return {
             "model": {"name": card.name, "version": card.version, "sha256": self.model.sha256},
@@ -54,7 +54,7 @@ class Settings:
         }
 
     def phantoms(self) -> dict[str, Volume]:
-        """A study for each scanner by name; the quick run takes the one with most voxels."""
+        """Return a study for each scanner by name; the quick run takes the scanner with most voxels."""
         names = sorted(SCANNERS)
         chosen = [max(names, key=_voxels)] if self.quick else names
         return {name: make_phantom(self.seed + names.index(name), name).volume for name in chosen}

@@ -1,4 +1,4 @@
-"""Studies as files."""
+"""Phantoms as NIfTI files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from benchmarks.harness.settings import Settings
 from lnfast.geometry import Volume
 from lnfast.phantom import SCANNERS, make_phantom
 
-# Behind the seeds of the studies that peers run on as well.
+# After the seeds of the studies on which peers run as well.
 FIRST_SEED = 100
 
 
 def write_study(volume: Volume, path: Path) -> Path:
-    """A phantom as a scanner's converter leaves it: int16, gzipped; the path."""
+    """Write a volume as a scanner's converter does, int16 and gzipped; return the path."""
     image = nib.Nifti1Image(volume.array.transpose(2, 1, 0), volume.grid.affine)
     image.header.set_xyzt_units("mm")
     nib.save(image, path)
@@ -23,7 +23,7 @@ def write_study(volume: Volume, path: Path) -> Path:
 
 
 def write_cohort(settings: Settings, folder: Path, count: int) -> list[Path]:
-    """Phantoms of every scanner in turn, each another patient; their files."""
+    """Write phantoms of every scanner in turn, each another patient; return their files."""
     scanners = sorted(SCANNERS)
     paths = []
     for number in range(count):

@@ -1,4 +1,4 @@
-"""Interleaved runs and the few numbers that are kept of them."""
+"""Interleaved runs and their percentiles."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Summary:
 
 
 def summarize(milliseconds: list[float]) -> Summary:
-    """Median and the range that holds nine runs of ten.
+    """Return the median and the range that holds nine runs of ten.
 
     Raises:
-        ValueError: for no runs at all: there is no number to give.
+        ValueError: no runs: there is no number to return.
     """
     if not milliseconds:
         raise ValueError("got no runs to summarize, wanted at least one")
@@ -44,31 +44,34 @@ def interleave(
     repeats: int,
     warmups: int,
     settle_s: float = SETTLE_S,
-    log: Callable[[str], None] = lambda line: None,
+    progress: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Samples]:
-    """Run everyone in turn, A B A B: a machine that slows down midway slows all of them.
+    """Run all contenders in turn, A B A B: a machine that slows down midway slows all of them.
 
     Args:
         contenders: name -> one run, which returns its own times.
-        repeats: rounds that count, at least 1.
-        warmups: rounds before them that do not.
+        repeats: measured rounds, at least 1.
+        warmups: rounds before them, not measured.
         settle_s: pause before each run.
-        log: told of each round.
+        progress: called before each round.
+
+    Returns:
+        Of each contender, milliseconds of every run by stage.
     """
-    kept: dict[str, Samples] = {name: {} for name in contenders}
+    samples: dict[str, Samples] = {name: {} for name in contenders}
     for turn in range(-warmups, repeats):
-        log("warm-up" if turn < 0 else f"round {turn + 1} of {repeats}")
+        progress("warm-up" if turn < 0 else f"round {turn + 1} of {repeats}")
         for name, run in contenders.items():
             sleep(settle_s)
             times = run()
             if turn >= 0:
                 for stage, milliseconds in times.items():
-                    kept[name].setdefault(stage, []).append(milliseconds)
-    return kept
+                    samples[name].setdefault(stage, []).append(milliseconds)
+    return samples
 
 
 def pool(parts: list[Samples]) -> Samples:
-    """The runs of several studies as if of one."""
+    """Return the runs of several studies as if of one study."""
     pooled: Samples = {}
     for part in parts:
         for stage, milliseconds in part.items():
@@ -85,7 +88,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what is inside."""
+        """Time the body of the ``with`` statement."""
         start = perf_counter()
         self._first = start if self._first is None else self._first
         yield

@@ -1,6 +1,6 @@
-"""Is a kernel's answer right? Each judge takes an input and what two sides answered, ours first.
+"""Is a kernel's answer right? Each check takes an input and the answers of two sides, ours first.
 
-There are two verdicts, "same" and "wrong": unlike networks, kernels have nothing to differ about. Only on a whole
+There are two verdicts, "same" and "wrong": unlike networks, kernels have no room to differ. Only on a whole
 study, where interpolating logits or sigmoids may move a voxel, all four of `benchmarks.harness.agreement` are possible.
 The row gets ``verdict`` and what was compared, where ``dice``, ``nodes`` and ``box_excess`` mean what they mean there,
 and what is no number is None.
@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness.agreement import DICE_AT_LEAST, Answer, Verdict, compare, dice
-from benchmarks.kernels.inputs import Inputs, Mask, Scan
+from benchmarks.harness.agreement import DICE_AT_LEAST, StudyAnswer, Verdict, compare_answers, dice
+from benchmarks.kernels.inputs import KernelInputs, KernelScan, Mask
 from benchmarks.kernels.peers import Labelled, PeerMeasures, corners_of_nodes, label_scipy, native_probability
 from benchmarks.peers.nodes import SUSPICIOUS_MM, Edges
 
-Agreed = dict[str, Any]
-Judge = Callable[[Any, Any, Any], Agreed]
+CheckResult = dict[str, Any]
+Check = Callable[[Any, Any, Any], CheckResult]
 Box = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]  # centre, axes as rows, ascending edges
-Measured = tuple[Labelled, NDArray[np.void]]  # ours: labels, count, and what measure_components returns
-PeerMeasured = tuple[Labelled, PeerMeasures]
+MeasuredNodes = tuple[Labelled, NDArray[np.void]]  # ours: labels, count, and the rows of measure_components
+PeerMeasuredNodes = tuple[Labelled, PeerMeasures]
 
 # Interpolated intensities, in deviations: sums of float32 in another order.
 VALUES_WITHIN = 1e-3
@@ -33,27 +33,27 @@ ROUNDING = 1e-9
 PROBABILITIES_WITHIN = 0.05
 
 
-def same_bits(_item: Any, ours: Any, theirs: Any) -> Agreed:
-    """Arrays, numbers or tuples of them, byte for byte: a kernel against itself on one thread."""
+def same_bits(_item: Any, ours: Any, theirs: Any) -> CheckResult:
+    """Check arrays, numbers or tuples of them byte for byte: a kernel against itself on one thread."""
     pairs = zip(_leaves(ours), _leaves(theirs), strict=True)
     return {"verdict": _verdict(all(a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in pairs))}
 
 
-def same_components(mask: Mask, ours: Labelled, theirs: Labelled) -> Agreed:
-    """The same sets of voxels; ours cover the mask and are numbered in raster order of their first voxels."""
+def same_components(mask: Mask, ours: Labelled, theirs: Labelled) -> CheckResult:
+    """Check that both have the same components, and that ours cover the mask and are numbered in raster order."""
     covered = np.array_equal(ours[0] != 0, mask != 0)
     right = covered and _in_raster_order(ours[0]) and _partners(ours, theirs) is not None
     return {"verdict": _verdict(right), "nodes": [ours[1], theirs[1]]}
 
 
-def same_values(_item: Any, ours: NDArray[Any], theirs: NDArray[Any]) -> Agreed:
-    """Within `VALUES_WITHIN` everywhere."""
+def same_values(_item: Any, ours: NDArray[Any], theirs: NDArray[Any]) -> CheckResult:
+    """Check that values differ by at most `VALUES_WITHIN` everywhere."""
     difference = float(np.abs(ours - theirs).max())
     return {"verdict": _verdict(difference <= VALUES_WITHIN), "difference": _number(difference)}
 
 
-def same_masks(_item: Any, ours: Mask, theirs: Mask) -> Agreed:
-    """Dice of at least `DICE_AT_LEAST`.
+def same_masks(_item: Any, ours: Mask, theirs: Mask) -> CheckResult:
+    """Check that Dice is at least `DICE_AT_LEAST`.
 
     Raises:
         WrongAnswerError: both are blank.
@@ -62,20 +62,20 @@ def same_masks(_item: Any, ours: Mask, theirs: Mask) -> Agreed:
     return {"verdict": _verdict(overlap >= DICE_AT_LEAST), "dice": overlap}
 
 
-def box_no_larger(points_mm: NDArray[np.float64], ours: Box, theirs: Edges | None) -> Agreed:
-    """Ours holds every point and has no more volume; a peer without a box only asks for the former."""
+def box_no_larger(points_mm: NDArray[np.float64], ours: Box, theirs: Edges | None) -> CheckResult:
+    """Check that our box holds every point and has no more volume than the peer's, where the peer has a box."""
     excess = None if theirs is None else _excess(ours[2], theirs)
     right = _holds(ours, points_mm) and (excess is None or excess <= ROUNDING)
     return {"verdict": _verdict(right), "box_excess": None if excess is None else _number(excess)}
 
 
-def same_measures(scan: Scan, ours: Measured, theirs: PeerMeasured) -> Agreed:
-    """`same_components`, the peer's volumes, `box_no_larger` for each node, and numpy's mean intensity."""
+def same_measures(scan: KernelScan, ours: MeasuredNodes, theirs: PeerMeasuredNodes) -> CheckResult:
+    """Check `same_components`, the peer's volumes, `box_no_larger` for each node, and numpy's mean intensity."""
     labelled, nodes = ours
-    agreed = same_components(scan.mask, labelled, theirs[0])
+    components = same_components(scan.mask, labelled, theirs[0])
     partners = _partners(labelled, theirs[0])
     if partners is None or len(nodes) != len(partners):
-        return {**agreed, "verdict": "wrong"}
+        return {**components, "verdict": "wrong"}
     peers = [theirs[1].nodes[partner - 1] for partner in partners]
     corners = corners_of_nodes(labelled[0], scan.grid.affine)
     boxes = least_alike(
@@ -85,17 +85,17 @@ def same_measures(scan: Scan, ours: Measured, theirs: PeerMeasured) -> Agreed:
         ]
     )
     right = (
-        {agreed["verdict"], boxes["verdict"]} == {"same"}
+        {components["verdict"], boxes["verdict"]} == {"same"}
         and np.allclose(nodes["volume_mm3"], [peer.volume_mm3 for peer in peers], rtol=ROUNDING, atol=0)
         and np.allclose(nodes["mean_intensity"], _means(labelled, scan.image), rtol=ROUNDING, atol=ROUNDING)
     )
-    return {**agreed, "verdict": _verdict(right), "box_excess": boxes["box_excess"]}
+    return {**components, "verdict": _verdict(right), "box_excess": boxes["box_excess"]}
 
 
 def same_study(
-    inputs: Inputs, ours: tuple[NDArray[Any], Measured], theirs: tuple[NDArray[Any], PeerMeasured]
-) -> Agreed:
-    """`same_values` of the network's input; nodes that are right of our own mask; then what is asked of two pipelines.
+    inputs: KernelInputs, ours: tuple[NDArray[Any], MeasuredNodes], theirs: tuple[NDArray[Any], PeerMeasuredNodes]
+) -> CheckResult:
+    """Check `same_values` of the network's input, our nodes on our own mask, and then as two pipelines are compared.
 
     Raises:
         WrongAnswerError: neither side has a node.
@@ -115,21 +115,21 @@ def same_study(
     )
     if not right:
         return {**values, **components, "verdict": "wrong"}
-    pipelines = compare(
+    pipelines = compare_answers(
         _answer(labelled[0], [tuple(node["box_mm"].tolist()) for node in nodes]),
         _answer(labelled_peer[0], [node.box_mm for node in measures.nodes]),
     )
     return {**values, **pipelines.to_dict()}
 
 
-def least_alike(agreed: Sequence[Agreed]) -> Agreed:
-    """Of several inputs the one that agrees least: a wrong one, else the one whose box exceeds the peer's most."""
+def least_alike(results: Sequence[CheckResult]) -> CheckResult:
+    """Return the result that agrees least: a wrong one, else the one whose box exceeds the peer's most."""
 
-    def distance(one: Agreed) -> tuple[bool, float]:
-        excess = one.get("box_excess")
-        return one["verdict"] != "same", -np.inf if excess is None else excess
+    def distance(result: CheckResult) -> tuple[bool, float]:
+        excess = result.get("box_excess")
+        return result["verdict"] != "same", -np.inf if excess is None else excess
 
-    return max(agreed, key=distance)
+    return max(results, key=distance)
 
 
 def _verdict(right: bool | np.bool_) -> Verdict:
@@ -151,16 +151,16 @@ def _leaves(answer: Any) -> Iterator[NDArray[Any]]:
 
 def _partners(ours: Labelled, theirs: Labelled) -> NDArray[Any] | None:
     """The peer's label of each of our nodes in order; None unless both sides have the same nodes."""
-    (labels, count), (other, other_count) = ours, theirs
+    (labels, count), (peer_labels, peer_count) = ours, theirs
     inside = labels != 0
-    if count != other_count or not np.array_equal(inside, other != 0):
+    if count != peer_count or not np.array_equal(inside, peer_labels != 0):
         return None
     if count and not (labels.min() >= 0 and labels.max() == count):
         return None
-    table = np.zeros(count + 1, other.dtype)
-    table[labels[inside]] = other[inside]
-    one_to_one = len(np.unique(table)) == count + 1 and np.array_equal(table[labels], other)
-    return table[1:] if one_to_one else None
+    table = np.zeros(count + 1, peer_labels.dtype)
+    table[labels[inside]] = peer_labels[inside]
+    bijective = len(np.unique(table)) == count + 1 and np.array_equal(table[labels], peer_labels)
+    return table[1:] if bijective else None
 
 
 def _in_raster_order(labels: NDArray[Any]) -> bool:
@@ -186,13 +186,13 @@ def _holds(box: Box, points_mm: NDArray[np.float64]) -> bool:
 
 
 def _means(labelled: Labelled, image: NDArray[Any]) -> NDArray[np.float64]:
-    """Of the image's voxels in each node."""
+    """Mean of the image over each node."""
     flat = labelled[0].ravel()
     sums = np.bincount(flat, weights=image.ravel(), minlength=labelled[1] + 1)
     means: NDArray[np.float64] = sums[1:] / np.bincount(flat, minlength=labelled[1] + 1)[1:]
     return means
 
 
-def _answer(labels: NDArray[Any], boxes: Sequence[Edges | None]) -> Answer:
+def _answer(labels: NDArray[Any], boxes: Sequence[Edges | None]) -> StudyAnswer:
     suspicious = tuple(index for index, box in enumerate(boxes, start=1) if box and box[0] > SUSPICIOUS_MM)
-    return Answer(labels, tuple(boxes), suspicious, "N1" if suspicious else "N0")
+    return StudyAnswer(labels, tuple(boxes), suspicious, "N1" if suspicious else "N0")

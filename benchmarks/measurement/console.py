@@ -1,21 +1,17 @@
-"""The answers for people: tables, and one picture."""
+"""Tables of the measurements in the terminal, and one plot."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks.measurement.summary import ALL, MeasurementRow
+from benchmarks.measurement.summary import ALL, MeasurementResults, MeasurementRow
 from benchmarks.report.console import console
 
-if TYPE_CHECKING:
-    from benchmarks.measurement import Answers
-
-# Headings of the columns: a rule against the truth that is its own, or against the body's short axis.
+# Headings of the columns: a rule against its own truth, or against the body's short axis.
 RULES = {
     ("box", "box"): "box",
     ("axial", "axial"): "axial",
@@ -23,46 +19,46 @@ RULES = {
     ("surface", "box"): "surface",
     ("ellipsoid", "box"): "ellipsoid",
 }
-DRAWN = {"box": "#c0392b", "axial": "#2c7fb8", "surface": "#2e8b57"}
+COLOURS = {"box": "#c0392b", "axial": "#2c7fb8", "surface": "#2e8b57"}
 WRONG_BAND = "7.5-8.8"
 
 
-def show(answers: Answers, folder: Path | None) -> None:
-    """Print the tables; draw ``measurement.png`` into a folder where one is asked for."""
-    print_answers(answers)
+def show(results: MeasurementResults, folder: Path | None) -> None:
+    """Print the tables; draw ``measurement.png`` into the folder, if there is one."""
+    print_results(results)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        draw(answers, folder / "measurement.png")
+        draw(results, folder / "measurement.png")
 
 
-def print_answers(answers: Answers) -> None:
-    """Bias, spread, 95 % limits and wrong calls, as ``bias sd (low to high) wrong``."""
+def print_results(results: MeasurementResults) -> None:
+    """Print bias, spread, 95 % limits and wrong calls, as ``bias sd (low to high) wrong``."""
     out = console()
     out.print("mean error, SD (95 % limits) in mm; share on the wrong side of 8 mm\n", highlight=False)
-    exact = [row for row in answers.scanners if row.mask == "truth"]
+    exact = [row for row in results.scanners if row.mask == "truth"]
     by_band = [row for row in exact if row.scanner == row.orientation == ALL]
     by_scanner = [row for row in exact if row.scanner != ALL and row.orientation == ALL]
-    by_turn = [row for row in exact if row.scanner == ALL and row.orientation != ALL]
+    by_orientation = [row for row in exact if row.scanner == ALL and row.orientation != ALL]
     for title, rows in (
         ("exact nodes", by_band),
         ("exact nodes by scanner", by_scanner),
-        ("exact nodes by the direction of their short axis", by_turn),
+        ("exact nodes by the direction of their short axis", by_orientation),
         ("exact nodes by scanner and direction", [row for row in exact if ALL not in (row.scanner, row.orientation)]),
-        ("imaged nodes: blur and noise", [row for row in answers.scanners if row.mask == "imaged"]),
-        ("exact nodes by slice thickness", answers.slices),
-        ("nodes that the network found in whole phantoms", answers.network),
+        ("imaged nodes: blur and noise", [row for row in results.scanners if row.mask == "imaged"]),
+        ("exact nodes by slice thickness", results.slices),
+        ("nodes that the network marks in whole phantoms", results.network),
     ):
         out.print(_table(title, rows))
 
 
-def draw(answers: Answers, path: Path) -> None:
-    """Bias with spread, and wrong calls near the limit, against slice thickness, as a PNG."""
+def draw(results: MeasurementResults, path: Path) -> None:
+    """Plot bias with spread, and wrong calls near the limit, over slice thickness, as a PNG."""
     from matplotlib.figure import Figure
 
-    near = [row for row in answers.slices if row.size_mm == WRONG_BAND]
+    near = [row for row in results.slices if row.size_mm == WRONG_BAND]
     figure = Figure(figsize=(7.6, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for number, (rule, colour) in enumerate(DRAWN.items()):
+    for number, (rule, colour) in enumerate(COLOURS.items()):
         rows = [row for row in near if (row.rule, row.truth) == (rule, "axial" if rule == "axial" else "box")]
         slices_mm = [float(row.scanner.split()[0]) + 0.12 * (number - 1) for row in rows]
         bias_mm, sd_mm = [row.bias_mm or 0.0 for row in rows], [row.sd_mm or 0.0 for row in rows]
@@ -83,20 +79,20 @@ def _table(title: str, rows: Sequence[MeasurementRow]) -> Table:
     lines: dict[tuple[str, str, str], dict[str, MeasurementRow]] = {}
     for row in rows:
         lines.setdefault((row.size_mm, row.scanner, row.orientation), {})[RULES[row.rule, row.truth]] = row
-    named = [heading for heading in RULES.values() if any(heading in line for line in lines.values())]
-    shown = [number for number in range(3) if any(key[number] != ALL for key in lines)] or [0]
-    for number in shown:
+    rules = [heading for heading in RULES.values() if any(heading in line for line in lines.values())]
+    keys = [number for number in range(3) if any(key[number] != ALL for key in lines)] or [0]
+    for number in keys:
         table.add_column(("size mm", "scanner", "short axis")[number])
-    for heading in ("nodes", *named):
+    for heading in ("nodes", *rules):
         table.add_column(heading, justify="right")
-    for key, line in lines.items():
-        cells = [cell(line[heading]) if heading in line else "-" for heading in named]
-        table.add_row(*(key[number] for number in shown), str(max(row.n for row in line.values())), *cells)
+    for line_key, line in lines.items():
+        cells = [cell(line[heading]) if heading in line else "-" for heading in rules]
+        table.add_row(*(line_key[number] for number in keys), str(max(row.n for row in line.values())), *cells)
     return table
 
 
 def cell(row: MeasurementRow) -> str:
-    """Such as ``-0.82 1.24 (-3.3 to 1.6) 51%``."""
+    """Return a cell such as ``-0.82 1.24 (-3.3 to 1.6) 51%``."""
     limits = row.limits_mm
     if row.bias_mm is None:
         return "not seen"

@@ -1,11 +1,11 @@
-"""Nodes whose short axis is known exactly, by either rule.
+"""Ellipsoid nodes whose short axis is known exactly, by the box rule and by the axial rule.
 
 box     the smallest box around an ellipsoid lies along its own axes: a box that touches it in an orthonormal frame u
         has the volume 8 prod sqrt(u' A u) >= 8 sqrt(det A) by Hadamard's inequality, equal in the frame of A. So the
         box's short edge is twice the shortest semi-axis.
 axial   all slices through an ellipsoid are similar ellipses, the largest through its centre; there the extent across
-        the longest diameter is twice the shorter semi-axis of that ellipse. Where slices happen to lie is no part of
-        the body, so it is no part of this truth.
+        the longest diameter is twice the shorter semi-axis of that ellipse. The position of the slices is no property
+        of the body, so it is no part of this truth.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from lnfast.phantom.shapes import Ellipsoid
 
-# Of the short axis. The limit of 8 mm lies in the middle one.
+# Bands of the short axis. The limit of 8 mm lies in the middle one.
 BANDS_MM = ((3.0, 5.0), (5.0, 7.5), (7.5, 8.8), (8.8, 12.0), (12.0, 16.0))
-# Between the short axis and the normal of the slices. Directions at random are 13, 37 and 50 % of these.
+# Angles between the short axis and the normal of the slices. Random directions are 13, 37 and 50 % of these.
 NEAR_NORMAL_DEG, NEAR_PLANE_DEG = 30.0, 60.0
 ORIENTATIONS = ("along the normal", "oblique", "in plane")
 
@@ -27,12 +27,12 @@ Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Node:
-    """An ellipsoid.
+class EllipsoidNode:
+    """An ellipsoid and the direction of the slices.
 
     Attributes:
         body: in RAS mm.
-        normal: unit vector (3,) across the slices it is read in.
+        normal: unit vector (3,) across the slices.
     """
 
     body: Ellipsoid
@@ -53,30 +53,32 @@ class Node:
 
     @property
     def orientation(self) -> str:
-        """Of the short axis, one of `ORIENTATIONS`."""
+        """The direction of the short axis, one of `ORIENTATIONS`."""
         short = self.body.axes[int(self.body.semi.argmin())]
         return orientation_of(float(abs(short @ self.normal)))
 
 
 def orientation_of(cosine: float) -> str:
-    """One of `ORIENTATIONS` for the cosine between the short axis and the slices' normal."""
+    """Return one of `ORIENTATIONS` for the cosine between the short axis and the slices' normal."""
     degrees = np.degrees(np.arccos(min(abs(cosine), 1.0)))
     return ORIENTATIONS[int(degrees > NEAR_NORMAL_DEG) + int(degrees > NEAR_PLANE_DEG)]
 
 
-def draw_node(rng: np.random.Generator, band_mm: tuple[float, float], centre_ras_mm: Vector, normal: Vector) -> Node:
-    """A node as slim as the phantom's, turned anyhow, its short axis anywhere within the band."""
+def draw_node(
+    rng: np.random.Generator, band_mm: tuple[float, float], centre_ras_mm: Vector, normal: Vector
+) -> EllipsoidNode:
+    """Draw a node of the phantom's proportions in a random direction, with a random short axis within the band."""
     short_mm = rng.uniform(*band_mm)
     a = short_mm / 2
     c = a * rng.uniform(1.2, 2.2 if short_mm < 8 else 1.7)
     b = a + (c - a) * rng.uniform(0.0, 0.6)
-    turn, upper = np.linalg.qr(rng.standard_normal((3, 3)))
-    axes = turn * np.sign(np.diag(upper))  # without the signs rotations would not be evenly spread
-    return Node(Ellipsoid(centre_ras_mm, (a, b, c), axes.T), normal)
+    rotation, upper = np.linalg.qr(rng.standard_normal((3, 3)))
+    axes = rotation * np.sign(np.diag(upper))  # without the signs rotations would not be evenly spread
+    return EllipsoidNode(Ellipsoid(centre_ras_mm, (a, b, c), axes.T), normal)
 
 
 def band_of(short_mm: float) -> str | None:
-    """The band's name, such as "7.5-8.8"; None outside all."""
+    """Return the band's name, such as "7.5-8.8"; None outside all bands."""
     for low, high in BANDS_MM:
         if low <= short_mm < high:
             return band_name((low, high))
@@ -84,5 +86,5 @@ def band_of(short_mm: float) -> str | None:
 
 
 def band_name(band_mm: tuple[float, float]) -> str:
-    """As in the tables."""
+    """Return the band's name in the tables."""
     return f"{band_mm[0]:g}-{band_mm[1]:g}"

@@ -1,13 +1,14 @@
-"""The same rules on what the shipped network makes of whole phantoms.
+"""The same rules on the nodes that the shipped network marks in whole phantoms.
 
 The phantom leaves out nodes between 7.5 and 8.8 mm *by the box rule on its truth mask*, which would flatter that rule.
-Here nodes of every size are placed, whatever any rule says of them.
+Here nodes of every size are placed, by whatever rule they may be suspicious.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -17,8 +18,8 @@ from scipy import ndimage
 from benchmarks.harness.reference import reference_logits
 from benchmarks.harness.settings import Settings
 from benchmarks.measurement.ellipsoids import band_of, orientation_of
-from benchmarks.measurement.rules import corners_mm, surface_mm
-from benchmarks.measurement.summary import Measured
+from benchmarks.measurement.rules import box_and_axial_mm, surface_mm
+from benchmarks.measurement.summary import NodeMeasurement
 from lnfast.ellipsoid import ellipsoid_short_mm
 from lnfast.geometry import Volume
 from lnfast.phantom import SCANNERS, Phantom, PhantomNode, generate, make_phantom
@@ -27,40 +28,40 @@ from lnfast.postprocess import segment
 from lnfast.preprocess import write_input
 from lnfast_ext import measure_components
 
-# Phantoms of the range that training validates on: a rule chosen by these is not chosen by what is kept for tests.
+# Seeds on which training validates: a rule chosen by these phantoms is not chosen by those held out for tests.
 FIRST_SEED, PHANTOMS, QUICK_PHANTOMS = 9000, 24, 1
 NODES_PER_PHANTOM, TRIES_PER_NODE = 25, 40
 SIZES_MM = (4.0, 14.0)
-# A node is found when a component holds half of it, or it holds half of the component; of several, the one that shares
-# most with it is measured.
+# A node is detected when a component holds half of it, or it holds half of the component; of several components, the
+# one that shares most voxels is measured.
 OVERLAP = 0.5
 AROUND = 2  # voxels about a node within which it is measured
 
 Logits = NDArray[np.float32]
 
 
-class EverySize(placement.NodePlacer):
-    """Nodes of all sizes alike, wherever the rules would put them."""
+class UniformNodePlacer(placement.NodePlacer):
+    """Nodes with uniformly distributed sizes, where the phantom's own rules place them."""
 
     def populate(self, stage: str) -> bool:
-        """The stage asked for means nothing here."""
-        wanted = NODES_PER_PHANTOM
-        for _ in range(TRIES_PER_NODE * wanted):
-            wanted -= self._try_placing(float(self.rng.uniform(*SIZES_MM)), large=False)
-            if wanted == 0:
+        """Place `NODES_PER_PHANTOM` nodes, whatever the stage."""
+        remaining = NODES_PER_PHANTOM
+        for _ in range(TRIES_PER_NODE * remaining):
+            remaining -= self._try_placing(float(self.rng.uniform(*SIZES_MM)), large=False)
+            if remaining == 0:
                 break
         return True
 
 
 def phantom_of_every_size(seed: int, scanner: str) -> Phantom:
-    """A digital patient without the gap about 8 mm."""
-    gap = {"CLEARLY_BENIGN_MM": math.inf, "CLEARLY_SUSPICIOUS_MM": 0.0}
-    with mock.patch.multiple(placement, **gap), mock.patch.object(generate, "NodePlacer", EverySize):
+    """Make a phantom without the gap about 8 mm."""
+    gap: Any = {"CLEARLY_BENIGN_MM": math.inf, "CLEARLY_SUSPICIOUS_MM": 0.0}
+    with mock.patch.multiple(placement, **gap), mock.patch.object(generate, "NodePlacer", UniformNodePlacer):
         return make_phantom(seed, scanner)
 
 
-def on_network(settings: Settings) -> Iterator[Measured]:
-    """Found nodes of all phantoms; what is not found is another benchmark's matter."""
+def measure_network_nodes(settings: Settings) -> Iterator[NodeMeasurement]:
+    """Measure the detected nodes of all phantoms; missed nodes are not this benchmark's subject."""
     card = settings.model.card
     scanners = sorted(SCANNERS)
     x = np.empty((1, 1, *card.shape_zyx), np.float32)
@@ -69,62 +70,68 @@ def on_network(settings: Settings) -> Iterator[Measured]:
         phantom = phantom_of_every_size(seed, scanner)
         write_input(phantom.volume, card, x[0, 0], threads=settings.threads)
         logits = reference_logits(settings.model, x, settings.threads)[0, 0]
-        found = segment(logits, phantom.volume.grid, card, threads=settings.threads)
+        segmentation = segment(logits, phantom.volume.grid, card, threads=settings.threads)
         truth = Volume(phantom.labels, phantom.volume.grid).oriented(card.orientation)
-        labels = found.labels.oriented(card.orientation)
-        matched = match(labels.array, truth.array, phantom.nodes)
-        settings.log(f"measurement: phantom {seed}, {scanner}: {len(matched)} of {len(phantom.nodes)} nodes found")
-        yield from _measured(labels, found.count, logits, card.level, matched, scanner)
+        labels = segmentation.labels.oriented(card.orientation)
+        matches = match_nodes(labels.array, truth.array, phantom.nodes)
+        settings.progress(f"measurement: phantom {seed}, {scanner}: {len(matches)} of {len(phantom.nodes)} nodes found")
+        yield from _measurements(labels, segmentation.count, logits, card.level, matches, scanner)
 
 
-def match(
+def match_nodes(
     labels: NDArray[np.uint16], truth: NDArray[np.uint16], nodes: tuple[PhantomNode, ...]
 ) -> dict[int, PhantomNode]:
-    """Nodes and components in pairs that share most voxels, by the component's label; each is in one pair at most."""
+    """Match nodes and components that share most voxels; each is in one match at most.
+
+    The benchmarks' own matcher, independent of `lnfast.matching`.
+
+    Returns:
+        The node of each matched component, by the component's label.
+    """
     pairs, shared = np.unique(np.stack((labels, truth))[:, (labels > 0) & (truth > 0)], axis=1, return_counts=True)
     of_label, of_truth = np.bincount(labels.ravel()), np.bincount(truth.ravel())
-    matched: dict[int, PhantomNode] = {}
+    matches: dict[int, PhantomNode] = {}
     for position in np.argsort(-shared, kind="stable"):
         label, node = (int(value) for value in pairs[:, position])
         enough = shared[position] >= OVERLAP * min(of_label[label], of_truth[node])
-        if enough and label not in matched and nodes[node - 1] not in matched.values():
-            matched[label] = nodes[node - 1]
-    return matched
+        if enough and label not in matches and nodes[node - 1] not in matches.values():
+            matches[label] = nodes[node - 1]
+    return matches
 
 
-def _measured(
-    labels: Volume, count: int, logits: Logits, level: float, matched: dict[int, PhantomNode], scanner: str
-) -> Iterator[Measured]:
+def _measurements(
+    labels: Volume, count: int, logits: Logits, level: float, matches: dict[int, PhantomNode], scanner: str
+) -> Iterator[NodeMeasurement]:
     affine = labels.grid.affine
     normal = affine[:3, 2] / np.linalg.norm(affine[:3, 2])
     bounds = measure_components(labels.array, count, affine)["bounds_zyx"]
     ellipsoids = ellipsoid_short_mm(labels.array, bounds, logits, affine)
-    for label, node in sorted(matched.items(), key=lambda pair: pair[0]):
+    for label, node in sorted(matches.items(), key=lambda item: item[0]):
         short_mm = 2 * float(node.semi_axes_mm[0])
         size = band_of(short_mm)
         if size is None:
             continue
-        where = (scanner, size, orientation_of(float(node.axes_ras[0] @ normal)))
-        values = by_native(labels, label, bounds[label - 1], logits, level)
+        group = (scanner, size, orientation_of(float(node.axes_ras[0] @ normal)))
+        values = single_node_mm(labels, label, bounds[label - 1], logits, level)
         for rule, value in {**values, "ellipsoid": ellipsoids[label - 1]}.items():
-            yield Measured("network", rule, "box", *where, short_mm, value)
+            yield NodeMeasurement("network", rule, "box", *group, short_mm, value)
 
 
-def by_native(
+def single_node_mm(
     labels: Volume, label: int, bounds_zyx: NDArray[np.int32], logits: Logits, level: float
 ) -> dict[str, float]:
-    """A found node by the rules that take one node at a time.
+    """Return the short axis of a detected node by the rules that measure one node at a time.
 
     Args:
         labels: native grid in the network's axes.
         label: of the node.
         bounds_zyx: (3, 2), first and one past the last.
         logits: ``(z, y, x)`` on the grid with the same outer edges.
-        level: at which a voxel is called node.
+        level: above which a voxel belongs to a node.
     """
     box = tuple(slice(max(a - AROUND, 0), b + AROUND) for a, b in bounds_zyx)
     mask = np.pad(labels.array[box] == label, 1)
-    box_mm, axial_mm = corners_mm(mask, labels.grid.affine)
+    box_mm, axial_mm = box_and_axial_mm(mask, labels.grid.affine)
     start = np.array([axis.start - 1 for axis in box])
     index = np.stack(np.meshgrid(*(np.arange(n) for n in mask.shape), indexing="ij")) + start[:, None, None, None]
     ratio = np.array(logits.shape) / np.array(labels.array.shape)

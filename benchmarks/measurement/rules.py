@@ -1,4 +1,4 @@
-"""A node's short axis by each rule: the two that the engine has, and what was tried beside them.
+"""A node's short axis by each rule: the engine's rules and a rule that was tried beside them.
 
 box        short edge of the smallest box around the voxel corners
 axial      extent across the longest in-plane diameter, pixel corners
@@ -17,19 +17,19 @@ from lnfast_ext import measure_components, min_volume_box
 AXES = range(3)
 
 
-def corners_mm(mask: Mask, affine: NDArray[np.float64]) -> tuple[float, float]:
-    """By the box and by the axial rule, as the engine measures them."""
+def box_and_axial_mm(mask: Mask, affine: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the short axis by the box rule and by the axial rule, as the engine measures them."""
     row = measure_components(mask.astype(np.uint8), 1, affine)[0]
     return float(row["box_mm"][0]), float(row["axial_short_mm"])
 
 
 def surface_mm(field: Field, mask: Mask, level: float, affine: NDArray[np.float64]) -> float:
-    """Short edge of the box around the level's surface.
+    """Return the short edge of the smallest box around the level's surface.
 
     Args:
         field: ``(z, y, x)``, linear between voxel centres.
-        mask: voxels of the node, none at the rim; the field is at the level or above in them and below beside them.
-        level: where the surface is.
+        mask: voxels of the node, none at the rim; the field is at the level or above in them and below it beside them.
+        level: of the surface.
         affine: (4, 4), index ``(x, y, z, 1)`` to mm.
     """
     inside = np.argwhere(mask)

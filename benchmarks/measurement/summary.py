@@ -1,4 +1,4 @@
-"""From single measurements to rows: bias, spread and calls on the wrong side of the limit."""
+"""Bias, spread and calls on the wrong side of the limit, from single measurements."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ ALL = "all"
 KEYS = ("scanner", "size_mm", "orientation")
 LIMIT = Rules()
 
+GroupKey = tuple[str, str, str, str, str, str]  # mask, rule, truth, scanner, size_mm, orientation
+
 
 @dataclass(frozen=True)
-class Measured:
+class NodeMeasurement:
     """One node by one rule.
 
     Attributes:
-        mask: where its voxels came from: "truth", "imaged" or "network".
-        rule: how it was measured.
-        truth: what it is compared with: "box" or "axial", of the body itself.
+        mask: the source of its voxels: "truth", "imaged" or "network".
+        rule: of the measurement.
+        truth: the rule of the true value: "box" or "axial", of the body itself.
         scanner: a name, or a slice thickness such as "3 mm".
         size_mm: the band in which the body's short axis lies.
         orientation: of that axis.
-        true_mm: the truth.
-        short_mm: the measurement; None where there was nothing to measure.
+        true_mm: the true value.
+        short_mm: the measurement; None where no voxel was left.
     """
 
     mask: str
@@ -43,15 +45,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class MeasurementRow:
-    """Some nodes by one rule.
+    """A group of nodes by one rule.
 
     Attributes:
-        mask, rule, truth, scanner, size_mm, orientation: as in `Measured`, or "all".
-        n: nodes that were measured.
-        unseen: nodes besides, of which no voxel was left.
+        mask, rule, truth, scanner, size_mm, orientation: as in `NodeMeasurement`, or "all".
+        n: number of measured nodes.
+        unseen: number of further nodes, of which no voxel was left.
         bias_mm, sd_mm: mean and standard deviation of measurement minus truth; None without nodes (or with one).
         false_suspicious: share of all nodes that are over the limit by the measurement and not by the truth.
-        false_benign: the other way round; what is not seen is benign.
+        false_benign: the reverse; an unseen node counts as benign.
     """
 
     mask: str
@@ -69,7 +71,7 @@ class MeasurementRow:
 
     @property
     def limits_mm(self) -> tuple[float, float] | None:
-        """Within which 95 % of the errors lie, were they normal: ``bias -+ 1.96 sd``."""
+        """The range of 95 % of normally distributed errors: ``bias -+ 1.96 sd``."""
         if self.bias_mm is None or self.sd_mm is None:
             return None
         return self.bias_mm - 1.96 * self.sd_mm, self.bias_mm + 1.96 * self.sd_mm
@@ -80,47 +82,69 @@ class MeasurementRow:
         return self.false_suspicious + self.false_benign
 
 
-def aggregate(found: Iterable[Measured], *cuts: Sequence[str]) -> list[MeasurementRow]:
-    """A row for each rule and each value of the keys in a cut; what is not cut is pooled.
+@dataclass(frozen=True)
+class MeasurementResults:
+    """The rows of all three experiments.
+
+    Attributes:
+        scanners: exact and imaged nodes on the scanners' grids, by band and every cut of scanner and orientation.
+        slices: exact nodes by slice thickness, which stands for the scanner, and band.
+        network: nodes that the model marks in whole phantoms, by band and pooled.
+    """
+
+    scanners: list[MeasurementRow]
+    slices: list[MeasurementRow]
+    network: list[MeasurementRow]
+
+    def to_tables(self) -> dict[str, dict[str, Any]]:
+        """Return the tables that `benchmarks.harness.rows.write_json` takes."""
+        parts = {"measurement": self.scanners, "slice thickness": self.slices, "network": self.network}
+        return {name: to_columns(rows) for name, rows in parts.items()}
+
+
+def aggregate(measurements: Iterable[NodeMeasurement], *cuts: Sequence[str]) -> list[MeasurementRow]:
+    """Return a row for each rule and each combination of the keys in a cut; the other keys are pooled.
 
     Args:
-        found: nodes.
-        cuts: each a choice of `KEYS`.
+        measurements: of all nodes.
+        cuts: each a selection of `KEYS`.
     """
-    found = list(found)
+    measurements = list(measurements)
     rows = []
     for cut in cuts:
-        groups: dict[tuple[str, ...], list[Measured]] = {}
-        for one in found:
-            where = (getattr(one, key) if key in cut else ALL for key in KEYS)
-            groups.setdefault((one.mask, one.rule, one.truth, *where), []).append(one)
-        rows += [_row(names, group) for names, group in sorted(groups.items(), key=_in_order)]
+        groups: dict[GroupKey, list[NodeMeasurement]] = {}
+        for node in measurements:
+            scanner, size_mm, orientation = (getattr(node, key) if key in cut else ALL for key in KEYS)
+            key = (node.mask, node.rule, node.truth, scanner, size_mm, orientation)
+            groups.setdefault(key, []).append(node)
+        rows += [_row(key, group) for key, group in sorted(groups.items(), key=_in_order)]
     return rows
 
 
 def to_columns(rows: Sequence[MeasurementRow]) -> dict[str, Any]:
-    """``{"columns", "rows"}`` with three digits after the point: hundreds of small rows, so names are written once."""
+    """Return ``{"columns", "rows"}``, numbers with three decimals; hundreds of rows, so names are written once."""
     names = [field.name for field in fields(MeasurementRow)]
-    return {"columns": names, "rows": [[_short(value) for value in asdict(row).values()] for row in rows]}
+    return {"columns": names, "rows": [[_rounded(value) for value in asdict(row).values()] for row in rows]}
 
 
-def _row(names: tuple[str, ...], group: Sequence[Measured]) -> MeasurementRow:
-    seen = [(one.short_mm, one.true_mm) for one in group if one.short_mm is not None]
-    errors = np.array([short_mm - true_mm for short_mm, true_mm in seen])
-    calls = [(one.short_mm is not None and LIMIT.exceeded(one.short_mm), LIMIT.exceeded(one.true_mm)) for one in group]
+def _row(key: GroupKey, group: Sequence[NodeMeasurement]) -> MeasurementRow:
+    errors = np.array([node.short_mm - node.true_mm for node in group if node.short_mm is not None])
+    calls = [
+        (node.short_mm is not None and LIMIT.exceeded(node.short_mm), LIMIT.exceeded(node.true_mm)) for node in group
+    ]
     return MeasurementRow(
-        *names,
-        n=len(seen),
-        unseen=len(group) - len(seen),
-        bias_mm=float(errors.mean()) if len(seen) else None,
-        sd_mm=float(errors.std(ddof=1)) if len(seen) > 1 else None,
+        *key,
+        n=len(errors),
+        unseen=len(group) - len(errors),
+        bias_mm=float(errors.mean()) if len(errors) else None,
+        sd_mm=float(errors.std(ddof=1)) if len(errors) > 1 else None,
         false_suspicious=sum(called and not true for called, true in calls) / len(group),
         false_benign=sum(true and not called for called, true in calls) / len(group),
     )
 
 
-def _in_order(item: tuple[tuple[str, ...], Any]) -> tuple[Any, ...]:
-    """Bands by size, orientations from the normal to the plane, the rest as it came."""
+def _in_order(item: tuple[GroupKey, Any]) -> tuple[Any, ...]:
+    """Sort key: bands by size, then scanners by name, then orientations from the normal to the plane."""
     _, _, _, scanner, size, orientation = item[0]
     bands = [band_name(band) for band in BANDS_MM]
     return (
@@ -130,5 +154,5 @@ def _in_order(item: tuple[tuple[str, ...], Any]) -> tuple[Any, ...]:
     )
 
 
-def _short(value: Any) -> Any:
+def _rounded(value: Any) -> Any:
     return round(value, 3) if isinstance(value, float) else value

@@ -1,11 +1,11 @@
-"""The pipeline as MONAI's own documentation builds one, around the same weights:
+"""The pipeline that MONAI's own documentation builds, with the same weights:
 
     LoadImaged -> Orientationd, ClipIntensityPercentilesd, NormalizeIntensityd, Resized -> SimpleInferer
                -> Invertd, Activationsd, AsDiscreted -> label (cc3d) -> volume, box (trimesh) -> stage
                -> SaveImaged, json
 
-The inferer runs the whole grid at once, as the network was made for; ``Invertd`` takes the logits back to the
-scanner's grid, interpolating. MONAI's arrays are ``(x, y, z)``: the network sees them turned, which is a view.
+The inferer runs the whole grid at once, for which the network was trained; ``Invertd`` takes the logits back to the
+scanner's grid, interpolating. MONAI's arrays are ``(x, y, z)``: the network reads them transposed, which is a view.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ from monai.transforms import (
 from torch import Tensor, nn
 
 from benchmarks.harness.timing import Stopwatch
-from benchmarks.peers.nodes import measure, stage_of
-from benchmarks.peers.pipeline import PeerResult, normalize, write_report
+from benchmarks.peers.nodes import measure_peer_nodes, n_stage_of
+from benchmarks.peers.pipeline import PeerResult, normalize_for_network, write_peer_report
 from lnfast.card import ModelCard, ZScore
 
 IMAGE, PRED = "image", "pred"
 
 
 def _intensities(card: ModelCard) -> list[MapTransform]:
-    """MONAI's own transforms for a z-score; `benchmarks.peers.pipeline.normalize` for what MONAI does not have."""
-    wanted = card.normalization
-    if isinstance(wanted, ZScore):
-        return [ClipIntensityPercentilesd(IMAGE, *wanted.clip_percentiles), NormalizeIntensityd(IMAGE)]
+    """MONAI's own transforms for a z-score, `normalize_for_network` for the normalization that MONAI lacks."""
+    normalization = card.normalization
+    if isinstance(normalization, ZScore):
+        return [ClipIntensityPercentilesd(IMAGE, *normalization.clip_percentiles), NormalizeIntensityd(IMAGE)]
 
     def scaled(image: MetaTensor) -> MetaTensor:
-        image[0] = torch.from_numpy(normalize(image[0].numpy(), card))
+        image[0] = torch.from_numpy(normalize_for_network(image[0].numpy(), card))
         return image
 
     return [Lambdad(IMAGE, scaled)]
 
 
 class MonaiPipeline:
-    """File on disk to labels and report on disk.
+    """From file on disk to labels and report on disk.
 
     Args:
         network: maps ``(1, 1, z, y, x)`` float32 to logits.
@@ -86,31 +86,30 @@ class MonaiPipeline:
 
     def run(self, path: Path, folder: Path) -> PeerResult:
         """Read ``path``, write ``labels.nii.gz`` and ``report.json`` into a new ``folder``."""
-        watch = Stopwatch()
-        with watch.stage("read"):
+        stopwatch = Stopwatch()
+        with stopwatch.stage("read"):
             data = self._load({IMAGE: path})
             affine = data[IMAGE].meta["original_affine"]
-        with watch.stage("preprocess"):
+        with stopwatch.stage("preprocess"):
             data = self._before(data)
-        with watch.stage("infer"), torch.inference_mode():
-            data[PRED] = MetaTensor(self._inferer(data[IMAGE][None], self._turned)[0])
-        with watch.stage("postprocess"):
+        with stopwatch.stage("infer"), torch.inference_mode():
+            data[PRED] = MetaTensor(self._inferer(data[IMAGE][None], self._transposed)[0])
+        with stopwatch.stage("postprocess"):
             data = self._after(data)
             mask = data[PRED][0].numpy().transpose(2, 1, 0) > 0
             labels, count = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26, return_N=True)
-        with watch.stage("measure"):
-            nodes = measure(labels, int(count), affine)
-        with watch.stage("write"):
+        with stopwatch.stage("measure"):
+            nodes = measure_peer_nodes(labels, int(count), affine)
+        with stopwatch.stage("write"):
             folder.mkdir(parents=True)
             data[PRED] = data[PRED].new_tensor(labels.transpose(2, 1, 0)[None].astype(np.float32))
             self._save(data, folder)
-            write_report(folder, nodes)
-        return PeerResult(labels, nodes, stage_of(nodes), watch.times_ms)
+            write_peer_report(folder, nodes)
+        return PeerResult(labels, nodes, n_stage_of(nodes), stopwatch.times_ms)
 
-    def _turned(self, x: Tensor) -> Tensor:
+    def _transposed(self, x: Tensor) -> Tensor:
         logits: Tensor = self._network(x.as_tensor().permute(0, 1, 4, 3, 2))  # type: ignore[attr-defined]
-        turned = logits.permute(0, 1, 4, 3, 2)
-        return turned
+        return logits.permute(0, 1, 4, 3, 2)
 
     def _save(self, data: dict[str, Any], folder: Path) -> None:
         name: dict[str, Any] = {"output_dir": folder, "output_postfix": "", "separate_folder": False}

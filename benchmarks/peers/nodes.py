@@ -1,4 +1,4 @@
-"""Volume and box of a node with the usual libraries: scipy and trimesh."""
+"""Volume and box of a node by the usual libraries: scipy and trimesh."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Edges = tuple[float, float, float]  # of a box in mm, ascending
 
 @dataclass(frozen=True)
 class PeerNode:
-    """One node; ``box_mm`` is None where trimesh could not make a box."""
+    """A node as a peer measures it; ``box_mm`` is None where trimesh could not compute a box."""
 
     id: int
     volume_mm3: float
@@ -27,11 +27,12 @@ class PeerNode:
 
     @property
     def suspicious(self) -> bool:
+        """Is the short edge of the box above 8 mm?"""
         return self.box_mm is not None and self.box_mm[0] > SUSPICIOUS_MM
 
 
-def measure(labels: NDArray[Any], count: int, affine: NDArray[np.float64]) -> tuple[PeerNode, ...]:
-    """Volume and oriented bounding box of every label.
+def measure_peer_nodes(labels: NDArray[Any], count: int, affine: NDArray[np.float64]) -> tuple[PeerNode, ...]:
+    """Return volume and oriented bounding box of every label.
 
     Args:
         labels: ``(z, y, x)``, 0 to ``count``.
@@ -42,18 +43,19 @@ def measure(labels: NDArray[Any], count: int, affine: NDArray[np.float64]) -> tu
     nodes = []
     for index, box in enumerate(ndimage.find_objects(labels, count), start=1):
         node = labels[box] == index
-        edges = box_edges(corners_mm(node, box, affine))
+        edges = box_edges_mm(voxel_corners_mm(node, box, affine))
         nodes.append(PeerNode(index, float(node.sum() * voxel_mm3), edges))
     return tuple(nodes)
 
 
-def corners_mm(
+def voxel_corners_mm(
     node: NDArray[np.bool_], box: tuple[slice, slice, slice], affine: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The corners of a node's voxels, each once, ``(n, 3)``.
+    """Return the corners of a node's voxels, each once, ``(n, 3)``.
 
     Args:
         node: the part of the mask that ``box`` (z, y, x) cuts out.
+        box: the node's bounds in the whole mask.
         affine: (4, 4), index ``(x, y, z, 1)`` of the whole mask to mm.
     """
     # Lattice points, one more than voxels along each axis.
@@ -65,8 +67,8 @@ def corners_mm(
     return points
 
 
-def box_edges(points_mm: NDArray[np.float64]) -> Edges | None:
-    """The edges of trimesh's box; None where it cannot make one."""
+def box_edges_mm(points_mm: NDArray[np.float64]) -> Edges | None:
+    """Return the edges of trimesh's oriented bounding box; None where it fails."""
     try:
         _, extents = trimesh.bounds.oriented_bounds(points_mm)
     except (QhullError, ValueError):
@@ -75,6 +77,6 @@ def box_edges(points_mm: NDArray[np.float64]) -> Edges | None:
     return short, middle, long
 
 
-def stage_of(nodes: tuple[PeerNode, ...]) -> str:
-    """N1 with a suspicious node."""
+def n_stage_of(nodes: tuple[PeerNode, ...]) -> str:
+    """Return "N1" if a node is suspicious, else "N0"."""
     return "N1" if any(node.suspicious for node in nodes) else "N0"

@@ -1,7 +1,7 @@
 """``model.onnx`` as a torch module: the peer's network has the subject's weights because they are read from its file.
 
-A U-Net and the network of preset `edge` need nine operators. An operator or an attribute that is not understood is an
-error, never skipped.
+A U-Net and the network of preset `edge` need nine operators. An unknown operator or attribute is an error and never
+skipped.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from torch.nn import functional
 Attributes = dict[str, Any]
 
 
-class OnnxUNet(nn.Module):
-    """Runs the graph's nodes in their order, eagerly, and frees what no later node reads.
+class OnnxModule(nn.Module):
+    """Run the graph's nodes in their order, eagerly, and free each value after the last node that reads it.
 
     Args:
         content: bytes of an ONNX file with one input and one output.
 
     Raises:
-        NotImplementedError: the graph holds something else than these networks' operators.
+        NotImplementedError: the graph has an operator or attribute that these networks do not need.
     """
 
     def __init__(self, content: bytes) -> None:
         super().__init__()
         graph = onnx.load_from_string(content).graph
         self.steps = [_Step(node) for node in graph.node]
-        known = {tensor.name for tensor in graph.initializer}
-        self.input_name = next(value.name for value in graph.input if value.name not in known)
+        weights = {tensor.name for tensor in graph.initializer}
+        self.input_name = next(value.name for value in graph.input if value.name not in weights)
         self.output_name = graph.output[0].name
         self._slots = {tensor.name: f"weight_{index}" for index, tensor in enumerate(graph.initializer)}
         for tensor in graph.initializer:
             # A copy: numpy_helper gives a read-only view of the file's bytes.
             weight = torch.from_numpy(np.array(numpy_helper.to_array(tensor)))
             self.register_buffer(self._slots[tensor.name], weight)
-        last = {name: index for index, step in enumerate(self.steps) for name in step.inputs}
-        self._spent = [
-            [name for name in dict.fromkeys(step.inputs) if last[name] == index and name not in known]
+        last_reader = {name: index for index, step in enumerate(self.steps) for name in step.inputs}
+        self._last_read = [
+            [name for name in dict.fromkeys(step.inputs) if last_reader[name] == index and name not in weights]
             for index, step in enumerate(self.steps)
         ]
 
     def forward(self, x: Tensor) -> Tensor:
         values = {self.input_name: x}
-        for step, spent in zip(self.steps, self._spent, strict=True):
+        for step, last_read in zip(self.steps, self._last_read, strict=True):
             inputs = [values[name] if name in values else getattr(self, self._slots[name]) for name in step.inputs]
             result = step.apply(inputs, step.attributes)
             del inputs
-            for name in spent:
+            for name in last_read:
                 del values[name]
             values[step.output] = result
             del result
@@ -65,14 +65,14 @@ class _Step:
 
     def __init__(self, node: onnx.NodeProto) -> None:
         if node.op_type not in _OPERATORS or node.domain not in ("", "ai.onnx"):
-            known = ", ".join(sorted(_OPERATORS))
-            raise NotImplementedError(f"operator {node.op_type} ({node.name}): this reads {known}")
-        self.apply, understood = _OPERATORS[node.op_type]
+            readable = ", ".join(sorted(_OPERATORS))
+            raise NotImplementedError(f"operator {node.op_type} ({node.name}): this reads {readable}")
+        self.apply, supported = _OPERATORS[node.op_type]
         self.inputs = [name for name in node.input if name]
         self.output = node.output[0]
         self.attributes: Attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         for name, value in self.attributes.items():
-            if name not in understood and value != _HARMLESS.get(name):
+            if name not in supported and value != _HARMLESS.get(name):
                 raise NotImplementedError(f"attribute {name} = {value!r} of {node.op_type} ({node.name})")
 
 
@@ -123,14 +123,14 @@ def _unsqueeze(inputs: list[Tensor], _: Attributes) -> Tensor:
 
 
 def _symmetric(attributes: Attributes) -> list[int]:
-    """ONNX pads ``(z, y, x begin, z, y, x end)`` as torch's one number an axis."""
+    """ONNX pads ``(z, y, x begin, z, y, x end)`` as torch's single number per axis."""
     pads = list(attributes.get("pads", (0,) * 6))
     if pads[:3] != pads[3:]:
         raise NotImplementedError(f"pads {pads}: torch pads both ends alike")
     return pads[:3]
 
 
-# What an attribute may say without changing anything. kernel_shape of a convolution repeats the weight's own shape.
+# Values of attributes that change nothing. kernel_shape of a convolution repeats the weight's own shape.
 _HARMLESS: dict[str, Any] = {"auto_pad": b"NOTSET", "ceil_mode": 0, "storage_order": 0, "dilations": [1, 1, 1]}
 _CONV = {"strides", "pads", "dilations", "group", "kernel_shape"}
 _OPERATORS: dict[str, tuple[Callable[[list[Tensor], Attributes], Tensor], set[str]]] = {

@@ -1,4 +1,4 @@
-"""What pipelines of peers have in common: their result, the normalization, the report."""
+"""What the pipelines of peers share: their result, the normalization, the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness.timing import Times
-from benchmarks.peers.nodes import PeerNode, stage_of
+from benchmarks.peers.nodes import PeerNode, n_stage_of
 from lnfast.card import ModelCard, ZScore
 from lnfast_ext import body_statistics
 
@@ -26,39 +26,41 @@ class PeerResult:
     timings_ms: Times
 
 
-class Pipeline(Protocol):
-    """A peer's."""
+class PeerPipeline(Protocol):
+    """From file on disk to labels and report on disk."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The pipeline's name in the rows."""
 
     def run(self, path: Path, folder: Path) -> PeerResult:
         """Read ``path``, write ``labels.nii.gz`` or a volume of another name, and ``report.json``, into ``folder``."""
 
 
-def normalize(data_xyz: NDArray[np.float32], card: ModelCard) -> NDArray[np.float32]:
-    """Intensities as the network saw them.
+def normalize_for_network(data_xyz: NDArray[np.float32], card: ModelCard) -> NDArray[np.float32]:
+    """Return intensities as the network was trained on them.
 
-    No library measures air and tissue as the normalization ``body`` wants them: the peer takes lnfast's own measures
+    No library measures air and tissue as the normalization ``body`` defines them: the peer takes lnfast's own measures
     of them, and is the faster for it.
 
     Args:
         data_xyz: along the card's axes; not padded.
-        card: says which normalization.
+        card: defines the normalization.
     """
-    wanted = card.normalization
-    if isinstance(wanted, ZScore):
-        low, high = np.percentile(data_xyz, wanted.clip_percentiles)
+    normalization = card.normalization
+    if isinstance(normalization, ZScore):
+        low, high = np.percentile(data_xyz, normalization.clip_percentiles)
         clipped = np.clip(data_xyz, low, high)
         scaled: NDArray[np.float32] = (clipped - clipped.mean(dtype=np.float64)) / clipped.std(dtype=np.float64)
         return scaled
     greys = body_statistics(data_xyz.transpose(2, 1, 0))
-    scale = (wanted.tissue - wanted.floor) / (greys.tissue - greys.floor)
-    return np.clip((data_xyz - greys.floor) * scale + wanted.floor, wanted.floor, wanted.ceiling)
+    scale = (normalization.tissue - normalization.floor) / (greys.tissue - greys.floor)
+    levels = (data_xyz - greys.floor) * scale + normalization.floor
+    return np.asarray(np.clip(levels, normalization.floor, normalization.ceiling))
 
 
-def write_report(folder: Path, nodes: tuple[PeerNode, ...]) -> None:
-    """``report.json``."""
+def write_peer_report(folder: Path, nodes: tuple[PeerNode, ...]) -> None:
+    """Write ``report.json``."""
     entries = [
         {
             "id": node.id,
@@ -69,5 +71,5 @@ def write_report(folder: Path, nodes: tuple[PeerNode, ...]) -> None:
         }
         for node in nodes
     ]
-    report = {"nodes": entries, "n_stage": stage_of(nodes), "suspicious": sum(node.suspicious for node in nodes)}
+    report = {"nodes": entries, "n_stage": n_stage_of(nodes), "suspicious": sum(node.suspicious for node in nodes)}
     (folder / "report.json").write_text(json.dumps(report, indent=2), encoding="utf-8")

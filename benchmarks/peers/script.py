@@ -1,4 +1,7 @@
-"""A peer's script, run in a process of its own; it imports what it needs and nothing of the other peers."""
+"""A peer's script: a pipeline once, in a process of its own.
+
+This module imports no peer: `run` imports what its own pipeline needs.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,22 @@ PEERS = {
 
 
 def run(name: str, study: str, out: str, model: str, threads: str) -> None:
-    """What a researcher's script does, from import to report."""
+    """Import the libraries, read the weights, process one study and write its report; arguments as in ``argv``.
+
+    Args:
+        name: one of `PEERS`.
+        study: a NIfTI file.
+        out: a new folder.
+        model: a model folder.
+        threads: of PyTorch.
+    """
     import torch
 
-    from benchmarks.peers.onnx_to_torch import OnnxUNet
+    from benchmarks.peers.onnx_to_torch import OnnxModule
     from lnfast.card import load_model
 
     module, pipeline = PEERS[name]
     torch.set_num_threads(int(threads))
     loaded = load_model(Path(model))
-    network = OnnxUNet(loaded.onnx_bytes).eval()
+    network = OnnxModule(loaded.onnx_bytes).eval()
     getattr(import_module(module), pipeline)(network, loaded.card).run(Path(study), Path(out))

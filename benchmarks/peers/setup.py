@@ -1,4 +1,4 @@
-"""The same weights and the same input for everyone, proven before anybody runs."""
+"""The same weights and the same input for every peer, proven before anything is timed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from benchmarks.harness.agreement import WrongAnswerError
 from benchmarks.harness.reference import Logits, reference_logits
 from benchmarks.harness.settings import Settings
-from benchmarks.peers.onnx_to_torch import OnnxUNet
+from benchmarks.peers.onnx_to_torch import OnnxModule
 from lnfast.geometry import Volume
 from lnfast.preprocess import write_input
 
@@ -20,25 +20,25 @@ SAME_WEIGHTS = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
-    """What every group starts from.
+class PeerSetup:
+    """What the groups ``network`` and ``pipeline`` start from.
 
     Attributes:
         volumes: a study for each scanner, by name.
-        study: the name of the one that ``x`` was made of.
+        study: the name of the study from which ``x`` was made.
         x: ``(1, 1, z, y, x)`` float32, the network's input.
-        logits: what ONNX Runtime FP32 makes of ``x``.
-        network: the peer's, which makes the same of it.
+        logits: the reference's logits of ``x``: FP32 on ONNX Runtime.
+        network: the peers' network, which computes the same.
     """
 
     volumes: Mapping[str, Volume]
     study: str
     x: Logits
     logits: Logits
-    network: OnnxUNet
+    network: OnnxModule
 
 
-def prepare(settings: Settings) -> Reference:
+def prepare_peers(settings: Settings) -> PeerSetup:
     """Make the studies, run the reference, read the weights into torch and compare.
 
     Raises:
@@ -50,14 +50,14 @@ def prepare(settings: Settings) -> Reference:
     x = np.empty((1, 1, *settings.model.card.shape_zyx), np.float32)
     write_input(volume, settings.model.card, x[0, 0])
     logits = reference_logits(settings.model, x, settings.threads)
-    network = OnnxUNet(settings.model.onnx_bytes).eval()
-    difference = same_weights(network, x, logits)
-    settings.log(f"the torch network equals ONNX Runtime within {difference:.2g} of the largest logit")
-    return Reference(volumes, study, x, logits, network)
+    network = OnnxModule(settings.model.onnx_bytes).eval()
+    difference = check_same_weights(network, x, logits)
+    settings.progress(f"the torch network equals ONNX Runtime within {difference:.2g} of the largest logit")
+    return PeerSetup(volumes, study, x, logits, network)
 
 
-def same_weights(network: torch.nn.Module, x: Logits, reference: Logits) -> float:
-    """Greatest difference of logits, as a part of the largest logit.
+def check_same_weights(network: torch.nn.Module, x: Logits, reference: Logits) -> float:
+    """Return the greatest difference of logits as a part of the largest logit.
 
     Raises:
         WrongAnswerError: it is above `SAME_WEIGHTS`, or not a number.

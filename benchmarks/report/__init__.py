@@ -1,1 +1,5 @@
-"""Results for people: tables in the terminal and in Markdown, plots, and the comparison of two result files."""
+"""Results for people.
+
+console   tables in the terminal                      markdown  the most important rows, as Markdown
+compare   two result files: which ratios fell?        plots     rows and tables as PNG
+"""

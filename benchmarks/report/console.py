@@ -1,4 +1,4 @@
-"""Rows and tables for people."""
+"""Rows and tables in the terminal."""
 
 from __future__ import annotations
 
@@ -11,20 +11,30 @@ from rich.table import Table
 
 from benchmarks.harness.rows import Row, Tables
 from benchmarks.harness.timing import Summary
-from benchmarks.report.compare import Comparison
+from benchmarks.report.compare import FileComparison
 
-_SHOWN = ("lnfast", "openvino", "onnxruntime", "torch", "monai", "numpy", "scipy", "connected-components-3d", "trimesh")
+_PACKAGES = (
+    "lnfast",
+    "openvino",
+    "onnxruntime",
+    "torch",
+    "monai",
+    "numpy",
+    "scipy",
+    "connected-components-3d",
+    "trimesh",
+)
 _NONE = "-"
-_WORDS = ("study", "stage", "peer", "answer")
+_TEXT_COLUMNS = ("study", "stage", "peer", "answer")
 _STYLE = {"same": "", "close": "", "other": "", "different": "yellow", "wrong": "bold red"}
 HOUR_MS = 3.6e6
 
 
 def print_rows(environment: dict[str, Any], rows: list[Row]) -> None:
-    """What it was measured on, then a table for each group and subject."""
+    """Print the environment, then a table for each group and subject."""
     out = console()
     versions = environment["versions"]
-    packages = ", ".join(f"{name} {versions[name]}" for name in _SHOWN if name in versions)
+    packages = ", ".join(f"{name} {versions[name]}" for name in _PACKAGES if name in versions)
     load = environment["load_average"]
     busy = f", load {load[0]}: BUSY, no number here is final" if environment["busy"] else ""
     flags = " ".join(environment["cpu_flags"])
@@ -34,16 +44,16 @@ def print_rows(environment: dict[str, Any], rows: list[Row]) -> None:
         chosen = [row for row in rows if (row.bench, row.subject, row.unit) == (bench, subject, unit)]
         cells = [_cells(row) for row in chosen]
         table = Table(title=f"{bench}: {subject}", title_justify="left", box=SIMPLE_HEAD)
-        shown = [heading for heading in cells[0] if any(cell[heading] != _NONE for cell in cells)]
-        for heading in shown:
-            table.add_column(heading, justify="left" if heading in _WORDS else "right")
+        headings = [heading for heading in cells[0] if any(cell[heading] != _NONE for cell in cells)]
+        for heading in headings:
+            table.add_column(heading, justify="left" if heading in _TEXT_COLUMNS else "right")
         for row, cell in zip(chosen, cells, strict=True):
-            table.add_row(*(cell[heading] for heading in shown), style=_STYLE[row.agreement["verdict"]])
+            table.add_row(*(cell[heading] for heading in headings), style=_STYLE[row.agreement["verdict"]])
         out.print(table)
 
 
 def _cells(row: Row) -> dict[str, str]:
-    """What is printed, by heading; a column in which nobody has anything is left out."""
+    """The cells of a row by heading; a column without any value is left out."""
     ours = Summary(row.n, row.subject_median, row.subject_p5, row.subject_p95)
     theirs = Summary(row.n, row.peer_median, row.peer_p5, row.peer_p95)
     dice = row.agreement.get("dice")
@@ -56,8 +66,8 @@ def _cells(row: Row) -> dict[str, str]:
         "studies/h": f"{HOUR_MS / row.subject_median:.0f}" if row.unit == "ms/study" else _NONE,
         "ratio": _NONE if row.ratio is None else f"{row.ratio:.2f}x",
         "target": _NONE if row.target is None else f"{row.target:g}x",
-        "limit": _NONE if row.limit is None else digits(row.limit),
-        "floor": _NONE if row.floor is None else digits(row.floor),
+        "limit": _NONE if row.limit is None else format_number(row.limit),
+        "floor": _NONE if row.floor is None else format_number(row.floor),
         "of floor": _NONE if row.of_floor is None else f"{row.of_floor:.{1 if row.of_floor >= 2 else 3}f}x",
         "Dice": _NONE if dice is None else f"{dice:.4f}",
         "runs": str(row.n),
@@ -66,25 +76,25 @@ def _cells(row: Row) -> dict[str, str]:
 
 
 def print_tables(tables: Tables) -> None:
-    """What is no comparison with a peer."""
+    """Print the tables that are no comparison with a peer."""
     for name, table in tables.items():
-        shown = Table(title=name, title_justify="left", box=SIMPLE_HEAD)
+        printed = Table(title=name, title_justify="left", box=SIMPLE_HEAD)
         for column, value in zip(table["columns"], table["rows"][0], strict=True):
-            shown.add_column(column, justify="left" if isinstance(value, str) else "right")
+            printed.add_column(column, justify="left" if isinstance(value, str) else "right")
         for row in table["rows"]:
-            shown.add_row(*map(text_of, row))
-        console().print(shown)
+            printed.add_row(*map(format_value, row))
+        console().print(printed)
 
 
-def text_of(value: Any) -> str:
-    """A cell of a table that is no comparison."""
+def format_value(value: Any) -> str:
+    """Return a cell of a table that is no comparison."""
     if isinstance(value, list):
-        return " ".join(map(text_of, value))
-    return digits(value) if isinstance(value, float) else str(value)
+        return " ".join(map(format_value, value))
+    return format_number(value) if isinstance(value, float) else str(value)
 
 
 def _answer(agreement: dict[str, Any]) -> str:
-    """The verdict, and what differs when something does."""
+    """The verdict, and the counts or stages that differ."""
     verdict = str(agreement["verdict"])
     if verdict == "same":
         return verdict
@@ -97,42 +107,43 @@ def _answer(agreement: dict[str, Any]) -> str:
 
 
 def _range(summary: Summary) -> str:
-    return f"{digits(summary.median)} ({digits(summary.p5)}-{digits(summary.p95)})"
+    return f"{format_number(summary.median)} ({format_number(summary.p5)}-{format_number(summary.p95)})"
 
 
-def digits(value: float) -> str:
-    """Three digits that mean something."""
+def format_number(value: float) -> str:
+    """Return a number with about three significant digits."""
     if abs(value) < 0.1:
         return f"{value:.4f}"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def console() -> Console:
-    """As wide as the terminal; a file or a pipe gets lines that are not folded."""
+    """Return a console as wide as the terminal; in a file or a pipe lines are not folded."""
     plain = Console()
     return plain if plain.is_terminal else Console(width=240)
 
 
-def print_comparison(found: Comparison, threshold: float) -> None:
-    """Rows that changed, worst first, and how many did not."""
+def print_comparison(comparison: FileComparison, threshold: float) -> None:
+    """Print the rows that changed, worst first, and how many did not change."""
     out = console()
-    for line in found.differing:
+    for line in comparison.differences:
         out.print(f"not the same: {line}", highlight=False)
-    counts = Counter(change.outcome for change in found.changes)
+    counts = Counter(change.outcome for change in comparison.changes)
     table = Table(title=f"ratio of ratios, threshold {threshold:g}x", title_justify="left", box=SIMPLE_HEAD)
     headings = ("group", "study", "stage", "subject", "peer", "old", "new", "change (interval)", "outcome")
     for heading in headings:
         table.add_column(heading, justify="right" if heading in ("old", "new", "change (interval)") else "left")
-    for one in found.changes:
-        if one.outcome == "unchanged":
+    for row in comparison.changes:
+        if row.outcome == "unchanged":
             continue
-        ratios = ("none" if ratio is None else f"{ratio:.2f}x" for ratio in (one.old, one.new))
-        change = _NONE if one.change is None else f"{one.change:.3f}"
-        change += "" if one.low is None else f" ({one.low:.3f}-{one.high:.3f})"
-        pair = one.pair
-        cells = (pair.bench, pair.study, pair.stage, pair.subject, pair.peer, *ratios, change, one.outcome)
-        table.add_row(*cells, style="bold red" if one in found.regressions else "")
+        ratios = ("none" if ratio is None else f"{ratio:.2f}x" for ratio in (row.old, row.new))
+        change = _NONE if row.change is None else f"{row.change:.3f}"
+        change += "" if row.low is None else f" ({row.low:.3f}-{row.high:.3f})"
+        key = row.key
+        cells = (key.bench, key.study, key.stage, key.subject, key.peer, *ratios, change, row.outcome)
+        table.add_row(*cells, style="bold red" if row in comparison.regressions else "")
     if table.row_count:
         out.print(table)
-    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
-    out.print(f"{told}; only in the old file {found.only_old}, only in the new one {found.only_new}", highlight=False)
+    summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
+    rest = f"only in the old file {comparison.only_old}, only in the new one {comparison.only_new}"
+    out.print(f"{summary}; {rest}", highlight=False)

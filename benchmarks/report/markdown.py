@@ -1,7 +1,7 @@
-"""The rows that a reader wants first, as Markdown: ``python -m benchmarks table FILE...``.
+"""The most important rows as Markdown: ``python -m benchmarks table FILE...``.
 
-Of each group the subject that comes first, which is what ``auto`` takes, in what the group is about; of the kernels
-what has a target. Everything else stands in the files.
+Of each group the rows of the first subject, which is what ``auto`` takes, in the stages that the group is about; of the
+kernels the rows with a target. All other rows are in the files.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
-from benchmarks.harness.rows import Kept, Row
-from benchmarks.report.console import digits, text_of
+from benchmarks.harness.rows import BenchmarkFile, Row
+from benchmarks.report.console import format_number, format_value
 
 # Of each group the stages that are shown, none for all; the kernels' are those with a target.
 STAGES: dict[str, tuple[str, ...]] = {
@@ -24,31 +24,31 @@ STAGES: dict[str, tuple[str, ...]] = {
 
 
 def headlines(rows: list[Row]) -> list[Row]:
-    """The rows that are shown, in their order."""
+    """Return the rows that are shown, in their order."""
     first: dict[str, str] = {}
     study: dict[str, str] = {}
     for row in rows:
         subject = first.setdefault(row.bench, row.subject)
         if row.subject == subject:
             study.setdefault(f"{row.bench} {row.peer}", row.study)  # a pipeline's first is of all studies
-    return [row for row in rows if _shown(row, first[row.bench], study.get(f"{row.bench} {row.peer}"))]
+    return [row for row in rows if _is_headline(row, first[row.bench], study.get(f"{row.bench} {row.peer}"))]
 
 
-def markdown(files: Iterable[Kept]) -> str:
-    """Of files that were measured alike: on what, one table of headlines, and the tables of what has no peer."""
+def render_markdown(files: Iterable[BenchmarkFile]) -> str:
+    """Return for each environment: its description, one table of `headlines`, and the tables without a peer."""
     parts = []
-    for environment, alike in groupby(files, lambda kept: _environment(kept.environment)):
+    for environment, alike in groupby(files, lambda file: _environment(file.environment)):
         together = list(alike)
         parts.append(environment)
-        if rows := [row for kept in together for row in headlines(kept.rows)]:
-            heading = ("work", "lnfast", "against", "lnfast took", "the other", "ratio", "wanted")
+        if rows := [row for file in together for row in headlines(file.rows)]:
+            heading = ("work", "subject", "peer", "subject median (p5-p95)", "peer median (p5-p95)", "ratio", "target")
             parts.append(_table(heading, map(_cells, rows)))
-        for table in (table for kept in together for table in kept.tables.values()):
-            parts.append(_table(table["columns"], (map(text_of, row) for row in table["rows"])))
+        for table in (table for file in together for table in file.tables.values()):
+            parts.append(_table(table["columns"], (map(format_value, row) for row in table["rows"])))
     return "\n\n".join(parts) + "\n"
 
 
-def _shown(row: Row, subject: str, study: str | None) -> bool:
+def _is_headline(row: Row, subject: str, study: str | None) -> bool:
     if row.bench not in STAGES:
         return row.target is not None
     stages, same = STAGES[row.bench], row.subject == subject and row.study == study
@@ -65,16 +65,20 @@ def _environment(facts: dict[str, Any]) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     verdict = row.agreement["verdict"]
     wanted = [f"{row.target:g}x"] if row.target is not None else []
-    wanted += [f"under {digits(row.limit)} {row.unit}"] if row.limit is not None else []
+    wanted += [f"under {format_number(row.limit)} {row.unit}"] if row.limit is not None else []
     return (
         f"{row.bench}, {row.stage}: {row.study}",
         row.subject,
         row.peer,
-        f"{digits(row.subject_median)} {row.unit} ({digits(row.subject_p5)}-{digits(row.subject_p95)})",
-        f"{digits(row.peer_median)} ({digits(row.peer_p5)}-{digits(row.peer_p95)})",
+        _range(row.subject_median, row.subject_p5, row.subject_p95, f" {row.unit}"),
+        _range(row.peer_median, row.peer_p5, row.peer_p95),
         verdict if row.ratio is None else f"{row.ratio:.2f}x",
         ", ".join(wanted) or "-",
     )
+
+
+def _range(median: float, p5: float, p95: float, unit: str = "") -> str:
+    return f"{format_number(median)}{unit} ({format_number(p5)}-{format_number(p95)})"
 
 
 def _table(heading: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

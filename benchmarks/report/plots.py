@@ -1,4 +1,4 @@
-"""Pictures of rows and tables, as PNG: how many times as fast, where the time goes, how it grows."""
+"""Plots of rows and tables as PNG: ratios with peers, time by stage, growth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.ticker import LogFormatter, NullLocator
 
 from benchmarks.harness.engines import STAGES
 from benchmarks.harness.rows import Row, Tables
-from benchmarks.report.console import digits
+from benchmarks.report.console import format_number
 from benchmarks.report.markdown import headlines
 
 PARTS = tuple(stage for stage in STAGES if stage not in ("around", "total"))
@@ -21,15 +21,15 @@ DPI = 110
 
 
 def draw(rows: list[Row], tables: Tables, folder: Path) -> None:
-    """``benchmarks.png`` of comparisons and ``scaling.png`` of that table, into a folder that is made if need be."""
+    """Write ``benchmarks.png`` of the comparisons and ``scaling.png`` of that table into a folder, which may be new."""
     folder.mkdir(parents=True, exist_ok=True)
-    shown = [row for row in headlines(rows) if row.ratio is not None]
+    compared = [row for row in headlines(rows) if row.ratio is not None]
     parts = _parts(rows)
-    if shown or parts:
-        heights = (max(len(shown), 2), max(len(parts), 2))
+    if compared or parts:
+        heights = (max(len(compared), 2), max(len(parts), 2))
         figure = Figure(figsize=(9, 2 + 0.24 * sum(heights)), layout="constrained")
         above, below = figure.subplots(2, 1, height_ratios=heights)
-        _ratios(above, shown)
+        _ratios(above, compared)
         _breakdown(below, parts)
         figure.savefig(folder / "benchmarks.png", format="png", dpi=DPI)
     if "scaling" in tables:
@@ -37,9 +37,9 @@ def draw(rows: list[Row], tables: Tables, folder: Path) -> None:
 
 
 def _ratios(axes: Axes, rows: list[Row]) -> None:
-    """A bar for each row, with what p5 and p95 of both sides leave open."""
+    """Draw a bar for each row, with the range that p5 and p95 of both sides leave."""
     kernels = [f"{row.subject}, " if row.bench == "kernels" else "" for row in rows]
-    names = [f"{row.bench}, {who}{row.stage}: {row.study}" for who, row in zip(kernels, rows, strict=True)]
+    names = [f"{row.bench}, {kernel}{row.stage}: {row.study}" for kernel, row in zip(kernels, rows, strict=True)]
     ratios = [row.ratio or 0.0 for row in rows]
     low = [ratio - row.peer_p5 / row.subject_p95 for ratio, row in zip(ratios, rows, strict=True)]
     high = [row.peer_p95 / row.subject_p5 - ratio for ratio, row in zip(ratios, rows, strict=True)]
@@ -58,9 +58,9 @@ def _ratios(axes: Axes, rows: list[Row]) -> None:
 
 
 def _parts(rows: list[Row]) -> dict[str, dict[str, float]]:
-    """Of the pipeline, each side's median ms by stage, over all studies together."""
+    """Median ms of the pipeline by side and stage, over all studies together."""
     parts: dict[str, dict[str, float]] = {}
-    # Of one study alone there is a total and no stage.
+    # A single study has a total and no stages.
     pooled = {row.study for row in rows if row.bench == "pipeline" and row.stage in PARTS}
     of_pipeline = [row for row in rows if row.bench == "pipeline" and row.study in pooled]
     for row in of_pipeline:
@@ -71,15 +71,16 @@ def _parts(rows: list[Row]) -> dict[str, dict[str, float]]:
 
 
 def _breakdown(axes: Axes, parts: dict[str, dict[str, float]]) -> None:
-    """A bar of the work around the network for each side, with the network in words: it would hide all else."""
+    """Draw a bar of the work around the network for each side; the network, whose bar would dwarf it, is text."""
     for place, times in enumerate(parts.values()):
         done = 0.0
         for stage, colour in AROUND.items():
             axes.barh(place, times[stage], left=done, color=colour, label=stage if place == 0 else None)
             done += times[stage]
         share = 100 * times["around"] / times["total"]
-        told = f" {digits(times['around'])} ms, {share:.1f} % of all; the network {digits(times['infer'])} ms"
-        axes.text(done, place, told, fontsize=6, va="center", color="0.3")
+        around_ms, network_ms = format_number(times["around"]), format_number(times["infer"])
+        label = f" {around_ms} ms, {share:.1f} % of all; the network {network_ms} ms"
+        axes.text(done, place, label, fontsize=6, va="center", color="0.3")
     axes.set_yticks(range(len(parts)), list(parts), fontsize=7)
     axes.invert_yaxis()
     axes.set(xlabel="around the network, file to report, ms")
@@ -89,7 +90,7 @@ def _breakdown(axes: Axes, parts: dict[str, dict[str, float]]) -> None:
 
 
 def scaling_figure(table: dict[str, Any]) -> Figure:
-    """Of that group's table a plot for each thing that grows, with the slope of each stage."""
+    """Return the plots of the group ``scaling``, one for each quantity that grows, with the slope of each stage."""
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
     alongs = list(dict.fromkeys(row["along"] for row in rows))
     figure = Figure(figsize=(3.6 * len(alongs), 4), layout="constrained")

@@ -21,11 +21,11 @@ from scipy import ndimage  # noqa: E402
 
 import lnfast_ext  # noqa: E402
 from benchmarks import kernels  # noqa: E402
-from benchmarks.__main__ import main, settle  # noqa: E402
-from benchmarks.harness.rows import Row, wrong  # noqa: E402
+from benchmarks.__main__ import main, make_settings  # noqa: E402
+from benchmarks.harness.rows import Row, wrong_rows  # noqa: E402
 from benchmarks.harness.settings import Settings  # noqa: E402
 from benchmarks.kernels import checks, peers, subjects, tasks  # noqa: E402
-from benchmarks.kernels.inputs import BIG_NODE_VOXELS, NODES, Inputs, make_inputs, with_noise  # noqa: E402
+from benchmarks.kernels.inputs import BIG_NODE_VOXELS, NODES, KernelInputs, make_inputs, with_noise  # noqa: E402
 
 STAGES = {"label", "label + measure", "box", "statistics + resample", "resample", "threshold + resample", "all"}
 FULL = np.ones((3, 3, 3))
@@ -33,16 +33,16 @@ FULL = np.ones((3, 3, 3))
 
 @pytest.fixture(scope="module")
 def settings() -> Settings:
-    asked: Settings = settle(True, repeat=1, threads=2)
-    return asked
+    quick: Settings = make_settings(True, repeat=1, threads=2)
+    return quick
 
 
 @pytest.fixture(scope="module")
-def inputs(settings: Settings) -> Inputs:
+def inputs(settings: Settings) -> KernelInputs:
     return make_inputs(settings)
 
 
-def test_inputs_hold_what_their_names_say(inputs: Inputs) -> None:
+def test_inputs_hold_what_their_names_say(inputs: KernelInputs) -> None:
     for scan in (inputs.network, *inputs.natives.values()):
         assert ndimage.label(scan.mask, FULL)[1] == NODES
         assert scan.image.shape == scan.mask.shape == scan.grid.shape
@@ -58,10 +58,10 @@ def test_inputs_hold_what_their_names_say(inputs: Inputs) -> None:
     assert set(np.unique(noisy)) == {0, 1}
 
 
-def test_the_quick_percentiles_are_numpys(inputs: Inputs) -> None:
-    asked = (0.0, 0.5, 33.3, 99.5, 100.0)
+def test_the_quick_percentiles_are_numpys(inputs: KernelInputs) -> None:
+    percents = (0.0, 0.5, 33.3, 99.5, 100.0)
     for volume in (inputs.native.image, np.array([5, 0, 9, 9, 2], np.int16)):
-        assert peers.percentiles(volume, asked) == pytest.approx(np.percentile(volume, asked))
+        assert peers.percentiles(volume, percents) == pytest.approx(np.percentile(volume, percents))
 
 
 def test_the_peer_measures_what_is_known() -> None:
@@ -77,7 +77,7 @@ def test_the_peer_measures_what_is_known() -> None:
     assert measured.mean_probability == pytest.approx(image[mask > 0].mean() / 2)
 
 
-def test_every_library_finds_the_same_nodes(inputs: Inputs) -> None:
+def test_every_library_finds_the_same_nodes(inputs: KernelInputs) -> None:
     """Of a mask with a node that only touches at a corner."""
     mask = inputs.network.mask.copy()
     z, y, x = np.argwhere(mask == 0)[0]
@@ -90,7 +90,7 @@ def test_every_library_finds_the_same_nodes(inputs: Inputs) -> None:
 @pytest.mark.parametrize(
     "way", [peers.label_and_measure, peers.label_and_measure_skimage, peers.label_and_measure_sitk]
 )
-def test_every_library_measures_alike(way: Callable[..., Any], inputs: Inputs) -> None:
+def test_every_library_measures_alike(way: Callable[..., Any], inputs: KernelInputs) -> None:
     scan = inputs.network
     ours = subjects.measure()[subjects.NAME].make(2)(scan)
     theirs = way(scan.mask, scan.grid.affine)
@@ -100,18 +100,18 @@ def test_every_library_measures_alike(way: Callable[..., Any], inputs: Inputs) -
     assert checks.same_measures(scan, ours, (theirs[0], less))["verdict"] == "wrong"
 
 
-def test_kernels_run_without_network_and_backend_and_keep_their_rows(
-    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_kernels_run_without_network_and_backend_and_write_their_rows(
+    inputs: KernelInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for absent in ("onnx", "onnxruntime", "openvino", "benchmarks.peers.setup"):
         monkeypatch.setitem(sys.modules, absent, None)
     monkeypatch.setattr(kernels, "make_inputs", lambda settings: inputs)
-    kept = tmp_path / "bench.json"
-    asked = ["kernels", "--quick", "--repeat", "1", "--threads", "2", "--json", str(kept)]
-    done = CliRunner().invoke(main, asked)
+    path = tmp_path / "bench.json"
+    arguments = ["kernels", "--quick", "--repeat", "1", "--threads", "2", "--json", str(path)]
+    done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
     assert {"target", "floor", "10x", "20x"} <= set(done.stdout.split())
-    document = json.loads(kept.read_text())
+    document = json.loads(path.read_text())
     assert document["environment"]["kernel_repeats"] == 1
     assert "connected-components-3d" in document["environment"]["versions"]
     rows = [Row(**row) for row in document["rows"]]
@@ -122,8 +122,8 @@ def test_kernels_run_without_network_and_backend_and_keep_their_rows(
         assert row.floor and row.of_floor == pytest.approx(row.subject_median / row.floor)
         assert row.ratio == pytest.approx(row.peer_median / row.subject_median)
         assert row.n == (NODES if row.study == f"each of {NODES} nodes" else 1)
-    wanted = {(row.stage, row.peer): row.target for row in rows if row.target}
-    assert wanted == {
+    targets = {(row.stage, row.peer): row.target for row in rows if row.target}
+    assert targets == {
         ("label", "cc3d"): 10.0,
         ("label + measure", "cc3d + trimesh"): 10.0,
         ("box", "trimesh"): 2.0,
@@ -131,9 +131,9 @@ def test_kernels_run_without_network_and_backend_and_keep_their_rows(
         ("threshold + resample", "torch"): 8.0,
         ("all", "numpy + torch + cc3d + trimesh"): 20.0,
     }
-    alone = {(row.stage, row.subject) for row in rows if row.peer == f"{row.subject}, 1 thread"}
-    of_nodes = {(stage, "lnfast_ext Components") for stage in ("label + measure", "all")}
-    assert alone == {(stage, "lnfast_ext") for stage in STAGES - {"label", "box"}} | of_nodes
+    single = {(row.stage, row.subject) for row in rows if row.peer == f"{row.subject}, 1 thread"}
+    components = {(stage, "lnfast_ext Components") for stage in ("label + measure", "all")}
+    assert single == {(stage, "lnfast_ext") for stage in STAGES - {"label", "box"}} | components
 
 
 Fault = Callable[..., Any]
@@ -182,7 +182,7 @@ def without_last(nodes: Any, *_: Any, **__: Any) -> Any:
     return nodes[:-1]
 
 
-def other_deviation(answer: Any, *_: Any, **__: Any) -> Any:
+def scaled_deviation(answer: Any, *_: Any, **__: Any) -> Any:
     low, high, mean, std, percentiles = answer
     return low, high, mean, std * 1.01, percentiles
 
@@ -205,7 +205,7 @@ def rolled(answer: Any, source: Any, out: Any, *_: Any, **__: Any) -> Any:
         ("_measure", "measure_components", scaled("volume_mm3", 1.01)),
         ("_measure", "measure_components", scaled("mean_intensity", np.nan)),
         ("_measure", "measure_components", without_last),
-        ("_network_input", "intensity_statistics", other_deviation),
+        ("_network_input", "intensity_statistics", scaled_deviation),
         ("_network_input", "resample_normalize", rolled),
         ("_native_mask", "threshold_resample", rolled),
         ("_study", "resample_normalize", rolled),
@@ -216,18 +216,18 @@ def rolled(answer: Any, source: Any, out: Any, *_: Any, **__: Any) -> Any:
     ],
 )
 def test_a_kernel_that_is_wrong_is_called_wrong(
-    stage: str, kernel: str, fault: Fault, inputs: Inputs, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    stage: str, kernel: str, fault: Fault, inputs: KernelInputs, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_kernel(kernel, fault, monkeypatch)
     rows = next(getattr(tasks, stage)(replace(settings, threads=1), inputs)).rows(settings)
     ours = [row for row in rows if row.subject == "lnfast_ext"]
-    assert ours and wrong(ours) == ours
+    assert ours and wrong_rows(ours) == ours
     assert all(row.ratio is None for row in ours)
     json.dumps([row.agreement for row in rows], allow_nan=False)
 
 
 def test_threads_that_change_the_answer_are_called_wrong(
-    inputs: Inputs, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    inputs: KernelInputs, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = lnfast_ext.threshold_resample
 
@@ -243,7 +243,9 @@ def test_threads_that_change_the_answer_are_called_wrong(
     assert {row.peer: row.agreement["verdict"] for row in rows} == {"torch": "same", "lnfast_ext, 1 thread": "wrong"}
 
 
-def test_components_answer_for_themselves(inputs: Inputs, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_components_answer_for_themselves(
+    inputs: KernelInputs, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Lossy(lnfast_ext.Components):
         def label(self, out: Any = None) -> Any:
             return lost_voxel((super().label(out), self.count), None)[0]
@@ -256,12 +258,14 @@ def test_components_answer_for_themselves(inputs: Inputs, settings: Settings, mo
     }
 
 
-def test_a_wrong_kernel_fails_the_benchmark(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_kernel_fails_the_benchmark(
+    inputs: KernelInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     break_kernel("label_components", lost_voxel, monkeypatch)
     monkeypatch.setattr(kernels, "make_inputs", lambda settings: inputs)
-    monkeypatch.setattr(kernels, "contests", tasks._label)
-    asked = ["kernels", "--quick", "--repeat", "1", "--json", str(tmp_path / "b.json")]
-    done = CliRunner().invoke(main, asked)
+    monkeypatch.setattr(kernels, "kernel_benchmarks", tasks._label)
+    arguments = ["kernels", "--quick", "--repeat", "1", "--json", str(tmp_path / "b.json")]
+    done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 1
     assert "wrong answer: kernels 64x256x256, 27 nodes label: lnfast_ext against cc3d" in done.stderr
     rows = json.loads((tmp_path / "b.json").read_text())["rows"]
@@ -280,7 +284,7 @@ def test_a_missing_peer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def break_kernel(name: str, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the fault change what the kernel answered; it is given the answer and then the kernel's own arguments."""
+    """Let the fault change the kernel's answer; its arguments are the answer and then the kernel's own."""
     honest = getattr(lnfast_ext, name)
 
     @wraps(honest)

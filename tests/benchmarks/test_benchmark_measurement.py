@@ -1,4 +1,4 @@
-"""How true the millimetres are: the truths themselves, the sums, and that fine grids come to the truth."""
+"""How accurate the millimetres are: the true values, the summaries, and that fine grids approach the truth."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ pytest.importorskip("torch")
 from benchmarks import measurement
 from benchmarks.__main__ import main
 from benchmarks.measurement import network, sampling, summary
-from benchmarks.measurement.ellipsoids import BANDS_MM, ORIENTATIONS, Node, band_of, draw_node, orientation_of
-from benchmarks.measurement.imaging import HALF, largest_piece, part_of
+from benchmarks.measurement.ellipsoids import BANDS_MM, ORIENTATIONS, EllipsoidNode, band_of, draw_node, orientation_of
+from benchmarks.measurement.imaging import HALF, largest_component, part_of
 from benchmarks.measurement.rules import surface_mm
-from benchmarks.measurement.summary import Measured, aggregate, to_columns
+from benchmarks.measurement.summary import NodeMeasurement, aggregate, to_columns
 from lnfast.ellipsoid import equivalent_short_mm
 from lnfast.geometry import Grid
 from lnfast_ext import min_volume_box
@@ -33,7 +33,7 @@ def sphere(n: int) -> np.ndarray:
     return np.stack((np.sqrt(1 - z * z) * np.cos(angle), np.sqrt(1 - z * z) * np.sin(angle), z), axis=1)
 
 
-def some_nodes(count: int) -> list[Node]:
+def some_nodes(count: int) -> list[EllipsoidNode]:
     rng = np.random.default_rng(3)
     return [draw_node(rng, BANDS_MM[i % len(BANDS_MM)], rng.uniform(-5, 5, 3), NORMAL) for i in range(count)]
 
@@ -64,22 +64,22 @@ def test_orientations_and_bands_have_their_edges() -> None:
     assert [band_of(size) for size in (2.9, 3.0, 7.5, 8.79, 16.0)] == [None, "3-5", "7.5-8.8", "7.5-8.8", None]
 
 
-def test_fine_voxels_come_to_the_truth() -> None:
-    """What the whole study stands on: with a third of a millimetre only the corners of voxels stick out."""
+def test_fine_voxels_approach_the_truth() -> None:
+    """The basis of the experiment: with a third of a millimetre only the corners of voxels stick out."""
     grid = Grid((80, 80, 80), np.diag((0.35, 0.35, 0.35, 1.0)))
     for band in BANDS_MM[1:4]:
         node = draw_node(np.random.default_rng(5), band, grid.to_ras_mm((40.2, 39.7, 40.4)), np.array((0.0, 0.0, 1.0)))
         part, local = part_of(node.body, grid)
-        found = sampling.by_mask(part, local.affine)
-        assert found["box"] == pytest.approx(node.box_short_mm, abs=0.8)
-        assert found["axial"] == pytest.approx(node.axial_short_mm, abs=0.8)
-        assert found["surface"] == pytest.approx(node.box_short_mm, abs=0.12)
+        by_rule = sampling.by_mask(part, local.affine)
+        assert by_rule["box"] == pytest.approx(node.box_short_mm, abs=0.8)
+        assert by_rule["axial"] == pytest.approx(node.axial_short_mm, abs=0.8)
+        assert by_rule["surface"] == pytest.approx(node.box_short_mm, abs=0.12)
         assert equivalent_short_mm(part, local.affine[:3, :3]) == pytest.approx(node.box_short_mm, abs=0.05)
 
 
 def test_thinner_slices_are_truer() -> None:
-    found = list(sampling.on_thin_slices(seed=1, nodes=4))
-    rows = aggregate((one for one in found if one.truth == "box" and one.rule == "surface"), ("scanner",))
+    measurements = list(sampling.measure_on_thin_slices(seed=1, nodes=4))
+    rows = aggregate((m for m in measurements if m.truth == "box" and m.rule == "surface"), ("scanner",))
     error = {row.scanner: abs(row.bias_mm or 0.0) + (row.sd_mm or 0.0) for row in rows}
     assert error["1 mm"] < error["4 mm"] < error["8 mm"]
 
@@ -88,25 +88,25 @@ def test_the_surface_of_a_ramp_is_where_it_is_at_half() -> None:
     field = np.zeros((5, 5, 7))
     field[1:4, 1:4, 1:6] = np.array((0.25, 1.0, 1.0, 1.0, 0.25))
     # Along x half lies two thirds of the way from 1 to 1/4; along y and z half a voxel from the mask.
-    mask = largest_piece(field)
+    mask = largest_component(field)
     assert mask.sum() == 27
     rotation_free = surface_mm(field, mask, HALF, np.diag((1.0, 40.0, 40.0, 1.0)))
     assert rotation_free == pytest.approx(2 + 2 * 2 / 3)
 
 
 def test_rows_are_sums_of_nodes() -> None:
-    def one(rule: str, true_mm: float, short_mm: float | None, scanner: str = "a") -> Measured:
-        return Measured("truth", rule, "box", scanner, "7.5-8.8", "oblique", true_mm, short_mm)
+    def node(rule: str, true_mm: float, short_mm: float | None, scanner: str = "a") -> NodeMeasurement:
+        return NodeMeasurement("truth", rule, "box", scanner, "7.5-8.8", "oblique", true_mm, short_mm)
 
-    found = [one("box", 7.6, 8.1), one("box", 8.4, 7.9, "b"), one("box", 8.4, 8.4), one("box", 8.2, None)]
-    (row,) = aggregate(found, ("size_mm",))
+    nodes = [node("box", 7.6, 8.1), node("box", 8.4, 7.9, "b"), node("box", 8.4, 8.4), node("box", 8.2, None)]
+    (row,) = aggregate(nodes, ("size_mm",))
     assert (row.scanner, row.size_mm, row.orientation, row.n, row.unseen) == ("all", "7.5-8.8", "all", 3, 1)
     assert row.bias_mm == pytest.approx(0.0)
     assert row.sd_mm == pytest.approx(0.5)
     assert (row.false_suspicious, row.false_benign) == (0.25, 0.5)
     assert row.limits_mm == pytest.approx((-0.98, 0.98))
-    assert [(r.scanner, r.n) for r in aggregate(found, ("scanner",))] == [("a", 2), ("b", 1)]
-    (nothing,) = aggregate([one("box", 8.2, None)], ())
+    assert [(r.scanner, r.n) for r in aggregate(nodes, ("scanner",))] == [("a", 2), ("b", 1)]
+    (nothing,) = aggregate([node("box", 8.2, None)], ())
     assert (nothing.bias_mm, nothing.sd_mm, nothing.limits_mm, nothing.false_benign) == (None, None, None, 1.0)
     assert to_columns([row])["rows"] == [
         ["truth", "box", "box", "all", "7.5-8.8", "all", 3, 1, pytest.approx(0.0), 0.5, 0.25, 0.5]
@@ -114,8 +114,8 @@ def test_rows_are_sums_of_nodes() -> None:
 
 
 def test_a_seed_says_everything() -> None:
-    once, again, other = (list(sampling.on_thin_slices(seed, 1))[:60] for seed in (4, 4, 5))
-    assert once == again != other
+    first, again, different = (list(sampling.measure_on_thin_slices(seed, 1))[:60] for seed in (4, 4, 5))
+    assert first == again != different
 
 
 def test_a_component_is_the_node_it_shares_most_with() -> None:
@@ -124,20 +124,23 @@ def test_a_component_is_the_node_it_shares_most_with() -> None:
     truth[0, 0, 1:5], truth[0, 0, 6:8], truth[0, 0, 5], truth[0, 0, 11] = 1, 2, 2, 3
     labels[0, 0, 7] = 4  # as much of the second node as component 3 has, and later
     nodes = tuple("abc")
-    assert network.match(labels, truth, nodes) == {1: "a", 3: "b", 2: "c"}  # type: ignore[arg-type, comparison-overlap]
+    assert network.match_nodes(labels, truth, nodes) == {1: "a", 3: "b", 2: "c"}  # type: ignore[arg-type, comparison-overlap]
 
 
 def test_the_command_writes_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(measurement, "QUICK_NODES", 1)
     monkeypatch.setattr(sampling, "THIN_MM", (3.0, 8.0))
-    found = [Measured("network", rule, "box", "achieva", "5-7.5", "oblique", 6.0, 6.5) for rule in ("box", "ellipsoid")]
-    monkeypatch.setattr(measurement, "on_network", lambda settings: iter(found))
-    kept, drawn = tmp_path / "m.json", tmp_path / "pictures" / "measurement.png"
-    done = CliRunner().invoke(main, ["measurement", "--quick", "--json", str(kept), "--plot", str(drawn.parent)])
+    measurements = [
+        NodeMeasurement("network", rule, "box", "achieva", "5-7.5", "oblique", 6.0, 6.5)
+        for rule in ("box", "ellipsoid")
+    ]
+    monkeypatch.setattr(measurement, "measure_network_nodes", lambda settings: iter(measurements))
+    path, drawn = tmp_path / "m.json", tmp_path / "pictures" / "measurement.png"
+    done = CliRunner().invoke(main, ["measurement", "--quick", "--json", str(path), "--plot", str(drawn.parent)])
     assert done.exit_code == 0, done.output
     assert "exact nodes by slice thickness" in done.output
-    document = json.loads(kept.read_text())
+    document = json.loads(path.read_text())
     assert document["rows"] == []
     tables = document["tables"]
     assert set(tables) == {"measurement", "slice thickness", "network"}

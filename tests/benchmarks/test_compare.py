@@ -10,39 +10,39 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.__main__ import main
-from benchmarks.harness.rows import Kept, Pair, Row, make_row, read_json, write_json
+from benchmarks.harness.rows import BenchmarkFile, Row, RowKey, make_row, read_json, write_json
 from benchmarks.report.compare import compare_files
 from lnfast.errors import UsageError
 
-PAIR = Pair("pipeline", "all", "total", "ours", "theirs")
+KEY = RowKey("pipeline", "all", "total", "ours", "theirs")
 FACTS: dict[str, Any] = {"model": {"name": "bright", "sha256": "a" * 64}, "threads": 2, "versions": {"torch": "2.13"}}
 
 
-def row(subject: float, peer: float, *, spread: float = 1.02, pair: Pair = PAIR, verdict: str = "same") -> Row:
+def row(subject: float, peer: float, *, spread: float = 1.02, key: RowKey = KEY, verdict: str = "same") -> Row:
     """Three runs of each, p5 to p95 within 0.95 of the spread either way."""
     runs = [[value / spread, value, value * spread] for value in (subject, peer)]
-    return make_row(pair, *runs, {"verdict": verdict})
+    return make_row(key, *runs, {"verdict": verdict})
 
 
-def kept(*rows: Row, **facts: Any) -> Kept:
-    return Kept({**FACTS, **facts}, list(rows), {})
+def file_of(*rows: Row, **facts: Any) -> BenchmarkFile:
+    return BenchmarkFile({**FACTS, **facts}, list(rows), {})
 
 
 def outcome(old: Row, new: Row, threshold: float = 1.1) -> str:
-    (change,) = compare_files(kept(old), kept(new), threshold).changes
+    (change,) = compare_files(file_of(old), file_of(new), threshold).changes
     return change.outcome
 
 
 def test_a_machine_of_half_the_speed_is_no_slowdown() -> None:
-    found = compare_files(kept(row(10, 100)), kept(row(20, 200)))
-    (change,) = found.changes
+    comparison = compare_files(file_of(row(10, 100)), file_of(row(20, 200)))
+    (change,) = comparison.changes
     assert (change.old, change.new, change.change, change.outcome) == (10.0, 10.0, 1.0, "unchanged")
-    assert not found.regressions
+    assert not comparison.regressions
 
 
 def test_what_became_slower_against_its_peer_is_a_regression() -> None:
-    found = compare_files(kept(row(10, 100)), kept(row(25, 200)))
-    (change,) = found.regressions
+    comparison = compare_files(file_of(row(10, 100)), file_of(row(25, 200)))
+    (change,) = comparison.regressions
     assert change.change == pytest.approx(0.8)
     assert change.low and change.high and change.low < 0.8 < change.high < 1
     # Four series, each with its p5 and p95 at 0.9 of the way to a factor of 1.02.
@@ -58,7 +58,7 @@ def test_noise_is_no_regression() -> None:
 
 
 def test_of_two_runs_nothing_is_known() -> None:
-    once = make_row(PAIR, [40.0, 40.0], [100.0, 100.0], {"verdict": "same"})
+    once = make_row(KEY, [40.0, 40.0], [100.0, 100.0], {"verdict": "same"})
     assert outcome(row(10, 100), once) == "unknown"
 
 
@@ -69,32 +69,34 @@ def test_an_answer_that_became_wrong_is_a_regression_and_one_that_differs_has_no
 
 
 def test_rows_are_matched_by_all_that_they_are_about() -> None:
-    others = [replace(PAIR, **{name: "other"}) for name in ("bench", "study", "stage", "subject", "peer")]
-    old = kept(row(10, 100), *(row(10, 100, pair=pair) for pair in others[:2]))
-    new = kept(*(row(50, 100, pair=pair) for pair in others[2:]), row(10, 100), versions={"torch": "2.14"}, threads=1)
-    found = compare_files(old, new)
-    assert (len(found.changes), found.only_old, found.only_new) == (1, 2, 3)
-    assert found.differing == ["threads: 2 and 1", "torch: 2.13 and 2.14"]
+    other_keys = [replace(KEY, **{name: "other"}) for name in ("bench", "study", "stage", "subject", "peer")]
+    old = file_of(row(10, 100), *(row(10, 100, key=key) for key in other_keys[:2]))
+    new = file_of(
+        *(row(50, 100, key=key) for key in other_keys[2:]), row(10, 100), versions={"torch": "2.14"}, threads=1
+    )
+    comparison = compare_files(old, new)
+    assert (len(comparison.changes), comparison.only_old, comparison.only_new) == (1, 2, 3)
+    assert comparison.differences == ["threads: 2 and 1", "torch: 2.13 and 2.14"]
 
 
 def test_the_worst_comes_first() -> None:
-    pairs = [replace(PAIR, stage=name) for name in ("a", "b", "c")]
-    old = kept(*(row(10, 100, pair=pair) for pair in pairs))
-    new = kept(*(row(ms, 100, pair=pair) for ms, pair in zip((10, 20, 40), pairs, strict=True)))
-    assert [change.pair.stage for change in compare_files(old, new).changes] == ["c", "b", "a"]
+    keys = [replace(KEY, stage=name) for name in ("a", "b", "c")]
+    old = file_of(*(row(10, 100, key=key) for key in keys))
+    new = file_of(*(row(ms, 100, key=key) for ms, key in zip((10, 20, 40), keys, strict=True)))
+    assert [change.key.stage for change in compare_files(old, new).changes] == ["c", "b", "a"]
 
 
 @pytest.mark.parametrize(
     ("new", "code"),
     [
-        (kept(row(10, 100), model={"sha256": "b" * 64}), "other-model"),
-        (kept(row(10, 100, pair=replace(PAIR, stage="read"))), "nothing-in-common"),
-        (kept(row(10, 100), row(10, 100)), "nothing-in-common"),
+        (file_of(row(10, 100), model={"sha256": "b" * 64}), "other-model"),
+        (file_of(row(10, 100, key=replace(KEY, stage="read"))), "nothing-in-common"),
+        (file_of(row(10, 100), row(10, 100)), "nothing-in-common"),
     ],
 )
-def test_what_does_not_compare_is_refused(new: Kept, code: str) -> None:
+def test_what_does_not_compare_is_refused(new: BenchmarkFile, code: str) -> None:
     with pytest.raises(UsageError) as caught:
-        compare_files(kept(row(10, 100)), new)
+        compare_files(file_of(row(10, 100)), new)
     assert caught.value.code == code
 
 
@@ -116,7 +118,7 @@ def test_what_is_written_is_read(written: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("new", "options", "code", "told"),
+    ("new", "options", "code", "message"),
     [
         ("same", [], 0, "1 unchanged"),
         ("slower", [], 1, "slower"),
@@ -127,9 +129,9 @@ def test_what_is_written_is_read(written: dict[str, Path]) -> None:
     ],
 )
 def test_the_command_has_its_exit_codes(
-    written: dict[str, Path], new: str, options: list[str], code: int, told: str
+    written: dict[str, Path], new: str, options: list[str], code: int, message: str
 ) -> None:
     done = CliRunner().invoke(main, ["compare", str(written["old"]), str(written[new]), *options])
-    assert (done.exit_code, told in done.output) == (code, True), done.output
-    if told.endswith(": "):
+    assert (done.exit_code, message in done.output) == (code, True), done.output
+    if message.endswith(": "):
         assert done.stderr.count("\n") == 1

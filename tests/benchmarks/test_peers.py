@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from benchmarks.harness.agreement import WrongAnswerError  # noqa: E402
 from benchmarks.peers import inference  # noqa: E402
-from benchmarks.peers.onnx_to_torch import OnnxUNet  # noqa: E402
-from benchmarks.peers.pipeline import normalize  # noqa: E402
-from benchmarks.peers.setup import same_weights  # noqa: E402
+from benchmarks.peers.onnx_to_torch import OnnxModule  # noqa: E402
+from benchmarks.peers.pipeline import normalize_for_network  # noqa: E402
+from benchmarks.peers.setup import check_same_weights  # noqa: E402
 from lnfast.card import load_model, shipped_models  # noqa: E402
 from lnfast.phantom import make_phantom  # noqa: E402
 from lnfast.preprocess import write_input  # noqa: E402
@@ -37,8 +37,8 @@ def graph(nodes: list[Any], weights: dict[str, Any], shape: tuple[int | str, ...
         numpy_helper.from_array(array if array.dtype == np.int64 else array.astype(np.float32), name)
         for name, array in arrays.items()
     ]
-    made = helper.make_graph(nodes, "g", values[:1], values[1:], stored)
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx_graph = helper.make_graph(nodes, "g", values[:1], values[1:], stored)
+    model = helper.make_model(onnx_graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()
     return content
@@ -83,28 +83,28 @@ def random_input() -> np.ndarray:
 
 def test_the_torch_network_is_the_onnx_network() -> None:
     content, x = small_unet(), random_input()
-    assert same_weights(OnnxUNet(content), x, through_ort(content, x)) < 1e-5
+    assert check_same_weights(OnnxModule(content), x, through_ort(content, x)) < 1e-5
 
 
 @pytest.mark.skipif(not shipped_models(), reason="no model is shipped in this checkout")
-def test_the_shipped_model_is_understood() -> None:
+def test_the_shipped_model_is_read() -> None:
     content, x = load_model(shipped_models()[0]).onnx_bytes, random_input()
     model = onnx.load_from_string(content)
     for value in (*model.graph.input, *model.graph.output):  # any size, so that a small one will do
         for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
             dimension.dim_param = f"d{axis}"
     del model.graph.value_info[:]
-    assert same_weights(OnnxUNet(content), x, through_ort(model.SerializeToString(), x)) < 1e-4
+    assert check_same_weights(OnnxModule(content), x, through_ort(model.SerializeToString(), x)) < 1e-4
 
 
-def test_other_weights_are_noticed() -> None:
+def test_wrong_weights_are_noticed() -> None:
     x = random_input()
     with pytest.raises(WrongAnswerError, match="differs from ONNX Runtime"):
-        same_weights(OnnxUNet(small_unet(seed=5)), x, through_ort(small_unet(), x))
+        check_same_weights(OnnxModule(small_unet(seed=5)), x, through_ort(small_unet(), x))
 
 
 @pytest.mark.parametrize(
-    ("operator", "attributes", "told"),
+    ("operator", "attributes", "message"),
     [
         ("Sigmoid", {}, "operator Sigmoid"),
         ("Conv", {"auto_pad": "SAME_UPPER"}, "auto_pad"),
@@ -113,13 +113,13 @@ def test_other_weights_are_noticed() -> None:
         ("DepthToSpace", {"blocksize": 2}, "mode DCR"),
     ],
 )
-def test_what_is_not_understood_is_refused(operator: str, attributes: dict[str, Any], told: str) -> None:
+def test_unknown_operators_and_attributes_are_refused(operator: str, attributes: dict[str, Any], message: str) -> None:
     inputs = ["x", "w"] if operator == "Conv" else ["x"]
     content = graph(
         [helper.make_node(operator, inputs, ["y"], **attributes)], {"w": np.ones((1, 1, 1, 1, 1))}, (1,) * 5
     )
-    with pytest.raises(NotImplementedError, match=told):
-        OnnxUNet(content)(torch.zeros(1, 1, 4, 4, 4))
+    with pytest.raises(NotImplementedError, match=message):
+        OnnxModule(content)(torch.zeros(1, 1, 4, 4, 4))
 
 
 def test_pixels_are_shuffled_as_in_the_shipped_network() -> None:
@@ -136,7 +136,7 @@ def test_pixels_are_shuffled_as_in_the_shipped_network() -> None:
     ]
     content, x = graph(nodes, weights, (1, 1, "z", "y", "x")), random_input()
     assert through_ort(content, x).shape == (1, 1, 8, 32, 64)
-    assert same_weights(OnnxUNet(content), x, through_ort(content, x)) < 1e-6
+    assert check_same_weights(OnnxModule(content), x, through_ort(content, x)) < 1e-6
 
 
 def test_a_peer_normalizes_as_lnfast_does() -> None:
@@ -145,8 +145,8 @@ def test_a_peer_normalizes_as_lnfast_does() -> None:
         card = draft({"normalization": name, "shape_zyx": volume.array.shape})
         ours = np.empty(card.shape_zyx, np.float32)
         write_input(volume, card, ours)
-        turned = volume.oriented(card.orientation).array.astype(np.float32)
-        theirs = normalize(turned.transpose(2, 1, 0), card).transpose(2, 1, 0)
+        oriented = volume.oriented(card.orientation).array.astype(np.float32)
+        theirs = normalize_for_network(oriented.transpose(2, 1, 0), card).transpose(2, 1, 0)
         np.testing.assert_allclose(theirs, ours, atol=1e-4)
 
 
@@ -155,8 +155,8 @@ def test_a_peer_normalizes_as_lnfast_does() -> None:
 def test_pytorch_computes_what_the_network_computes(
     where: str, names: list[str], compiles: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The GPU's peers on the CPU in place of one. What cannot be compiled is left out and told; compilers take longer
-    than tests have, so what can be compiled is what it was before."""
+    """The GPU's peers on the CPU in place of one. A network that does not compile is left out with a message. Compilers
+    take longer than tests may, so here a compiled network is the network itself."""
 
     def compiler(module: torch.nn.Module) -> torch.nn.Module:
         if not compiles:
@@ -168,14 +168,14 @@ def test_pytorch_computes_what_the_network_computes(
     kernel = np.full((1, 1, 3, 3, 3), 0.1, np.float32)
     content = graph([helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 6)], {"w": kernel}, x.shape)
     wanted = through_ort(content, x)
-    said: list[str] = []
-    model = OnnxUNet(content).eval()
+    messages: list[str] = []
+    model = OnnxModule(content).eval()
     if where == "gpu":
-        peers = inference.gpu_peers(model, x, torch.device("cpu"), said.append)
+        peers = inference.gpu_peers(model, x, torch.device("cpu"), messages.append)
     else:
-        peers = inference.cpu_peers(model, x, said.append, bf16=where == "bf16", compiled=True)
-        assert list(inference.cpu_peers(model, x, said.append, bf16=False, compiled=False)) == list(peers)[:2]
+        peers = inference.cpu_peers(model, x, messages.append, bf16=where == "bf16", compiled=True)
+        assert list(inference.cpu_peers(model, x, messages.append, bf16=False, compiled=False)) == list(peers)[:2]
     expected = [f"pytorch {name}" for name in names]
     assert list(peers) == (expected if compiles else expected[:-1])
     assert all(np.abs(peer() - wanted).max() < 1e-2 for peer in peers.values())
-    assert said == ([] if compiles else [f"network: without {expected[-1]}: no compiler at all"])
+    assert messages == ([] if compiles else [f"network: without {expected[-1]}: no compiler at all"])

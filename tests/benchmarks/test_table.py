@@ -1,4 +1,4 @@
-"""What a reader is shown first of a file of rows, as Markdown and as pictures."""
+"""The most important rows of a file, as Markdown and as plots."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ pytest.importorskip("matplotlib")
 
 from benchmarks.__main__ import main
 from benchmarks.harness.engines import STAGES
-from benchmarks.harness.environment import describe
-from benchmarks.harness.rows import Kept, Pair, Row, make_row, write_json
-from benchmarks.report.markdown import headlines, markdown
+from benchmarks.harness.environment import describe_environment
+from benchmarks.harness.rows import BenchmarkFile, Row, RowKey, make_row, write_json
+from benchmarks.report.markdown import headlines, render_markdown
 from benchmarks.report.plots import scaling_figure
 
-PAIR = Pair("pipeline", "2 of 3", "total", "ours int8", "theirs")
+KEY = RowKey("pipeline", "2 of 3", "total", "ours int8", "theirs")
 SCALING = {
     "columns": ["subject", "along", "sizes", "stage", "ms", "slope", "slope p5", "slope p95"],
     "rows": [
@@ -29,29 +29,29 @@ SCALING = {
 }
 
 
-def row(pair: Pair = PAIR, verdict: str = "same", **wanted: Any) -> Row:
-    return make_row(pair, [2.0, 2.0, 2.2], [40.0, 40.0, 44.0], {"verdict": verdict}, **wanted)
+def row(key: RowKey = KEY, verdict: str = "same", **bounds: Any) -> Row:
+    return make_row(key, [2.0, 2.0, 2.2], [40.0, 40.0, 44.0], {"verdict": verdict}, **bounds)
 
 
 def several() -> list[Row]:
-    pipeline = [row(replace(PAIR, stage=stage), target=20.0 if stage == "total" else None) for stage in STAGES]
+    pipeline = [row(replace(KEY, stage=stage), target=20.0 if stage == "total" else None) for stage in STAGES]
     windows = "openvino int8, in its windows"
-    others = [
-        row(replace(PAIR, study="achieva")),  # one study beside all of them
-        row(replace(PAIR, subject="ours fp32")),  # what auto did not take
-        row(Pair("network", "achieva", "infer", "openvino int8", "torch")),
-        row(Pair("network", "achieva", "infer", "openvino fp32", "torch")),
-        row(Pair("network", "24 of the certificate", "infer", windows, "torch")),
-        row(Pair("memory", "achieva", "peak", "ours", "theirs", "MB"), "different", limit=700.0),
-        row(Pair("kernels", "64x256x256", "label", "lnfast_ext", "cc3d"), target=10.0),
-        row(Pair("kernels", "64x256x256", "label", "lnfast_ext", "scipy")),
+    further = [
+        row(replace(KEY, study="achieva")),  # one study beside all of them
+        row(replace(KEY, subject="ours fp32")),  # what auto did not take
+        row(RowKey("network", "achieva", "infer", "openvino int8", "torch")),
+        row(RowKey("network", "achieva", "infer", "openvino fp32", "torch")),
+        row(RowKey("network", "24 of the certificate", "infer", windows, "torch")),
+        row(RowKey("memory", "achieva", "peak", "ours", "theirs", "MB"), "different", limit=700.0),
+        row(RowKey("kernels", "64x256x256", "label", "lnfast_ext", "cc3d"), target=10.0),
+        row(RowKey("kernels", "64x256x256", "label", "lnfast_ext", "scipy")),
     ]
-    return pipeline + others
+    return pipeline + further
 
 
 def test_headlines_are_what_auto_takes_on_all_studies_and_kernels_with_a_target() -> None:
-    shown = [(one.bench, one.stage, one.study, one.subject, one.peer) for one in headlines(several())]
-    assert shown == [
+    keys = [(line.bench, line.stage, line.study, line.subject, line.peer) for line in headlines(several())]
+    assert keys == [
         ("pipeline", "around", "2 of 3", "ours int8", "theirs"),
         ("pipeline", "total", "2 of 3", "ours int8", "theirs"),
         ("network", "infer", "achieva", "openvino int8", "torch"),
@@ -61,8 +61,8 @@ def test_headlines_are_what_auto_takes_on_all_studies_and_kernels_with_a_target(
     ]
 
 
-def test_the_table_has_ratios_wishes_and_no_ratio_where_answers_differ() -> None:
-    text = markdown([Kept(describe(2), several(), {"scaling": SCALING})])
+def test_the_table_has_ratios_targets_and_no_ratio_where_answers_differ() -> None:
+    text = render_markdown([BenchmarkFile(describe_environment(2), several(), {"scaling": SCALING})])
     lines = text.splitlines()
     total = "| pipeline, total: 2 of 3 | ours int8 | theirs | 2.00 ms (2.00-2.18) | 40.0 (40.0-43.6) | 20.00x | 20x |"
     assert total in lines
@@ -74,8 +74,8 @@ def test_the_table_has_ratios_wishes_and_no_ratio_where_answers_differ() -> None
 
 def test_the_command_prints_and_draws(tmp_path: Path) -> None:
     files = [tmp_path / "a.json", tmp_path / "b.json"]
-    write_json(files[0], describe(2), several())
-    write_json(files[1], describe(1), [], {"scaling": SCALING})
+    write_json(files[0], describe_environment(2), several())
+    write_json(files[1], describe_environment(1), [], {"scaling": SCALING})
     done = CliRunner().invoke(main, ["table", *map(str, files), "--plot", str(tmp_path / "pictures")])
     assert done.exit_code == 0, done.output
     assert done.stdout.count(" threads on ") == 2 and "20.00x" in done.stdout
