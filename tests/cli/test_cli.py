@@ -178,10 +178,10 @@ def test_a_file_name_cannot_forge_a_line(
 def test_a_place_that_is_taken_does_not_stop_the_others(
     study: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    second = shutil.copy(study, tmp_path / "other.nii.gz")
+    other_study = shutil.copy(study, tmp_path / "other.nii.gz")
     (tmp_path / "out" / "patient").mkdir(parents=True)
     (tmp_path / "out" / "patient" / "notes.txt").write_text("mine")
-    assert lnfast("run", study, second, "-o", tmp_path / "out", "--model", model, "--json") == UsageError.exit_code
+    assert lnfast("run", study, other_study, "-o", tmp_path / "out", "--model", model, "--json") == UsageError.exit_code
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert first["error"]["code"] == "output-exists" and second["study"]["name"] == "other"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"patient", "other"}

@@ -128,10 +128,10 @@ def test_what_is_symmetric_is_and_what_is_bounded_is(seed: int, kind: str, affin
     first, second = masks(kind, seed)
     there, back = overlap(first, second, AFFINES[affine]), overlap(second, first, AFFINES[affine])
     for measure in ("dice", "vs", "hd_mm", "avd_mm", "mhd"):
-        first, second = there.value_of(measure), back.value_of(measure)
-        assert (first.value is None) == (second.value is None)
-        if first.value is not None:
-            assert first.value == pytest.approx(second.value, rel=1e-9, abs=1e-12)
+        forward, backward = there.value_of(measure), back.value_of(measure)
+        assert (forward.value is None) == (backward.value is None)
+        if forward.value is not None:
+            assert forward.value == pytest.approx(backward.value, rel=1e-9, abs=1e-12)
     assert there.ppv == back.tpr
     for measure in ("dice", "ppv", "tpr", "vs"):
         value = there.value_of(measure).value
@@ -181,7 +181,7 @@ def test_mhd_of_flat_sets() -> None:
 def test_mhd_does_not_change_with_the_grid() -> None:
     first, second = masks("dense", 3)
     values = [overlap(first, second, affine).mhd.value for affine in AFFINES.values()]
-    assert all(first == second for first, second in pairwise(values))
+    assert all(value == next_value for value, next_value in pairwise(values))
 
 
 def test_a_large_mask_takes_no_time() -> None:

@@ -221,9 +221,10 @@ def test_equal_names_come_first_and_unequal_ones_stay_two(tmp_path: Path) -> Non
     ],
 )
 def test_what_a_map_means(tmp_path: Path, values: Any, read_as: str, ids: tuple[int, ...], labels: set[int]) -> None:
-    labels = read_label_map(write_map(tmp_path / "a.nii.gz", values))
-    assert (labels.read_as, labels.ids, set(np.unique(labels.labels.array).tolist())) == (read_as, ids, labels)
-    assert labels.split == 0
+    label_map = read_label_map(write_map(tmp_path / "a.nii.gz", values))
+    present = set(np.unique(label_map.labels.array).tolist())
+    assert (label_map.read_as, label_map.ids, present) == (read_as, ids, labels)
+    assert label_map.split == 0
 
 
 def test_classes_that_pass_for_ids_are_noticed(tmp_path: Path) -> None:
