@@ -396,7 +396,7 @@ def test_the_truth_s_record_names_the_scanner(
     assert [scanner_of(pair, Path(".")) for pair in pairs] == ["ingenia", None]
 
 
-@pytest.mark.parametrize(("said", "scanner"), [('""', None), ('" "', None), ("3", None), ('"\\ud800 x"', "? x")])
+@pytest.mark.parametrize(("text", "scanner"), [('""', None), ('" "', None), ("3", None), ('"\\ud800 x"', "? x")])
 def test_a_scanner_s_name_is_some_text(tmp_path: Path, text: str, scanner: str | None) -> None:
     folder = truth_folder(tmp_path, "a", "b")
     for name in ("a", "b"):
