@@ -1,6 +1,6 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Border of src/grid/body_statistics.hpp."""
+"""Bindings of src/grid/body_statistics.hpp."""
 
 import numpy as np
 from libcpp.vector cimport vector
@@ -20,7 +20,7 @@ cdef extern from "grid/body_statistics.hpp" namespace "lnfast::grid" nogil:
         double value
         Py_ssize_t voxels
         bint at_rim
-    Statistics _measure "lnfast::grid::body_statistics"[T](
+    Statistics _body_statistics "lnfast::grid::body_statistics"[T](
         const View3[T]& volume, int threads, vector[PaddingValue]& padding) except +
 
 
@@ -44,19 +44,19 @@ def body_statistics(volume, *, threads=0):
         ValueError: wrong shape, no voxels, or a non-finite voxel.
     """
     _check.volume("volume", volume, _check.VOXELS)
-    return _of(volume, _check.threads(threads))
+    return _measure(volume, _check.threads(threads))
 
 
-def _of(const voxel_t[:, :, :] volume, int threads):
+def _measure(const voxel_t[:, :, :] volume, int threads):
     cdef View3[voxel_t] view
     cdef vector[PaddingValue] padding
-    cdef Statistics of
-    view.look_at(&volume[0, 0, 0], volume.shape, volume.strides)
+    cdef Statistics body
+    view.bind(&volume[0, 0, 0], volume.shape, volume.strides)
     with nogil:
-        of = _measure(view, threads, padding)
+        body = _body_statistics(view, threads, padding)
     return BodyStatistics(
-        of.floor, of.tissue, of.level, of.spread, of.low, of.median, of.high, of.darkest_cells, of.central_cells,
-        of.body, of.bright, of.bright_patch, of.saturated, of.voxels, of.greys,
+        body.floor, body.tissue, body.level, body.spread, body.low, body.median, body.high, body.darkest_cells, body.central_cells,
+        body.body, body.bright, body.bright_patch, body.saturated, body.voxels, body.greys,
         np.array([value.value for value in padding], dtype=np.float64),
         np.array([value.voxels for value in padding], dtype=np.int64),
         np.array([value.at_rim for value in padding], dtype=np.bool_),

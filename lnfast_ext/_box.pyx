@@ -1,6 +1,6 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Border of src/obb/min_volume_box.hpp."""
+"""Bindings of src/obb/min_volume_box.hpp."""
 
 import numpy as np
 
@@ -13,14 +13,14 @@ cdef extern from "obb/min_volume_box.hpp" namespace "lnfast::obb" nogil:
 def min_volume_box(points_mm):
     """Return the exact minimum-volume bounding box of a set of points.
 
-    Source: O'Rourke, "Finding minimal enclosing boxes", 1985: two adjacent faces of some smallest box each hold an edge
-    of the convex hull. All pairs of hull edges are searched, each over the whole interval on which both can be flush.
-    An edge, or an interval, is left only when a lower bound shows that it holds no smaller box (width times area of the
-    shadow for an edge; the Bernstein coefficients of a quartic for an interval, whichever vertices touch), or after
-    every stationary point and every change of touching vertices on it has been looked at. So no rotation gives a volume
-    smaller than this one by more than a fraction of 1e-9; what is left is rounding, which in practice is 1e-11. One
-    limit: an interval that is still open after 500 splits is given up with the best box found on it. It is there for
-    needles, where rounding alone would ask for more splits without end.
+    Source: O'Rourke, "Finding minimal enclosing boxes", 1985: two adjacent faces of some smallest box are each flush with
+    an edge of the convex hull. All pairs of hull edges are searched, each over the whole interval on which both can be
+    flush. An edge, or an interval, is pruned only when a lower bound proves that it holds no smaller box (width times
+    projected area for an edge; the Bernstein coefficients of a quartic for an interval, whichever vertices support it);
+    otherwise every stationary point and every change of supporting vertices on it is evaluated. So no rotation gives a
+    volume smaller than this one by more than a fraction of 1e-9; the rest is rounding, which in practice is 1e-11. One
+    limit: an interval that is still open after 500 splits is abandoned with the best box found on it. The limit exists
+    for needles, where rounding alone would require splits without end.
 
     The hull is exact on a lattice of 2^40 steps along each of the set's own axes. What is less than 16 steps (1.5e-11 of
     the set) counts as rounding: points that stick out by less are left out; edges that bend by less than 5e-11 rad open

@@ -1,4 +1,4 @@
-"""What every border checks before it releases the GIL: an array, its axes, its type."""
+"""Checks of arguments that all bindings make before they release the GIL."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def part(name: str, array: NDArray[Any], grid: Any, start: Any) -> tuple[tuple[i
 
 
 def _three(name: str, numbers: Any) -> tuple[int, int, int]:
-    found = tuple(index(number) for number in numbers)
-    if len(found) != 3:
-        raise ValueError(f"{name}: got {len(found)} numbers, wanted 3: (z, y, x)")
-    return found
+    values = tuple(index(number) for number in numbers)
+    if len(values) != 3:
+        raise ValueError(f"{name}: got {len(values)} numbers, wanted 3: (z, y, x)")
+    return values
 
 
 def threads(count: int) -> int:

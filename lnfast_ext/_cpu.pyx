@@ -1,6 +1,6 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Border of src/core/vectorized.hpp."""
+"""Bindings of src/core/vectorized.hpp."""
 
 cdef extern from "core/vectorized.hpp" namespace "lnfast::core" nogil:
     cdef cppclass Isa:

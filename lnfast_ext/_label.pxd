@@ -1,10 +1,10 @@
-# What other borders may know of a Components: its C++ half.
+# The C++ half of Components, for the other bindings.
 
 cdef extern from "components/label.hpp" namespace "lnfast::components" nogil:
-    cdef cppclass Found "lnfast::components::Components":
-        Found()
+    cdef cppclass CComponents "lnfast::components::Components":
+        CComponents()
         int count()
 
 cdef class Components:
-    cdef Found found
+    cdef CComponents components
     cdef readonly tuple shape

@@ -1,6 +1,6 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Border of src/components/label.hpp."""
+"""Bindings of src/components/label.hpp."""
 
 import numpy as np
 
@@ -18,17 +18,19 @@ ctypedef fused label_t:
     unsigned int
 
 cdef extern from "components/label.hpp" namespace "lnfast::components" nogil:
-    Found _find "lnfast::components::find_components"[T](const View3[T]& mask, int connectivity) except +
-    void _write "lnfast::components::write_labels"[Label](const Found& found, const View3[Label]& out, bint out_is_zero) except +
+    CComponents _find_components "lnfast::components::find_components"[T](
+        const View3[T]& mask, int connectivity) except +
+    void _write_labels "lnfast::components::write_labels"[Label](
+        const CComponents& components, const View3[Label]& out, bint out_is_zero) except +
 
 
 cdef class Components:
-    """The connected components of a mask as runs of voxels, without a volume of labels.
+    """The connected components of a mask as runs of voxels, without a label map.
 
-    For whoever wants only the nodes: measure_components takes it in place of labels.
+    measure_components takes it in place of labels, where only the nodes are needed.
 
     Args:
-        mask: (z, y, x) bool or integers, any strides; what is not 0 is foreground. Read once, not kept.
+        mask: (z, y, x) bool or integers, any strides; what is not 0 is foreground. Read once, not stored.
         connectivity: 6 (faces), 18 (and edges) or 26 (and corners).
 
     Attributes:
@@ -51,13 +53,13 @@ cdef class Components:
 
     def _find(self, const mask_t[:, :, :] mask, int connectivity):
         cdef View3[mask_t] view
-        view.look_at(&mask[0, 0, 0], mask.shape, mask.strides)
+        view.bind(&mask[0, 0, 0], mask.shape, mask.strides)
         with nogil:
-            self.found = _find(view, connectivity)
+            self.components = _find_components(view, connectivity)
 
     @property
     def count(self):
-        return self.found.count()
+        return self.components.count()
 
     def label(self, out=None):
         """Write the labels into out and return it.
@@ -70,22 +72,22 @@ cdef class Components:
             ValueError: wrong shape, an output that can not be written, or more components than uint16 can number; out
                 is untouched then.
         """
-        fresh = out is None
-        if fresh:
+        allocated = out is None
+        if allocated:
             out = np.zeros(self.shape, dtype=np.int32)
         _check.volume("out", out, ("int32", "uint32", "uint16"), empty=True)
         _check.writable("out", out, contiguous=False)
         if out.shape != self.shape:
             raise ValueError(f"out: got shape {out.shape}, wanted the mask's {self.shape}")
         if out.size != 0:
-            self._write(out if out.dtype == np.uint16 else out.view(np.uint32), fresh)
+            self._write(out if out.dtype == np.uint16 else out.view(np.uint32), allocated)
         return out
 
     def _write(self, label_t[:, :, :] out, bint out_is_zero):
         cdef View3[label_t] view
-        view.look_at(&out[0, 0, 0], out.shape, out.strides)
+        view.bind(&out[0, 0, 0], out.shape, out.strides)
         with nogil:
-            _write(self.found, view, out_is_zero)
+            _write_labels(self.components, view, out_is_zero)
 
 
 def label_components(mask, out=None, *, connectivity=26):
@@ -104,5 +106,5 @@ def label_components(mask, out=None, *, connectivity=26):
         ValueError: wrong shape, an output that can not be written, another connectivity, or more components than
             uint16 can number; out is untouched then.
     """
-    found = Components(mask, connectivity=connectivity)
-    return found.label(out), found.count
+    components = Components(mask, connectivity=connectivity)
+    return components.label(out), components.count

@@ -1,29 +1,29 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Border of src/components/measure.hpp and src/components/means.hpp."""
+"""Bindings of src/components/measure.hpp and src/components/means.hpp."""
 
 import math
 
 import numpy as np
 
 from lnfast_ext import _check
-from lnfast_ext._label cimport Components, Found
+from lnfast_ext._label cimport CComponents, Components
 from lnfast_ext._part cimport Part, part_of
 from lnfast_ext._view cimport View3, integer_t, logit_t, voxel_t
 
 cdef extern from "components/measure.hpp" namespace "lnfast::components" nogil:
     cdef cppclass Runs:
         Runs()
-    Runs _read "lnfast::components::read_runs"[T](const View3[T]& labels, Py_ssize_t count) except +
-    Runs _runs_of "lnfast::components::runs_of"(const Found& found) except +
+    Runs _read_runs "lnfast::components::read_runs"[T](const View3[T]& labels, Py_ssize_t count) except +
+    Runs _runs_of "lnfast::components::runs_of"(const CComponents& components) except +
     cdef cppclass Node:
         double mean_intensity, mean_probability
-    void _nodes "lnfast::components::measure_nodes"(const Runs& runs, const double* affine, Node* out, int threads) except +
+    void _measure_nodes "lnfast::components::measure_nodes"(const Runs& runs, const double* affine, Node* out, int threads) except +
 
 cdef extern from "components/means.hpp" namespace "lnfast::components" nogil:
-    void _intensity "lnfast::components::mean_intensity"[T](
+    void _mean_intensity "lnfast::components::mean_intensity"[T](
         const Runs& runs, const View3[T]& image, double* out, size_t record) except +
-    void _probability "lnfast::components::mean_probability"[T](
+    void _mean_probability "lnfast::components::mean_probability"[T](
         const Runs& runs, const View3[T]& logits, const Part& part, double* out, size_t record) except +
 
 NODE = np.dtype(
@@ -49,8 +49,8 @@ if NODE.itemsize != sizeof(Node):
     raise ImportError(f"record of {NODE.itemsize} bytes in numpy, {sizeof(Node)} in C++")
 
 
-cdef class _Reader:
-    """Holds the runs of one call."""
+cdef class _NodeTable:
+    """The runs of the labels of one call, and the table of nodes that is measured on them."""
 
     cdef Runs runs
     cdef Node* nodes
@@ -63,33 +63,33 @@ cdef class _Reader:
         memory = self.out.view(np.uint8)
         self.nodes = <Node*> &memory[0]
 
-    def read(self, const integer_t[:, :, :] labels):
+    def read_labels(self, const integer_t[:, :, :] labels):
         cdef View3[integer_t] view
-        view.look_at(&labels[0, 0, 0], labels.shape, labels.strides)
+        view.bind(&labels[0, 0, 0], labels.shape, labels.strides)
         cdef Py_ssize_t count = len(self.out)
         with nogil:
-            self.runs = _read(view, count)
+            self.runs = _read_runs(view, count)
 
-    def take(self, Components components):
+    def read_components(self, Components components):
         with nogil:
-            self.runs = _runs_of(components.found)
+            self.runs = _runs_of(components.components)
 
     def measure(self, const double[:, ::1] affine, int threads):
         with nogil:
-            _nodes(self.runs, &affine[0, 0], self.nodes, threads)
+            _measure_nodes(self.runs, &affine[0, 0], self.nodes, threads)
 
-    def intensity(self, const voxel_t[:, :, :] image):
+    def measure_intensity(self, const voxel_t[:, :, :] image):
         cdef View3[voxel_t] view
-        view.look_at(&image[0, 0, 0], image.shape, image.strides)
+        view.bind(&image[0, 0, 0], image.shape, image.strides)
         with nogil:
-            _intensity(self.runs, view, &self.nodes.mean_intensity, sizeof(Node))
+            _mean_intensity(self.runs, view, &self.nodes.mean_intensity, sizeof(Node))
 
-    def probability(self, const logit_t[:, :, :] logits, grid, start):
+    def measure_probability(self, const logit_t[:, :, :] logits, grid, start):
         cdef View3[logit_t] view
         cdef Part part = part_of(grid, start, logits.shape)
-        view.look_at(&logits[0, 0, 0], logits.shape, logits.strides)
+        view.bind(&logits[0, 0, 0], logits.shape, logits.strides)
         with nogil:
-            _probability(self.runs, view, part, &self.nodes.mean_probability, sizeof(Node))
+            _mean_probability(self.runs, view, part, &self.nodes.mean_probability, sizeof(Node))
 
 
 def measure_components(labels, count, affine, *, intensity=None, logits=None, grid=None, start=(0, 0, 0), threads=0):
@@ -108,7 +108,7 @@ def measure_components(labels, count, affine, *, intensity=None, logits=None, gr
         intensity: (z, y, x) of the same shape, any voxel type; or None.
         logits: (z, y, x) float32 or float16 on any grid with the same outer edges; or None.
         grid, start: logits holds the voxels from start on of a grid of this shape; None for logits as the whole grid.
-            Of a mask that threshold_resample made of the same part every voxel has all logits that it needs.
+            Every voxel of a mask that threshold_resample computed from the same part has all logits that it needs.
         threads: 0 for one for each core.
 
     Returns:
@@ -123,13 +123,13 @@ def measure_components(labels, count, affine, *, intensity=None, logits=None, gr
             non-finite intensities or logits within a node, a part outside its grid, or a voxel of a node that needs
             logits beyond the part.
     """
-    found = isinstance(labels, Components)
-    if not found:
+    from_components = isinstance(labels, Components)
+    if not from_components:
         _check.volume("labels", labels, _check.INTEGERS, empty=True)
     affine = _check.affine(affine)
     workers = _check.threads(threads)
-    if not 0 <= count <= math.prod(labels.shape) or (found and count != labels.count):
-        wanted = labels.count if found else f"0 to the number of voxels, {labels.size}"
+    if not 0 <= count <= math.prod(labels.shape) or (from_components and count != labels.count):
+        wanted = labels.count if from_components else f"0 to the number of voxels, {labels.size}"
         raise ValueError(f"count: got {count}, wanted {wanted}")
     if intensity is not None:
         _check.volume("intensity", intensity, _check.VOXELS, empty=True)
@@ -139,17 +139,17 @@ def measure_components(labels, count, affine, *, intensity=None, logits=None, gr
         _check.volume("logits", logits, ("float32", "float16"))
         grid, start = _check.part("logits", logits, grid, start)
     if count == 0:
-        if not found and labels.any():
+        if not from_components and labels.any():
             raise ValueError("count: got 0, but labels holds nonzero voxels")
         return np.zeros(0, dtype=NODE)
-    reader = _Reader(count)
-    if found:
-        reader.take(labels)
+    table = _NodeTable(count)
+    if from_components:
+        table.read_components(labels)
     else:
-        reader.read(labels)
-    reader.measure(affine, workers)
+        table.read_labels(labels)
+    table.measure(affine, workers)
     if intensity is not None:
-        reader.intensity(intensity)
+        table.measure_intensity(intensity)
     if logits is not None:
-        reader.probability(logits if logits.dtype == np.float32 else logits.view(np.uint16), grid, start)
-    return reader.out
+        table.measure_probability(logits if logits.dtype == np.float32 else logits.view(np.uint16), grid, start)
+    return table.out

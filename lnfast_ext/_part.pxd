@@ -7,7 +7,7 @@ cdef extern from "grid/axis.hpp" namespace "lnfast::grid" nogil:
         Span z, y, x
 
 
-# Checked before: three numbers each.
+# grid, start, shape: three numbers each, as _check.part returns them.
 cdef inline Part part_of(grid, start, shape):
     cdef Part part
     part.z = Span(grid[0], start[0], shape[0])

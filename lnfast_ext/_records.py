@@ -1,4 +1,4 @@
-"""What kernels return when it is more than a few numbers."""
+"""Records that kernels return."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class BodyStatistics(NamedTuple):
 
     Attributes:
         floor: the 2nd percentile of the voxels that are no padding: air, or the darkest tissue.
-        tissue: the median of the patient's cells, without those that outshine it three times.
-        level: cells at least this bright are the patient's.
+        tissue: the median of the patient's cells, without those more than three times as bright (above ``floor``).
+        level: cells at least this bright belong to the patient.
         spread: the median distance of those cells from ``tissue``.
         low, median, high: percentiles 0.5, 50 and 99.5 of the voxels that are no padding.
         darkest_cells, central_cells: the 5th percentile of all cells and the 30th of those in the middle of the plane,

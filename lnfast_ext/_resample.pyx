@@ -1,6 +1,6 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Border of src/grid/resample.hpp and src/grid/threshold.hpp."""
+"""Bindings of src/grid/resample.hpp and src/grid/threshold.hpp."""
 
 import numpy as np
 
@@ -11,16 +11,16 @@ from lnfast_ext._view cimport View3, logit_t, voxel_t
 ctypedef unsigned char uchar
 
 cdef extern from "grid/resample.hpp" namespace "lnfast::grid" nogil:
-    cdef cppclass Window:
+    cdef cppclass IntensityWindow:
         double lo, hi, shift, scale
-    void _normalize "lnfast::grid::resample_normalize"[T, Out](
-        const View3[T]& volume, const View3[Out]& out, const Part& part, const Window& window, int threads) except +
+    void _resample_normalize "lnfast::grid::resample_normalize"[T, Out](
+        const View3[T]& volume, const View3[Out]& out, const Part& part, const IntensityWindow& window, int threads) except +
 
 cdef extern from "grid/threshold.hpp" namespace "lnfast::grid" nogil:
     cdef cppclass Thresholded:
         bint finite
         Py_ssize_t ones
-    Thresholded _threshold "lnfast::grid::threshold_resample"[T](
+    Thresholded _threshold_resample "lnfast::grid::threshold_resample"[T](
         const View3[T]& logits, const Part& part, const View3[uchar]& out, double level, int threads) except +
 
 
@@ -42,7 +42,7 @@ def resample_normalize(volume, out, *, lo, hi, shift, scale, grid=None, start=(0
 
     Raises:
         TypeError: wrong type of array.
-        ValueError: wrong shape, an output that can not be written, a window that is none, or a part outside its grid.
+        ValueError: wrong shape, an output that can not be written, an empty window, or a part outside its grid.
     """
     _check.volume("volume", volume, _check.VOXELS)
     _check.volume("out", out, ("float32", "float16"), empty=True)
@@ -62,20 +62,20 @@ def _normalize_any(const voxel_t[:, :, :] volume, logit_t[:, :, :] out, grid, st
     cdef View3[voxel_t] source
     cdef View3[logit_t] target
     cdef Part part = part_of(grid, start, out.shape)
-    cdef Window window
-    source.look_at(&volume[0, 0, 0], volume.shape, volume.strides)
-    target.look_at(&out[0, 0, 0], out.shape, out.strides)
+    cdef IntensityWindow window
+    source.bind(&volume[0, 0, 0], volume.shape, volume.strides)
+    target.bind(&out[0, 0, 0], out.shape, out.strides)
     window.lo, window.hi, window.shift, window.scale = lo, hi, shift, scale
     with nogil:
-        _normalize(source, target, part, window, threads)
+        _resample_normalize(source, target, part, window, threads)
 
 
 def threshold_resample(logits, out, level, *, grid=None, start=(0, 0, 0), threads=0):
-    """Write 1 into out where the interpolated logit is greater than level, else 0; return the count of ones.
+    """Write 1 into out where the interpolated logit is greater than level, else 0; return the number of ones.
 
     A logit equal to level gives 0. Trilinear as resample_normalize, in float64 and in a fixed order (x, y, z), so the
-    mask depends neither on threads nor on strides. Of logits that are a part of their grid, a voxel of out that would need
-    others too (by a weight that is not 0) is 0, and every other one is what the whole grid gives it.
+    mask depends neither on threads nor on strides. Where logits are a part of their grid, a voxel of out that would also
+    need logits beyond the part (with a weight that is not 0) is 0, and every other one is as from the whole grid.
 
     Args:
         logits: (z, y, x) float32 or float16, any strides, at least one voxel.
@@ -101,12 +101,12 @@ def _threshold_any(const logit_t[:, :, :] logits, grid, start, unsigned char[:, 
     cdef View3[logit_t] source
     cdef View3[uchar] target
     cdef Part part = part_of(grid, start, logits.shape)
-    cdef Thresholded done
-    source.look_at(&logits[0, 0, 0], logits.shape, logits.strides)
+    cdef Thresholded result
+    source.bind(&logits[0, 0, 0], logits.shape, logits.strides)
     cdef bint empty = out.shape[0] == 0 or out.shape[1] == 0 or out.shape[2] == 0
-    target.look_at(NULL if empty else &out[0, 0, 0], out.shape, out.strides)
+    target.bind(NULL if empty else &out[0, 0, 0], out.shape, out.strides)
     with nogil:
-        done = _threshold(source, part, target, level, threads)
-    if not done.finite:
+        result = _threshold_resample(source, part, target, level, threads)
+    if not result.finite:
         raise ValueError("logits: holds non-finite values (NaN or infinity)")
-    return done.ones
+    return result.ones

@@ -1,6 +1,6 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Border of src/grid/statistics.hpp."""
+"""Bindings of src/grid/statistics.hpp."""
 
 import numpy as np
 
@@ -15,8 +15,8 @@ cdef extern from "grid/statistics.hpp" namespace "lnfast::grid" nogil:
         Py_ssize_t count
         double* out
         bint clipped
-    Moments _statistics "lnfast::grid::intensity_statistics"[T](
-        const View3[T]& volume, const Percentiles& wanted, int threads) except +
+    Moments _intensity_statistics "lnfast::grid::intensity_statistics"[T](
+        const View3[T]& volume, const Percentiles& requested, int threads) except +
 
 
 def intensity_statistics(volume, percentiles=(0.5, 99.5), *, clipped=False, threads=0):
@@ -39,20 +39,20 @@ def intensity_statistics(volume, percentiles=(0.5, 99.5), *, clipped=False, thre
     percents = np.array(percentiles, dtype=np.float64, ndmin=1)
     if percents.ndim != 1 or not ((percents >= 0) & (percents <= 100)).all():
         raise ValueError(f"percentiles: got {percentiles}, wanted a sequence of numbers from 0 to 100")
-    return _of(volume, percents, clipped, _check.threads(threads))
+    return _measure(volume, percents, clipped, _check.threads(threads))
 
 
-def _of(const voxel_t[:, :, :] volume, percents, bint clipped, int threads):
+def _measure(const voxel_t[:, :, :] volume, percents, bint clipped, int threads):
     result = np.empty(percents.size)
-    cdef const double[::1] wanted = percents
+    cdef const double[::1] percent_view = percents
     cdef double[::1] out = result
-    cdef Percentiles asked
-    asked.count, asked.clipped = wanted.shape[0], clipped
-    asked.percents = &wanted[0] if asked.count else NULL
-    asked.out = &out[0] if asked.count else NULL
+    cdef Percentiles requested
+    requested.count, requested.clipped = percent_view.shape[0], clipped
+    requested.percents = &percent_view[0] if requested.count else NULL
+    requested.out = &out[0] if requested.count else NULL
     cdef View3[voxel_t] view
-    view.look_at(&volume[0, 0, 0], volume.shape, volume.strides)
+    view.bind(&volume[0, 0, 0], volume.shape, volume.strides)
     cdef Moments moments
     with nogil:
-        moments = _statistics(view, asked, threads)
+        moments = _intensity_statistics(view, requested, threads)
     return moments.min, moments.max, moments.mean, moments.std, result

@@ -1,4 +1,4 @@
-# Voxel types of every kernel, and the C++ window on an array.
+# Voxel types of every kernel, and the C++ view of an array.
 
 ctypedef fused voxel_t:
     signed char
@@ -29,4 +29,4 @@ ctypedef fused logit_t:
 
 cdef extern from "core/view.hpp" namespace "lnfast::core" nogil:
     cdef cppclass View3[T]:
-        void look_at(const void* first, const Py_ssize_t* sizes, const Py_ssize_t* strides)
+        void bind(const void* first, const Py_ssize_t* sizes, const Py_ssize_t* strides)

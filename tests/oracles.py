@@ -1,4 +1,4 @@
-"""Slow, obvious truths that the kernels are held against: plain Python, numpy, scipy. Nothing here is clever."""
+"""Slow, obvious reference implementations for kernels and measures: plain Python, numpy, scipy. Nothing is clever."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def resample(volume: Array, shape: tuple[int, ...]) -> Array:
 
 
 def supported(native: tuple[int, ...], grid: tuple[int, ...], start: tuple[int, ...], shape: tuple[int, ...]) -> Array:
-    """Which native voxels have all of their weights in a part of a grid."""
-    held = []
+    """Return which native voxels have all of their weights in a part of a grid."""
+    covered = []
     for size_out, size_in, first, size in zip(native, grid, start, shape, strict=True):
         outside = weights(size_in, size_out)
         outside[:, first : first + size] = 0.0
-        held.append(~outside.any(axis=1))
-    z, y, x = held
+        covered.append(~outside.any(axis=1))
+    z, y, x = covered
     return z[:, None, None] & y[:, None] & x
 
 
@@ -84,7 +84,7 @@ def to_mm(zyx: Array, affine: Array) -> Array:
 
 def axial(mask: Array, affine: Array) -> tuple[float, float]:
     """(short, long): the longest distance between pixel corners of a slice, and the least extent across such a one."""
-    found = []
+    diameters = []
     for z in np.unique(np.nonzero(mask)[0]):
         pixels = np.argwhere(mask[z])[:, None, :]
         yx = np.unique((pixels + np.array(list(product((-0.5, 0.5), repeat=2)))).reshape(-1, 2), axis=0)
@@ -93,9 +93,9 @@ def axial(mask: Array, affine: Array) -> tuple[float, float]:
         distances = squareform(pdist(points))
         for a, b in np.argwhere(distances >= distances.max() * (1 - 1e-9)):
             across = np.cross(normal, points[b] - points[a])
-            found.append((distances[a, b], np.ptp(points @ across) / np.linalg.norm(across)))
-    longest = max(d for d, _ in found)
-    return min(w for d, w in found if d >= longest * (1 - 1e-9)), longest
+            diameters.append((distances[a, b], np.ptp(points @ across) / np.linalg.norm(across)))
+    longest = max(d for d, _ in diameters)
+    return min(w for d, w in diameters if d >= longest * (1 - 1e-9)), longest
 
 
 def volume_along(points: Array, axes: Array) -> Array:
@@ -211,14 +211,14 @@ def oblique(spacing_xyz: tuple[float, float, float], seed: int) -> Array:
 
 def directed_distances(source: Array, target: Array, affine: Array) -> tuple[float, float]:
     """(greatest, average) distance in mm from the voxel centres of one mask to the other's nearest, pair by pair."""
-    ours, theirs = (to_mm(np.argwhere(mask).astype(float), affine) for mask in (source, target))
-    nearest = np.array([min(np.linalg.norm(point - other) for other in theirs) for point in ours])
+    source_mm, target_mm = (to_mm(np.argwhere(mask).astype(float), affine) for mask in (source, target))
+    nearest = np.array([min(np.linalg.norm(a - b) for b in target_mm) for a in source_mm])
     return float(nearest.max()), float(nearest.mean())
 
 
-def mahalanobis(one: Array, other: Array, affine: Array) -> float:
-    """With the covariance (over n) of both sets, weighted by their voxels, in mm and inverted."""
-    first, second = (to_mm(np.argwhere(mask).astype(float), affine) for mask in (one, other))
+def mahalanobis(mask_a: Array, mask_b: Array, affine: Array) -> float:
+    """The distance of two masks' centres by the pooled covariance (over n) of both, weighted by their voxels, in mm."""
+    first, second = (to_mm(np.argwhere(mask).astype(float), affine) for mask in (mask_a, mask_b))
     parts = [np.cov(points.T, bias=True) * len(points) for points in (first, second)]
     pooled = sum(parts) / (len(first) + len(second))
     between = first.mean(axis=0) - second.mean(axis=0)
@@ -233,7 +233,7 @@ def delong(positives: list[float], negatives: list[float]) -> tuple[float, float
 
 
 def most_pairs(allowed: Array) -> int:
-    """How many pairs can be made, each row and each column in one at most: all ways tried."""
+    """The most pairs of a row and a column, each in one pair at most, by trying all ways."""
     if not len(allowed):
         return 0
     rest = allowed[1:]
@@ -242,7 +242,7 @@ def most_pairs(allowed: Array) -> int:
 
 
 def body_statistics(volume: np.ndarray) -> dict[str, float]:
-    """What `lnfast_ext.body_statistics` says, the slow way: masks of padding, numpy's percentiles, loops over cells."""
+    """The fields of `lnfast_ext.body_statistics` by masks of padding, numpy's percentiles and loops over cells."""
     values = volume.astype(np.float64)
     counts = {value: int(count) for value, count in zip(*np.unique(volume, return_counts=True), strict=True)}
     runs = {value: _runs_of(volume == value) for value, count in counts.items() if count >= 64}
@@ -257,7 +257,7 @@ def body_statistics(volume: np.ndarray) -> dict[str, float]:
     outside = np.isin(volume, padding)
     rest = values[~outside]
     floor, high = np.percentile(rest, (2, 80))
-    kept = np.clip(values, floor, high + 7 * (high - floor))
+    clipped = np.clip(values, floor, high + 7 * (high - floor))
     slabs = np.array_split(np.arange(len(volume)), max(len(volume) // 8, 1))
     rows, columns = -(-volume.shape[1] // 4), -(-volume.shape[2] // 4)
     cells = np.full((len(slabs), rows, columns), np.nan)
@@ -269,7 +269,7 @@ def body_statistics(volume: np.ndarray) -> dict[str, float]:
                 )
                 inside = ~outside[part]
                 if 2 * inside.sum() >= inside.size:
-                    cells[s, y, x] = kept[part][inside].mean()
+                    cells[s, y, x] = clipped[part][inside].mean()
     known = cells[np.isfinite(cells)]
     middle = cells[:, rows // 5 : rows - rows // 5, columns // 5 : columns - columns // 5]
     darkest, central = np.percentile(known, 5), np.percentile(middle[np.isfinite(middle)], 30)

@@ -69,9 +69,9 @@ def test_it_agrees_with_the_oracle(seed: int, dtype: str) -> None:
 def test_runs_of_any_length_at_any_place_are_counted(length: int) -> None:
     array = np.rint(patient(3, (8, 32, 40))).astype(np.int16)
     for start in range(0, 40 - length + 1, 3):
-        one = array.copy()
-        one[:, :, start : start + length] = 32000
-        check(body_statistics(one), one)
+        filled = array.copy()
+        filled[:, :, start : start + length] = 32000
+        check(body_statistics(filled), filled)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 5), (2, 9, 4), (20, 5, 8), (3, 64, 7)])

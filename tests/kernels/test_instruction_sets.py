@@ -17,7 +17,7 @@ SETS = ("baseline", "avx2", "avx512")
 
 
 def digest() -> str:
-    """Of what all kernels make of seeded input."""
+    """Return the SHA-256 of the results of all kernels on seeded input."""
     total = hashlib.sha256()
 
     def add(*parts: Any) -> None:
@@ -53,10 +53,10 @@ def intensity(volume: Any) -> tuple[Any, ...]:
 def test_every_instruction_set_gives_the_same_bits(wanted: str) -> None:
     best = lnfast_ext.instruction_set()
     used = SETS[min(SETS.index(wanted), SETS.index(best))]
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, __file__], env=os.environ | {"LNFAST_ISA": wanted}, capture_output=True, text=True
     )
-    assert done.stdout.split() == [used, digest()], done.stderr
+    assert process.stdout.split() == [used, digest()], process.stderr
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The kernels against their oracles on whatever Hypothesis comes up with."""
+"""The kernels against their oracles on examples by Hypothesis."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_statistics_are_numpys(data: st.DataObject, dtype: str) -> None:
 @given(npst.arrays("int8", st.tuples(st.integers(1, 14), st.just(3)), elements=st.integers(-4, 4)))
 @often
 def test_a_box_of_few_points(points: NDArray[np.int8]) -> None:
-    """Points, lines, planes and solids, with repetitions: nothing that was turned at random is smaller."""
+    """Points, lines, planes and solids, with repetitions: no random rotation gives a smaller one."""
     exact = points.astype(np.float64)
     box = min_volume_box(points)
     oracles.assert_box(exact, box, at_most=oracles.box_volume(exact, rotations=300, descents=1))

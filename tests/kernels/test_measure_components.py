@@ -44,19 +44,19 @@ def test_the_record_is_the_contract() -> None:
 
 
 def test_every_tiny_image() -> None:
-    """All nodes of all 2x2x3 images, up to shifts; the box is held against 150 rotations and the hull volume."""
+    """All nodes of all 2x2x3 images, up to shifts; the box is compared with 150 rotations and the hull volume."""
     affine = AFFINES[2]
     turns = Rotation.random(150, rng=0).as_matrix()
-    seen = set()
+    measured = set()
     for mask in oracles.tiny_masks():
         labels, count = label_components(mask)
         for node in measure_components(labels, count, affine):
             voxels = labels == node["label"]
             shape = voxels[tuple(slice(*b) for b in node["bounds_zyx"])]
             key = shape.tobytes(), shape.shape
-            if key in seen:
+            if key in measured:
                 continue
-            seen.add(key)
+            measured.add(key)
             points = oracles.to_mm(oracles.corners_zyx(voxels), affine)
             tried = np.concatenate([turns, affine[:3, :3].T[None] / [[1.2], [0.8], [7.0]]])
             least = oracles.volume_along(points, tried).min()
@@ -92,7 +92,7 @@ def test_no_rotation_of_a_node_is_smaller(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_orientation_changes_nothing_in_the_patient(seed: int) -> None:
-    """Flips and transposes of the array with the matching affine; and 48 orders for what knows no slice axis."""
+    """Flips and transposes of the array with the matching affine; and 48 orders for measures without a slice axis."""
     rng = np.random.default_rng(seed)
     mask = rng.random((3, 5, 4)) < 0.35
     spacing = [(1.0, 1.0, 1.0), (1.0, 1.0, 6.0), (0.7, 1.3, 5.0)][seed % 3]
@@ -103,7 +103,7 @@ def test_orientation_changes_nothing_in_the_patient(seed: int) -> None:
         for view, matrix in oracles.orientations(labels, affine, keep_slices=keep):
             nodes = measure_components(view, count, matrix)
             for field in MM if keep else ("volume_mm3", "box_mm", "centroid_ras_mm"):
-                if field != "box_centre_ras_mm":  # of several smallest boxes any may be the one
+                if field != "box_centre_ras_mm":  # any of several smallest boxes may be returned
                     np.testing.assert_allclose(nodes[field], wanted[field], rtol=1e-7, atol=1e-7, err_msg=field)
             if keep:
                 np.testing.assert_array_equal(nodes["slice_limited"], wanted["slice_limited"])
@@ -260,8 +260,8 @@ def test_eight_threads_on_the_same_labels() -> None:
     wanted = measure_components(labels, count, AFFINES[2]).tobytes()
     shared = Components(labels)
     with ThreadPoolExecutor(8) as pool:
-        for given in (labels, shared):
-            for nodes in pool.map(lambda _, given=given: measure_components(given, count, AFFINES[2]), range(16)):
+        for source in (labels, shared):
+            for nodes in pool.map(lambda _, source=source: measure_components(source, count, AFFINES[2]), range(16)):
                 assert nodes.tobytes() == wanted
 
 

@@ -185,8 +185,8 @@ def test_layouts_types_and_threads_give_the_same_answer() -> None:
     spread = np.zeros((2 * len(points), 6))
     spread[::2, ::2] = points
     for same in (points, np.asfortranarray(points), spread[::2, ::2], points.tolist()):
-        for got, want in zip(min_volume_box(same), wanted, strict=True):
-            np.testing.assert_array_equal(got, want)
+        for got, expected in zip(min_volume_box(same), wanted, strict=True):
+            np.testing.assert_array_equal(got, expected)
     with ThreadPoolExecutor(8) as pool:
         for box in pool.map(min_volume_box, [points] * 32):
             np.testing.assert_array_equal(np.concatenate([box[1], box[2:]]), np.concatenate([wanted[1], wanted[2:]]))

@@ -49,7 +49,7 @@ def box(start: Shape, shape: Shape) -> tuple[slice, ...]:
 
 
 def alone(whole: NDArray[Any], where: tuple[slice, ...]) -> NDArray[Any]:
-    """A view on a part; whoever reads beside it reads NaN."""
+    """Return a view of a part that is surrounded by NaN, so that a read beyond it shows."""
     hidden = np.full([n + 2 for n in whole.shape], np.nan, whole.dtype)
     inner = hidden[1:-1, 1:-1, 1:-1]
     inner[where] = whole[where]
@@ -71,10 +71,10 @@ def check_threshold(logits: NDArray[Any], native: Shape, start: Shape, shape: Sh
     wanted = np.empty(native, np.uint8)
     threshold_resample(logits, wanted, LEVEL)
     wanted[~oracles.supported(native, logits.shape, start, shape)] = 0
-    found = np.full(native, 7, np.uint8)
+    result = np.full(native, 7, np.uint8)
     where = alone(logits, box(start, shape))
-    assert threshold_resample(where, found, LEVEL, grid=logits.shape, start=start, **more) == wanted.sum()
-    np.testing.assert_array_equal(found, wanted)
+    assert threshold_resample(where, result, LEVEL, grid=logits.shape, start=start, **more) == wanted.sum()
+    np.testing.assert_array_equal(result, wanted)
 
 
 def check_random_parts() -> None:
@@ -108,10 +108,9 @@ def test_random_parts_in_three_dimensions() -> None:
 @pytest.mark.parametrize("wanted", SETS)
 def test_random_parts_with_every_instruction_set(wanted: str) -> None:
     used = SETS[min(SETS.index(wanted), SETS.index(instruction_set()))]
-    done = subprocess.run(
-        [sys.executable, __file__], env=os.environ | {"LNFAST_ISA": wanted}, capture_output=True, text=True
-    )
-    assert done.stdout.split() == [used], done.stderr
+    environment = os.environ | {"LNFAST_ISA": wanted, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True)
+    assert process.stdout.split() == [used], process.stderr
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -196,8 +195,8 @@ def test_probabilities_are_those_of_the_whole(dtype: str) -> None:
             mask[rng.random(native) < 0.5] = 0
             labels, count = label_components(mask)
             wanted = measure_components(labels, count, np.eye(4), logits=logits)
-            found = measure_components(labels, count, np.eye(4), logits=part, grid=grid, start=start)
-            assert found.tobytes() == wanted.tobytes()
+            result = measure_components(labels, count, np.eye(4), logits=part, grid=grid, start=start)
+            assert result.tobytes() == wanted.tobytes()
 
 
 def test_labels_that_need_logits_beyond_the_part_are_refused() -> None:
@@ -211,8 +210,8 @@ def test_labels_that_need_logits_beyond_the_part_are_refused() -> None:
         labels[at] = 1
         if enough[at]:
             wanted = measure_components(labels, 1, np.eye(4), logits=logits)
-            found = measure_components(labels, 1, np.eye(4), logits=part, grid=grid, start=start)
-            assert found.tobytes() == wanted.tobytes()
+            result = measure_components(labels, 1, np.eye(4), logits=part, grid=grid, start=start)
+            assert result.tobytes() == wanted.tobytes()
         else:
             with pytest.raises(ValueError, match="label 1 has voxels beyond the logits"):
                 measure_components(labels, 1, np.eye(4), logits=part, grid=grid, start=start)

@@ -1,8 +1,8 @@
-"""The kernels' tests on kernels that check every step: ``python tests/sanitize [arguments of pytest]``.
+"""Run the kernels' tests on kernels that check every access: ``python tests/sanitize [arguments of pytest]``.
 
 AddressSanitizer, UndefinedBehaviorSanitizer, the assertions of libstdc++ and Cython's own checks are compiled in, in a
-temporary folder. Before the tests run, each check must catch a mistake made for it, so that none is off unnoticed.
-Leaks are not looked for: Python itself leaves much behind. Needs GCC; $CXX says which one.
+temporary folder. Before the tests run, each check must catch a deliberate mistake, so that none is off unnoticed.
+Leaks are not checked: Python itself leaves many. Needs GCC; $CXX says which one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import build.env
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-# What each mistake of mistakes.pyx is caught by, in the words of the one who catches it.
+# Each mistake of mistakes.pyx, and a part of the message of the check that must catch it.
 CAUGHT = {
     "heap(4)": "heap-buffer-overflow",
     "overflow(1)": "signed integer overflow",
@@ -46,9 +46,9 @@ sys.exit(pytest.main(sys.argv[2:]))
 
 
 def runtime() -> str:
-    """LD_PRELOAD: Python was not linked with AddressSanitizer, and libstdc++ must be there for it to see exceptions."""
+    """Return LD_PRELOAD: Python is not linked with AddressSanitizer, which needs libstdc++ to intercept exceptions."""
     compiler = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++")
-    found = []
+    libraries = []
     for name in ("libasan.so", "libubsan.so", "libstdc++.so"):
         try:
             printed = subprocess.run([*compiler, f"-print-file-name={name}"], capture_output=True, text=True).stdout
@@ -57,8 +57,8 @@ def runtime() -> str:
         path = Path(printed.strip())
         if not path.is_absolute():
             raise SystemExit(f"{compiler[0]} has no {name}: the sanitizers need GCC on Linux, $CXX says which")
-        found.append(str(path.resolve()))
-    return " ".join(found)
+        libraries.append(str(path.resolve()))
+    return " ".join(libraries)
 
 
 def compile_into(folder: Path) -> None:
@@ -74,18 +74,18 @@ def compile_into(folder: Path) -> None:
     with build.env.DefaultIsolatedEnv() as tools:
         tools.install(build.ProjectBuilder(folder).build_system_requires)
         command: list[str | Path] = [tools.python_executable, HERE / "checked_build.py"]
-        done = subprocess.run(command, cwd=folder, stdout=PIPE, stderr=STDOUT, text=True)
-    if done.returncode != 0:
-        raise SystemExit(done.stdout)
+        process = subprocess.run(command, cwd=folder, stdout=PIPE, stderr=STDOUT, text=True)
+    if process.returncode != 0:
+        raise SystemExit(process.stdout)
 
 
 def prove(folder: Path, environment: dict[str, str]) -> None:
-    """Make each mistake in a process of its own."""
-    for mistake, words in CAUGHT.items():
+    """Check that each mistake, in a process of its own, is caught."""
+    for mistake, message in CAUGHT.items():
         command = [sys.executable, "-c", f"import mistakes; mistakes.{mistake}"]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-        if done.returncode == 0 or words not in done.stderr:
-            raise SystemExit(f"mistakes.{mistake} was not caught; wanted '{words}', got\n{done.stderr}")
+        process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        if process.returncode == 0 or message not in process.stderr:
+            raise SystemExit(f"mistakes.{mistake} was not caught; wanted '{message}', got\n{process.stderr}")
     sys.stderr.write(f"{len(CAUGHT)} of {len(CAUGHT)} mistakes were caught\n")
 
 
@@ -100,10 +100,10 @@ def run_tests(folder: Path, environment: dict[str, str]) -> int:
 
     codes = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in pool.map(run, sorted((ROOT / "tests" / "kernels").glob("test_*.py"))):
-            sys.stdout.write(done.stdout)
+        for process in pool.map(run, sorted((ROOT / "tests" / "kernels").glob("test_*.py"))):
+            sys.stdout.write(process.stdout)
             sys.stdout.flush()
-            codes.append(done.returncode)
+            codes.append(process.returncode)
     return next((code for code in codes if code not in (0, NO_TESTS)), min(codes))
 
 

@@ -15,9 +15,9 @@ cdef extern from *:
         return past;
     }
 
-    static int overflow(int one) { return std::numeric_limits<int>::max() + one; }
+    static int overflow(int step) { return std::numeric_limits<int>::max() + step; }
 
-    static int cast(int one) { return static_cast<int>(std::ldexp(one, 40)); }
+    static int cast(int value) { return static_cast<int>(std::ldexp(value, 40)); }
 
     static int vector(int size) {
         const std::vector<int> values(size);
@@ -31,8 +31,8 @@ cdef extern from *:
     }
     """
     int c_heap "heap"(int size)
-    int c_overflow "overflow"(int one)
-    int c_cast "cast"(int one)
+    int c_overflow "overflow"(int step)
+    int c_cast "cast"(int value)
     int c_vector "vector"(int size)
     int c_reserve "reserve"(int size)
 
@@ -41,12 +41,12 @@ def heap(int size):
     return c_heap(size)
 
 
-def overflow(int one):
-    return c_overflow(one)
+def overflow(int step):
+    return c_overflow(step)
 
 
-def cast(int one):
-    return c_cast(one)
+def cast(int value):
+    return c_cast(value)
 
 
 def vector(int size):

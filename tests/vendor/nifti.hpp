@@ -1,5 +1,5 @@
-// As little NIfTI as a program needs whose studies come from one exporter: NIfTI-1, uncompressed, int16, 3D, little
-// endian, an sform in mm. Whatever else a file is, it is refused and never guessed at.
+// The part of NIfTI that a program needs whose studies come from one exporter: NIfTI-1, uncompressed, int16, 3D, little
+// endian, an sform in mm. Any other file is refused; nothing is guessed.
 #pragma once
 
 #include <array>
@@ -17,10 +17,10 @@ using Mat4 = std::array<std::array<double, 4>, 4>;
 
 struct Refusal : std::runtime_error {
     int exit_code;
-    Refusal(int code, const std::string& words) : std::runtime_error(words), exit_code(code) {}
+    Refusal(int code, const std::string& message) : std::runtime_error(message), exit_code(code) {}
 };
 
-inline Refusal study_refused(const std::string& words) { return {3, words}; }
+inline Refusal study_refused(const std::string& message) { return {3, message}; }
 
 struct Volume {
     std::ptrdiff_t size[3];  // z, y, x
@@ -35,19 +35,19 @@ T field(const std::vector<char>& content, std::size_t offset) {
     return value;
 }
 
-// A voxel of 0.2 to 20 mm with right angles, as lnfast/geometry.py wants it.
+// A voxel of 0.2 to 20 mm with right angles, as lnfast/geometry.py requires.
 inline void check_geometry(const Mat4& affine) {
     for (std::size_t a = 0; a < 3; ++a)
         for (std::size_t b = a; b < 3; ++b) {
-            double dot = 0, one = 0, other = 0;
+            double dot = 0, square_a = 0, square_b = 0;
             for (std::size_t row = 0; row < 3; ++row) {
                 dot += affine[row][a] * affine[row][b];
-                one += affine[row][a] * affine[row][a];
-                other += affine[row][b] * affine[row][b];
+                square_a += affine[row][a] * affine[row][a];
+                square_b += affine[row][b] * affine[row][b];
             }
-            if (a == b && !(one >= 0.2 * 0.2 && one <= 20.0 * 20.0))
+            if (a == b && !(square_a >= 0.2 * 0.2 && square_a <= 20.0 * 20.0))
                 throw study_refused("bad-geometry: wanted voxels of 0.2 to 20 mm");
-            if (a != b && !(std::fabs(dot) <= 1e-3 * std::sqrt(one * other)))
+            if (a != b && !(std::fabs(dot) <= 1e-3 * std::sqrt(square_a * square_b)))
                 throw study_refused("bad-geometry: the voxel axes are sheared");
         }
 }

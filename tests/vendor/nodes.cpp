@@ -1,11 +1,13 @@
-// What a scanner's vendor does without Python: labels a mask, measures its nodes and prints them. Nothing but
-// lnfast_ext/src and the standard library.
+// A program without Python, as a scanner's vendor would write it: label a mask, measure its nodes and print them, with
+// lnfast_ext/src and the standard library alone.
 #include <cstdint>
 #include <cstdio>
 #include <vector>
 
 #include "components/label.hpp"
 #include "components/measure.hpp"
+
+namespace components = lnfast::components;
 
 int main() {
     constexpr std::ptrdiff_t depth = 6, height = 24, width = 32;
@@ -22,13 +24,13 @@ int main() {
             }
 
     lnfast::core::View3<std::uint8_t> view;
-    view.look_at(mask.data(), size, bytes);
-    const lnfast::components::Components found(view, 26);
+    view.bind(mask.data(), size, bytes);
+    const components::Components labelled(view, 26);
 
     const double affine[16] = {-1.25, 0, 0, 40, 0, -1.25, 0, 25, 0, 0, 6, -90, 0, 0, 0, 1};  // index (x, y, z, 1) -> mm
-    std::vector<lnfast::components::Node> nodes(static_cast<std::size_t>(found.count()));
-    lnfast::components::measure_nodes(found.runs(), affine, nodes.data(), 1);
-    for (const lnfast::components::Node& node : nodes)
+    std::vector<components::Node> nodes(static_cast<std::size_t>(labelled.count()));
+    components::measure_nodes(labelled.runs(), affine, nodes.data(), 1);
+    for (const components::Node& node : nodes)
         std::printf("%d %lld %.17g %.17g %.17g\n", node.label, static_cast<long long>(node.voxels), node.box_mm[0],
                     node.box_mm[1], node.box_mm[2]);
 }

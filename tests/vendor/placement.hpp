@@ -1,5 +1,5 @@
-// Where voxels are in the patient: what lnfast/geometry.py and lnfast/measure.py do, for the headers take an affine and
-// an array and ask for no more.
+// Where voxels are in the patient, as lnfast/geometry.py and lnfast/measure.py compute it: the headers take an affine and
+// an array and do no more.
 #pragma once
 
 #include <algorithm>
@@ -25,7 +25,7 @@ struct Turn {
     std::array<std::size_t, 3> order{0, 1, 2};
     std::array<bool, 3> flip;
 
-    // orientation: as the card says it, "LPS".
+    // orientation: as in the card, "LPS".
     Turn(const Mat4& affine, const std::string& orientation) {
         std::array<std::size_t, 3> world{}, axes{0, 1, 2};
         std::array<double, 3> sign{};
@@ -64,9 +64,9 @@ struct Turn {
             strides[2 - k] = (flip[k] ? -1 : 1) * stride[old] * static_cast<std::ptrdiff_t>(sizeof(T));
             if (flip[k]) first += (size[old] - 1) * stride[old];
         }
-        lnfast::core::View3<T> seen;
-        seen.look_at(first, sizes, strides);
-        return seen;
+        lnfast::core::View3<T> oriented;
+        oriented.bind(first, sizes, strides);
+        return oriented;
     }
 
     Mat4 affine(const Mat4& native, const std::ptrdiff_t* size) const {
@@ -100,12 +100,12 @@ inline Mat3x3 right_angled(Mat3x3 m) {
 
 // Sizes whose ratio to the smallest is a simple one but for float32 rounding get exactly that ratio.
 inline std::array<double, 3> in_simple_ratios(const std::array<double, 3>& spacing) {
-    std::array<double, 3> equal, found;
+    std::array<double, 3> equal, sizes;
     for (std::size_t k = 0; k < 3; ++k) {
         double sum = 0, alike = 0;
-        for (const double other : spacing)
-            if (std::fabs(spacing[k] - other) <= header_noise * other) {
-                sum += other;
+        for (const double size : spacing)
+            if (std::fabs(spacing[k] - size) <= header_noise * size) {
+                sum += size;
                 ++alike;
             }
         equal[k] = sum / alike;
@@ -118,12 +118,12 @@ inline std::array<double, 3> in_simple_ratios(const std::array<double, 3>& spaci
             const double fraction = std::round(ratio * denominator) / denominator;
             if (std::fabs(fraction - ratio) < std::fabs(nearest - ratio)) nearest = fraction;
         }
-        found[k] = std::fabs(nearest * unit - equal[k]) <= header_noise * equal[k] ? nearest * unit : equal[k];
+        sizes[k] = std::fabs(nearest * unit - equal[k]) <= header_noise * equal[k] ? nearest * unit : equal[k];
     }
-    return found;
+    return sizes;
 }
 
-// The affine that a header means: `without_header_noise` of lnfast/measure.py, where it says why.
+// The affine that a header means: `without_header_noise` of lnfast/measure.py, which gives the reasons.
 inline Mat4 without_header_noise(Mat4 affine) {
     const std::array<double, 3> spacing = spacing_of(affine);
     Mat3x3 directions;
@@ -135,9 +135,9 @@ inline Mat4 without_header_noise(Mat4 affine) {
             for (std::size_t i = 0; i < 3; ++i) cosine += directions[i][a] * directions[i][b];
             if (std::fabs(cosine) > header_noise) return affine;
         }
-    const Mat3x3 meant = right_angled(directions);
+    const Mat3x3 rotation = right_angled(directions);
     const std::array<double, 3> sizes = in_simple_ratios(spacing);
     for (std::size_t i = 0; i < 3; ++i)
-        for (std::size_t k = 0; k < 3; ++k) affine[i][k] = meant[i][k] * sizes[k];
+        for (std::size_t k = 0; k < 3; ++k) affine[i][k] = rotation[i][k] * sizes[k];
     return affine;
 }

@@ -3,8 +3,8 @@
 //     study MODEL.onnx STUDY.nii [key=value ...]
 //
 // prints one line for each node: its label, voxels, short axis and the three edges of its box, the short and the long
-// diameter in the slice, the mean probability and the box's centre, all in mm. What the keys say stands in card.json,
-// whose reading is the host's affair. Exit codes are those of `lnfast run`.
+// diameter in the slice, the mean probability and the box's centre, all in mm. The keys are those of card.json,
+// which the host reads. Exit codes are those of `lnfast run`.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -18,18 +18,22 @@
 
 #include <openvino/openvino.hpp>
 
-#include "grid/body_statistics.hpp"
 #include "components/label.hpp"
 #include "components/means.hpp"
 #include "components/measure.hpp"
-#include "nifti.hpp"
-#include "placement.hpp"
+#include "grid/body_statistics.hpp"
 #include "grid/resample.hpp"
 #include "grid/statistics.hpp"
 #include "grid/threshold.hpp"
+#include "nifti.hpp"
+#include "placement.hpp"
+
+namespace components = lnfast::components;
+namespace grid = lnfast::grid;
+using lnfast::core::View3;
 
 struct Settings {
-    std::map<std::string, std::string> given = {
+    std::map<std::string, std::string> values = {
         {"threshold", "0.3"}, {"orientation", "LPS"}, {"normalization", "body"},
         {"floor", "-1"},      {"tissue", "0.05"},     {"ceiling", "8.7"},        // of "body"
         {"low", "0.5"},       {"high", "99.9"},                                  // of "zscore"
@@ -38,9 +42,9 @@ struct Settings {
 
     void add(const std::string& word) {
         const std::size_t at = word.find('=');
-        if (at == std::string::npos || given.count(word.substr(0, at)) == 0)
+        if (at == std::string::npos || values.count(word.substr(0, at)) == 0)
             throw Refusal(2, "bad-call: got " + word + ", wanted key=value");
-        given[word.substr(0, at)] = word.substr(at + 1);
+        values[word.substr(0, at)] = word.substr(at + 1);
     }
     void check() const {
         std::string letters;
@@ -60,10 +64,10 @@ struct Settings {
         if (!(number("threads") >= 0 && number("threads") <= 4096))
             throw Refusal(2, "bad-call: wanted 0 to 4096 threads");
     }
-    const std::string& text(const char* key) const { return given.at(key); }
+    const std::string& text(const char* key) const { return values.at(key); }
     double number(const char* key) const {
         try {
-            return std::stod(given.at(key));
+            return std::stod(values.at(key));
         } catch (const std::logic_error&) {
             throw Refusal(2, std::string("bad-call: wanted a number for ") + key);
         }
@@ -87,35 +91,35 @@ public:
         for (std::size_t axis = 0; axis < 3; ++axis) size_[axis] = static_cast<std::ptrdiff_t>(in[2 + axis]);
     }
 
-    lnfast::core::View3<float> input() { return view(request_.get_input_tensor()); }
-    lnfast::core::View3<float> output() { return view(request_.get_output_tensor()); }
+    View3<float> input() { return view(request_.get_input_tensor()); }
+    View3<float> output() { return view(request_.get_output_tensor()); }
     void infer() { request_.infer(); }
 
 private:
-    lnfast::core::View3<float> view(const ov::Tensor& tensor) const {
+    View3<float> view(const ov::Tensor& tensor) const {
         const std::ptrdiff_t bytes[3] = {4 * size_[1] * size_[2], 4 * size_[2], 4};
-        lnfast::core::View3<float> seen;
-        seen.look_at(tensor.data<float>(), size_, bytes);
-        return seen;
+        View3<float> view;
+        view.bind(tensor.data<float>(), size_, bytes);
+        return view;
     }
 
     ov::InferRequest request_;
     std::ptrdiff_t size_[3];
 };
 
-using Voxels = lnfast::core::View3<std::int16_t>;
+using Voxels = View3<std::int16_t>;
 
-lnfast::grid::Window by_zscore(const Voxels& voxels, const Settings& settings) {
+grid::IntensityWindow by_zscore(const Voxels& voxels, const Settings& settings) {
     const double percents[2] = {settings.number("low"), settings.number("high")};
     double ends[2];
-    const lnfast::grid::Percentiles wanted{percents, 2, ends, true};
-    const lnfast::grid::Moments found = lnfast::grid::intensity_statistics(voxels, wanted, settings.threads());
-    if (!(found.max > found.min && ends[1] > ends[0] && found.std > 0))
+    const grid::Percentiles requested{percents, 2, ends, true};
+    const grid::Moments moments = grid::intensity_statistics(voxels, requested, settings.threads());
+    if (!(moments.max > moments.min && ends[1] > ends[0] && moments.std > 0))
         throw study_refused("constant: there is nothing to see");
-    return {ends[0], ends[1], found.mean, 1.0 / found.std};
+    return {ends[0], ends[1], moments.mean, 1.0 / moments.std};
 }
 
-lnfast::grid::Window by_body(const lnfast::grid::BodyStatistics& greys, const Settings& settings) {
+grid::IntensityWindow by_body(const grid::BodyStatistics& greys, const Settings& settings) {
     const double height = greys.tissue - greys.floor, floor = settings.number("floor");
     if (!(height > 0)) throw study_refused("constant: there is nothing to see");
     const double scale = (settings.number("tissue") - floor) / height;
@@ -135,55 +139,55 @@ void fill_padding(const Voxels& target, double value, double air) {
         }
 }
 
-// Padding in the voxels is overwritten; nobody reads them again.
-void preprocess(const Voxels& voxels, const lnfast::core::View3<float>& out, const Settings& settings) {
+// Padding in the voxels is overwritten; they are not read again.
+void preprocess(const Voxels& voxels, const View3<float>& out, const Settings& settings) {
     const int threads = settings.threads();
-    lnfast::grid::Window window;
+    grid::IntensityWindow window;
     if (settings.text("normalization") == "zscore") {
         window = by_zscore(voxels, settings);
     } else {
-        std::vector<lnfast::grid::PaddingValue> padding;
-        const lnfast::grid::BodyStatistics greys = lnfast::grid::body_statistics(voxels, threads, padding);
+        std::vector<grid::PaddingValue> padding;
+        const grid::BodyStatistics greys = grid::body_statistics(voxels, threads, padding);
         window = by_body(greys, settings);
-        for (const lnfast::grid::PaddingValue& value : padding)
+        for (const grid::PaddingValue& value : padding)
             if (value.value > greys.floor) fill_padding(voxels, value.value, std::floor(greys.floor));
     }
-    lnfast::grid::resample_normalize(voxels, out, lnfast::grid::Part::whole(out.size), window, threads);
+    grid::resample_normalize(voxels, out, grid::Part::whole(out.size), window, threads);
 }
 
 // The nodes of the logits, and their labels on the study's own grid.
-std::vector<lnfast::components::Node> postprocess(const lnfast::core::View3<float>& logits, const Volume& study,
+std::vector<components::Node> postprocess(const View3<float>& logits, const Volume& study,
                                       const Settings& settings, std::vector<std::uint16_t>& labels) {
     const Turn turn(study.affine, settings.text("orientation"));
     const int threads = settings.threads();
     const double probability = settings.number("threshold"), level = std::log(probability / (1 - probability));
     std::vector<std::uint8_t> mask(study.voxels.size());
-    const lnfast::grid::Part whole = lnfast::grid::Part::whole(logits.size);
-    if (!lnfast::grid::threshold_resample(logits, whole, turn.view(mask.data(), study.size), level, threads).finite)
+    const grid::Part whole = grid::Part::whole(logits.size);
+    if (!grid::threshold_resample(logits, whole, turn.view(mask.data(), study.size), level, threads).finite)
         throw Refusal(4, "non-finite-logits: the network answered with NaN or infinity");
 
     // Labels follow the order of the study as it is stored; axes and millimetres that of the network.
     const auto stored = [&](auto* first) {
-        lnfast::core::View3<std::decay_t<decltype(*first)>> seen;
+        View3<std::decay_t<decltype(*first)>> view;
         const auto width = static_cast<std::ptrdiff_t>(sizeof *first);
         const std::ptrdiff_t bytes[3] = {width * study.size[1] * study.size[2], width * study.size[2], width};
-        seen.look_at(first, study.size, bytes);
-        return seen;
+        view.bind(first, study.size, bytes);
+        return view;
     };
-    const lnfast::components::Components found(stored(mask.data()), 26);
+    const components::Components labelled(stored(mask.data()), 26);
     labels.assign(study.voxels.size(), 0);
-    found.write(stored(labels.data()), true);
+    labelled.write(stored(labels.data()), true);
 
     const Mat4 affine = without_header_noise(turn.affine(study.affine, study.size));
-    const lnfast::components::Runs runs = lnfast::components::read_runs(turn.view(labels.data(), study.size), found.count());
-    std::vector<lnfast::components::Node> nodes(static_cast<std::size_t>(found.count()));
+    const components::Runs runs = components::read_runs(turn.view(labels.data(), study.size), labelled.count());
+    std::vector<components::Node> nodes(static_cast<std::size_t>(labelled.count()));
     if (nodes.empty()) return nodes;
-    lnfast::components::measure_nodes(runs, affine[0].data(), nodes.data(), threads);
-    lnfast::components::mean_probability(runs, logits, whole, &nodes[0].mean_probability, sizeof(lnfast::components::Node));
+    components::measure_nodes(runs, affine[0].data(), nodes.data(), threads);
+    components::mean_probability(runs, logits, whole, &nodes[0].mean_probability, sizeof(components::Node));
     return nodes;
 }
 
-void serve(const std::string& model, const std::string& path, const Settings& settings) {
+void run(const std::string& model, const std::string& path, const Settings& settings) {
     Volume study = read_nifti(path);
     Network network(model, settings);
     const Turn turn(study.affine, settings.text("orientation"));
@@ -192,7 +196,7 @@ void serve(const std::string& model, const std::string& path, const Settings& se
 
     std::vector<std::uint16_t> labels;
     bool suspicious = false;
-    for (const lnfast::components::Node& node : postprocess(network.output(), study, settings, labels)) {
+    for (const components::Node& node : postprocess(network.output(), study, settings, labels)) {
         suspicious = suspicious || node.box_mm[0] > settings.number("suspicious") + 1e-6;
         std::printf("%d %lld %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g\n", node.label,
                     static_cast<long long>(node.voxels), node.box_mm[0], node.box_mm[1], node.box_mm[2],
@@ -206,13 +210,13 @@ void serve(const std::string& model, const std::string& path, const Settings& se
     if (!file.flush()) throw std::runtime_error("the labels cannot be written");
 }
 
-int main(int count, char** words) {
+int main(int count, char** arguments) {
     try {
         if (count < 3) throw Refusal(2, "bad-call: study MODEL.onnx STUDY.nii [key=value ...]");
         Settings settings;
-        for (int k = 3; k < count; ++k) settings.add(words[k]);
+        for (int k = 3; k < count; ++k) settings.add(arguments[k]);
         settings.check();
-        serve(words[1], words[2], settings);
+        run(arguments[1], arguments[2], settings);
         return 0;
     } catch (const Refusal& refusal) {
         std::fprintf(stderr, "%s\n", refusal.what());

@@ -1,4 +1,4 @@
-"""A vendor's program without Python, built as docs/vendors.md says, finds what `lnfast.Engine` finds, bit by bit."""
+"""A program without Python, built as docs/vendors.md describes, gives the nodes of `lnfast.Engine`, bit by bit."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ Program = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def documented(name: str) -> str:
-    """The shell block that follows the line ``<!-- test: NAME -->`` in docs/vendors.md."""
+    """Return the shell block that follows the line ``<!-- test: NAME -->`` in docs/vendors.md."""
     text = (ROOT / "docs" / "vendors.md").read_text(encoding="utf-8")
-    found = re.search(rf"<!-- test: {name} -->\n```sh\n(.*?)```", text, re.DOTALL)
-    assert found, f"docs/vendors.md has no block {name!r}"
-    return found[1]
+    match = re.search(rf"<!-- test: {name} -->\n```sh\n(.*?)```", text, re.DOTALL)
+    assert match, f"docs/vendors.md has no block {name!r}"
+    return match[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,14 +48,14 @@ def _empty_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """Builds tests/vendor/study.cpp by the documented commands; a call runs it."""
+    """Build tests/vendor/study.cpp by the documented commands; a call runs it."""
     built = tmp_path_factory.mktemp("vendor") / "study"
     command = documented("build").replace("g++ ", f"g++ {STRICT} ", 1).replace("-o study", f"-o {built}", 1)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
+    process = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
 
     def run(*words: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run([built, *map(str, words)], capture_output=True, text=True, timeout=300)
@@ -65,7 +65,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """What is bright is node."""
+    """An engine whose model marks bright voxels as nodes."""
     folder = make_model_folder(tmp_path_factory.mktemp("model") / "tiny", orientation="LPS")
     with Engine(model=folder, backend="openvino", precision="fp32") as engine:
         yield engine
@@ -82,7 +82,7 @@ def blobs() -> NDArray[np.int16]:
 
 
 def save(path: Path, volume: Volume) -> Path:
-    """A plain NIfTI-1 file of int16; what float32 makes of its affine is up to the header."""
+    """Write a plain NIfTI-1 file of int16; its header rounds the affine to float32."""
     affine = volume.grid.affine
     pixdim = (1.0, *np.linalg.norm(affine[:3, :3], axis=0), 1.0, 1.0, 1.0, 1.0)
     return write_nifti(path, volume.array, srow=tuple(affine[:3].ravel()), pixdim=pixdim)
@@ -109,17 +109,17 @@ def rows_of(result: Result) -> NDArray[np.float64]:
     )
 
 
-def printed(done: subprocess.CompletedProcess[str]) -> tuple[NDArray[np.float64], str]:
-    assert (done.returncode, done.stderr) == (0, "")
-    *rows, stage = done.stdout.splitlines()
+def printed(process: subprocess.CompletedProcess[str]) -> tuple[NDArray[np.float64], str]:
+    assert (process.returncode, process.stderr) == (0, "")
+    *rows, stage = process.stdout.splitlines()
     return np.array([[float(number) for number in row.split()] for row in rows]), stage
 
 
 def test_a_phantom_has_the_same_voxels_and_millimetres(program: Program, tmp_path: Path) -> None:
     model = load_model("pelvic-ln-edge")
     path = save(tmp_path / "phantom.nii", make_phantom(11, "achieva", "n1").volume)
-    done = program(model.folder / "model.onnx", path, *settings(model.card), f"labels={tmp_path / 'labels.raw'}")
-    rows, stage = printed(done)
+    process = program(model.folder / "model.onnx", path, *settings(model.card), f"labels={tmp_path / 'labels.raw'}")
+    rows, stage = printed(process)
     with Engine(backend="openvino", precision="fp32") as engine:
         result = engine.run(path)
     wanted = rows_of(result)
@@ -141,13 +141,13 @@ def test_however_the_voxels_are_stored(
     code: str,
     spacing_mm: tuple[float, float, float],
 ) -> None:
-    """Spacings of which float32 makes others; axes in every order; equal to the last bit."""
+    """Spacings that float32 rounds; axes in every order; equal to the last bit."""
     affine = np.diag((-spacing_mm[0], -spacing_mm[1], spacing_mm[2], 1.0))
     affine[:3, 3] = 20.3, 18.7, -31.1
     turned = Volume(blobs, Grid(blobs.shape, affine)).oriented(code)
     path = save(tmp_path / "study.nii", Volume(np.ascontiguousarray(turned.array), turned.grid))
-    done = program(tiny.model.folder / "model.onnx", path, *settings(tiny.model.card), "threads=1")
-    rows, stage = printed(done)
+    process = program(tiny.model.folder / "model.onnx", path, *settings(tiny.model.card), "threads=1")
+    rows, stage = printed(process)
     result = tiny.run(path)
     wanted = rows_of(result)
     assert stage == result.n_stage and len(wanted) >= 2
@@ -194,14 +194,14 @@ def test_what_it_refuses(program: Program, tiny: Engine, tmp_path: Path) -> None
     flat = write_nifti(tmp_path / "flat.nii", blank)
     sheared = write_nifti(tmp_path / "sheared.nii", blank, srow=(1, 0.5, 0, 0, 0, 1, 0, 0, 0, 0, 5, 0))
     no_size = write_nifti(tmp_path / "no_size.nii", blank, srow=(0,) * 12)
-    for words, code, said in (
+    for words, code, error_code in (
         ((model,), 2, "bad-call"),
         ((model, flat, "colour=red"), 2, "bad-call"),
         ((model, flat, "orientation=LPL"), 2, "bad-call"),
         ((model, flat, "threshold=half"), 2, "bad-call"),
         ((model, flat, "normalization=minmax"), 2, "bad-call"),
         ((model, flat, "tissue=-2"), 2, "bad-call"),
-        ((model, tmp_path / "none.nii"), 3, "not-found"),
+        ((model, tmp_path / "none.nii"), 3, "not-match"),
         ((model, tmp_path / "text.nii"), 3, "not-nifti"),
         ((model, sheared), 3, "bad-geometry"),
         ((model, no_size), 3, "bad-geometry"),
@@ -209,7 +209,7 @@ def test_what_it_refuses(program: Program, tiny: Engine, tmp_path: Path) -> None
         ((model, flat, "normalization=zscore"), 3, "constant"),
         ((tmp_path / "text.nii", flat), 4, "inference-failed"),
     ):
-        done = program(*words)
-        assert (done.returncode, done.stdout) == (code, "")
-        # OpenVINO has words of its own before the last.
-        assert any(line.startswith(f"{said}: ") for line in done.stderr.splitlines()), done.stderr
+        process = program(*words)
+        assert (process.returncode, process.stdout) == (code, "")
+        # OpenVINO may print lines of its own before it.
+        assert any(line.startswith(f"{error_code}: ") for line in process.stderr.splitlines()), process.stderr

@@ -1,7 +1,7 @@
 // Connected components by runs and union-find.
 //
-// A run is a stretch of foreground in one row. Rows are visited in raster order; a new row looks at the rows before it
-// that touch it (o = the row being read, seen along x, so that every cell is a whole row):
+// A run is a stretch of foreground in one row. Rows are visited in raster order; a new row is joined with the rows before
+// it that touch it (o = the row being read, seen along x, so that every cell is a whole row):
 //
 //          slice z-1        slice z
 //     y-1  [c] [ ] [ ]      [f]           26: every row shown, runs may also touch diagonally in x (reach 1)
@@ -9,7 +9,7 @@
 //     y+1  [c]                             6: f with reach 0
 //
 // The root of a set is its first run in raster order, so numbering the roots in order gives scipy.ndimage.label's
-// numbers. Memory grows with the runs that are there; nothing is guessed in advance, so nothing can overflow.
+// numbers. Memory grows with the number of runs; no size is guessed in advance, so none can overflow.
 #pragma once
 
 #include <algorithm>
@@ -46,7 +46,7 @@ public:
 
     std::int32_t count() const { return count_; }
 
-    // Labels where there is foreground, 0 elsewhere. Nothing is written when a label is too large for the type.
+    // Write labels where there is foreground, 0 elsewhere; nothing when a label is too large for the type.
     template <class Label>
     void write(const View3<Label>& out, bool out_is_zero) const {
         if (static_cast<std::uint32_t>(count_) > std::numeric_limits<Label>::max())
@@ -97,8 +97,8 @@ private:
         }
     }
 
-    // The first row that may hold something. Most of a mask is empty; where rows lie end to end that is passed over in
-    // blocks, whatever the row.
+    // The first row that may hold foreground. Most of a mask is empty; where rows lie end to end empty voxels are skipped
+    // in blocks, across rows.
     template <class T>
     std::ptrdiff_t next_row(const View3<T>& mask, std::ptrdiff_t row) const {
         const T* values = reinterpret_cast<const T*>(mask.data);
@@ -157,10 +157,10 @@ private:
             }
     }
 
-    // Two sorted lists of runs, read like a zip: the one that ends first is passed.
-    void join(std::ptrdiff_t row, std::ptrdiff_t other, int reach) {
-        std::size_t a = starts_[row], b = starts_[other];
-        while (a < starts_[row + 1] && b < starts_[other + 1]) {
+    // Two sorted lists of runs are merged: the run that ends first is passed.
+    void join(std::ptrdiff_t row, std::ptrdiff_t neighbour, int reach) {
+        std::size_t a = starts_[row], b = starts_[neighbour];
+        while (a < starts_[row + 1] && b < starts_[neighbour + 1]) {
             if (runs_[a].begin < runs_[b].end + reach && runs_[b].begin < runs_[a].end + reach) unite(a, b);
             if (runs_[a].end < runs_[b].end) ++a;
             else ++b;
@@ -175,9 +175,9 @@ private:
 
     void unite(std::size_t a, std::size_t b) {
         if (parent_[a] == parent_[b]) return;
-        const std::uint32_t one = root(a), two = root(b);
-        if (one < two) parent_[two] = one;
-        else parent_[one] = two;
+        const std::uint32_t root_a = root(a), root_b = root(b);
+        if (root_a < root_b) parent_[root_b] = root_a;
+        else parent_[root_a] = root_b;
     }
 
     void number_roots() {
@@ -200,8 +200,10 @@ Components find_components(const View3<T>& mask, int connectivity) {
 }
 
 template <class Label>
-void write_labels(const Components& found, const View3<Label>& out, bool out_is_zero) {
-    found.write(out, out_is_zero);
+void write_labels(const Components& components, const View3<Label>& out, bool out_is_zero) {
+    components.write(out, out_is_zero);
 }
+
+inline Runs runs_of(const Components& components) { return components.runs(); }
 
 }  // namespace lnfast::components

@@ -46,7 +46,7 @@ void mean_intensity(const Runs& runs, const View3<T>& image, double* out, std::s
 template <class T>
 void mean_probability(const Runs& runs, const View3<T>& logits, const Part& part, double* out, std::size_t record) {
     const Axes<double> axes(part, Part::whole(runs.size()));
-    const auto holds = [](const Axis<double>& axis, std::ptrdiff_t first, std::ptrdiff_t past) {
+    const auto covers = [](const Axis<double>& axis, std::ptrdiff_t first, std::ptrdiff_t past) {
         return first >= axis.begin && past <= axis.begin + axis.out;
     };
     const auto mix = [](double a, double b, double weight) { return a + weight * (b - a); };
@@ -54,8 +54,8 @@ void mean_probability(const Runs& runs, const View3<T>& logits, const Part& part
         double sum = 0;
         std::int64_t voxels = 0;
         for (const Run* run = runs.begin(label); run != runs.end(label); ++run) {
-            if (!holds(axes.z, run->z, run->z + 1) || !holds(axes.y, run->y, run->y + 1) ||
-                !holds(axes.x, run->begin, run->end))
+            if (!covers(axes.z, run->z, run->z + 1) || !covers(axes.y, run->y, run->y + 1) ||
+                !covers(axes.x, run->begin, run->end))
                 throw std::invalid_argument("label " + std::to_string(label) + " has voxels beyond the logits");
             const std::ptrdiff_t slice_at = run->z - axes.z.begin, row_at = run->y - axes.y.begin;
             const std::ptrdiff_t z[2] = {axes.z.first[slice_at], axes.z.second[slice_at]};

@@ -1,4 +1,4 @@
-// What is measured on each node. Index space is (x, y, z) with voxel centres at whole numbers; corners are kept as
+// Measurements of each node. Index space is (x, y, z) with voxel centres at whole numbers; corners are kept as
 // whole numbers too, shifted by a half: corner c lies at index origin + c - 1/2.
 //
 //      c=0   1   2   3          slice z of a node: for the hull only the first and the last corner
@@ -16,28 +16,28 @@
 #include <numeric>
 #include <vector>
 
-#include "obb/box_search.hpp"
-#include "components/label.hpp"
-#include "obb/planar_hull.hpp"
 #include "components/runs.hpp"
 #include "core/threads.hpp"
+#include "core/vec.hpp"
+#include "obb/box_search.hpp"
+#include "obb/planar_hull.hpp"
 
 namespace lnfast::components {
 
 using core::Mat3;
 using core::Team;
 using core::Vec3;
-using obb::Box;
 using obb::BoxSearch;
 using obb::convex_hull;
 using obb::extent;
 using obb::LatticePoint;
 using obb::make_polytope;
+using obb::OrientedBox;
 using obb::Polytope;
 using obb::same_length;
 using obb::Vec2;
 
-struct Node {  // the record that the border hands out; the order is that of its numpy dtype
+struct Node {  // the record that the bindings return; the order is that of its numpy dtype
     std::int32_t label;
     std::int64_t voxels;
     std::int32_t slices;
@@ -48,7 +48,7 @@ struct Node {  // the record that the border hands out; the order is that of its
     double mean_intensity, mean_probability;
 };
 
-struct Frame {  // index -> RAS mm
+struct Affine {  // index -> RAS mm
     Mat3 to_mm;
     Vec3 shift;
 };
@@ -57,28 +57,28 @@ struct Diameter {
     double along = 0, across = 0;
 };
 
-constexpr std::int32_t nothing = INT32_MIN;
+constexpr std::int32_t no_corner = INT32_MIN;
 
-// First and last corner of each corner row of one slice, relative to the node's bounds; (nothing, nothing) if empty.
+// First and last corner of each corner row of one slice, relative to the node's bounds; (no_corner, no_corner) if empty.
 struct CornerRows {
     std::vector<std::int32_t> first, last;
 
-    explicit CornerRows(std::size_t rows) : first(rows, nothing), last(rows, nothing) {}
+    explicit CornerRows(std::size_t rows) : first(rows, no_corner), last(rows, no_corner) {}
 
     void widen(std::size_t row, std::int32_t begin, std::int32_t end) {
-        first[row] = first[row] == nothing ? begin : std::min(first[row], begin);
+        first[row] = first[row] == no_corner ? begin : std::min(first[row], begin);
         last[row] = std::max(last[row], end);
     }
 
-    void widen(const CornerRows& other) {
+    void widen(const CornerRows& slice) {
         for (std::size_t row = 0; row < first.size(); ++row)
-            if (other.first[row] != nothing) widen(row, other.first[row], other.last[row]);
+            if (slice.first[row] != no_corner) widen(row, slice.first[row], slice.last[row]);
     }
 
-    std::vector<Vec2> convex() const {  // exact: whole numbers below 2^20 in double
+    std::vector<Vec2> hull() const {  // exact: whole numbers below 2^20 in double
         std::vector<Vec2> points;
         for (std::size_t row = 0; row < first.size(); ++row) {
-            if (first[row] == nothing) continue;
+            if (first[row] == no_corner) continue;
             points.push_back({static_cast<double>(first[row]), static_cast<double>(row)});
             points.push_back({static_cast<double>(last[row]), static_cast<double>(row)});
         }
@@ -86,7 +86,7 @@ struct CornerRows {
     }
 };
 
-inline void put(double* out, Vec3 v) {
+inline void store(double* out, Vec3 v) {
     out[0] = v.x;
     out[1] = v.y;
     out[2] = v.z;
@@ -112,13 +112,13 @@ public:
                 if (length < longest_ * (1 - 1e-9)) continue;
                 const Vec2 across{(mm[a].y - mm[b].y) / length, (mm[b].x - mm[a].x) / length};
                 longest_ = std::max(longest_, length);
-                found_.push_back({length, extent(mm, across).size()});
+                diameters_.push_back({length, extent(mm, across).size()});
             }
     }
 
     Diameter get() const {
         Diameter best{longest_, longest_};
-        for (const Diameter& d : found_)
+        for (const Diameter& d : diameters_)
             if (d.along >= longest_ * (1 - 1e-9)) best.across = std::min(best.across, d.across);
         return best;
     }
@@ -126,12 +126,12 @@ public:
 private:
     Vec2 x_, y_;
     double longest_ = 0;
-    std::vector<Diameter> found_;
+    std::vector<Diameter> diameters_;
 };
 
 class NodeMeter {
 public:
-    NodeMeter(const Run* begin, const Run* end, const Frame& frame) : begin_(begin), end_(end), frame_(frame) {}
+    NodeMeter(const Run* begin, const Run* end, const Affine& affine) : begin_(begin), end_(end), affine_(affine) {}
 
     void measure(Node& node) {
         count(node);
@@ -144,7 +144,7 @@ public:
             for (const Vec2 c : slices[z])
                 corners.push_back({static_cast<std::int64_t>(c.x), static_cast<std::int64_t>(c.y),
                                    static_cast<std::int64_t>(z)});
-        const Polytope polytope = make_polytope<std::int64_t>(corners, frame_.to_mm);
+        const Polytope polytope = make_polytope<std::int64_t>(corners, affine_.to_mm);
         write_box(node, BoxSearch(polytope).boxes());
     }
 
@@ -167,9 +167,9 @@ private:
         const double n = static_cast<double>(voxels);
         const Vec3 mean{0.5 * static_cast<double>(sum[2]) / n, static_cast<double>(sum[1]) / n,
                         static_cast<double>(sum[0]) / n};
-        put(node.centroid_ras_mm, frame_.to_mm * mean + frame_.shift);
+        store(node.centroid_ras_mm, affine_.to_mm * mean + affine_.shift);
         node.voxels = voxels;
-        node.volume_mm3 = n * std::fabs(frame_.to_mm.determinant());
+        node.volume_mm3 = n * std::fabs(affine_.to_mm.determinant());
         for (int axis = 0; axis < 3; ++axis) {
             node.bounds_zyx[axis][0] = low[axis];
             node.bounds_zyx[axis][1] = high[axis];
@@ -177,7 +177,8 @@ private:
         origin_ = {low[2] - 0.5, low[1] - 0.5, low[0] - 0.5};
     }
 
-    // Convex corners of each corner plane z; on the way the axial rule sees each slice. Runs come in raster order.
+    // The convex hull of the corners in each corner plane z; each slice is added to the axial rule. Runs come in raster
+    // order.
     std::vector<std::vector<Vec2>> read_slices(Node& node) {
         const std::int32_t z0 = node.bounds_zyx[0][0], y0 = node.bounds_zyx[1][0], x0 = node.bounds_zyx[2][0];
         const std::size_t rows = static_cast<std::size_t>(node.bounds_zyx[1][1] - y0) + 1;
@@ -191,22 +192,22 @@ private:
             for (; run != end_ && run->z == z; ++run)
                 for (std::size_t side = 0; side < 2; ++side)
                     slice.widen(static_cast<std::size_t>(run->y - y0) + side, run->begin - x0, run->end - x0);
-            axial_.add(slice.convex());
+            axial_.add(slice.hull());
             below.widen(slice);
-            planes.push_back(below.convex());
+            planes.push_back(below.hull());
             below = std::move(slice);
         }
-        planes.push_back(below.convex());
+        planes.push_back(below.hull());
         return planes;
     }
 
-    // Among equal boxes the one whose short edge is nearest to the slice normal: the warning must not depend on which
-    // of them was found first. Edges as short as the shortest count as short.
-    void write_box(Node& node, const std::vector<Box>& boxes) const {
-        const Vec3 normal = unit(cross(frame_.to_mm.x, frame_.to_mm.y));
-        const Box* best = &boxes.front();
+    // Among equal boxes the one whose short edge is nearest to the slice normal: the warning must not depend on the order
+    // in which they were found. Edges as short as the shortest count as short.
+    void write_box(Node& node, const std::vector<OrientedBox>& boxes) const {
+        const Vec3 normal = unit(cross(affine_.to_mm.x, affine_.to_mm.y));
+        const OrientedBox* best = &boxes.front();
         double steepest = -1;
-        for (const Box& box : boxes) {
+        for (const OrientedBox& box : boxes) {
             double cosine = 0;
             for (int k = 0; k < 3; ++k)
                 if (box.extents[k] <= box.extents[0] * (1 + same_length))
@@ -217,27 +218,25 @@ private:
             }
         }
         constexpr double cos_30 = 0.86602540378443864676;
-        node.slice_limited = steepest >= cos_30 - 1e-9 && best->extents[0] <= 2 * norm(frame_.to_mm.z) + 1e-6;
-        put(node.box_centre_ras_mm, best->centre + frame_.to_mm * origin_ + frame_.shift);
+        node.slice_limited = steepest >= cos_30 - 1e-9 && best->extents[0] <= 2 * norm(affine_.to_mm.z) + 1e-6;
+        store(node.box_centre_ras_mm, best->centre + affine_.to_mm * origin_ + affine_.shift);
         for (int k = 0; k < 3; ++k) {
             node.box_mm[k] = best->extents[k];
-            put(node.box_axes_ras[k], best->axes[k]);
+            store(node.box_axes_ras[k], best->axes[k]);
         }
     }
 
     const Run *begin_, *end_;
-    const Frame& frame_;
-    AxialRule axial_{frame_.to_mm};
+    const Affine& affine_;
+    AxialRule axial_{affine_.to_mm};
     Vec3 origin_;
 };
-
-inline Runs runs_of(const Components& found) { return found.runs(); }
 
 // affine: 16 numbers, rows of the 4x4 matrix index (x, y, z, 1) -> RAS mm. out: one Node for each label.
 inline void measure_nodes(const Runs& runs, const double* affine, Node* out, int threads) {
     const auto column = [&](int k) { return Vec3{affine[k], affine[4 + k], affine[8 + k]}; };
-    const Frame frame{{column(0), column(1), column(2)}, column(3)};
-    // Large nodes first: whoever takes the last one keeps nobody waiting.
+    const Affine to_ras{{column(0), column(1), column(2)}, column(3)};
+    // Large nodes first, so that the last task is a short one.
     std::vector<std::ptrdiff_t> order(static_cast<std::size_t>(runs.labels()));
     std::iota(order.begin(), order.end(), 1);
     std::stable_sort(order.begin(), order.end(), [&](std::ptrdiff_t a, std::ptrdiff_t b) {
@@ -246,7 +245,7 @@ inline void measure_nodes(const Runs& runs, const double* affine, Node* out, int
     Team(threads, runs.labels()).each(runs.labels(), [&](std::ptrdiff_t task, int) {
         const std::ptrdiff_t label = order[static_cast<std::size_t>(task)];
         out[label - 1].label = static_cast<std::int32_t>(label);
-        NodeMeter(runs.begin(label), runs.end(label), frame).measure(out[label - 1]);
+        NodeMeter(runs.begin(label), runs.end(label), to_ras).measure(out[label - 1]);
     });
 }
 

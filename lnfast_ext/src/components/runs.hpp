@@ -38,7 +38,7 @@ private:
     std::vector<std::size_t> starts_{0};
 };
 
-// Takes runs in raster order, hands them out label by label.
+// Takes runs in raster order and returns them label by label.
 class RunSorter {
 public:
     RunSorter(const std::ptrdiff_t* size, std::ptrdiff_t count)
@@ -49,12 +49,12 @@ public:
     }
 
     void reserve(std::size_t runs) {
-        found_.reserve(runs);
+        runs_.reserve(runs);
         label_.reserve(runs);
     }
 
     void add(std::ptrdiff_t z, std::ptrdiff_t y, std::ptrdiff_t begin, std::ptrdiff_t end, std::int64_t label) {
-        found_.push_back({static_cast<std::int32_t>(z), static_cast<std::int32_t>(y),
+        runs_.push_back({static_cast<std::int32_t>(z), static_cast<std::int32_t>(y),
                           static_cast<std::int32_t>(begin), static_cast<std::int32_t>(end)});
         label_.push_back(label);
         ++starts_[static_cast<std::size_t>(label)];
@@ -66,14 +66,14 @@ public:
             starts_[k] += starts_[k - 1];  // starts_[k]: one past the last run of label k
         }
         std::vector<std::size_t> next(starts_);
-        std::vector<Run> runs(found_.size());
-        for (std::size_t k = 0; k < found_.size(); ++k) runs[next[static_cast<std::size_t>(label_[k]) - 1]++] = found_[k];
-        return {size_, std::move(runs), std::move(starts_)};
+        std::vector<Run> sorted(runs_.size());
+        for (std::size_t k = 0; k < runs_.size(); ++k) sorted[next[static_cast<std::size_t>(label_[k]) - 1]++] = runs_[k];
+        return {size_, std::move(sorted), std::move(starts_)};
     }
 
 private:
     std::ptrdiff_t size_[3];
-    std::vector<Run> found_;
+    std::vector<Run> runs_;
     std::vector<std::int64_t> label_;
     std::vector<std::size_t> starts_;
 };

@@ -8,7 +8,7 @@
 
 namespace lnfast::core {
 
-using Half = std::uint16_t;  // the bits: nothing in these kernels reads a uint16 that is a number and a half alike
+using Half = std::uint16_t;  // the bits: no kernel reads both halves and uint16 numbers
 
 inline std::uint32_t float_bits(float value) {
     std::uint32_t bits;
@@ -46,7 +46,7 @@ inline float to_float(Half half) {
     const std::uint32_t sign = (half & 0x8000u) << 16;
     const std::uint32_t magnitude = half & 0x7fffu;
     if (magnitude >= 0x7c00u) return bits_float(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
-    // Shifting puts the number 112 exponents too low; one exact multiplication mends normals and subnormals alike.
+    // Shifting puts the number 112 exponents too low; one exact multiplication corrects normals and subnormals alike.
     const float value = bits_float(magnitude << 13) * bits_float(0x77800000u);
     return bits_float(sign | float_bits(value));
 }

@@ -1,8 +1,8 @@
-// Tasks shared out among threads that live as long as one call.
+// Tasks distributed among threads that live as long as one call.
 //
 //     Team team(threads);
-//     team.each(tasks, work);      the caller works along; returns when all tasks are done
-//     team.each(more, again);      the same threads, without starting them anew
+//     team.each(tasks, work);      the calling thread works too; returns when all tasks are done
+//     team.each(more, again);      on the same threads, which are not started again
 #pragma once
 
 #include <algorithm>
@@ -25,7 +25,7 @@ inline int thread_count(int threads) {
 
 class Team {
 public:
-    // No more threads than there will ever be tasks at a time.
+    // most_tasks: of any one call of each(); no more threads are started.
     Team(int threads, std::ptrdiff_t most_tasks) {
         const std::ptrdiff_t helpers = std::min<std::ptrdiff_t>(thread_count(threads), most_tasks) - 1;
         pool_.reserve(static_cast<std::size_t>(std::max<std::ptrdiff_t>(helpers, 0)));
@@ -33,7 +33,7 @@ public:
             try {
                 pool_.emplace_back([this, k] { help(static_cast<int>(k) + 1); });
             } catch (const std::system_error&) {
-                break;  // no more threads to be had: those that run share the rest
+                break;  // the system has no more threads: those that run share the rest
             }
         }
     }
@@ -48,9 +48,9 @@ public:
 
     int size() const { return static_cast<int>(pool_.size()) + 1; }
 
-    // work(task, worker) for every task in [0, tasks), worker in [0, size()). Tasks are handed out one by one, so who does
-    // which is open: results must depend on the task alone. The first exception is thrown again here, when all have
-    // stopped.
+    // Call work(task, worker) for every task in [0, tasks), worker in [0, size()). Tasks are handed out one by one, so
+    // which worker does which is undetermined: results must depend on the task alone. The first exception is rethrown
+    // here, when all workers have stopped.
     void each(std::ptrdiff_t tasks, const std::function<void(std::ptrdiff_t, int)>& work) {
         work_ = &work;
         tasks_ = tasks;
@@ -58,7 +58,7 @@ public:
         busy_.store(static_cast<int>(pool_.size()), std::memory_order_relaxed);
         round_.fetch_add(1, std::memory_order_release);
         run(0);
-        // The helpers are at their last task, or have not begun: a pause of microseconds, too short for sleeping.
+        // The helpers are at their last task, or have not begun: a wait of microseconds, too short to sleep.
         while (busy_.load(std::memory_order_acquire) != 0) std::this_thread::yield();
         if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     }
@@ -67,14 +67,14 @@ private:
     static constexpr int over = -1;
 
     void help(int worker) {
-        for (int seen = 0;;) {
+        for (int last = 0;;) {
             int now = round_.load(std::memory_order_acquire);
-            while (now == seen) {
+            while (now == last) {
                 std::this_thread::yield();
                 now = round_.load(std::memory_order_acquire);
             }
             if (now == over) return;
-            seen = now;
+            last = now;
             run(worker);
             busy_.fetch_sub(1, std::memory_order_release);
         }

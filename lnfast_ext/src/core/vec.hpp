@@ -1,4 +1,4 @@
-// Three numbers and what one does with them.
+// Vectors and matrices of three dimensions.
 #pragma once
 
 #include <algorithm>

@@ -1,11 +1,11 @@
-// One piece of code, compiled for several instruction sets; the best that the processor has is taken at run time.
+// One function body, compiled for several instruction sets; the best that the processor has is selected at run time.
 //
 //     vectorized([&](auto isa) { for (...) out[k] = a[k] + b[k]; });
 //
 // The body is inlined into one function for each set, where the compiler turns its loops into that set's vectors. So a
 // wheel runs on any x86-64 and is fast on a new one; on ARM NEON is part of the baseline. Products and sums are never
 // fused (-ffp-contract=off), so every set gives the same bits. Where the compiler does not see a loop as a vector
-// operation the body may call a function for its set: if constexpr (isa == Isa::avx512) ...
+// operation, the body may call a function for its set: if constexpr (isa == Isa::avx512) ...
 #pragma once
 
 #include <algorithm>
@@ -74,14 +74,14 @@ inline const char* name_of(Isa isa) {
 
 // The best that the processor has, and no better than the environment variable LNFAST_ISA names: for comparing sets.
 inline Isa isa_in_use() {
-    static const Isa found = [] {
+    static const Isa selected = [] {
         const Isa best = best_isa();
-        const char* wanted = std::getenv("LNFAST_ISA");
+        const char* requested = std::getenv("LNFAST_ISA");
         for (const Isa lower : {Isa::baseline, Isa::avx2})
-            if (wanted != nullptr && std::strcmp(wanted, name_of(lower)) == 0) return std::min(lower, best);
+            if (requested != nullptr && std::strcmp(requested, name_of(lower)) == 0) return std::min(lower, best);
         return best;
     }();
-    return found;
+    return selected;
 }
 
 template <class Body>

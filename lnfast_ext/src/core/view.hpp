@@ -1,4 +1,4 @@
-// A strided window on somebody else's array: a pointer, three sizes, three strides.
+// A strided view of an array that is owned elsewhere: a pointer, three sizes, three strides.
 //
 //     z (slices)        strides are in BYTES and may be negative or no multiple of the element,
 //     |   y (rows)      as a flipped or transposed numpy view, or a field of a structured array, has them
@@ -18,15 +18,15 @@ struct View3 {
     std::ptrdiff_t size[3] = {0, 0, 0};    // z, y, x
     std::ptrdiff_t stride[3] = {0, 0, 0};  // z, y, x in bytes
 
-    // The border shows read-only memory too: kernels write only through a view that they call a target or out.
-    void look_at(const void* first, const std::ptrdiff_t* sizes, const std::ptrdiff_t* strides) {
+    // The bindings pass read-only memory too: kernels write only through a view that they call a target or out.
+    void bind(const void* first, const std::ptrdiff_t* sizes, const std::ptrdiff_t* strides) {
         data = const_cast<char*>(static_cast<const char*>(first));
         for (int axis = 0; axis < 3; ++axis) {
             size[axis] = sizes[axis];
             stride[axis] = strides[axis];
         }
     }
-    // The voxels from (z, y, x) on, so many along each axis.
+    // The box of depth x height x width voxels that begins at (z, y, x).
     View3 part(std::ptrdiff_t z, std::ptrdiff_t y, std::ptrdiff_t x, std::ptrdiff_t depth, std::ptrdiff_t height,
                std::ptrdiff_t width) const {
         return {row(z, y) + x * stride[2], {depth, height, width}, {stride[0], stride[1], stride[2]}};
@@ -34,7 +34,7 @@ struct View3 {
     char* row(std::ptrdiff_t z, std::ptrdiff_t y) const { return data + z * stride[0] + y * stride[1]; }
     T& at(char* row_start, std::ptrdiff_t x) const { return *reinterpret_cast<T*>(row_start + x * stride[2]); }
     T& at(std::ptrdiff_t z, std::ptrdiff_t y, std::ptrdiff_t x) const { return at(row(z, y), x); }
-    // out[x] = use(voxel x) for a whole row; a row that lies backwards is read as it lies and then turned.
+    // out[x] = use(voxel x) for a whole row; a row stored backwards is read in memory order and then reversed.
     template <class Out, class Use>
     void read_row(std::ptrdiff_t z, std::ptrdiff_t y, Out* __restrict out, const Use& use) const {
         char* start = row(z, y);
@@ -70,7 +70,7 @@ struct View3 {
     bool packed_rows() const { return stride[2] == static_cast<std::ptrdiff_t>(sizeof(T)); }
 };
 
-// First x in [x, width) whose element is not zero. Most of a label volume is empty, so packed rows are looked at 64
+// First x in [x, width) whose element is not zero. Most of a label volume is empty, so packed rows are tested 64
 // elements at a time: a fixed count that the compiler turns into vector ORs.
 template <class T>
 std::ptrdiff_t skip_zeros(const View3<T>& view, char* row, std::ptrdiff_t x) {

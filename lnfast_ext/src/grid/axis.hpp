@@ -4,7 +4,7 @@
 //     target  | 0 | 1 | 2 | 3 | 4 |      beyond the first and last source centre the edge value holds
 //
 // value = first + weight * (second - first), always in this form and, over the axes, in the order x, y, z: so a target
-// voxel has one value, whoever computes it.
+// voxel has one value, whichever kernel computes it.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +22,7 @@ struct Span {
     std::ptrdiff_t grid, begin, size;
 };
 
-// Where an array lies in a grid. It need not be all of it: a window is interpolated as the same part of the whole.
+// Where an array lies in a grid. It need not be all of it: a part has the values of the same part of the whole.
 struct Part {
     Span z, y, x;
 
@@ -31,10 +31,10 @@ struct Part {
     }
 };
 
-// From the source voxels of one span to those target voxels of another that they are enough for:
+// From the source voxels of one span to those target voxels of another that can be interpolated from them:
 //
-//     source grid  |  0  |[ 1  |  2  ]|  3  |      1 and 2 are there: target voxels 3 to 4 have their centres between
-//     target grid  | 0 | 1 | 2 |{3 | 4}| 5 | 6 |   those of 1 and 2; what has weight 0 may be missing
+//     source grid  |  0  |[ 1  |  2  ]|  3  |      with 1 and 2 alone: target voxels 3 to 4 have their centres between
+//     target grid  | 0 | 1 | 2 |{3 | 4}| 5 | 6 |   those of 1 and 2; a neighbour of weight 0 may be missing
 //
 // A voxel's neighbours and weight are those that it has between whole grids.
 template <class Real>
@@ -66,7 +66,7 @@ struct Axis {
         out = static_cast<std::ptrdiff_t>(first.size());
     }
 
-    // Leaves out the source voxels that none needs, and says how many these are before the first.
+    // Drop the source voxels that no target voxel needs; return how many were dropped before the first.
     std::ptrdiff_t trim() {
         const std::int32_t before = first.front();
         in = second.back() + 1 - before;

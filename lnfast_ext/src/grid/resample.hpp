@@ -2,14 +2,14 @@
 //
 // Separable, in one pass, without a full intermediate volume. A task is a band of target rows; it walks through z with
 //
-//     source row --x--> two wide rows --y--> plane (band x width)   the two planes around the current z are kept,
+//     source row --x--> two wide rows --y--> plane (band x width)   the two planes around the current z are stored,
 //                                            plane                  so each source slice is interpolated once a band
 //                                              |  z
 //                                              v
 //                                            target row
 //
 // so the input is read once (but for one row where two bands meet) and the output is written once. Of an output that is
-// a part of its grid, that part alone is made, and the input under it alone is read.
+// a part of its grid, that part alone is computed, and the input under it alone is read.
 #pragma once
 
 #include <algorithm>
@@ -34,17 +34,17 @@ using core::to_half;
 using core::vectorized;
 using core::View3;
 
-struct Window {
+struct IntensityWindow {
     double lo, hi, shift, scale;
 };
 
-// Delivers the source row (z, y) into a buffer: (clip(v, lo, hi) - shift) * scale of each voxel. In double, since an int32
-// with a large shift would lose its digits in float32. NaN stays NaN. A function that is called, not inlined: one band
-// serves all types of voxels.
+// Writes the source row (z, y) into a buffer: (clip(v, lo, hi) - shift) * scale of each voxel. In double, since an int32
+// with a large shift would lose its digits in float32. NaN stays NaN. A function that is called, not inlined, so that one
+// band serves all types of voxels.
 using LoadRow = std::function<void(std::ptrdiff_t, std::ptrdiff_t, float*)>;
 
 template <class T>
-LoadRow row_loader(const View3<T>& volume, const Window& window) {
+LoadRow row_loader(const View3<T>& volume, const IntensityWindow& window) {
     return [=](std::ptrdiff_t z, std::ptrdiff_t y, float* row) {
         const double lo = window.lo, hi = window.hi, shift = window.shift, scale = window.scale;
         vectorized([&](auto) {
@@ -95,12 +95,8 @@ LNFAST_AVX2 inline void interpolate_row_avx2(const Axis<float>& x, const float* 
     interpolate_row(x, source, out, o, x.out);
 }
 
-#endif
-
-#if LNFAST_X86
-
-// blend() past the caches: an input of many megabytes would only throw out what is still needed, and a store that
-// fills a whole line this way spares the memory a read. `out` is aligned to 64 bytes.
+// blend() past the caches: an output of many megabytes would only evict what is still needed, and a store that fills a
+// whole line this way saves a read of memory. `out` is aligned to 64 bytes.
 LNFAST_AVX512 inline void blend_past_avx512(const float* first, const float* second, float weight, float* out,
                                             std::ptrdiff_t count) {
     const __m512 part = _mm512_set1_ps(weight);
@@ -244,7 +240,7 @@ void resample_rows(const Axes<float>& axes, const LoadRow& load, const View3<Out
 
 // out: C-contiguous, not empty; `part` says where it lies in its grid.
 template <class T, class Out>
-void resample_normalize(const View3<T>& volume, const View3<Out>& out, const Part& part, const Window& window,
+void resample_normalize(const View3<T>& volume, const View3<Out>& out, const Part& part, const IntensityWindow& window,
                         int threads) {
     Axes<float> axes(Part::whole(volume.size), part);
     const std::ptrdiff_t z = axes.z.trim(), y = axes.y.trim(), x = axes.x.trim();

@@ -1,17 +1,17 @@
 // Convex hull of lattice points, by quickhull in exact integer arithmetic.
 //
 //              p  apex, the farthest point outside facet f
-//             /|\                         visible facets (strictly below p) go,
+//             /|\                         visible facets (strictly below p) are removed,
 //            / | \                        the horizon h (their common border) stays,
 //        ---h--+--h---                    one new triangle for each edge of h and p
 //          \  f  /
 //
-// Exact signs make the textbook algorithm right without tolerances: a point on a facet's plane does not see it, a new
-// triangle can not be degenerate, and triangles of one plane are known to be so.
+// Exact signs make the textbook algorithm right without tolerances: a facet is not visible from a point on its plane, a
+// new triangle can not be degenerate, and coplanar triangles are known to be so.
 //
-// With a slack, points that stick out by no more than about so many lattice steps are left out: a rounded cloud of points
-// on one plane would otherwise be a face with a hundred bumps. What is left is the exact hull of the points that are
-// kept. Whether a point is kept needs no exact arithmetic then, only an error far below the slack.
+// With a slack, points that stick out by no more than about so many lattice steps are left out: rounded points of one
+// plane would otherwise make a face with a hundred bumps. The result is the exact hull of the points that remain. Whether
+// a point remains needs no exact arithmetic then, only an error far below the slack.
 //
 // Wide must hold 6 * (2 * range)^3 for coordinates within [0, range]: int64 up to 2^19, int128 up to 2^40.
 #pragma once
@@ -56,25 +56,25 @@ struct Plane {
 };
 
 template <class Wide>
-class Hull {
+class ConvexHull {
 public:
     struct Facet {
         std::array<int, 3> corner;    // counter-clockwise seen from outside
         std::array<int, 3> neighbour; // across corner[i] -> corner[i + 1]
         Plane<Wide> plane;
         double x = 0, y = 0, z = 0, slack = 0;  // the plane's normal rounded, and the slack in its unit
-        std::vector<int> outside;     // points that this facet must still lose
+        std::vector<int> outside;     // points above this facet that are not yet in the hull
         bool alive = true;
     };
 
     // solid() is false when all points lie in one plane; then there are no facets.
-    explicit Hull(const std::vector<LatticePoint>& points, double slack = 0)
-        : points_(points), slack_(slack), facet_at_(points.size(), -1) {
+    explicit ConvexHull(const std::vector<LatticePoint>& points, double slack = 0)
+        : points_(points), slack_(slack), cone_facet_at_(points.size(), -1) {
         solid_ = start();
         while (solid_ && !pending_.empty()) {
             const int facet = pending_.back();
             pending_.pop_back();
-            if (facets_[facet].alive && !facets_[facet].outside.empty()) raise(facet);
+            if (facets_[facet].alive && !facets_[facet].outside.empty()) expand(facet);
         }
     }
 
@@ -82,10 +82,10 @@ public:
     const std::vector<Facet>& facets() const { return facets_; }
     const std::vector<LatticePoint>& points() const { return points_; }
 
-    // Are two facets one but for rounding? Their normals differ by no more than the lattice does: then every direction
-    // between them is as good as either. (That both lie on each other's planes would not do: slivers do at any angle.)
-    // Without a slack coplanar facets are known exactly, and never asked about.
-    bool flat(const Facet& a, const Facet& b) const {
+    // Are two facets coplanar but for rounding? Their normals differ by no more than the lattice does: then every
+    // direction between them is as good as either. (That both lie on each other's planes is not enough: slivers do at any
+    // angle.) Without a slack coplanar facets are known exactly, and this is never so.
+    bool nearly_coplanar(const Facet& a, const Facet& b) const {
         const double x = a.y * b.z - a.z * b.y, y = a.z * b.x - a.x * b.z, z = a.x * b.y - a.y * b.x;
         const double size = std::sqrt(a.x * a.x + a.y * a.y + a.z * a.z) * std::sqrt(b.x * b.x + b.y * b.y + b.z * b.z);
         const double cosine = a.x * b.x + a.y * b.y + a.z * b.z;
@@ -101,7 +101,7 @@ private:
         const int a = static_cast<int>(std::min_element(points_.begin(), points_.end()) - points_.begin());
         const int b = static_cast<int>(std::max_element(points_.begin(), points_.end()) - points_.begin());
         int c = farthest_off_line(a, b);
-        if (Plane<Wide>(points_[a], points_[b], points_[c]).degenerate()) c = 0;  // so near that float64 cannot tell
+        if (Plane<Wide>(points_[a], points_[b], points_[c]).degenerate()) c = 0;  // too near for float64
         while (c < n && Plane<Wide>(points_[a], points_[b], points_[c]).degenerate()) ++c;
         if (c == n) return false;
         const Plane<Wide> base(points_[a], points_[b], points_[c]);
@@ -135,7 +135,7 @@ private:
         add({a, d, b}, {1, 2, 0});
         std::vector<int> all(points_.size());
         for (std::size_t p = 0; p < all.size(); ++p) all[p] = static_cast<int>(p);
-        share_out(all, 0);
+        distribute(all, 0);
     }
 
     int add(std::array<int, 3> corner, std::array<int, 3> neighbour) {
@@ -159,12 +159,12 @@ private:
                facet.z * static_cast<double>(p.z - o.z);
     }
 
-    // Positive only for points that must be kept.
+    // Positive only for points that must be in the hull.
     double rise(const Facet& facet, int point) const { return height(facet, point) - facet.slack; }
 
-    // The first facet from `begin` on that sees a point. A point that none of them sees is inside for good, but with a
-    // slack: one that is above some by less may be above an older facet by more.
-    std::size_t watcher(int point, std::size_t begin) const {
+    // The first facet from `begin` on that is visible from a point. A point that sees none of them is inside for good;
+    // but with a slack, one that is above some by less may be above an older facet by more.
+    std::size_t visible_facet(int point, std::size_t begin) const {
         bool above = false;
         for (std::size_t facet = begin; facet < facets_.size(); ++facet) {
             if (rise(facets_[facet], point) > 0) return facet;
@@ -176,16 +176,17 @@ private:
         return facets_.size();
     }
 
-    void share_out(const std::vector<int>& orphans, std::size_t begin) {
+    void distribute(const std::vector<int>& orphans, std::size_t begin) {
         for (const int point : orphans) {
-            const std::size_t facet = watcher(point, begin);
+            const std::size_t facet = visible_facet(point, begin);
             if (facet == facets_.size()) continue;
             if (facets_[facet].outside.empty()) pending_.push_back(static_cast<int>(facet));
             facets_[facet].outside.push_back(point);
         }
     }
 
-    void raise(int seed) {
+    // Add the farthest point outside a facet to the hull.
+    void expand(int seed) {
         int apex = -1;
         double highest = 0;
         for (const int point : facets_[seed].outside) {
@@ -200,40 +201,41 @@ private:
             for (const int point : facets_[at].outside)
                 if (point != apex) orphans.push_back(point);
             facets_[at].outside = {};
-            for (int side = 0; side < 3; ++side) look_across(at, side, apex, static_cast<int>(first_new), visible);
+            for (int side = 0; side < 3; ++side) cross_edge(at, side, apex, static_cast<int>(first_new), visible);
         }
-        link_fan(static_cast<int>(first_new));
-        share_out(orphans, first_new);
+        link_cone(static_cast<int>(first_new));
+        distribute(orphans, first_new);
     }
 
-    void look_across(int at, int side, int apex, int first_new, std::vector<int>& visible) {
-        const int other = facets_[at].neighbour[side];
-        if (other >= first_new || !facets_[other].alive) return;
-        if (facets_[other].plane.height(points_[apex]) > 0) {
-            facets_[other].alive = false;
-            visible.push_back(other);
+    // The facet across an edge is visible too, or the edge is on the horizon and gets a new triangle.
+    void cross_edge(int at, int side, int apex, int first_new, std::vector<int>& visible) {
+        const int across = facets_[at].neighbour[side];
+        if (across >= first_new || !facets_[across].alive) return;
+        if (facets_[across].plane.height(points_[apex]) > 0) {
+            facets_[across].alive = false;
+            visible.push_back(across);
             return;
         }
         const int from = facets_[at].corner[side], to = facets_[at].corner[(side + 1) % 3];
-        const int fresh = add({from, to, apex}, {other, -1, -1});
+        const int facet = add({from, to, apex}, {across, -1, -1});
         for (int k = 0; k < 3; ++k)
-            if (facets_[other].corner[k] == to) facets_[other].neighbour[k] = fresh;
-        facet_at_[from] = fresh;
+            if (facets_[across].corner[k] == to) facets_[across].neighbour[k] = facet;
+        cone_facet_at_[from] = facet;
     }
 
     // The horizon is one closed loop, so each of its points begins exactly one new triangle.
-    void link_fan(int first_new) {
-        for (int fresh = first_new; fresh < static_cast<int>(facets_.size()); ++fresh) {
-            const int next = facet_at_[facets_[fresh].corner[1]];
-            facets_[fresh].neighbour[1] = next;
-            facets_[next].neighbour[2] = fresh;
+    void link_cone(int first_new) {
+        for (int facet = first_new; facet < static_cast<int>(facets_.size()); ++facet) {
+            const int next = cone_facet_at_[facets_[facet].corner[1]];
+            facets_[facet].neighbour[1] = next;
+            facets_[next].neighbour[2] = facet;
         }
     }
 
     std::vector<LatticePoint> points_;
     double slack_;
     std::vector<Facet> facets_;
-    std::vector<int> pending_, facet_at_;
+    std::vector<int> pending_, cone_facet_at_;
     bool solid_ = false;
 };
 

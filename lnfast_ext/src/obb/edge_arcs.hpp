@@ -1,4 +1,5 @@
-// The arcs of outward normals: one for each edge of a polytope, from its left face to its right one.
+// The edge arcs of a polytope: the Gauss map sends a face to the point of the unit sphere that is its outward normal, and
+// an edge to the arc of a great circle from the normal of its left face to that of its right face.
 #pragma once
 
 #include <cmath>
@@ -16,17 +17,17 @@ using core::first_one;
 using core::Vec3;
 using core::vectorized;
 
-struct Arc {
+struct EdgeArc {
     int from, to;          // normals, less than a right angle apart
     Vec3 direction;        // of the edge, unit
     int vertex, opposite;  // an end of the edge; the vertex farthest behind the middle of the arc
 };
 
-// The middles of all arcs as arrays, for a quick look at which arcs can hold directions at right angles: those
-// whose middles are no farther from a right angle than both half arcs together.
-class Middles {
+// The midpoints of all arcs as arrays, to find quickly which arcs can hold directions at right angles: those whose
+// midpoints are no farther from a right angle than both half arcs together.
+class ArcMidpoints {
 public:
-    Middles(const std::vector<Arc>& arcs, const std::vector<Vec3>& normals)
+    ArcMidpoints(const std::vector<EdgeArc>& arcs, const std::vector<Vec3>& normals)
         : count_(arcs.size()), x_(count_), y_(count_), z_(count_), sin_(count_), cos_(count_),
           near_((count_ + 63) / 64 * 64, 0) {
         for (std::size_t k = 0; k < count_; ++k) {
@@ -37,9 +38,9 @@ public:
         }
     }
 
-    // Arcs from number i on.
-    void at_right_angles(std::size_t i, std::vector<int>& found) {
-        found.clear();
+    // The arcs, from number i on, that can hold a direction at right angles to one on arc i.
+    void find_orthogonal(std::size_t i, std::vector<int>& arcs) {
+        arcs.clear();
         vectorized([&](auto isa) {
             const std::size_t start = i - i % 64;
             const double *__restrict x = x_.data(), *__restrict y = y_.data(), *__restrict z = z_.data();
@@ -53,7 +54,7 @@ public:
             for (std::size_t block = start; block < count_; block += 64) {
                 std::uint64_t word = nonzero(isa, &near_[block]);
                 if (block == start) word &= ~std::uint64_t{0} << i % 64;
-                for (; word != 0; word &= word - 1) found.push_back(static_cast<int>(block) + first_one(word));
+                for (; word != 0; word &= word - 1) arcs.push_back(static_cast<int>(block) + first_one(word));
             }
         });
     }

@@ -1,20 +1,20 @@
-// The volume of boxes flush with two edges, as a function of one number.
+// The volume of the boxes that are flush with two edges, as a function of one number.
 //
-//        N(s) = (1-s) a + s b           normal of the first face: sweeps the arc from face a to face b of edge e1
+//        N(s) = (1-s) a + s b           normal of the first face: moves along the arc from face a to face b of edge e1
 //        Q(s) = +- N(s) x d2            normal of the second face: at right angles to N and to edge e2, within e2's arc
 //        M(s) = N(s) x Q(s)             the third direction
 //
 //                     |Q|
-//                  ___|___              With fixed touching points p, q on the six faces the volume is
+//                  ___|___              With fixed supporting vertices p, q on the six faces the volume is
 //            N <--|       |
 //                 |_______|             V = (N.(p1-q1)) (Q.(p2-q2)) (M.(p3-q3)) / (|N|^2 |Q|^2)
 //
-// a quotient of two quartics in s. Since a width is the largest N.(p-q) over all q, V with any touching points is at
-// most the volume of the real box: touching points that are not the real ones still give a lower bound.
+// a quotient of two quartics in s. Since a width is the largest N.(p-q) over all q, V with any vertices is at most the
+// volume of the real box: vertices that are not the supporting ones still give a lower bound.
 //
 // On an interval the quartics are kept in scaled Bernstein form, sum of c_k u^k (1-u)^(4-k): if no coefficient of
 // numerator - bound * denominator is negative, no box of the interval is smaller than bound. That is the proof by which
-// the search discards. In x = u / (1-u) the same c_k are ordinary coefficients on x > 0, and Descartes' rule of signs
+// the search prunes. In x = u / (1-u) the same c_k are ordinary coefficients on x > 0, and Descartes' rule of signs
 // on n' d - n d' (degree 6) counts the stationary points.
 #pragma once
 
@@ -30,39 +30,40 @@ using core::Vec3;
 using Quartic = std::array<double, 5>;
 using Sextic = std::array<double, 7>;
 
-struct Ends {  // a vector that is linear in u
+struct Segment {  // a vector that is linear in u
     Vec3 from, to;
     Vec3 at(double u) const { return (1 - u) * from + u * to; }
 };
 
-struct Spans {  // differences of touching points along N, Q and M
+struct SupportGaps {  // differences of the supporting vertices along N, Q and M
     Vec3 first, second, third;
 };
 
-inline Quartic times(double l0, double l1, double m0, double m1, double q0, double q1, double q2) {
+// Of two linear functions and a quadratic one.
+inline Quartic product(double l0, double l1, double m0, double m1, double q0, double q1, double q2) {
     const double a = l0 * m0, b = l0 * m1 + l1 * m0, c = l1 * m1;
     return {a * q0, a * q1 + b * q0, a * q2 + b * q1 + c * q0, b * q2 + c * q1, c * q2};
 }
 
-struct Quotient {
-    Quartic top, bottom;
+struct FlushVolume {
+    Quartic numerator, denominator;
 
-    Quotient(const Ends& n, const Ends& q, const Spans& spans) {
+    FlushVolume(const Segment& n, const Segment& q, const SupportGaps& gaps) {
         const Vec3 m0 = cross(n.from, q.from), m1 = cross(n.from, q.to) + cross(n.to, q.from), m2 = cross(n.to, q.to);
-        top = times(dot(n.from, spans.first), dot(n.to, spans.first),
-                    dot(q.from, spans.second), dot(q.to, spans.second),
-                    dot(m0, spans.third), dot(m1, spans.third), dot(m2, spans.third));
+        numerator = product(dot(n.from, gaps.first), dot(n.to, gaps.first),
+                            dot(q.from, gaps.second), dot(q.to, gaps.second),
+                            dot(m0, gaps.third), dot(m1, gaps.third), dot(m2, gaps.third));
         const double n0 = dot(n.from, n.from), n1 = 2 * dot(n.from, n.to), n2 = dot(n.to, n.to);
         const double q0 = dot(q.from, q.from), q1 = 2 * dot(q.from, q.to), q2 = dot(q.to, q.to);
-        bottom = {n0 * q0, n0 * q1 + n1 * q0, n0 * q2 + n1 * q1 + n2 * q0, n1 * q2 + n2 * q1, n2 * q2};
+        denominator = {n0 * q0, n0 * q1 + n1 * q0, n0 * q2 + n1 * q1 + n2 * q0, n1 * q2 + n2 * q1, n2 * q2};
     }
 
-    double at_from() const { return top[0] / bottom[0]; }
-    double at_to() const { return top[4] / bottom[4]; }
+    double at_from() const { return numerator[0] / denominator[0]; }
+    double at_to() const { return numerator[4] / denominator[4]; }
 
     bool above(double bound) const {
         bool all = true;
-        for (int k = 0; k < 5; ++k) all = all && top[k] - bound * bottom[k] >= 0;
+        for (int k = 0; k < 5; ++k) all = all && numerator[k] - bound * denominator[k] >= 0;
         return all;
     }
 
@@ -70,23 +71,23 @@ struct Quotient {
     bool above_inside(double bound) const {
         bool all = true;
         for (int k = 0; k < 5; ++k)
-            all = all && top[k] >= bound * (k % 4 == 0 ? 1 - 1e-12 : 1 + 1e-3) * bottom[k];
+            all = all && numerator[k] >= bound * (k % 4 == 0 ? 1 - 1e-12 : 1 + 1e-3) * denominator[k];
         return all;
     }
 
-    // Coefficients of n' d - n d' in x; what is only rounding noise is set to zero.
+    // The numerator of the derivative: coefficients of n' d - n d' in x; what is only rounding noise is set to zero.
     Sextic slope() const {
-        Sextic out{}, scale{};
+        Sextic sum{}, scale{};
         for (int i = 0; i < 5; ++i)
             for (int j = 0; j < 5; ++j) {
                 if (i == j) continue;
-                const double term = (i - j) * top[i] * bottom[j];
-                out[i + j - 1] += term;
+                const double term = (i - j) * numerator[i] * denominator[j];
+                sum[i + j - 1] += term;
                 scale[i + j - 1] += std::fabs(term);
             }
         for (int k = 0; k < 7; ++k)
-            if (std::fabs(out[k]) <= 1e-13 * scale[k]) out[k] = 0;
-        return out;
+            if (std::fabs(sum[k]) <= 1e-13 * scale[k]) sum[k] = 0;
+        return sum;
     }
 };
 
@@ -103,7 +104,7 @@ inline int sign_changes(const Sextic& polynomial) {
 
 inline double value_at(const Sextic& polynomial, double u) {
     double sum = 0, power = 1;
-    for (int k = 6; k >= 0; --k) {  // Horner in u with (1-u) taken along
+    for (int k = 6; k >= 0; --k) {  // Horner's scheme in u, with the powers of 1-u
         sum = sum * u + polynomial[k] * power;
         power *= 1 - u;
     }

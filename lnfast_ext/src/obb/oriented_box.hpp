@@ -1,4 +1,4 @@
-// Points as three rows of numbers, and how far they reach.
+// An oriented box, and the tightest one with given axes around a set of points.
 #pragma once
 
 #include <algorithm>
@@ -7,10 +7,9 @@
 #include <cstddef>
 #include <vector>
 
-#include "obb/smallest_boxes.hpp"
-#include "obb/planar_hull.hpp"
 #include "core/vec.hpp"
 #include "core/vectorized.hpp"
+#include "obb/planar_hull.hpp"
 
 namespace lnfast::obb {
 
@@ -20,15 +19,24 @@ using core::lanes_of;
 using core::Vec3;
 using core::vectorized;
 
-// The component of largest size (the first of several, with a margin for rounding) is positive.
-inline Vec3 positive(Vec3 a) {
-    const double part[3] = {a.x, a.y, a.z};
+struct OrientedBox {
+    Vec3 centre;
+    std::array<Vec3, 3> axes;      // unit, right-handed, in the order of the extents
+    std::array<double, 3> extents; // ascending
+    double volume = 0;
+};
+
+// Of the two directions of an axis the one whose largest component (the first of several, with a margin for rounding) is
+// positive.
+inline Vec3 canonical_direction(Vec3 a) {
+    const double components[3] = {a.x, a.y, a.z};
     const double largest = std::max({std::fabs(a.x), std::fabs(a.y), std::fabs(a.z)});
-    for (const double value : part)
+    for (const double value : components)
         if (std::fabs(value) > largest - 1e-9) return Vec3{} + (value < 0 ? -1.0 : 1.0) * a;  // 0 + -0 is 0
     return a;
 }
 
+// Points as three rows of numbers.
 class PointSet {
 public:
     // The last lanes repeat a point, which changes no extent.
@@ -41,7 +49,7 @@ public:
     }
 
     Range extent(Vec3 direction) const {
-        Range reach{0, 0};
+        Range range{0, 0};
         vectorized([&](auto) {
             const Lanes *x = lanes_of(x_), *y = lanes_of(y_), *z = lanes_of(z_);
             Lanes low = x[0] * direction.x + y[0] * direction.y + z[0] * direction.z, high = low;
@@ -50,31 +58,31 @@ public:
                 low = height < low ? height : low;
                 high = height > high ? height : high;
             }
-            reach = {low[0], high[0]};
+            range = {low[0], high[0]};
             for (std::size_t k = 1; k < lanes; ++k) {
-                reach.low = std::min(reach.low, low[k]);
-                reach.high = std::max(reach.high, high[k]);
+                range.low = std::min(range.low, low[k]);
+                range.high = std::max(range.high, high[k]);
             }
         });
-        return reach;
+        return range;
     }
 
-    // The tightest box with these directions (unit, at right angles) around the points.
-    Box box(const std::array<Vec3, 3>& directions) const {
-        std::array<Range, 3> reach;
+    // The tightest box with these axes (unit, at right angles) around the points.
+    OrientedBox bounding_box(const std::array<Vec3, 3>& axes) const {
+        std::array<Range, 3> range;
         std::array<double, 3> size;
         for (int k = 0; k < 3; ++k) {
-            reach[k] = extent(directions[k]);
-            size[k] = reach[k].size();
+            range[k] = extent(axes[k]);
+            size[k] = range[k].size();
         }
         std::array<int, 3> order{0, 1, 2};
         std::sort(order.begin(), order.end(),
                   [&](int a, int b) { return size[a] != size[b] ? size[a] < size[b] : a < b; });
-        Box box;
+        OrientedBox box;
         for (int k = 0; k < 3; ++k) {
             box.extents[k] = size[order[k]];
-            box.axes[k] = positive(directions[order[k]]);
-            box.centre = box.centre + 0.5 * (reach[k].low + reach[k].high) * directions[k];
+            box.axes[k] = canonical_direction(axes[order[k]]);
+            box.centre = box.centre + 0.5 * (range[k].low + range[k].high) * axes[k];
         }
         if (dot(cross(box.axes[0], box.axes[1]), box.axes[2]) < 0) box.axes[2] = Vec3{} - box.axes[2];
         box.volume = size[0] * size[1] * size[2];

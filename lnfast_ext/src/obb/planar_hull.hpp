@@ -33,7 +33,7 @@ inline std::vector<Vec2> convex_hull(std::vector<Vec2> points) {
             while (hull.size() >= base + 2 && turn(hull[hull.size() - 2], hull.back(), point) <= 0) hull.pop_back();
             hull.push_back(point);
         }
-        hull.pop_back();  // it begins the other chain
+        hull.pop_back();  // it begins the second chain
         std::reverse(points.begin(), points.end());
     }
     return hull;
@@ -54,7 +54,7 @@ inline Range extent(const std::vector<Vec2>& points, Vec2 direction) {
     return range;
 }
 
-// visit(direction, along, across) for each hull edge's unit direction, with the extents along it and across.
+// Call visit(direction, along, across) for each hull edge's unit direction, with the extents along it and across.
 template <class Visit>
 void flush_rectangles(const std::vector<Vec2>& hull, const Visit& visit) {
     for (std::size_t k = 0; k < hull.size(); ++k) {

@@ -1,10 +1,10 @@
-// A convex polytope in millimetres, as the box search wants it: whole faces, whole edges.
+// A convex polytope in millimetres, with whole faces and whole edges, as the box search needs it.
 //
-// The hull is found on the lattice, where coplanar and collinear are exact words, and then mapped by an affine matrix,
-// which keeps hulls. Triangles of one plane become one face; pieces of one straight edge become one edge:
+// The hull is found on the lattice, where coplanar and collinear are exact, and then mapped by an affine matrix, which
+// keeps hulls. Coplanar triangles become one face; parts of one straight edge become one edge:
 //
 //      +---+---+           +-------+
-//      | / | / |    ->     |       |      (most points of a voxel set's hull are of this kind)
+//      | / | / |    ->     |       |      (most points of a voxel set's hull are on such faces)
 //      +---+---+           +-------+
 #pragma once
 
@@ -25,7 +25,7 @@ struct Polytope {
     struct Edge {
         int from, to;      // vertices
         int left, right;   // faces
-        bool flat;         // between faces that are one but for rounding
+        bool flat;         // between faces that are coplanar but for rounding
     };
     std::vector<Vec3> vertices, normals;  // normals: one for each face, unit, outward
     std::vector<Edge> edges;
@@ -33,7 +33,7 @@ struct Polytope {
 
     bool solid() const { return !edges.empty(); }
 
-    // Of each face: a fan of triangles from one of its vertices to each of its edges.
+    // The area of each face: a fan of triangles from one of its vertices to each of its edges.
     std::vector<double> areas() const {
         std::vector<double> area(normals.size(), 0.0);
         std::vector<int> hub(normals.size(), -1);
@@ -46,7 +46,7 @@ struct Polytope {
         return area;
     }
 
-    // Pyramids from a vertex to each face.
+    // The sum of the pyramids from a vertex to each face.
     double volume() const {
         const std::vector<double> area = areas();
         std::vector<double> height(normals.size(), 0.0);
@@ -65,7 +65,7 @@ inline Vec3 to_vec(const LatticePoint& p) {
 
 // The face (lowest triangle of the plane) of each live triangle.
 template <class Wide>
-std::vector<int> find_faces(const Hull<Wide>& hull) {
+std::vector<int> find_faces(const ConvexHull<Wide>& hull) {
     const auto& facets = hull.facets();
     std::vector<int> face(facets.size(), -1), stack;
     for (std::size_t seed = 0; seed < facets.size(); ++seed) {
@@ -75,14 +75,14 @@ std::vector<int> find_faces(const Hull<Wide>& hull) {
         while (!stack.empty()) {
             const int at = stack.back();
             stack.pop_back();
-            for (const int other : facets[at].neighbour) {
-                if (face[other] >= 0) continue;
-                bool flat = true;
-                for (const int corner : facets[other].corner)
-                    flat = flat && facets[at].plane.height(hull.points()[corner]) == 0;
-                if (!flat) continue;
-                face[other] = static_cast<int>(seed);
-                stack.push_back(other);
+            for (const int neighbour : facets[at].neighbour) {
+                if (face[neighbour] >= 0) continue;
+                bool coplanar = true;
+                for (const int corner : facets[neighbour].corner)
+                    coplanar = coplanar && facets[at].plane.height(hull.points()[corner]) == 0;
+                if (!coplanar) continue;
+                face[neighbour] = static_cast<int>(seed);
+                stack.push_back(neighbour);
             }
         }
     }
@@ -104,11 +104,11 @@ inline void link_vertices(Polytope& polytope) {
     }
 }
 
-// Two faces of a convex body share at most one straight edge: its ends are the extremes along it. The result is not
+// Two faces of a convex polytope share at most one straight edge: its ends are the extremes along it. The result is not
 // solid() when the points lie in one plane. vertices are to_mm * lattice, without a shift.
 template <class Wide>
 Polytope make_polytope(const std::vector<LatticePoint>& points, const Mat3& to_mm, double slack = 0) {
-    const Hull<Wide> hull(points, slack);
+    const ConvexHull<Wide> hull(points, slack);
     Polytope polytope;
     if (!hull.solid()) return polytope;
     const std::vector<int> face = find_faces(hull);
@@ -120,9 +120,9 @@ Polytope make_polytope(const std::vector<LatticePoint>& points, const Mat3& to_m
             if (left >= right) continue;
             int a = hull.facets()[at].corner[side], b = hull.facets()[at].corner[(side + 1) % 3];
             if (points[b] < points[a]) std::swap(a, b);  // lexicographic order is order along any one line
-            const auto found = ends.try_emplace({left, right}, a, b);
-            if (points[a] < points[found.first->second.first]) found.first->second.first = a;
-            if (points[found.first->second.second] < points[b]) found.first->second.second = b;
+            auto& [first, last] = ends.try_emplace({left, right}, a, b).first->second;
+            if (points[a] < points[first]) first = a;
+            if (points[last] < points[b]) last = b;
         }
     }
     std::vector<int> vertex(points.size(), -1), normal(face.size(), -1);
@@ -145,7 +145,7 @@ Polytope make_polytope(const std::vector<LatticePoint>& points, const Mat3& to_m
     for (const auto& [faces, corners] : ends)
         polytope.edges.push_back({vertex_of(corners.first), vertex_of(corners.second),
                                   normal_of(faces.first), normal_of(faces.second),
-                                  hull.flat(hull.facets()[faces.first], hull.facets()[faces.second])});
+                                  hull.nearly_coplanar(hull.facets()[faces.first], hull.facets()[faces.second])});
     link_vertices(polytope);
     return polytope;
 }

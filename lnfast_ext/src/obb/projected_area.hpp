@@ -1,4 +1,5 @@
-// The area of a polytope's shadow along a direction: half of what its faces cast, each by its area and its slant.
+// The area of a polytope's orthogonal projection along a direction: half the sum of its faces' areas, each times the
+// cosine of its slant (Cauchy's formula).
 //
 //      \  |  /          Sums run in eight lanes, whatever the instruction set, so every set gives the same bits.
 //       \ | /
@@ -20,9 +21,9 @@ using core::lanes_of;
 using core::Vec3;
 using core::vectorized;
 
-class Shadow {
+class ProjectedArea {
 public:
-    Shadow(const std::vector<Vec3>& normals, const std::vector<double>& areas)
+    ProjectedArea(const std::vector<Vec3>& normals, const std::vector<double>& areas)
         : count_((normals.size() + lanes - 1) / lanes * lanes), x_(count_), y_(count_), z_(count_), half_(count_) {
         for (std::size_t face = 0; face < normals.size(); ++face) {
             x_[face] = normals[face].x, y_[face] = normals[face].y, z_[face] = normals[face].z;
@@ -32,7 +33,7 @@ public:
 
     double area(Vec3 direction) const { return std::fabs(dot(gradient(direction), direction)); }
 
-    // Its change with the direction: times another direction it is at most the area of the shadow along that one.
+    // By the direction. Times another direction it is at most the area of the projection along that one.
     Vec3 gradient(Vec3 direction) const {
         Vec3 sum;
         vectorized([&](auto) {
@@ -40,10 +41,10 @@ public:
             Lanes x{}, y{}, z{};
             for (std::size_t k = 0; k < count_ / lanes; ++k) {
                 const Lanes slant = nx[k] * direction.x + ny[k] * direction.y + nz[k] * direction.z;
-                const Lanes cast = slant < 0 ? -half[k] : half[k];
-                x += cast * nx[k];
-                y += cast * ny[k];
-                z += cast * nz[k];
+                const Lanes part = slant < 0 ? -half[k] : half[k];
+                x += part * nx[k];
+                y += part * ny[k];
+                z += part * nz[k];
             }
             for (std::size_t k = 0; k < lanes; ++k) sum = sum + Vec3{x[k], y[k], z[k]};
         });
