@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-from model_files import SHAPE_ZYX, graph
+import pytest
+from model_files import SHAPE_ZYX, graph, make_model_folder
 from nifti_files import write_nifti
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+
+import lnfast
+from lnfast.backends.trt import toolkit
+from lnfast.card import Model, load_model
+from lnfast.errors import LnfastError
+
+RTX = toolkit.PACKAGES["tensorrt-rtx"].installed()
+BRIGHT, DIM = 1000, 450
+MODEL_FILES = {"model.onnx", "probe.npz", "card.json"}
 
 Block = tuple[tuple[slice, slice, slice], int]  # where, and how bright
 
@@ -71,6 +83,23 @@ def write_studies(folder: Path, *blocks: Block, count: int = 3) -> Path:
     for number in range(count):
         write_study(folder / f"study{number}.nii.gz", *blocks)
     return folder
+
+
+def model_of(folder: Path, content: onnx.ModelProto, **entries: Any) -> Model:
+    return load_model(make_model_folder(folder, content, **entries))
+
+
+def nodes_of(model: Path, study: Path) -> list[tuple[bool, float, float]]:
+    with lnfast.Engine(model) as engine:
+        result = engine.run(study)
+    return [(node.suspicious, round(node.short_axis_mm, 3), round(node.volume_mm3, 1)) for node in result.nodes]
+
+
+def refusal(kind: type[LnfastError], call: Callable[[], object], code: str) -> str:
+    with pytest.raises(kind) as caught:
+        call()
+    assert caught.value.code == code and "\n" not in caught.value.message
+    return caught.value.message
 
 
 def _zeros(name: str, size: int) -> onnx.TensorProto:

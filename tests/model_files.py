@@ -91,14 +91,14 @@ def graph(
 ) -> onnx.ModelProto:
     """Wrap nodes into a model with one input and the output ``logits``, both ``(1, 1, *shape_zyx)``."""
     shape = [1, 1, *shape_zyx]
-    made = helper.make_graph(
+    content = helper.make_graph(
         nodes,
         "test",
         [helper.make_tensor_value_info(input_name, dtype, shape)],
         [helper.make_tensor_value_info("logits", dtype, shape)],
         weights,
     )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return helper.make_model(content, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
 def make_model_folder(
@@ -113,7 +113,7 @@ def make_model_folder(
     """Write ``model.onnx``, ``probe.npz`` and a ``card.json`` that fits them.
 
     Args:
-        folder: made when it is missing.
+        folder: created where it is missing.
         content: the graph or the bytes of ``model.onnx``; None takes `blob_network` of the shape.
         shape_zyx: what the card says, whatever the graph is.
         probe: ``(array, affine, mask)``; None takes a bright block that `blob_network` finds.

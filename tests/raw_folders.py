@@ -65,6 +65,6 @@ def describe(folder: Path, **entries: Any) -> Path:
         "numTraining": len(list((folder / "imagesTr").glob("*_0000.nii*"))),
         "file_ending": ".nii.gz",
     } | entries
-    kept = {name: value for name, value in content.items() if value is not None}
-    (folder / "dataset.json").write_text(json.dumps(kept))
+    entries = {name: value for name, value in content.items() if value is not None}
+    (folder / "dataset.json").write_text(json.dumps(entries))
     return folder

@@ -13,12 +13,12 @@ if __name__ == "__main__":
     import conftest  # noqa: F401  # makes training/ importable, and the checkout's lnfast/ not
 
 from lnfast.card import ModelCard
-from training.data import phantom_cache as cohort
-from training.data.phantom_source import Phantoms
-from training.fit.callbacks import Keeper
+from training.data import phantom_seeds
+from training.data.phantom_source import PhantomSource
 from training.fit.interrupt import StoppedError
 from training.fit.run import RunConfig, fit
-from training.recipe.card import draft
+from training.fit.saving import CheckpointSaver
+from training.recipe.card import draft_card
 from training.recipe.presets import Preset, preset
 
 STEPS = 16  # checkpoints at 4, 8, 9 (before the validation), 10 (after it), 12 ...
@@ -27,7 +27,7 @@ SHAPE_ZYX = (16, 64, 64)
 
 def small_card(**changes: Any) -> ModelCard:
     """The card of a network whose grid is a thirtieth of the real one."""
-    return draft(asdict(tiny(**changes)))
+    return draft_card(asdict(tiny(**changes)))
 
 
 def tiny(**changes: Any) -> Preset:
@@ -42,9 +42,9 @@ def tiny(**changes: Any) -> Preset:
     return replace(preset("edge", quick=True), **{**small, **changes})
 
 
-def phantoms(cache: Path, seeds: range = range(1003, 1004), *, complete: bool = True) -> Phantoms:
+def phantoms(cache: Path, seeds: range = range(1003, 1004), *, complete: bool = True) -> PhantomSource:
     """One small phantom to train on and one to validate on."""
-    return Phantoms(cache, seeds, range(9003, 9004), complete, cohort.version())
+    return PhantomSource(cache, seeds, range(9003, 9004), complete, phantom_seeds.phantom_version())
 
 
 def config(**changes: Any) -> RunConfig:
@@ -60,14 +60,14 @@ def ask_at(step: int, number: int, ask: Callable[[int], object] = signal.raise_s
         number: of the signal.
         ask: raises it, or does what the system would.
     """
-    honest = Keeper.on_train_batch_end
+    honest = CheckpointSaver.on_train_batch_end
 
-    def struck(keeper: Keeper, trainer: Any, *args: Any) -> None:
+    def struck(keeper: CheckpointSaver, trainer: Any, *args: Any) -> None:
         if trainer.global_step == step:
             ask(number)
         honest(keeper, trainer, *args)
 
-    Keeper.on_train_batch_end = struck  # type: ignore[method-assign]
+    CheckpointSaver.on_train_batch_end = struck  # type: ignore[method-assign]
 
 
 def call_handler(number: int) -> None:

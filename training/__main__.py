@@ -47,9 +47,9 @@ _REAL = click.option(
 @click.argument("cache", type=_FOLDER)
 @click.option("--seeds", callback=_seeds, default="1000-1191", show_default=True)
 def make_cohort(cache: Path, seeds: range) -> None:
-    from training.data.phantom_cache import folder_of, generate
+    from training.data.phantom_cache import cache_folder, make_phantoms
 
-    for seed in generate(folder_of(cache), seeds):
+    for seed in make_phantoms(cache_folder(cache), seeds):
         click.echo(f"phantom {seed}", err=True)
 
 
@@ -86,9 +86,14 @@ def fit(
     from training.fit.run import RunConfig
     from training.fit.run import fit as fit_run
     from training.fit.sources import source_of
-    from training.recipe.presets import preset
+    from training.recipe.presets import Precision, preset
 
-    precisions = {None: None, "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+    precisions: dict[str | None, Precision | None] = {
+        None: None,
+        "32": "32-true",
+        "bf16": "bf16-mixed",
+        "16": "16-mixed",
+    }
     run = run or Path("runs") / (f"{name}-quick" if quick else name)
     config = RunConfig(preset(name, quick=quick), precision=precisions[precision], **options)
     source = source_of(
@@ -112,25 +117,25 @@ def validate(
 ) -> None:
     import json
 
-    from training.release.revalidate import validate_again
+    from training.release.revalidate import validate_run
 
-    click.echo(json.dumps(validate_again(run, threshold, data=data, seeds=validation, cache=cache, real=real)))
+    click.echo(json.dumps(validate_run(run, threshold, data=data, seeds=validation, cache=cache, real=real)))
 
 
 @main.command(help="Write a run OUT whose weights are the mean of others', with batch statistics of its own.")
 @click.argument("out", type=_FOLDER)
-@click.argument("given", type=_PATH, nargs=-1, required=True, metavar="NAME|RUN|FILE...")
+@click.argument("weights", type=_PATH, nargs=-1, required=True, metavar="NAME|RUN|FILE...")
 @click.option("--shares", help="How much each counts, such as 1,2.  [default: all alike]")
 @click.option("--phantoms", callback=_seeds, default="1000-1255", show_default=True, help="To measure statistics on.")
 @_CACHE
-def average(out: Path, given: tuple[Path, ...], shares: str | None, phantoms: range, cache: Path | None) -> None:
+def average(out: Path, weights: tuple[Path, ...], shares: str | None, phantoms: range, cache: Path | None) -> None:
     from training.release.average import average as average_runs
 
     try:
-        counts = [float(share) for share in shares.split(",")] if shares else [1.0] * len(given)
+        counts = [float(share) for share in shares.split(",")] if shares else [1.0] * len(weights)
     except ValueError as error:
         raise click.BadParameter("wanted numbers, such as 1,2", param_hint="--shares") from error
-    average_runs(out, given, counts, seeds=phantoms, cache=cache or out.parent / "phantoms")
+    average_runs(out, weights, counts, seeds=phantoms, cache=cache or out.parent / "phantoms")
 
 
 @main.command(help="Write a model folder from RUN's snapshot; fails unless ONNX Runtime agrees with torch.")
@@ -159,9 +164,9 @@ def weights(run: Path, out: Path) -> None:
 @click.option("--record", is_flag=True, help="Write what comes out into the card of the model, given as its folder.")
 def holdout(out: Path, model: str, record: bool) -> None:
     from lnfast.cli.show_evaluation import show_metrics
-    from training.release.holdout import judge
+    from training.release.holdout import run_holdout
 
-    show_metrics(judge(out, model, lambda line: click.echo(line, err=True), record=record), out / "evaluation")
+    show_metrics(run_holdout(out, model, lambda line: click.echo(line, err=True), record=record), out / "evaluation")
 
 
 def run() -> int:

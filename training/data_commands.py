@@ -13,7 +13,7 @@ from lnfast.errors import UsageError
 
 if TYPE_CHECKING:
     from training.data.check import Findings
-    from training.readers.agreement import Agreement
+    from training.readers.agreement import ReaderAgreement
 
 TROUBLE = 3  # exit code, as for a study that is refused
 
@@ -32,10 +32,10 @@ def register(group: click.Group) -> None:
 @click.pass_context
 def check(context: click.Context, folder: Path, as_json: bool) -> None:
     from training.data.check import examine
-    from training.recipe.card import draft
+    from training.recipe.card import draft_card
 
     with _Bar("reading") as bar:
-        findings = examine(folder, draft(), watch=bar)
+        findings = examine(folder, draft_card(), progress=bar)
     if as_json:
         click.echo(json.dumps(findings.to_dict(), indent=1))
     else:
@@ -54,9 +54,9 @@ def split(folder: Path, out: Path, seed: int) -> None:
 
     if out.exists():
         raise UsageError("output-exists", f"{out} is there, and a split in use is not drawn again; give another -o")
-    made = split_cases(open_cases(folder), seed)
-    write_split(out, made)
-    click.echo(f"{out}: {len(made.train)} train, {len(made.validation)} validation, {len(made.test)} test")
+    split = split_cases(open_cases(folder), seed)
+    write_split(out, split)
+    click.echo(f"{out}: {len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test")
 
 
 @click.command(help="Make one set of label maps of several READERS' (STAPLE), and compare the readers.")
@@ -66,7 +66,7 @@ def consensus(readers: tuple[Path, ...], out: Path) -> None:
     from training.readers.consensus import make_consensus, open_readers
 
     with _Bar("comparing") as bar:
-        written = make_consensus(open_readers(readers), out, watch=bar)
+        written = make_consensus(open_readers(readers), out, progress=bar)
     for code, message in written.warnings:
         click.echo(f"{code}: {message}", err=True)
     _show_readers(written.agreements)
@@ -123,20 +123,20 @@ def _range_text(ranges: Sequence[tuple[float, float]] | None) -> str:
     return "  ".join(low if low == high else f"{low}-{high}" for low, high in texts) or "-"
 
 
-def _show_readers(rows: Sequence[Agreement]) -> None:
+def _show_readers(rows: Sequence[ReaderAgreement]) -> None:
     from lnfast.cli.console import stdout, table
     from training.readers.agreement import summarize
 
     console = stdout()
-    made = table(console, "readers", "cases", "Dice", "nodes", "shared", right=("cases", "Dice", "nodes", "shared"))
+    columns = table(console, "readers", "cases", "Dice", "nodes", "shared", right=("cases", "Dice", "nodes", "shared"))
     for pair in summarize(rows):
         mean = "-" if pair.dice_mean is None else f"{pair.dice_mean:.2f}"
         spread = "" if pair.dice_sd is None else f" +- {pair.dice_sd:.2f}"
-        made.add_row(
-            f"{pair.one} vs. {pair.other}",
+        columns.add_row(
+            f"{pair.first} vs. {pair.second}",
             str(pair.cases - pair.undefined),
             mean + spread,
-            f"{pair.nodes_one} / {pair.nodes_other}",
-            f"{pair.shared_one} / {pair.shared_other}",
+            f"{pair.nodes_first} / {pair.nodes_second}",
+            f"{pair.shared_first} / {pair.shared_second}",
         )
-    console.print(made)
+    console.print(columns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+Image = NDArray[np.float32]
 
 # Muscle over the noise of the averaged image in realistic phantoms. Two public studies stand at about ten.
 REALISTIC_SNR = (3.5, 21.0)
@@ -18,7 +18,7 @@ FEW_AVERAGES = 3
 
 
 def acquire(
-    tissue: Field,
+    tissue: Image,
     muscle: float,
     rng: np.random.Generator,
     averages: int = 1,
@@ -50,14 +50,14 @@ def acquire(
     return stored
 
 
-def blur(image: Field, sigma_vox: float, axis: int) -> Field:
+def blur(image: Image, sigma_vox: float, axis: int) -> Image:
     """Blur along an axis with a Gaussian of five taps, edges repeated."""
     if sigma_vox < 0.05:
         return image
     taps = np.exp(-0.5 * (np.arange(-2, 3) / sigma_vox) ** 2)
     taps = (taps / taps.sum()).astype(np.float32)
     n = image.shape[axis]
-    out: Field = image * taps[2]
+    out: Image = image * taps[2]
     for offset in (-2, -1, 1, 2):
         out += image.take(np.clip(np.arange(n) + offset, 0, n - 1), axis) * taps[offset + 2]
     return out
@@ -73,7 +73,7 @@ def _ratio_of_each(averages: int, snr: tuple[float, float] | None, rng: np.rando
     return max(float(ratio), 1.0)
 
 
-def _averaged(image: Field, sigma: float, width: float, averages: int, rng: np.random.Generator) -> Field:
+def _averaged(image: Image, sigma: float, width: float, averages: int, rng: np.random.Generator) -> Image:
     """Return the mean of the magnitudes of ``averages`` noisy images."""
     magnitude = np.zeros_like(image)
     if averages <= FEW_AVERAGES:
@@ -92,8 +92,8 @@ def _averaged(image: Field, sigma: float, width: float, averages: int, rng: np.r
     return np.maximum(magnitude, 0, out=magnitude)
 
 
-def _noise(shape: tuple[int, ...], sigma: float, width_vox: float, rng: np.random.Generator) -> Field:
-    part: Field = rng.standard_normal(shape, dtype=np.float32)
+def _noise(shape: tuple[int, ...], sigma: float, width_vox: float, rng: np.random.Generator) -> Image:
+    part: Image = rng.standard_normal(shape, dtype=np.float32)
     part = blur(blur(part, width_vox, 1), width_vox, 2)
     part *= np.float32(sigma) / part.std()
     return part

@@ -16,9 +16,8 @@ def add_unsuppressed_fat(painter: TissuePainter, subcutaneous: NDArray[np.float3
         patches = smooth_field(image.grid.shape, image.grid.spacing_zyx_mm, float(rng.uniform(25, 80)), rng)
         mask = np.clip(patches - rng.uniform(0.6, 1.6), 0, 0.6) / 0.6
         layer = subcutaneous if rng.random() < 0.5 else _outermost(subcutaneous, int(rng.integers(1, 4)))
-        residue = (
-            mask * layer * np.float32(painter.sample_signal("mimic") * np.exp(rng.uniform(np.log(0.3), np.log(4.0))))
-        )
+        brightness = painter.sample_signal("mimic") * np.exp(rng.uniform(np.log(0.3), np.log(4.0)))
+        residue = mask * layer * np.float32(brightness)
         image.signal += _shifted(residue, int(rng.integers(-45, 46)) if rng.random() < 0.6 else 0)
 
 
@@ -32,9 +31,9 @@ def _outermost(layer: NDArray[np.float32], voxels: int) -> NDArray[np.float32]:
 
 def _shifted(layer: NDArray[np.float32], shift: int) -> NDArray[np.float32]:
     """Return a layer displaced along y by whole voxels; what leaves the field is lost."""
-    moved = np.zeros_like(layer)
+    shifted = np.zeros_like(layer)
     source, target = (
         (slice(shift, None), slice(None, -shift)) if shift > 0 else (slice(None, shift or None), slice(-shift, None))
     )
-    moved[:, target] = layer[:, source]
-    return moved
+    shifted[:, target] = layer[:, source]
+    return shifted

@@ -15,11 +15,11 @@ class TissuePainter:
     """Paints the tissues of one patient.
 
     Attributes:
-        image: what is painted into.
+        image: the image that is painted.
         protocol: how the patient is scanned.
         rng: source of all draws of this patient.
         muscle: noise-free magnitude of this patient's muscle.
-        rectal_content: a tissue, or "collapsed"; decided before the scan, for gas distorts it.
+        rectal_content: a tissue, or "collapsed"; drawn before the scan, because gas distorts it.
         realistic: as `Variety.realistic`.
     """
 
@@ -79,14 +79,11 @@ class TissuePainter:
         offset = rng.normal(0, 0.22, 3).clip(-0.38, 0.38) * (1, 1, 0.3)
         for shift in (-offset, offset):
             self.tube(path + shift * outer[:, None], outer * rng.uniform(0.8, 1.0), bright)
-        for _ in range(rng.integers(0, 3 * len(path))):  # a wall is thick here and thin there, and uneven all along
+        for _ in range(rng.integers(0, 3 * len(path))):  # the wall is uneven all along
             i = int(rng.integers(len(path) - 1))
             direction = rng.standard_normal(3)
-            centre = (
-                path[i]
-                + rng.random() * (path[i + 1] - path[i])
-                + direction / np.linalg.norm(direction) * outer[i] * 0.85
-            )
+            on_axis = path[i] + rng.random() * (path[i + 1] - path[i])
+            centre = on_axis + direction / np.linalg.norm(direction) * outer[i] * 0.85
             self.ellipsoid(
                 centre,
                 rng.uniform(2.0, 6.5, 3),

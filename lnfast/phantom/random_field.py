@@ -16,9 +16,9 @@ def smooth_field(
     field = rng.standard_normal(counts).astype(np.float32)
     shift = rng.random(3)
     for axis, (n, d) in enumerate(zip(shape, spacing_zyx, strict=True)):
-        place = np.minimum(np.arange(n) * d / length_mm + shift[axis], counts[axis] - 1.001)
-        low = place.astype(int)
-        part = (place - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(3)])
+        position = np.minimum(np.arange(n) * d / length_mm + shift[axis], counts[axis] - 1.001)
+        low = position.astype(int)
+        part = (position - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(3)])
         field = field.take(low, axis) * (1 - part) + field.take(low + 1, axis) * part
     smooth: Field = field
     return smooth

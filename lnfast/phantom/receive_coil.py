@@ -16,10 +16,7 @@ def receive_sensitivity(painter: TissuePainter, skin: Column) -> NDArray[np.floa
     """Draw the sensitivity of a phased array, (z, y, x) float32: highest at the skin of the front and the back."""
     rng, image = painter.rng, painter.image
     y = image.points[1]
-    front, back = (
-        float(skin.table[2, 3] + skin.table[2, 2]),
-        float(skin.table[2, 3] - skin.table[2, 2]),
-    )
+    front, back = float(skin.table[2, 3] + skin.table[2, 2]), float(skin.table[2, 3] - skin.table[2, 2])
     depth = rng.uniform(22, 50)
     gain = 1 + np.float32(rng.uniform(0.2, 1.6)) * np.exp(np.minimum(y - front, 20) / np.float32(depth))
     gain += np.float32(rng.uniform(0.2, 1.2)) * np.exp(np.minimum(back - y, 20) / np.float32(depth))

@@ -43,9 +43,8 @@ class TissueImage:
         phase_axis = -grid.affine[:3, 1] / transform.scale  # y runs to the back
         self.phase_axis = phase_axis / np.linalg.norm(phase_axis)
         self.density = self.artefacts.distort(self.points, self.phase_axis)
-        self.max_shift_mm = sum(abs(source.peak_shift_mm) for source in self.artefacts.off_resonances) + float(
-            np.abs(self.slice_shift_mm).max()
-        )
+        distortion_mm = sum(abs(source.peak_shift_mm) for source in self.artefacts.off_resonances)
+        self.max_shift_mm = distortion_mm + float(np.abs(self.slice_shift_mm).max())
         self.signal = np.zeros(grid.shape, dtype=np.float32)
         self.solid = np.zeros(grid.shape, dtype=np.float32)
         spacing = np.array(grid.spacing_zyx_mm)

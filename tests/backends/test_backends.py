@@ -35,7 +35,7 @@ OPENVINO = Candidate("openvino", "cpu", "fp32", "")
 ONNXRUNTIME = Candidate("onnxruntime", "cpu", "fp32", "")
 BOTH = pytest.mark.parametrize("candidate", [OPENVINO, ONNXRUNTIME], ids=["openvino", "onnxruntime"])
 NO_TENSORRT = pytest.mark.parametrize(
-    ("package_there", "code", "said"),
+    ("package_there", "code", "message"),
     [
         (False, "backend-missing", r"neither is installed: pip install 'lnfast\[rtx\]'"),
         (True, "device-missing", "needs an NVIDIA GPU"),
@@ -51,7 +51,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What holds without an NVIDIA GPU is tested on machines that have one, too."""
+    """Test what holds without an NVIDIA GPU on machines with a GPU as well."""
     for module in (choice, ort_backend, trt):
         monkeypatch.setattr(module, "nvidia_gpus", lambda: 0)
 
@@ -101,9 +101,11 @@ def _conv3(x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any]) -> NDArray
 
 def test_every_candidate_computes_what_the_oracle_computes(model: Model, study: NDArray[np.float32]) -> None:
     wanted = oracle(study, model.onnx_bytes)
-    found = [one for one in candidates() if not one.needs_engine]
-    assert {("openvino", "fp32"), ("onnxruntime", "fp32")} <= {(one.backend, one.precision) for one in found}
-    for candidate in found:
+    offered = [candidate for candidate in candidates() if not candidate.needs_engine]
+    assert {("openvino", "fp32"), ("onnxruntime", "fp32")} <= {
+        (candidate.backend, candidate.precision) for candidate in offered
+    }
+    for candidate in offered:
         with closing(open_backend(model, candidate, threads=1)) as backend:
             backend.input[...] = study
             backend.infer()
@@ -115,14 +117,14 @@ def test_every_candidate_computes_what_the_oracle_computes(model: Model, study: 
 
 
 def test_bf16_is_used_where_it_is_promised(model: Model, study: NDArray[np.float32]) -> None:
-    promised = [one for one in candidates("openvino") if one.precision == "bf16"]
+    promised = [candidate for candidate in candidates("openvino") if candidate.precision == "bf16"]
     if not promised:
         pytest.skip("this CPU has no bf16")
     with closing(open_backend(model, promised[0])) as backend:
         backend.input[...] = study
         backend.infer()
         error = np.abs(backend.output - oracle(study, model.onnx_bytes)).max()
-    assert error > 1e-4, "fp32 is more exact than this: the precision that was asked for was not used"
+    assert error > 1e-4, "fp32 is more exact than this: the requested precision was not used"
 
 
 @BOTH
@@ -206,7 +208,9 @@ def test_backends_in_several_threads_do_not_disturb_each_other(model: Model, stu
             if np.abs(backend.output - oracle(study * factor, model.onnx_bytes)).max() > 1e-4:
                 wrong.append(f"{candidate} {factor}")
 
-    threads = [threading.Thread(target=work, args=(one, i)) for i in (1, 2) for one in (OPENVINO, ONNXRUNTIME)]
+    threads = [
+        threading.Thread(target=work, args=(candidate, i)) for i in (1, 2) for candidate in (OPENVINO, ONNXRUNTIME)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -232,11 +236,11 @@ def test_a_working_runtime_prints_nothing(
 def test_close_twice_and_then_infer(model: Model, candidate: Candidate) -> None:
     backend = open_backend(model, candidate)
     backend.infer()
-    kept = backend.output.copy()
+    logits = backend.output.copy()
     backend.close()
     backend.close()
     assert refusal(EngineError, backend.infer) == "backend-closed"
-    assert np.array_equal(backend.output, kept), "the arrays outlive the runtime"
+    assert np.array_equal(backend.output, logits), "the arrays outlive the runtime"
 
 
 @BOTH
@@ -297,7 +301,7 @@ import lnfast.backends as backends
 assert not {{"openvino", "onnxruntime", "onnx", "torch"}} & set(sys.modules), "an import that is not light"
 import pathlib
 from lnfast.card import load_model
-for candidate in (one for one in backends.candidates() if not one.needs_engine):
+for candidate in (offer for offer in backends.candidates() if not offer.needs_engine):
     backends.open_backend(load_model(pathlib.Path({str(tmp_path / "model")!r})), candidate, threads=1).infer()
 assert "openvino" in sys.modules
 assert "openvino_telemetry" not in sys.modules, "the package that sends was imported"
@@ -334,14 +338,14 @@ def half_network() -> onnx.ModelProto:
 
 
 def two_inputs() -> onnx.ModelProto:
-    made = graph([helper.make_node("Add", ["input", "more"], ["logits"])], [], SHAPE_ZYX)
-    made.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1, 1, *SHAPE_ZYX]))
-    return made
+    model = graph([helper.make_node("Add", ["input", "more"], ["logits"])], [], SHAPE_ZYX)
+    model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1, 1, *SHAPE_ZYX]))
+    return model
 
 
 @BOTH
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (network((8, 16, 32)), "32"),
         (network((16, 16, 8)), "16"),
@@ -353,10 +357,10 @@ def two_inputs() -> onnx.ModelProto:
     ids=["wider", "turned", "free", "named", "half", "two"],
 )
 def test_a_graph_that_is_not_what_the_card_says(
-    tmp_path: Path, candidate: Candidate, content: onnx.ModelProto, said: str
+    tmp_path: Path, candidate: Candidate, content: onnx.ModelProto, message: str
 ) -> None:
     model = folder_model(tmp_path, content)
-    with pytest.raises(ModelError, match=said) as caught:
+    with pytest.raises(ModelError, match=message) as caught:
         open_backend(model, candidate)
     assert caught.value.code == "model-mismatch" and "card.json of model tiny wants" in caught.value.message
 
@@ -421,8 +425,8 @@ def test_weights_outside_the_file_are_seen_in_constants_and_bodies(tmp_path: Pat
     outside.external_data.add(key="location", value="/etc/passwd")
     body = helper.make_graph([helper.make_node("Constant", [], ["w"], value=outside)], "body", [], [])
     for i, attributes in enumerate(({"value": outside}, {"then_branch": body}, {"else_branch": body})):
-        made = graph([helper.make_node("Constant" if i == 0 else "If", [], ["logits"], **attributes)], [], SHAPE_ZYX)  # type: ignore[arg-type]
-        model = folder_model(tmp_path / str(i), made)
+        content = graph([helper.make_node("Constant" if i == 0 else "If", [], ["logits"], **attributes)], [], SHAPE_ZYX)  # type: ignore[arg-type]
+        model = folder_model(tmp_path / str(i), content)
         assert refusal(ModelError, lambda model=model: open_backend(model, OPENVINO)) == "external-data"
 
 
@@ -436,10 +440,10 @@ def test_a_changed_file_is_refused_before_any_runtime_sees_it(tmp_path: Path) ->
 
 
 def test_auto_order_is_fastest_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    order = [(one.backend, one.device, one.precision) for one in candidates(device="cpu")]
+    order = [(candidate.backend, candidate.device, candidate.precision) for candidate in candidates(device="cpu")]
     fp32 = [("openvino", "cpu", "fp32"), ("onnxruntime", "cpu", "fp32")]
-    assert [one for one in order if one[2] == "fp32"] == fp32
-    assert all(one.reason and "\n" not in one.reason for one in candidates())
+    assert [candidate for candidate in order if candidate[2] == "fp32"] == fp32
+    assert all(candidate.reason and "\n" not in candidate.reason for candidate in candidates())
 
     cores = {
         "native": ("bf16", ["int8", "bf16", "fp32"]),
@@ -453,14 +457,16 @@ def test_auto_order_is_fastest_first(monkeypatch: pytest.MonkeyPatch) -> None:
         }
         core = SimpleNamespace(get_property=lambda _, name, properties=properties: properties[name])
         monkeypatch.setattr(ov_backend, "_load", lambda core=core: SimpleNamespace(Core=lambda: core))
-        assert [one.precision for one in candidates("openvino")] == wanted
-        assert [one.precision for one in candidates("openvino") if one.needs_engine] == ["int8"]
+        assert [candidate.precision for candidate in candidates("openvino")] == wanted
+        assert [candidate.precision for candidate in candidates("openvino") if candidate.needs_engine] == ["int8"]
 
 
 def test_what_is_named_is_the_only_one() -> None:
-    assert {one.backend for one in candidates("onnxruntime")} == {"onnxruntime"}
-    assert {one.precision for one in candidates(precision="fp32")} == {"fp32"}
-    assert [(one.backend, one.precision) for one in candidates("openvino", "cpu", "fp32")] == [("openvino", "fp32")]
+    assert {candidate.backend for candidate in candidates("onnxruntime")} == {"onnxruntime"}
+    assert {candidate.precision for candidate in candidates(precision="fp32")} == {"fp32"}
+    assert [(candidate.backend, candidate.precision) for candidate in candidates("openvino", "cpu", "fp32")] == [
+        ("openvino", "fp32")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -478,7 +484,7 @@ def test_unknown_names(request_: dict[str, str], code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_", "code", "said"),
+    ("request_", "code", "message"),
     [
         ({"backend": "openvino", "device": "cuda:0"}, "device-missing", "here: cpu"),
         ({"device": "cuda:77"}, "device-missing", "onnxruntime-gpu"),
@@ -488,21 +494,25 @@ def test_unknown_names(request_: dict[str, str], code: str) -> None:
     ],
 )
 @pytest.mark.usefixtures("no_gpu")
-def test_what_this_machine_lacks(request_: dict[str, str], code: str, said: str) -> None:
-    with pytest.raises(BackendError, match=said) as caught:
+def test_what_this_machine_lacks(request_: dict[str, str], code: str, message: str) -> None:
+    with pytest.raises(BackendError, match=message) as caught:
         candidates(**request_)
     assert caught.value.code == code and caught.value.exit_code == 5
 
 
 @NO_TENSORRT
 @pytest.mark.usefixtures("no_gpu")
-def test_tensorrt_where_it_is_not(monkeypatch: pytest.MonkeyPatch, package_there: bool, code: str, said: str) -> None:
+def test_tensorrt_where_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, package_there: bool, code: str, message: str
+) -> None:
     show_tensorrt(monkeypatch, package_there)
     for device in ("auto", "cuda:0"):
-        with pytest.raises(BackendError, match=said) as caught:
+        with pytest.raises(BackendError, match=message) as caught:
             candidates("tensorrt", device)
         assert caught.value.code == code and caught.value.exit_code == 5
-    assert {one.backend for one in candidates()} == {"openvino", "onnxruntime"}, "the others do not go with it"
+    assert {candidate.backend for candidate in candidates()} == {"openvino", "onnxruntime"}, (
+        "the others do not go with it"
+    )
 
 
 def test_a_runtime_that_falls_back_to_the_cpu_is_caught(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -519,19 +529,19 @@ def test_a_runtime_that_falls_back_to_the_cpu_is_caught(model: Model, monkeypatc
         return real(content, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", fall_back)
-    first = next(one for one in candidates() if not one.needs_engine)
+    first = next(candidate for candidate in candidates() if not candidate.needs_engine)
     assert (first.backend, first.device, first.precision) == ("onnxruntime", "cuda:0", "fp32")
-    assert [one for one in candidates("onnxruntime", "cuda") if not one.needs_engine] == [first]
+    assert [candidate for candidate in candidates("onnxruntime", "cuda") if not candidate.needs_engine] == [first]
     assert refusal(EngineError, lambda: open_backend(model, first)) == "device-mismatch"
 
 
 def test_a_runtime_that_computes_in_another_precision_is_caught(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = ov_backend._settings
     monkeypatch.setattr(ov_backend, "_settings", lambda _, threads: settings(OPENVINO, threads))
-    asked = Candidate("openvino", "cpu", "bf16", "")
-    assert refusal(EngineError, lambda: open_backend(model, asked)) == "precision-mismatch"
-    asked = Candidate("openvino", "cuda:0", "fp32", "")
-    assert refusal(EngineError, lambda: open_backend(model, asked)) == "device-mismatch"
+    requested = Candidate("openvino", "cpu", "bf16", "")
+    assert refusal(EngineError, lambda: open_backend(model, requested)) == "precision-mismatch"
+    requested = Candidate("openvino", "cuda:0", "fp32", "")
+    assert refusal(EngineError, lambda: open_backend(model, requested)) == "device-mismatch"
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
@@ -568,7 +578,7 @@ def hide(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 @pytest.mark.usefixtures("no_gpu")
 def test_a_missing_runtime(hide: Callable[..., None]) -> None:
     hide("openvino")
-    assert {one.backend for one in candidates()} == {"onnxruntime"}
+    assert {candidate.backend for candidate in candidates()} == {"onnxruntime"}
     with pytest.raises(BackendError, match=r"pip install 'lnfast\[cpu\]'") as caught:
         candidates("openvino")
     assert caught.value.code == "backend-missing"
@@ -591,7 +601,7 @@ def test_a_broken_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(name)
 
     monkeypatch.setattr(importlib, "import_module", broken)
-    assert {one.backend for one in candidates()} == {"onnxruntime"}
+    assert {candidate.backend for candidate in candidates()} == {"onnxruntime"}
     assert refusal(BackendError, lambda: candidates("openvino")) == "backend-broken"
     status = backend_status()[0]
     assert status.installed and status.devices == () and "libtbb.so.12" in str(status.problem) and status.mend
@@ -607,15 +617,15 @@ def test_a_folder_that_an_uninstall_left_is_not_a_package(tmp_path: Path, monkey
 
 @NO_TENSORRT
 @pytest.mark.usefixtures("no_gpu")
-def test_status_of_this_machine(monkeypatch: pytest.MonkeyPatch, package_there: bool, code: str, said: str) -> None:
+def test_status_of_this_machine(monkeypatch: pytest.MonkeyPatch, package_there: bool, code: str, message: str) -> None:
     show_tensorrt(monkeypatch, package_there)
     openvino, onnxruntime, tensorrt = backend_status()
-    assert [one.name for one in (openvino, onnxruntime, tensorrt)] == ["openvino", "onnxruntime", "tensorrt"]
+    assert [status.name for status in (openvino, onnxruntime, tensorrt)] == ["openvino", "onnxruntime", "tensorrt"]
     for status in (openvino, onnxruntime):
         assert status.installed and status.version and "cpu" in status.devices and "fp32" in status.precisions
         assert status.problem is None and status.mend is None
     assert tensorrt.installed == package_there and tensorrt.devices == tensorrt.precisions == ()
-    assert re.search(said, str(tensorrt.problem))
+    assert re.search(message, str(tensorrt.problem))
     assert tensorrt.mend == (None if package_there else "pip install 'lnfast[rtx]'")
 
     monkeypatch.setattr(optional, "_version", lambda name: "1.0")

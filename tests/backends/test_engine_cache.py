@@ -1,6 +1,6 @@
-"""The engines that a machine keeps: found when they are whole, passed over and made again when they are not.
+"""The engines that a machine keeps: served when they are whole, passed over and built again when they are not.
 
-Whatever happens to the process that makes one, to the disk or to the folder, no half engine has a final name, and
+Whatever happens to the process that builds one, to the disk or to the folder, no half engine has a final name, and
 studies are served.
 """
 
@@ -100,18 +100,18 @@ def test_nothing_is_found_where_nothing_is(model: Model) -> None:
 
 
 def test_what_was_made_is_found_and_served(model: Model, request_: Request) -> None:
-    made = export_to_cache(model, request_)
-    found = find(model)
-    assert found is not None and found.folder == made.engine.folder == engine_cache.folder_of(key_of(model))
-    assert [engine.folder for engine in engine_cache.engines()] == [found.folder]
+    exported = export_to_cache(model, request_)
+    cached = find(model)
+    assert cached is not None and cached.folder == exported.engine.folder == engine_cache.folder_of(key_of(model))
+    assert [engine.folder for engine in engine_cache.engines()] == [cached.folder]
     assert serves(model)[0] == "int8"
 
 
 def test_another_model_threshold_version_or_machine_has_another_key(model: Model, tmp_path: Path) -> None:
-    other = load_model(make_model_folder(tmp_path / "other", deep_blob_network(inner=3)))
+    other_model = load_model(make_model_folder(tmp_path / "other", deep_blob_network(inner=3)))
     bolder = load_model(make_model_folder(tmp_path / "bolder", deep_blob_network(), threshold=0.4))
     facts = ("openvino", "1", ("cpu",), "int8")
-    keys = [engine_cache.key_of(one, *facts) for one in (model, other, bolder)]
+    keys = [engine_cache.key_of(variant, *facts) for variant in (model, other_model, bolder)]
     keys.append(engine_cache.key_of(model, "onnxruntime", "1", ("cpu",), "int8"))
     keys.append(engine_cache.key_of(model, "openvino", "2", ("cpu",), "int8"))
     keys.append(engine_cache.key_of(model, "openvino", "1", ("another",), "int8"))
@@ -123,7 +123,7 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
 
-def tell(folder: Path, **changed: object) -> None:
+def change_manifest(folder: Path, **changed: object) -> None:
     path = folder / MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | changed))
 
@@ -132,19 +132,21 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a cut blob": ("engine-damaged", lambda folder: cut(folder / BLOB)),
     "no blob": ("engine-damaged", lambda folder: (folder / BLOB).unlink()),
     "a cut manifest": ("bad-manifest", lambda folder: cut(folder / MANIFEST)),
-    "no certificate": ("uncertified", lambda folder: tell(folder, certificate=None)),
+    "no certificate": ("uncertified", lambda folder: change_manifest(folder, certificate=None)),
     "another model": (
         "other-model",
-        lambda folder: tell(folder, model=dict.fromkeys(("name", "version", "sha256", "probe_sha256", "decisive"), "")),
+        lambda folder: change_manifest(
+            folder, model=dict.fromkeys(("name", "version", "sha256", "probe_sha256", "decisive"), "")
+        ),
     ),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_engine_is_passed_over_and_made_again(model: Model, request_: Request, damage: str) -> None:
-    made = export_to_cache(model, request_)
+    exported = export_to_cache(model, request_)
     code, breaks = DAMAGES[damage]
-    breaks(made.engine.folder)
+    breaks(exported.engine.folder)
     with pytest.raises(EngineError) as caught:
         find(model)
     assert caught.value.code == code
@@ -152,13 +154,13 @@ def test_a_damaged_engine_is_passed_over_and_made_again(model: Model, request_: 
     assert precision != "int8" and f"passed over: {caught.value.message}" in choice
 
     again = export_to_cache(model, request_)
-    assert again.attempts and again.engine.folder == made.engine.folder
+    assert again.attempts and again.engine.folder == exported.engine.folder
     assert find(model) is not None and serves(model)[0] == "int8"
 
 
 def test_an_engine_without_its_manifest_is_made_again(model: Model, request_: Request) -> None:
-    made = export_to_cache(model, request_)
-    (made.engine.folder / MANIFEST).unlink()
+    exported = export_to_cache(model, request_)
+    (exported.engine.folder / MANIFEST).unlink()
     assert serves(model)[0] != "int8"
     export_to_cache(model, request_)
 
@@ -173,10 +175,10 @@ from lnfast.card import load_model
 import lnfast.export
 from lnfast.export import Request, export_to_cache
 publish = lnfast.export.publish
-def told(*arguments, **options):
+def announced(*arguments, **options):
     print("publishing", file=sys.stderr, flush=True)
     return publish(*arguments, **options)
-lnfast.export.publish = told
+lnfast.export.publish = announced
 model, studies, precision = load_model(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 recipe, rounds = map(int, sys.argv[4:])
 request = Request("openvino", precision, calibration=studies, windows=False)
@@ -184,13 +186,13 @@ print("ready", flush=True)
 sys.stdin.readline()
 for number in range(rounds):
     engine_cache.RECIPE = recipe + number
-    made = export_to_cache(model, request)
-    print(len(made.attempts), made.engine.folder, flush=True)
+    exported = export_to_cache(model, request)
+    print(len(exported.attempts), exported.engine.folder, flush=True)
 """
 
 
 def child(model: Model, studies: Path, precision: str, recipe: int, rounds: int) -> subprocess.Popen[str]:
-    """A process that exports when it is told to, under as many keys as rounds."""
+    """Start a process that exports when it reads a line, under as many keys as rounds."""
     started = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(model.folder), str(studies), precision, str(recipe), str(rounds)],
         stdin=subprocess.PIPE,
@@ -213,13 +215,13 @@ def test_two_processes_make_an_engine_once(model: Model, studies: Path) -> None:
     both = [child(model, studies, "int8", engine_cache.RECIPE, 1) for _ in range(2)]
     for process in both:
         go(process)
-    told = []
+    outputs = []
     for process in both:
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
-        told.append(out.split())
-    assert sorted(attempts for attempts, _ in told) == ["0", "1"]
-    assert {folder for _, folder in told} == {str(engine_cache.folder_of(key_of(model)))}
+        outputs.append(out.split())
+    assert sorted(attempts for attempts, _ in outputs) == ["0", "1"]
+    assert {folder for _, folder in outputs} == {str(engine_cache.folder_of(key_of(model)))}
     assert find(model) is not None
 
 
@@ -237,7 +239,7 @@ def check_whole(model: Model, folder: Path) -> None:
 
 @posix
 def test_a_killed_export_leaves_no_half_engine(model: Model, studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each child exports under one key after the other until it is killed: at any moment, or just when it writes."""
+    """Each child exports under one key after the other until it is killed: at a random moment, or while it writes."""
     seeded, checked = random.Random(0), set[Path]()
     for number in range(KILLS):
         process = child(model, studies, "fp32", 1000 * (number + 1), 1000)
@@ -299,8 +301,8 @@ def check_serves_from_the_model(model: Model, studies: Path, out: Path, capsys: 
     assert lnfast_command("run", studies / "study0.nii.gz", "-o", out, "--model", model.folder) == 0
     printed = capsys.readouterr()
     assert "N1" in printed.out and (out / "study0" / "report.json").is_file()
-    said = ["no-cache: "] if engine_cache.problem() else []
-    assert len(printed.err.splitlines()) == 1 + len(said) and all(code in printed.err for code in said)
+    codes = ["no-cache: "] if engine_cache.problem() else []
+    assert len(printed.err.splitlines()) == 1 + len(codes) and all(code in printed.err for code in codes)
 
 
 def export_command(model: Model, studies: Path) -> int:
@@ -350,9 +352,9 @@ def test_a_file_in_the_caches_place_serves(
 @posix
 def test_an_engine_on_a_read_only_disk_serves(model: Model, request_: Request, mounted: Callable[[str], Path]) -> None:
     """Reading takes no lock."""
-    made = export_to_cache(model, request_)
+    exported = export_to_cache(model, request_)
     place = mounted("size=1m")
-    shutil.copytree(made.engine.folder, place / "engines" / made.engine.folder.name)
+    shutil.copytree(exported.engine.folder, place / "engines" / exported.engine.folder.name)
     subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True, capture_output=True)
     assert serves(model)[0] == "int8"
     with lnfast.Engine(model.folder, "openvino", "cpu", "int8") as engine:
@@ -360,7 +362,7 @@ def test_an_engine_on_a_read_only_disk_serves(model: Model, request_: Request, m
 
 
 def test_a_cache_that_cannot_be_looked_into_serves(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one of another user is; root may look everywhere, so the system's answer is put in."""
+    """As that of another user is; root may read everything, so the system's error is simulated."""
     real = os.stat
 
     def closed(path: object, *more: object, **options: object) -> os.stat_result:

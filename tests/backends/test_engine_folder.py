@@ -1,6 +1,6 @@
 """An exported engine that is not what it says is refused: one line, exit code 4, and no report of any patient.
 
-The engines are real ones of OpenVINO, made of a tiny model; each way of being wrong is a copy that was broken.
+The engines are real ones of OpenVINO, built of a tiny model; each kind of damage is done to a copy.
 """
 
 from __future__ import annotations
@@ -81,29 +81,29 @@ def lnfast_run(engine: Path, study: Path, *more: str) -> int:
     return ended.value.code
 
 
-def check_refused(engine: Path, told: str, code: str) -> None:
+def check_refused(engine: Path, message: str, code: str) -> None:
     """One line on stderr that begins with the code and says how to mend it; nothing was written."""
-    assert told.startswith(f"lnfast: {code}: ") and told.endswith("\n") and told.count("\n") == 1, told
-    assert "export" in told, told
+    assert message.startswith(f"lnfast: {code}: ") and message.endswith("\n") and message.count("\n") == 1, message
+    assert "export" in message, message
     assert not list(engine.parent.glob("out/*")), "a report of a refused engine"
 
 
-def tell(folder: Path, **changed: Any) -> None:
+def change_manifest(folder: Path, **changed: Any) -> None:
     """Write entries of the manifest anew."""
     path = folder / MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | changed))
 
 
 def manifest(folder: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-    return told
+    entries: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    return entries
 
 
 def fit(folder: Path, name: str, content: bytes) -> None:
     """A file and its hash in the manifest: a damage that no hash shows."""
     (folder / name).write_bytes(content)
     entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    tell(folder, files=manifest(folder)["files"] | {name: entry})
+    change_manifest(folder, files=manifest(folder)["files"] | {name: entry})
 
 
 def flip(path: Path, at: float) -> None:
@@ -114,18 +114,18 @@ def flip(path: Path, at: float) -> None:
 
 def rebuild(folder: Path, **weights: float) -> None:
     """Compile the engine's graph again with some weights set to a value, manifest and all."""
-    model, told = load_model(folder), read_engine_folder(folder).manifest
-    proto = onnx.load(folder / GRAPH if GRAPH in told.files else folder / "model.onnx")
+    model, built = load_model(folder), read_engine_folder(folder).manifest
+    proto = onnx.load(folder / GRAPH if GRAPH in built.files else folder / "model.onnx")
     for tensor in proto.graph.initializer:
         if tensor.name in weights:
             array = np.full_like(numpy_helper.to_array(tensor), weights.pop(tensor.name))
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     assert not weights, "the graph has no such weights"
     graph = proto.SerializeToString()
-    draft = write_draft(folder.with_name("draft"), told, {GRAPH: graph})
-    candidate = Candidate("openvino", "cpu", told.precision, "a test", needs_engine=True)
+    draft = write_draft(folder.with_name("draft"), built, {GRAPH: graph})
+    candidate = Candidate("openvino", "cpu", built.precision, "a test", needs_engine=True)
     fit(folder, BLOB, openvino.compile_blob(LoadRequest(model, candidate, draft, SHAPE_ZYX, 0)))
-    if GRAPH in told.files:
+    if GRAPH in built.files:
         fit(folder, GRAPH, graph)
 
 
@@ -150,18 +150,18 @@ def without(*entry: str) -> Break:
     """A manifest that lacks an entry."""
 
     def cut(folder: Path) -> None:
-        told = manifest(folder)
-        place = told
+        entries = manifest(folder)
+        parent = entries
         for key in entry[:-1]:
-            place = place[key]
-        del place[entry[-1]]
-        (folder / MANIFEST).write_text(json.dumps(told))
+            parent = parent[key]
+        del parent[entry[-1]]
+        (folder / MANIFEST).write_text(json.dumps(entries))
 
     return cut
 
 
 def certificate(**changed: Any) -> Break:
-    return lambda folder: tell(folder, certificate=manifest(folder)["certificate"] | changed)
+    return lambda folder: change_manifest(folder, certificate=manifest(folder)["certificate"] | changed)
 
 
 def text(content: str | bytes) -> Break:
@@ -193,11 +193,11 @@ def folder_instead(name: str) -> Break:
 WRONG: dict[str, tuple[str, Break]] = {
     "a manifest of another model": (
         "other-model",
-        lambda folder: tell(folder, model=manifest(folder)["model"] | {"sha256": "0" * 64}),
+        lambda folder: change_manifest(folder, model=manifest(folder)["model"] | {"sha256": "0" * 64}),
     ),
     "a manifest of another probe": (
         "other-model",
-        lambda folder: tell(folder, model=manifest(folder)["model"] | {"probe_sha256": "0" * 64}),
+        lambda folder: change_manifest(folder, model=manifest(folder)["model"] | {"probe_sha256": "0" * 64}),
     ),
     "another model": ("other-model", other_model),
     "another probe": ("other-model", other_probe),
@@ -209,33 +209,33 @@ WRONG: dict[str, tuple[str, Break]] = {
     "a blob with a bit flipped at its end": ("engine-damaged", lambda folder: flip(folder / BLOB, 1.0)),
     "no blob": ("engine-damaged", lambda folder: (folder / BLOB).unlink()),
     "a folder for a blob": ("engine-damaged", folder_instead(BLOB)),
-    "another runtime version": ("other-version", lambda folder: tell(folder, version="2020.1.0")),
-    "another CPU": ("other-device", lambda folder: tell(folder, made_for=["x86_64 abacus"])),
-    "no CPU": ("other-device", lambda folder: tell(folder, made_for=[])),
-    "no certificate": ("uncertified", lambda folder: tell(folder, certificate=None)),
+    "another runtime version": ("other-version", lambda folder: change_manifest(folder, version="2020.1.0")),
+    "another CPU": ("other-device", lambda folder: change_manifest(folder, made_for=["x86_64 abacus"])),
+    "no CPU": ("other-device", lambda folder: change_manifest(folder, made_for=[])),
+    "no certificate": ("uncertified", lambda folder: change_manifest(folder, certificate=None)),
     "a failed certificate": ("uncertified", certificate(passed=False)),
     "a certificate that only seems to have passed": ("uncertified", certificate(passed="true")),
     "a certificate of another device": ("uncertified", certificate(device="x86_64 abacus")),
-    "an empty certificate": ("uncertified", lambda folder: tell(folder, certificate={})),
+    "an empty certificate": ("uncertified", lambda folder: change_manifest(folder, certificate={})),
     "an empty manifest": ("bad-manifest", text("")),
     "a manifest cut to half": ("bad-manifest", cut_manifest(0.5)),
     "a manifest without its end": ("bad-manifest", cut_manifest(0.99)),
     "a manifest that is no text": ("bad-manifest", text(b"\xff\xfe\x00")),
     "a list for a manifest": ("bad-manifest", text("[]")),
     "null for a manifest": ("bad-manifest", text("null")),
-    "another schema": ("bad-manifest", lambda folder: tell(folder, schema="lnfast.engine/2")),
+    "another schema": ("bad-manifest", lambda folder: change_manifest(folder, schema="lnfast.engine/2")),
     "no schema": ("bad-manifest", without("schema")),
     "no files": ("bad-manifest", without("files")),
     "no probe's hash": ("bad-manifest", without("model", "probe_sha256")),
     "a file without a hash": ("bad-manifest", without("files", BLOB, "sha256")),
-    "files that are a list": ("bad-manifest", lambda folder: tell(folder, files=[BLOB])),
-    "an unknown target": ("bad-manifest", lambda folder: tell(folder, target="abacus")),
-    "an unknown device": ("bad-manifest", lambda folder: tell(folder, device="tpu")),
-    "an unknown precision": ("bad-manifest", lambda folder: tell(folder, precision="int4")),
-    "an unknown type": ("bad-manifest", lambda folder: tell(folder, dtype="complex64")),
-    "a shape of nothing": ("bad-manifest", lambda folder: tell(folder, shapes=[[0, 16, 16]])),
-    "a shape without an end": ("bad-manifest", lambda folder: tell(folder, shapes=[[float("inf"), 16, 16]])),
-    "a certificate that is a number": ("bad-manifest", lambda folder: tell(folder, certificate=1)),
+    "files that are a list": ("bad-manifest", lambda folder: change_manifest(folder, files=[BLOB])),
+    "an unknown target": ("bad-manifest", lambda folder: change_manifest(folder, target="abacus")),
+    "an unknown device": ("bad-manifest", lambda folder: change_manifest(folder, device="tpu")),
+    "an unknown precision": ("bad-manifest", lambda folder: change_manifest(folder, precision="int4")),
+    "an unknown type": ("bad-manifest", lambda folder: change_manifest(folder, dtype="complex64")),
+    "a shape of nothing": ("bad-manifest", lambda folder: change_manifest(folder, shapes=[[0, 16, 16]])),
+    "a shape without an end": ("bad-manifest", lambda folder: change_manifest(folder, shapes=[[float("inf"), 16, 16]])),
+    "a certificate that is a number": ("bad-manifest", lambda folder: change_manifest(folder, certificate=1)),
     "a deep manifest": ("bad-manifest", text("[" * 200_000)),
     "a huge manifest": ("bad-manifest", text(" " * (1 << 20) + "{}")),
     "a folder for a manifest": ("bad-manifest", folder_instead(MANIFEST)),
@@ -275,8 +275,8 @@ def test_what_computes_nonsense_is_refused_though_every_hash_is_right(
     read_engine_folder(engine).check_files()
     for _ in range(2):  # nor is a failure remembered as a proof
         assert lnfast_run(engine, study) == 4
-        told = capsys.readouterr().err
-        assert told.startswith(f"lnfast: {code}: ") and told.count("\n") == 1
+        message = capsys.readouterr().err
+        assert message.startswith(f"lnfast: {code}: ") and message.count("\n") == 1
     assert not list(engine.parent.glob("out/*"))
 
 
@@ -298,7 +298,7 @@ def test_an_engine_of_another_precision_than_it_says(
     engines: dict[str, Path], study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = Path(shutil.copytree(engines["fp32"], tmp_path / "engine"))
-    tell(engine, precision="int8")
+    change_manifest(engine, precision="int8")
     assert lnfast_run(engine, study) == 4
     assert capsys.readouterr().err.startswith("lnfast: precision-mismatch: ")
     assert not list(engine.parent.glob("out/*"))
@@ -330,9 +330,9 @@ def test_what_is_no_blob_is_refused_and_the_process_lives(
     engines: dict[str, Path], study: Path, tmp_path: Path
 ) -> None:
     """The hash is right, so the runtime sees the bytes: in a process of its own, which must not die of them."""
-    for name, made in NOT_BLOBS.items():
+    for name, damage in NOT_BLOBS.items():
         folder = Path(shutil.copytree(engines["int8"], tmp_path / name / "engine"))
-        fit(folder, BLOB, made((folder / BLOB).read_bytes()))
+        fit(folder, BLOB, damage((folder / BLOB).read_bytes()))
     places = [str(tmp_path / name / "engine") for name in NOT_BLOBS]
     done = subprocess.run(
         [sys.executable, "-c", MANY, str(study), *places], capture_output=True, text=True, timeout=60, check=False
@@ -363,8 +363,8 @@ def test_an_engine_is_never_another(
 ) -> None:
     engine = Path(shutil.copytree(engines["int8"], tmp_path / "engine"))
     assert lnfast_run(engine, study, *more) == 5
-    told = capsys.readouterr().err
-    assert told.startswith(f"lnfast: {code}: ") and told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"lnfast: {code}: ") and message.count("\n") == 1
     assert not list(tmp_path.glob("out/*"))
     with pytest.raises(BackendError):
         lnfast.Engine(engine, **{more[0][2:]: more[1]})
@@ -377,9 +377,9 @@ def test_what_was_asked_for_by_name_and_is_there_serves(engine: Path) -> None:
 
 
 def test_a_manifest_survives_its_text(engine: Path) -> None:
-    told = read_engine_folder(engine)
-    again = Manifest.from_json(told.manifest.to_json())
-    assert again == told.manifest and EngineFolder(engine, again).sha256 == told.sha256
+    original = read_engine_folder(engine)
+    again = Manifest.from_json(original.manifest.to_json())
+    assert again == original.manifest and EngineFolder(engine, again).sha256 == original.sha256
 
 
 # --- what was proven is remembered ------------------------------------------------------------------------------------
@@ -412,7 +412,7 @@ def proofs(monkeypatch: pytest.MonkeyPatch) -> Proofs:
 
 @pytest.fixture(autouse=True)
 def _a_boot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start of the machine, where the system does not tell of one."""
+    """Simulate the id of a start of the machine, where the system has none."""
     if machine.boot_id() is None:
         monkeypatch.setattr(engine_cache, "boot_id", lambda: "this")
 
@@ -442,8 +442,8 @@ def test_another_engine_is_proven_again(engine: Path, proofs: Proofs) -> None:
 def test_another_threshold_is_proven_again(engine: Path, proofs: Proofs) -> None:
     assert proofs.since(engine) == 1
     other_threshold(engine)
-    told = manifest(engine)["model"] | {"decisive": load_model(engine).card.decisive}
-    tell(engine, model=told)
+    model_entry = manifest(engine)["model"] | {"decisive": load_model(engine).card.decisive}
+    change_manifest(engine, model=model_entry)
     assert proofs.since(engine) == 1
 
 
@@ -538,10 +538,10 @@ def test_a_pipe_is_not_waited_for(engines: dict[str, Path], study: Path, tmp_pat
 
 
 CRAFTED: dict[str, Break] = {
-    "a shape beyond the grid": lambda folder: tell(folder, shapes=[[8, 16, 32]]),
+    "a shape beyond the grid": lambda folder: change_manifest(folder, shapes=[[8, 16, 32]]),
     "a certificate with NaN": certificate(dice={"worst": float("nan"), "mean": 1.0}),
-    "an engine for a GPU": lambda folder: tell(folder, device="cuda"),
-    "a target of another runtime": lambda folder: tell(folder, target="onnxruntime"),
+    "an engine for a GPU": lambda folder: change_manifest(folder, device="cuda"),
+    "a target of another runtime": lambda folder: change_manifest(folder, target="onnxruntime"),
 }
 
 
@@ -572,6 +572,6 @@ def test_every_refusal_names_the_command(
     engine = Path(shutil.copytree(engines["int8"], tmp_path / "engine"))
     NAMELESS[code](engine)
     assert lnfast_run(engine, study) == 4
-    told = capsys.readouterr().err
-    assert told.startswith(f"lnfast: {code}: ")
-    assert "lnfast export" in told
+    message = capsys.readouterr().err
+    assert message.startswith(f"lnfast: {code}: ")
+    assert "lnfast export" in message

@@ -1,4 +1,4 @@
-"""TensorRT engines: built for real without a GPU, executed on a fake that works in order, and on a GPU where one is."""
+"""TensorRT engines: built for real without a GPU, executed on a fake GPU, and on a real GPU where there is one."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ def sm(*capabilities: str) -> BuildTarget:
 
 
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph in float16 from end to end, which is how a strongly typed network is told to compute in it."""
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
+    """Return the graph in float16 from end to end, by which a strongly typed network computes in float16."""
+    half = onnx.ModelProto()
+    half.CopyFrom(model)
     weights = [
         numpy_helper.from_array(numpy_helper.to_array(w).astype(np.float16), w.name)
         if w.data_type == TensorProto.FLOAT
         else w
-        for w in made.graph.initializer
+        for w in half.graph.initializer
     ]
-    del made.graph.initializer[:]
-    made.graph.initializer.extend(weights)
-    del made.graph.value_info[:]
-    for port in (*made.graph.input, *made.graph.output):
+    del half.graph.initializer[:]
+    half.graph.initializer.extend(weights)
+    del half.graph.value_info[:]
+    for port in (*half.graph.input, *half.graph.output):
         port.type.tensor_type.elem_type = TensorProto.FLOAT16
-    return made
+    return half
 
 
 def refusal(kind: type[LnfastError], call: Callable[[], object]) -> LnfastError:
@@ -86,9 +86,9 @@ def shipped() -> tuple[onnx.ModelProto, tuple[int, int, int], str, str]:
     ids=lambda value: "+".join(value) if isinstance(value, tuple) else value,
 )
 def test_the_shipped_model_becomes_an_engine(shipped: Any, dtype: str, capabilities: tuple[str, ...]) -> None:
-    model, shape, given, made = shipped
+    model, shape, input_name, output_name = shipped
     onnx_bytes = (model if dtype == "float32" else halved(model)).SerializeToString()
-    engine = build(onnx_bytes, NetworkIO(given, made, shape, dtype), sm(*capabilities))
+    engine = build(onnx_bytes, NetworkIO(input_name, output_name, shape, dtype), sm(*capabilities))
     assert engine[:4] == b"vtrt", "the head of a TensorRT-RTX plan"
     weights = sum(numpy_helper.to_array(w).nbytes for w in model.graph.initializer)
     assert len(engine) > weights / (1 if dtype == "float32" else 2)
@@ -100,42 +100,42 @@ def test_no_choice_of_gpus_is_a_choice_too() -> None:
 
 def test_the_same_graph_gives_the_same_bytes() -> None:
     graphs = [halved(network(seed=seed)).SerializeToString() for seed in (0, 0, 1)]
-    first, again, other = (build(one, io("float16"), sm("8.6")) for one in graphs)
-    assert first == again and first != other
+    first, again, different = (build(content, io("float16"), sm("8.6")) for content in graphs)
+    assert first == again and first != different
 
 
 def test_a_build_says_how_far_it_is_and_nothing_else(capfd: pytest.CaptureFixture[str]) -> None:
-    told: list[tuple[str, int, int]] = []
-    build(network().SerializeToString(), io(), sm("8.6"), progress=lambda *step: told.append(step))
-    assert {phase for phase, _, _ in told} >= {"Building engine"}
-    assert all(0 <= done <= steps for _, done, steps in told)
-    assert any(done == steps for _, done, steps in told)
+    reports: list[tuple[str, int, int]] = []
+    build(network().SerializeToString(), io(), sm("8.6"), progress=lambda *step: reports.append(step))
+    assert {phase for phase, _, _ in reports} >= {"Building engine"}
+    assert all(0 <= done <= steps for _, done, steps in reports)
+    assert any(done == steps for _, done, steps in reports)
     refusal(EngineError, lambda: build(network().SerializeToString(), io(), sm("7.5")))
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
 def test_what_progress_raises_stops_the_build(stop: type[BaseException]) -> None:
-    seen = []
+    phases = []
 
     def progress(phase: str, done: int, steps: int) -> None:
-        seen.append(phase)
-        if len(seen) == 5:
+        phases.append(phase)
+        if len(phases) == 5:
             raise stop("enough")
 
     with pytest.raises(stop, match="enough"):
         build(network().SerializeToString(), io(), sm("8.6"), progress=progress)
-    assert len(seen) == 5
+    assert len(phases) == 5
     assert build(network().SerializeToString(), io(), sm("8.6")), "and leaves the next one alone"
 
 
 def test_other_threads_run_while_one_builds(shipped: Any) -> None:
-    model, shape, given, made = shipped
+    model, shape, input_name, output_name = shipped
     inside = threading.Event()
     done = threading.Thread(
         target=lambda: build(
             model.SerializeToString(),
-            NetworkIO(given, made, shape, "float32"),
+            NetworkIO(input_name, output_name, shape, "float32"),
             sm("8.6"),
             progress=lambda phase, step, steps: inside.set(),
         )
@@ -150,18 +150,18 @@ def test_other_threads_run_while_one_builds(shipped: Any) -> None:
 
 
 def test_two_threads_build_at_once() -> None:
-    made: dict[str, bytes] = {}
+    built: dict[str, bytes] = {}
 
-    def one(capability: str) -> None:
-        made[capability] = build(network().SerializeToString(), io(), sm(capability))
+    def build_for(capability: str) -> None:
+        built[capability] = build(network().SerializeToString(), io(), sm(capability))
 
-    threads = [threading.Thread(target=one, args=(capability,)) for capability in ("8.6", "8.9")]
+    threads = [threading.Thread(target=build_for, args=(capability,)) for capability in ("8.6", "8.9")]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) == 2
-    assert all(made[capability] == build(network().SerializeToString(), io(), sm(capability)) for capability in made)
+    assert len(built) == 2
+    assert all(built[capability] == build(network().SerializeToString(), io(), sm(capability)) for capability in built)
 
 
 # --- what is not built, and why ---------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ def test_what_does_not_exist_cannot_be_built_for() -> None:
 
 
 def test_builders_say_what_they_can() -> None:
-    rtx = next(one for one in builder.builders() if one.target == RTX)
+    rtx = next(facts for facts in builder.builders() if facts.target == RTX)
     assert not rtx.needs_gpu and rtx.version == toolkit.PACKAGES[RTX].version()
     assert {"7.5", "8.0", "8.6", "8.9", "12.0"} <= set(rtx.capabilities)
     assert builder.built_for(sm("8.6")) == BuiltFor(RTX, rtx.version, ("8.6",))
@@ -272,13 +272,16 @@ def test_builders_say_what_they_can() -> None:
 def test_an_engine_is_as_exact_as_its_graph_and_can_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     import tensorrt_rtx
 
-    made: list[Any] = []
+    configs: list[Any] = []
     real = builder._config
-    monkeypatch.setattr(builder, "_config", lambda *args: made.append(real(*args)) or made[0])  # type: ignore[func-returns-value]
+    monkeypatch.setattr(builder, "_config", lambda *args: configs.append(real(*args)) or configs[0])  # type: ignore[func-returns-value]
     build(network().SerializeToString(), io(), sm("8.6", "8.9"))
     flags = tensorrt_rtx.BuilderFlag
-    assert not made[0].get_flag(flags.TF32) and made[0].get_flag(flags.REQUIRE_USER_ALLOCATION)
-    assert [made[0].get_compute_capability(i).name for i in range(made[0].num_compute_capabilities)] == ["SM86", "SM89"]
+    assert not configs[0].get_flag(flags.TF32) and configs[0].get_flag(flags.REQUIRE_USER_ALLOCATION)
+    assert [configs[0].get_compute_capability(i).name for i in range(configs[0].num_compute_capabilities)] == [
+        "SM86",
+        "SM89",
+    ]
 
 
 # --- packages and drivers that are not there --------------------------------------------------------------------------
@@ -298,8 +301,8 @@ def test_without_a_gpu_there_is_no_offer() -> None:
 
 @pytest.mark.parametrize("missing", ["tensorrt", "cuda"])
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    found = optional.find_spec
-    monkeypatch.setattr(optional, "find_spec", lambda name: None if name.startswith(missing) else found(name))
+    find_spec = optional.find_spec
+    monkeypatch.setattr(optional, "find_spec", lambda name: None if name.startswith(missing) else find_spec(name))
     monkeypatch.setattr(trt, "nvidia_gpus", lambda: 1)
     error = refusal(BackendError, trt.offers)
     assert error.code == "backend-missing" and "pip install 'lnfast[rtx]'" in error.message
@@ -372,7 +375,7 @@ class Gpu:
         return SimpleNamespace(
             __version__="1.7.1.116",
             ILogger=logger,
-            Runtime=lambda told: Runtime(self, told),
+            Runtime=lambda logger: Runtime(self, logger),
             EngineInvalidityDiagnostics=bits,
         )
 
@@ -577,7 +580,7 @@ def test_tensorrt_builds_for_its_own_gpu(plug: Any, monkeypatch: pytest.MonkeyPa
     engine = build(network().SerializeToString(), io(), target, progress=lambda *step: during.append(gpu.current))
     assert engine[:4] == b"vtrt" and set(during) == {0} and gpu.current is None
     assert builder.built_for(target) == BuiltFor("tensorrt", "11.4.0.106", ("8.9",))
-    facts = {one.target: one for one in builder.builders()}
+    facts = {package.target: package for package in builder.builders()}
     assert facts["tensorrt"].needs_gpu and facts["tensorrt"].capabilities == ()
     error = refusal(UsageError, lambda: build(network().SerializeToString(), io(), BuildTarget("tensorrt", ("8.6",))))
     assert error.code == "unknown-capability" and "for the GPU that it runs on" in error.message
@@ -742,12 +745,12 @@ def test_a_device_that_is_not_there_is_refused(plug: Any) -> None:
 
 def test_offers_follow_the_gpu(plug: Any) -> None:
     plug(Gpu(io(), devices=1))
-    assert [(one.backend, one.device, one.precision) for one in trt.offers()] == [
+    assert [(offer.backend, offer.device, offer.precision) for offer in trt.offers()] == [
         ("tensorrt", "cuda:0", precision) for precision in ("fp16", "fp32", "int8")
     ]
-    assert all("tensorrt-rtx on NVIDIA Fake 4090" in one.reason for one in trt.offers())
+    assert all("tensorrt-rtx on NVIDIA Fake 4090" in offer.reason for offer in trt.offers())
     plug(Gpu(io(), devices=2, capability=(7, 5)))
-    assert [(one.device, one.precision) for one in trt.offers()] == [("cuda:0", "fp16"), ("cuda:1", "fp16")]
+    assert [(offer.device, offer.precision) for offer in trt.offers()] == [("cuda:0", "fp16"), ("cuda:1", "fp16")]
 
 
 def test_facts_of_a_device(plug: Any) -> None:
@@ -760,11 +763,11 @@ def test_facts_of_a_device(plug: Any) -> None:
 
 @pytest.fixture(scope="module")
 def engines() -> dict[str, tuple[bytes, BuiltFor]]:
-    made = {"float32": network(), "float16": halved(network())}
+    models = {"float32": network(), "float16": halved(network())}
     target = sm()
     return {
         dtype: (build(model.SerializeToString(), io(dtype), target), builder.built_for(target))
-        for dtype, model in made.items()
+        for dtype, model in models.items()
     }
 
 
@@ -866,4 +869,4 @@ else:
 def test_gpu_facts() -> None:
     facts = cuda.device_facts(0)
     assert facts.name and float(facts.capability) >= 7.5 and facts.memory_bytes > 1 << 30 and facts.cuda
-    assert {one.backend for one in trt.offers()} == {"tensorrt"}
+    assert {offer.backend for offer in trt.offers()} == {"tensorrt"}

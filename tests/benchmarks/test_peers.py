@@ -22,7 +22,7 @@ from benchmarks.peers.setup import check_same_weights  # noqa: E402
 from lnfast.card import load_model, shipped_models  # noqa: E402
 from lnfast.phantom import make_phantom  # noqa: E402
 from lnfast.preprocess import write_input  # noqa: E402
-from training.recipe.card import draft  # noqa: E402
+from training.recipe.card import draft_card  # noqa: E402
 
 ON_GPU = ["eager fp32", "amp fp16", "channels_last_3d amp fp16", "compile amp fp16"]
 ON_CPU = ["eager fp32", "channels_last_3d fp32", "compile channels_last_3d fp32"]
@@ -142,7 +142,7 @@ def test_pixels_are_shuffled_as_in_the_shipped_network() -> None:
 def test_a_peer_normalizes_as_lnfast_does() -> None:
     volume = make_phantom(3, "achieva").volume
     for name in ("body", "zscore"):
-        card = draft({"normalization": name, "shape_zyx": volume.array.shape})
+        card = draft_card({"normalization": name, "shape_zyx": volume.array.shape})
         ours = np.empty(card.shape_zyx, np.float32)
         write_input(volume, card, ours)
         oriented = volume.oriented(card.orientation).array.astype(np.float32)

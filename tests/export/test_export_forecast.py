@@ -1,4 +1,4 @@
-"""How long an export takes, and when it need not be made at all."""
+"""How long an export takes, and when the cache already holds the engine."""
 
 from __future__ import annotations
 
@@ -131,15 +131,17 @@ def test_an_engine_that_the_cache_holds_is_copied(model: Model, tmp_path: Path) 
     """Where it is what is asked for: the same windows, and a certificate on the same studies."""
     assert openvino.offers()
     request = Request("openvino", "fp32", studies=1, windows=False)
-    made = export(model, tmp_path / "first", request)
-    assert made.attempts
-    key = engine_cache.key_of(model, "openvino", made.engine.manifest.version, made.engine.manifest.made_for, "fp32")
-    publish(made.engine, made.engine.manifest, model, engine_cache.folder_of(key), with_model=False)
+    exported = export(model, tmp_path / "first", request)
+    assert exported.attempts
+    key = engine_cache.key_of(
+        model, "openvino", exported.engine.manifest.version, exported.engine.manifest.made_for, "fp32"
+    )
+    publish(exported.engine, exported.engine.manifest, model, engine_cache.folder_of(key), with_model=False)
     copied = export(model, tmp_path / "second", request)
     assert not copied.attempts
     both = [json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("first", "second")]
     assert both[0] == both[1]
     with lnfast.Engine(tmp_path / "second") as engine:
         assert engine.info.precision == "fp32"
-    other = Request("openvino", "fp32", studies=2, windows=False)
-    assert export(model, tmp_path / "third", other).attempts, "a certificate on other studies was taken"
+    more_studies = Request("openvino", "fp32", studies=2, windows=False)
+    assert export(model, tmp_path / "third", more_studies).attempts, "a certificate on other studies was taken"

@@ -25,15 +25,15 @@ context = multiprocessing.get_context("fork")
 gate, answers = context.Barrier(len(cases)), context.Queue()
 
 def writer(case):
-    for turn in range(rounds):
+    for attempt in range(rounds):
         gate.wait()
         try:
-            add_case(out / str(turn), case)
-            answers.put((turn, case.seed, case.requested_stage, "written"))
+            add_case(out / str(attempt), case)
+            answers.put((attempt, case.seed, case.requested_stage, "written"))
         except UsageError as error:
-            answers.put((turn, case.seed, case.requested_stage, error.code))
+            answers.put((attempt, case.seed, case.requested_stage, error.code))
         except BaseException as error:
-            answers.put((turn, case.seed, case.requested_stage, repr(error)))
+            answers.put((attempt, case.seed, case.requested_stage, repr(error)))
 
 processes = [context.Process(target=writer, args=(case,)) for case in cases]
 for process in processes:
@@ -50,9 +50,9 @@ def test_of_two_patients_of_the_same_name_the_first_is_added_and_all_are_counted
     completed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert completed.returncode == 0, completed.stderr
     answers = json.loads(completed.stdout)
-    for turn in range(rounds):
-        outcomes = {(seed, stage): outcome for at, seed, stage, outcome in answers if at == turn}
-        folder = tmp_path / str(turn)
+    for attempt in range(rounds):
+        outcomes = {(seed, stage): outcome for number, seed, stage, outcome in answers if number == attempt}
+        folder = tmp_path / str(attempt)
         stage = json.loads((folder / "truth" / "phantom_achieva_000010.json").read_text())["stage_asked"]
         rejected = {"n0": "n1", "n1": "n0"}[stage]
         assert outcomes[10, stage] == outcomes[11, "n1"] == outcomes[12, "n1"] == "written", outcomes

@@ -157,7 +157,7 @@ def test_every_departure_changes_the_image_and_alone_it_can_be_switched_off() ->
         assert getattr(replace(TRAINING, **{entry.name: 0.0}).sample(np.random.default_rng(0)), entry.name) == 0.0
 
 
-def test_half_of_the_patients_have_what_half_shall_have() -> None:
+def test_a_share_of_a_half_is_half_of_the_patients() -> None:
     rng = np.random.default_rng(0)
     patients = [replace(LIFELIKE, chains=0.5, bias=1.0).sample(rng) for _ in range(400)]
     assert 160 < sum(patient.chains for patient in patients) < 240

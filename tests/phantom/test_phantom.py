@@ -1,4 +1,4 @@
-"""The digital pelvis: what it promises of its truth, checked against slower and more obvious ways."""
+"""The digital pelvis: its truth, checked against slower and more obvious ways."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def phantoms() -> list[Phantom]:
 
 
 def inside(node: PhantomNode, ras_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """By each lobe's own equation, one by one."""
+    """Return which points lie inside a node, by the equation of each lobe."""
     anywhere = np.zeros(ras_mm.shape[:-1], dtype=bool)
     for lobe in node.shape.lobes:
         along = (ras_mm - lobe.centre) @ lobe.axes.T / lobe.semi
@@ -132,7 +132,7 @@ def test_big_nodes_have_their_analytic_volume(phantoms: list[Phantom]) -> None:
     assert np.mean(ratios) == pytest.approx(0.95, abs=0.12)
 
 
-def test_labels_lie_where_the_nodes_are_said_to_be(phantoms: list[Phantom]) -> None:
+def test_labels_lie_at_the_centres_of_their_nodes(phantoms: list[Phantom]) -> None:
     for phantom in phantoms:
         centres = ndimage.center_of_mass(phantom.labels > 0, phantom.labels, range(1, len(phantom.nodes) + 1))
         for node, centre in zip(phantom.nodes, centres, strict=True):
@@ -142,7 +142,7 @@ def test_labels_lie_where_the_nodes_are_said_to_be(phantoms: list[Phantom]) -> N
 
 
 def short_edge_mm(phantom: Phantom, label: int) -> float:
-    """Shortest edge of the smallest box with a face flush on the hull of the node's voxel corners."""
+    """Return the shortest edge of the smallest box with a face flush on the hull of the node's voxel corners."""
     corners = np.argwhere(phantom.labels == label)[:, None, ::-1] + np.array(list(np.ndindex(2, 2, 2))) - 0.5
     hull = ConvexHull(phantom.volume.grid.to_ras_mm(np.unique(corners.reshape(-1, 3), axis=0)))
     points, best, short = hull.points[hull.vertices], np.inf, 0.0
@@ -159,7 +159,7 @@ def short_edge_mm(phantom: Phantom, label: int) -> float:
     return short
 
 
-def test_stage_asked_is_the_stage_of_the_rule(phantoms: list[Phantom]) -> None:
+def test_the_requested_stage_is_the_stage_by_the_rule(phantoms: list[Phantom]) -> None:
     for phantom in phantoms:
         shortest = [short_edge_mm(phantom, node.label) for node in phantom.nodes]
         assert ("n1" if max(shortest) > 8.0 + 1e-6 else "n0") == phantom.requested_stage
@@ -188,7 +188,7 @@ def test_noise_in_air_is_rician(averages: int) -> None:
     assert image.mean() / image.std() == pytest.approx(rayleigh * np.sqrt(averages), rel=0.03)
 
 
-def test_the_mean_of_many_images_is_that_of_images_made_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mean_of_many_images_is_that_of_images_simulated_singly(monkeypatch: pytest.MonkeyPatch) -> None:
     tissue = np.repeat(np.array((0.0, 0.2, 0.5, 1, 2, 4), dtype=np.float32), 40_000).reshape(6, 200, 200)
     means, spreads = [], []
     for few in (0, 12):
@@ -214,13 +214,13 @@ def test_no_shape_claims_to_be_farther_away_than_it_is(shape: Shape) -> None:
     reach = np.ptp(shape.bounds(), axis=0).clip(0, 60)
     here = (rng.uniform(-1, 1, (3, 8000)) * reach[:, None]).astype(np.float32)
     d = np.abs(shape.distance(here))
-    turn = rng.normal(size=here.shape)
-    there = here + (0.98 * d * turn / np.linalg.norm(turn, axis=0)).astype(np.float32)
+    direction = rng.normal(size=here.shape)
+    there = here + (0.98 * d * direction / np.linalg.norm(direction, axis=0)).astype(np.float32)
     near = (d > 0.15) & (d < 6)  # closer, a column's table is too coarse; farther, only the sign is used
     assert (((shape.distance(there) < 0) == (shape.distance(here) < 0)) | ~near).all()
 
 
-def test_frame_goes_there_and_back() -> None:
+def test_the_atlas_transform_is_inverted() -> None:
     rng = np.random.default_rng(5)
     transform = AtlasTransform(rng, np.array((3.0, -4.0, 5.0)))
     grid = sample_grid(PROSTATE, np.array((1.0, 2.0, 3.0)), 0.2)

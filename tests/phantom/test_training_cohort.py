@@ -11,16 +11,16 @@ import pytest
 pytest.importorskip("torch")
 
 from lnfast.phantom import LIFELIKE, REALISTIC, SCANNERS, TRAINING, VERSION
-from training.data.phantom_cache import (
+from training.data.phantom_cache import cache_folder
+from training.data.phantom_seeds import (
     COHORT_VERSION,
     SMALL_FIELDS,
     TRAINING_SEEDS,
     VALIDATION_SEEDS,
-    folder_of,
     phantom_of,
+    phantom_version,
     protocol_of,
     variety_of,
-    version,
 )
 
 RECORDED = (1, "108e3fcd121bc7196a2bb69b87a0ca051cdcdd4325c751cff10f2f6d45acc99d")
@@ -41,7 +41,7 @@ def test_realistic_seeds_see_every_scanner_and_both_small_fields() -> None:
     assert realistic == {*SCANNERS.values(), *SMALL_FIELDS}
 
 
-def test_training_protocols_are_as_wide_as_promised() -> None:
+def test_training_protocols_are_as_varied_as_documented() -> None:
     scans = [protocol_of(seed) for seed in TRAINING_SEEDS if variety_of(seed) == TRAINING]
     small = [scan for scan in scans if max(scan.field_of_view_yx_mm) <= 260]
     assert 0.45 < len(small) / len(scans) < 0.55
@@ -64,14 +64,14 @@ def described(seed: int) -> str:
 
 
 def test_the_version_is_the_phantoms_and_the_cohorts_and_names_the_cache(tmp_path: Path) -> None:
-    assert version() == f"{VERSION}.{COHORT_VERSION}"
-    assert folder_of(tmp_path) == tmp_path / version()
+    assert phantom_version() == f"{VERSION}.{COHORT_VERSION}"
+    assert cache_folder(tmp_path) == tmp_path / phantom_version()
 
 
 def test_seeds_are_the_patients_of_the_recorded_version() -> None:
     text = "\n".join(described(seed) for seed in (*TRAINING_SEEDS[:200], *VALIDATION_SEEDS[:20]))
     assert (COHORT_VERSION, hashlib.sha256(text.encode()).hexdigest()) == RECORDED, (
-        "A seed of the cohort is now another patient. If that was intended, raise COHORT_VERSION in phantom_cache.py "
+        "A seed of the cohort is now another patient. If that was intended, raise COHORT_VERSION in phantom_seeds.py "
         "by one, so that no cache of training phantoms mixes the two, and record both here."
     )
 

@@ -18,7 +18,7 @@ from lnfast.geometry import Grid, Volume
 from lnfast.measure import LymphNode, Rules, measure_nodes
 from lnfast.postprocess import Segmentation, segment, touches_edge
 from lnfast.preprocess import write_input
-from lnfast.window import Window
+from lnfast.window import Window, window_shapes
 
 NOWHERE = -1000.0  # a logit whose probability is 0 in float64
 WINDOWS = [
@@ -84,10 +84,10 @@ def test_nodes_are_those_of_the_whole_where_the_window_is_enough(window: Window,
     for stored in stored_in_all_ways(Volume(np.zeros((6, 20, 24), np.int16), grid_of())):
         wanted = segment(logits, stored.grid, card).labels.oriented("RAS").array > 0
         wanted &= oracles.supported(wanted.shape, SHAPE_ZYX, window.start_zyx, window.shape_zyx)
-        found = segment(logits[box(window)], stored.grid, card, window=window)
+        segmented = segment(logits[box(window)], stored.grid, card, window=window)
         assert wanted.any()
-        assert np.array_equal(found.labels.oriented("RAS").array > 0, wanted)
-        assert found.count == oracles.label(found.labels.array > 0, 26)[1]
+        assert np.array_equal(segmented.labels.oriented("RAS").array > 0, wanted)
+        assert segmented.count == oracles.label(segmented.labels.array > 0, 26)[1]
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -97,13 +97,13 @@ def test_beyond_the_window_there_is_no_probability(window: Window, native: tuple
     card, grid = make_card(), grid_of(native)
     for seed in range(4):
         logits = rough_logits(seed)
-        found = segment(logits[box(window)], grid, card, window=window)
+        segmented = segment(logits[box(window)], grid, card, window=window)
         blind = np.full_like(logits, NOWHERE)
         blind[box(window)] = logits[box(window)]
-        assert found.count > 0
-        nodes = measure_nodes(found.labels, found.count, Rules(), logits=logits[box(window)], window=window)
-        in_blind = measure_nodes(found.labels, found.count, Rules(), logits=blind)
-        in_whole = measure_nodes(found.labels, found.count, Rules(), logits=logits)
+        assert segmented.count > 0
+        nodes = measure_nodes(segmented.labels, segmented.count, Rules(), logits=logits[box(window)], window=window)
+        in_blind = measure_nodes(segmented.labels, segmented.count, Rules(), logits=blind)
+        in_whole = measure_nodes(segmented.labels, segmented.count, Rules(), logits=logits)
         assert without_ellipsoids(nodes) == without_ellipsoids(in_blind) == without_ellipsoids(in_whole)
         shorts_mm = [node.ellipsoid_short_mm for node in in_blind]
         assert [node.ellipsoid_short_mm for node in nodes] == pytest.approx(shorts_mm, rel=1e-9)
@@ -114,9 +114,9 @@ def test_a_node_that_keeps_off_the_faces_has_the_ellipsoid_of_the_whole() -> Non
     logits[3:5, 6:10, 7:9] = 3.0
     window = Window(SHAPE_ZYX, (0, 2, 3), (8, 12, 10))
     grid = grid_of()
-    found = segment(logits[box(window)], grid, make_card(), window=window)
-    (inside,) = measure_nodes(found.labels, 1, Rules(), logits=logits[box(window)], window=window)
-    (whole,) = measure_nodes(found.labels, 1, Rules(), logits=logits)
+    segmented = segment(logits[box(window)], grid, make_card(), window=window)
+    (inside,) = measure_nodes(segmented.labels, 1, Rules(), logits=logits[box(window)], window=window)
+    (whole,) = measure_nodes(segmented.labels, 1, Rules(), logits=logits)
     assert inside == whole
 
 
@@ -131,15 +131,15 @@ def test_a_node_outside_the_window_has_no_ellipsoid() -> None:
 
 def test_what_does_not_fit_the_window_is_refused() -> None:
     card, window = make_card(), WINDOWS[1]
-    other = Window((8, 16, 20), (0, 0, 0), window.shape_zyx)
+    other_grid = Window((8, 16, 20), (0, 0, 0), window.shape_zyx)
     study = Volume(np.random.default_rng(0).normal(300, 90, (6, 20, 24)).astype(np.int16), grid_of())
     logits = np.zeros(window.shape_zyx, np.float32)
     labels = segment(logits, study.grid, card, window=window).labels
-    for wrong in (other, WINDOWS[2]):
+    for wrong in (other_grid, WINDOWS[2]):
         with pytest.raises(UsageError, match="bad-window"):
             write_input(study, card, np.empty(window.shape_zyx, np.float32), window=wrong)
     with pytest.raises(UsageError, match="bad-window"):
-        segment(logits, study.grid, card, window=other)
+        segment(logits, study.grid, card, window=other_grid)
     with pytest.raises(EngineError, match="bad-output"):
         segment(logits, study.grid, card, window=WINDOWS[2])
     with pytest.raises(EngineError, match="bad-output"):
@@ -170,7 +170,7 @@ def is_near(mask: NDArray[Any], window: Window, margin: int) -> bool:
 @pytest.mark.parametrize("orientation", ["LPS", "RAI"])
 def test_nodes_near_a_cut(native: tuple[int, int, int], orientation: str) -> None:
     rng, card = np.random.default_rng(1), make_card(orientation=orientation)
-    seen = set()
+    answers = set()
     for _ in range(300):
         start = tuple(int(rng.integers(n)) for n in SHAPE_ZYX)
         shape = tuple(int(rng.integers(1, n - a + 1)) for a, n in zip(start, SHAPE_ZYX, strict=True))
@@ -182,11 +182,22 @@ def test_nodes_near_a_cut(native: tuple[int, int, int], orientation: str) -> Non
             view[tuple(inside[rng.integers(len(inside))])] = 1
         near = touches_edge(Segmentation(labels, int(view.any())), window, card, margin)
         assert near == is_near(view, window, margin)
-        seen.add(near)
-    assert seen == {True, False}
+        answers.add(near)
+    assert answers == {True, False}
 
 
 def test_no_face_of_the_grid_is_a_cut() -> None:
     everywhere = Volume(np.ones((6, 20, 24), np.uint16), grid_of())
     assert not touches_edge(Segmentation(everywhere, 1), Window.whole(SHAPE_ZYX), make_card(), 100)
     assert touches_edge(Segmentation(everywhere, 1), Window(SHAPE_ZYX, (0, 0, 0), (8, 16, 15)), make_card(), 1)
+
+
+def test_window_shapes() -> None:
+    assert window_shapes((64, 256, 256)) == ((64, 192, 256), (64, 224, 256))
+    for none in ((8, 8, 8), (12, 24, 24), (64, 250, 256), (4, 64, 64), (8, 200, 8)):
+        assert window_shapes(none) == ()
+    assert window_shapes((32, 256, 256)) == ((32, 192, 256), (32, 224, 256))
+    for grid in ((32, 128, 128), (9, 208, 9)):
+        assert window_shapes(grid)
+        for shape in window_shapes(grid):
+            assert shape != grid and all(a == b or (a < b and a % 16 == 0) for a, b in zip(shape, grid, strict=True))

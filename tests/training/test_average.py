@@ -15,16 +15,16 @@ pytest.importorskip("pytorch_lightning")
 from safetensors.torch import save_file  # noqa: E402
 
 from lnfast.errors import ModelError, UsageError  # noqa: E402
-from training.data import phantom_cache as cohort  # noqa: E402
-from training.data.batches import Batches, Share, Studies  # noqa: E402
-from training.model.networks import build  # noqa: E402
-from training.model.weights_file import SNAPSHOT, load_tensors, save_tensors  # noqa: E402
-from training.recipe.card import card_dict, draft  # noqa: E402
+from training.data import phantom_cache  # noqa: E402
+from training.data.batches import Batches, BatchShare, CasePool  # noqa: E402
+from training.model.networks import build_network  # noqa: E402
+from training.model.weights_file import WEIGHTS_FILE, load_weights, save_weights  # noqa: E402
+from training.recipe.card import card_dict, draft_card  # noqa: E402
 from training.recipe.presets import EDGE  # noqa: E402
 from training.release.average import average  # noqa: E402
 from training.release.export import ExportConfig, export_folder  # noqa: E402
 from training.release.model_card import model_card  # noqa: E402
-from training.release.revalidate import validate_again  # noqa: E402
+from training.release.revalidate import validate_run  # noqa: E402
 
 SEEDS, HELD = range(1003, 1004), range(9003, 9004)
 SOURCES = [{"kind": "phantoms", "seeds": [1000 + n, 1010 + n], "cases": 10, "version": "v"} for n in range(2)]
@@ -41,12 +41,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("runs")
     for n, name in enumerate("ab"):
         torch.manual_seed(n)
-        meta = {"config": {"seed": 1, **asdict(EDGE)}, "step": 5 * n}
+        header = {"config": {"seed": 1, **asdict(EDGE)}, "step": 5 * n}
         (folder / name).mkdir()
-        save_tensors(
-            folder / name / SNAPSHOT,
-            build("edgenet", EDGE.width).state_dict(),
-            {**meta, "sources": SOURCES[: n + 1], "threshold": 0.4, "validation": {"cases": 1}},
+        save_weights(
+            folder / name / WEIGHTS_FILE,
+            build_network("edgenet", EDGE.width).state_dict(),
+            {**header, "sources": SOURCES[: n + 1], "threshold": 0.4, "validation": {"cases": 1}},
         )
     return folder / "a", folder / "b"
 
@@ -55,24 +55,24 @@ def test_weights_are_the_mean_and_statistics_those_of_crops(
     tmp_path: Path, cache: Path, runs: tuple[Path, Path]
 ) -> None:
     average(tmp_path / "run", runs, [1, 3], seeds=SEEDS, cache=cache, batches=2)
-    tensors, meta = load_tensors(tmp_path / "run" / SNAPSHOT)
-    assert (meta["sources"], meta["step"], meta["averaged"]) == (SOURCES, 5, [0.25, 0.75])
-    (a, _), (b, _) = (load_tensors(run / SNAPSHOT) for run in runs)
+    tensors, header = load_weights(tmp_path / "run" / WEIGHTS_FILE)
+    assert (header["sources"], header["step"], header["averaged"]) == (SOURCES, 5, [0.25, 0.75])
+    (a, _), (b, _) = (load_weights(run / WEIGHTS_FILE) for run in runs)
     learned = [name for name in a if "running" not in name and a[name].is_floating_point()]
     for name in learned:
         torch.testing.assert_close(tensors[name], 0.25 * a[name] + 0.75 * b[name])
 
-    network = build("edgenet", EDGE.width)
+    network = build_network("edgenet", EDGE.width)
     network.load_state_dict({name: tensors[name] for name in tensors})
-    case = cohort.stored(cohort.folder_of(cache), SEEDS[0])
+    case = phantom_cache.cached_phantom(phantom_cache.cache_folder(cache), SEEDS[0])
     assert case is not None
-    maker = Batches(Studies(draft(asdict(EDGE)), [case], [case]), EDGE, 0, Share(EDGE.batch), lambda: 0)
-    seen: dict[str, list[torch.Tensor]] = {}
+    maker = Batches(CasePool(draft_card(asdict(EDGE)), [case], [case]), EDGE, 0, BatchShare(EDGE.batch), lambda: 0)
+    statistics: dict[str, list[torch.Tensor]] = {}
 
     def listen(name: str) -> Callable[..., None]:
-        def note(module: torch.nn.Module, given: tuple[torch.Tensor]) -> None:
-            of_batch = torch.stack((given[0].mean((0, 2, 3, 4)), given[0].var((0, 2, 3, 4))))
-            seen.setdefault(name, []).append(of_batch)
+        def note(module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+            of_batch = torch.stack((inputs[0].mean((0, 2, 3, 4)), inputs[0].var((0, 2, 3, 4))))
+            statistics.setdefault(name, []).append(of_batch)
 
         return note
 
@@ -83,8 +83,8 @@ def test_weights_are_the_mean_and_statistics_those_of_crops(
     with torch.no_grad():
         for index in range(2):
             network(maker.make(index).image)
-    assert len(seen) > 10
-    for name, batches in seen.items():
+    assert len(statistics) > 10
+    for name, batches in statistics.items():
         mean, variance = torch.stack(batches).mean(0)
         torch.testing.assert_close(tensors[f"{name}.running_mean"], mean, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(tensors[f"{name}.running_var"], variance, rtol=1e-3, atol=1e-4)
@@ -96,29 +96,29 @@ def test_a_mean_is_judged_before_it_is_exported(tmp_path: Path, cache: Path, run
     with pytest.raises(ModelError) as refused:
         export_folder(tmp_path / "run", tmp_path / "model", ExportConfig("mean", "1"))
     assert refused.value.code == "not-validated" and not (tmp_path / "model").exists()
-    validate_again(tmp_path / "run", 0.3, seeds=HELD, cache=cache)
-    _, meta = load_tensors(tmp_path / "run" / SNAPSHOT)
-    assert (meta["threshold"], meta["validation"]["cases"]) == (0.3, 1)
-    card = {"name": "mean", "version": "1", "output": {"threshold": 0.3}, "training": {**meta, "parameters": 1}}
-    assert "seeds 1000-1009" in model_card({**card_dict(meta["config"]), **card})
+    validate_run(tmp_path / "run", 0.3, seeds=HELD, cache=cache)
+    _, header = load_weights(tmp_path / "run" / WEIGHTS_FILE)
+    assert (header["threshold"], header["validation"]["cases"]) == (0.3, 1)
+    card = {"name": "mean", "version": "1", "output": {"threshold": 0.3}, "training": {**header, "parameters": 1}}
+    assert "seeds 1000-1009" in model_card({**card_dict(header["config"]), **card})
 
 
 def test_bare_weights_can_be_averaged(tmp_path: Path, cache: Path, runs: tuple[Path, Path]) -> None:
     paths = []
     for run in runs:
-        tensors, _ = load_tensors(run / SNAPSHOT)
+        tensors, _ = load_weights(run / WEIGHTS_FILE)
         paths.append(tmp_path / f"{run.name}.safetensors")
         save_file(tensors, paths[-1])
     average(tmp_path / "run", paths, [1, 1], seeds=SEEDS, cache=cache, batches=1)
-    _, meta = load_tensors(tmp_path / "run" / SNAPSHOT)
-    assert meta["config"]["normalization"] == "body"
-    assert [source["name"] for source in meta["sources"]] == ["a.safetensors", "b.safetensors"]
+    _, header = load_weights(tmp_path / "run" / WEIGHTS_FILE)
+    assert header["config"]["normalization"] == "body"
+    assert [source["name"] for source in header["sources"]] == ["a.safetensors", "b.safetensors"]
 
 
 def test_what_cannot_be_averaged(tmp_path: Path, cache: Path, runs: tuple[Path, Path]) -> None:
-    tensors = {name: value.contiguous() for name, value in build("unet", 4).state_dict().items()}
+    tensors = {name: value.contiguous() for name, value in build_network("unet", 4).state_dict().items()}
     save_file(tensors, tmp_path / "unet.safetensors")
-    for given, shares, seeds, code in (
+    for weights, shares, seeds, code in (
         (runs, [1.0], SEEDS, "bad-shares"),
         (runs[:1], [1.0], SEEDS, "bad-shares"),
         (runs, [0.0, 0.0], SEEDS, "bad-shares"),
@@ -127,6 +127,6 @@ def test_what_cannot_be_averaged(tmp_path: Path, cache: Path, runs: tuple[Path, 
         (runs, [1.0, 1.0], range(9000, 9001), "reserved-seed"),
     ):
         with pytest.raises(UsageError) as refused:
-            average(tmp_path / "run", given, shares, seeds=seeds, cache=cache)
+            average(tmp_path / "run", weights, shares, seeds=seeds, cache=cache)
         assert refused.value.code == code
     assert not (tmp_path / "run").exists()

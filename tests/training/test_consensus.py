@@ -26,7 +26,7 @@ from training.data_commands import consensus as command
 from training.readers import consensus, staple
 from training.readers.agreement import compare_readers, summarize
 from training.readers.consensus import make_consensus, open_readers
-from training.recipe import card as cards
+from training.recipe.card import draft_card
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -73,14 +73,14 @@ def shaky(mask: Mask, seed: int, share: float = 0.1) -> Mask:
 def test_staple_is_warfields_em(readers: int, seed: int) -> None:
     masks = [shaky(mask_of(ONE, TWO), 10 * seed + index, 0.05 + 0.1 * index) for index in range(readers)]
     weight, sensitivity, specificity = em(masks)
-    made = staple.staple(masks)
+    estimate = staple.staple(masks)
     # Two readers leave one direction in which nothing changes: SimpleITK stops earlier on it.
     near = 2e-3 if readers == 2 else 1e-5
-    np.testing.assert_allclose(made.sensitivity, sensitivity, atol=near)
-    np.testing.assert_allclose(made.specificity, specificity, atol=near)
+    np.testing.assert_allclose(estimate.sensitivity, sensitivity, atol=near)
+    np.testing.assert_allclose(estimate.specificity, specificity, atol=near)
     clear = np.abs(weight - 0.5) > 0.01
-    np.testing.assert_array_equal(made.mask[clear], weight[clear] > 0.5)
-    assert made.converged and made.iterations > 0
+    np.testing.assert_array_equal(estimate.mask[clear], weight[clear] > 0.5)
+    assert estimate.converged and estimate.iterations > 0
 
 
 def test_the_field_about_the_nodes_has_no_say() -> None:
@@ -103,15 +103,15 @@ def test_readers_who_agree_leave_nothing_to_estimate(
     mask: Mask, sensitivity: float | None, specificity: float | None
 ) -> None:
     """SimpleITK answers the first two with NaN."""
-    made = staple.staple([mask, mask.copy(), mask.copy()])
-    np.testing.assert_array_equal(made.mask, mask)
-    assert made.sensitivity == (sensitivity,) * 3 and made.specificity == (specificity,) * 3
+    estimate = staple.staple([mask, mask.copy(), mask.copy()])
+    np.testing.assert_array_equal(estimate.mask, mask)
+    assert estimate.sensitivity == (sensitivity,) * 3 and estimate.specificity == (specificity,) * 3
 
 
 def test_of_three_readers_two_outvote_one() -> None:
-    both, one = mask_of(ONE), mask_of(ONE, TWO)
-    np.testing.assert_array_equal(staple.staple([both, both, one]).mask, both)
-    np.testing.assert_array_equal(staple.staple([one, one, np.zeros_like(both)]).mask, one)
+    both, alone = mask_of(ONE), mask_of(ONE, TWO)
+    np.testing.assert_array_equal(staple.staple([both, both, alone]).mask, both)
+    np.testing.assert_array_equal(staple.staple([alone, alone, np.zeros_like(both)]).mask, alone)
 
 
 def test_a_voxel_at_one_half_is_node() -> None:
@@ -120,11 +120,11 @@ def test_a_voxel_at_one_half_is_node() -> None:
 
 def test_exhaustive_tiny_masks_never_give_a_nan() -> None:
     every = [np.array([bits >> i & 1 for i in range(4)], bool).reshape(1, 2, 2) for bits in range(16)]
-    for one in every:
-        for other in every:
-            made = staple.staple([one, other])
-            assert all(value is None or 0 <= value <= 1 for value in made.sensitivity + made.specificity)
-            assert not made.mask[~(one | other)].any() and made.mask[one & other].all()
+    for first in every:
+        for second in every:
+            estimate = staple.staple([first, second])
+            assert all(value is None or 0 <= value <= 1 for value in estimate.sensitivity + estimate.specificity)
+            assert not estimate.mask[~(first | second)].any() and estimate.mask[first & second].all()
 
 
 def test_agreement_is_dice_and_nodes_that_touch() -> None:
@@ -132,7 +132,7 @@ def test_agreement_is_dice_and_nodes_that_touch() -> None:
     second[5, 7, 9] = True
     (row,) = compare_readers("a", ("x", "y"), (first, second))
     assert row.dice == pytest.approx(2 * 60 / (60 + 18 + 61))
-    assert (row.nodes_one, row.nodes_other, row.shared_one, row.shared_other) == (2, 1, 1, 1)
+    assert (row.nodes_first, row.nodes_second, row.shared_first, row.shared_second) == (2, 1, 1, 1)
 
 
 def test_the_summary_is_mean_and_sample_deviation_by_pair() -> None:
@@ -144,8 +144,8 @@ def test_the_summary_is_mean_and_sample_deviation_by_pair() -> None:
         rows += compare_readers(str(index), names, masks)
     rows += compare_readers("empty", names, (empty, empty, empty))
     pairs = summarize(rows)
-    assert [(pair.one, pair.other) for pair in pairs] == [("x", "y"), ("x", "z"), ("y", "z")]
-    known = [row.dice for row in rows if (row.one, row.other) == ("x", "z") and row.dice is not None]
+    assert [(pair.first, pair.second) for pair in pairs] == [("x", "y"), ("x", "z"), ("y", "z")]
+    known = [row.dice for row in rows if (row.first, row.second) == ("x", "z") and row.dice is not None]
     assert pairs[1].dice_mean == pytest.approx(statistics.mean(known))
     assert pairs[1].dice_sd == pytest.approx(statistics.stdev(known))
     assert (pairs[1].cases, pairs[1].undefined) == (5, 1)
@@ -165,8 +165,8 @@ def write_readers(folder: Path, count: int = 3, cases: int = 3) -> list[Path]:
 
 def test_the_folder_holds_maps_estimates_and_the_table(tmp_path: Path) -> None:
     folders = write_readers(tmp_path)
-    told = CliRunner().invoke(command, [*map(str, folders), "-o", str(tmp_path / "out")])
-    assert told.exit_code == 0, told.output
+    result = CliRunner().invoke(command, [*map(str, folders), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
     out = tmp_path / "out"
     assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == {
         "labelsTr/c0.nii.gz",
@@ -178,8 +178,8 @@ def test_the_folder_holds_maps_estimates_and_the_table(tmp_path: Path) -> None:
     }
     record = json.loads((out / "consensus.json").read_text())
     masks = [read_labels(folder / "c0.nii.gz").array > 0 for folder in folders]
-    made = staple.staple(masks)
-    assert record["cases"]["c0"]["sensitivity"] == dict(zip(("r1", "r2", "r3"), made.sensitivity, strict=True))
+    estimate = staple.staple(masks)
+    assert record["cases"]["c0"]["sensitivity"] == dict(zip(("r1", "r2", "r3"), estimate.sensitivity, strict=True))
     assert record["cases"]["c2"] == {
         "voxels": 0,
         "nodes": 0,
@@ -189,14 +189,14 @@ def test_the_folder_holds_maps_estimates_and_the_table(tmp_path: Path) -> None:
     }
     assert record["versions"]["SimpleITK"] and record["warnings"] == []
     stored = read_labels(out / "labelsTr" / "c0.nii.gz")
-    np.testing.assert_array_equal(stored.array > 0, made.mask)
+    np.testing.assert_array_equal(stored.array > 0, estimate.mask)
     np.testing.assert_allclose(stored.grid.affine, GRID.affine, atol=1e-4)
     readers = json.loads((out / "readers.json").read_text())
     with (out / "readers.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(readers["cases"]) == 9 and rows[-1]["dice"] == ""
     assert [pair["undefined"] for pair in readers["pairs"]] == [1, 1, 1]
-    assert "r1 vs. r2" in told.stdout and f"{readers['pairs'][0]['dice_mean']:.2f} +- " in told.stdout
+    assert "r1 vs. r2" in result.stdout and f"{readers['pairs'][0]['dice_mean']:.2f} +- " in result.stdout
 
 
 def test_a_consensus_is_learned_from(tmp_path: Path) -> None:
@@ -205,8 +205,8 @@ def test_a_consensus_is_learned_from(tmp_path: Path) -> None:
     for case in range(2):
         put(tmp_path / "data", f"c{case}", image_of(case), None)
     first, second = open_cases(describe(tmp_path / "data"))
-    assert int(load_case(first, cards.draft()).labels.max()) >= 2
-    assert not load_case(second, cards.draft()).labels.any()
+    assert int(load_case(first, draft_card()).labels.max()) >= 2
+    assert not load_case(second, draft_card()).labels.any()
 
 
 def test_axes_of_readers_may_differ_and_the_firsts_are_kept(tmp_path: Path) -> None:
@@ -219,15 +219,15 @@ def test_axes_of_readers_may_differ_and_the_firsts_are_kept(tmp_path: Path) -> N
     readers = open_readers(folders)
     assert [reader.name for reader in readers] == ["anna/labelsTr", "ben/labelsTr", "cleo/labelsTr"]
     make_consensus(readers, tmp_path / "out")
-    made = read_labels(tmp_path / "out" / "labelsTr" / "c.nii.gz")
-    assert made.grid.shape == ways[0].grid.shape
-    np.testing.assert_allclose(made.grid.affine, ways[0].grid.affine, atol=1e-4)
-    np.testing.assert_array_equal(made.oriented("LPS").array > 0, staple.staple(masks).mask)
+    written = read_labels(tmp_path / "out" / "labelsTr" / "c.nii.gz")
+    assert written.grid.shape == ways[0].grid.shape
+    np.testing.assert_allclose(written.grid.affine, ways[0].grid.affine, atol=1e-4)
+    np.testing.assert_array_equal(written.oriented("LPS").array > 0, staple.staple(masks).mask)
 
 
 def test_two_readers_are_warned_of_and_done(tmp_path: Path) -> None:
-    told = CliRunner().invoke(command, [*map(str, write_readers(tmp_path, 2)), "-o", str(tmp_path / "out")])
-    assert told.exit_code == 0 and "two-readers: " in told.stderr
+    result = CliRunner().invoke(command, [*map(str, write_readers(tmp_path, 2)), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0 and "two-readers: " in result.stderr
     record = json.loads((tmp_path / "out" / "consensus.json").read_text())
     assert [warning["code"] for warning in record["warnings"]] == ["two-readers"]
 
@@ -270,7 +270,7 @@ def test_an_interruption_leaves_nothing(
             raise error
 
     with pytest.raises(error):
-        make_consensus(open_readers(folders), tmp_path / "out", watch=stop)
+        make_consensus(open_readers(folders), tmp_path / "out", progress=stop)
     monkeypatch.setattr(consensus.agreement, "to_csv", lambda rows: (_ for _ in ()).throw(error))
     with pytest.raises(error):
         make_consensus(open_readers(folders), tmp_path / "out")
@@ -290,14 +290,14 @@ def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
 def test_readers_must_be_two_folders_of_maps(tmp_path: Path) -> None:
     folders = write_readers(tmp_path, 2)
     (tmp_path / "empty").mkdir()
-    for given, code in (
+    for folders_given, code in (
         ([folders[0]], "too-few-readers"),
         ([folders[0], folders[0]], "too-few-readers"),
         ([folders[0], tmp_path / "empty"], "no-labels"),
         ([folders[0], tmp_path / "nowhere"], "no-labels"),
     ):
         with pytest.raises(UsageError, match=code):
-            open_readers(given)
+            open_readers(folders_given)
 
 
 def test_without_simpleitk_the_line_to_type_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

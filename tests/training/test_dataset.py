@@ -26,7 +26,7 @@ from training.data.nnunet_raw import CaseFiles, open_cases
 from training.data.split import Split, check_split, read_split, split_cases, write_split
 from training.data_commands import check as check_command
 from training.data_commands import split as split_command
-from training.recipe import card as cards
+from training.recipe.card import draft_card
 
 CARD: ModelCard = make_card()
 SMALL = Protocol("small", (64, 64), (384.0, 384.0), 8.0, 20, 800.0, 70.0, 3500.0)
@@ -51,13 +51,13 @@ def test_a_phantom_comes_back_as_it_was_made(tmp_path: Path) -> None:
     add_case(tmp_path, phantom)
     (files,) = open_cases(tmp_path)
     assert files.name == files.patient == "phantom_small_001003"
-    case = load_case(files, cards.draft())
+    case = load_case(files, draft_card())
     turned = phantom.volume.oriented("LPS")
     np.testing.assert_array_equal(case.volume.array, turned.array)
     np.testing.assert_array_equal(case.labels, Volume(phantom.labels, phantom.volume.grid).oriented("LPS").array)
     assert case.labels.dtype == np.uint16 and case.labels.max() == len(phantom.nodes)
-    found = examine(tmp_path, cards.draft())
-    assert (found.troubles, found.cases, found.patients, found.nodes) == ([], 1, 1, len(phantom.nodes))
+    findings = examine(tmp_path, draft_card())
+    assert (findings.troubles, findings.cases, findings.patients, findings.nodes) == ([], 1, 1, len(phantom.nodes))
 
 
 @pytest.mark.parametrize("classes", [True, False])
@@ -118,9 +118,12 @@ def test_whole_numbers_of_any_type_are_labels(tmp_path: Path, kind: str) -> None
     np.testing.assert_array_equal(case.labels, labels_of(ONE).array)
 
 
-@pytest.mark.parametrize(
-    ("kind", "value"), [("i2", -1), ("f4", 0.5), ("f4", np.nan), ("f8", np.inf), ("i4", 65536), ("f8", 1e300)]
-)
+def test_an_id_may_be_larger_than_the_number_of_nodes(tmp_path: Path) -> None:
+    case = load_one(one_case(tmp_path, label_values("i4", 65536)))
+    np.testing.assert_array_equal(case.labels, labels_of(ONE).array)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("i2", -1), ("f4", 0.5), ("f4", np.nan), ("f8", np.inf), ("f8", 1e300)])
 def test_other_values_are_no_labels(tmp_path: Path, kind: str, value: float) -> None:
     folder = one_case(tmp_path, label_values(kind, value))
     with pytest.raises(StudyError, match=r"^bad-labels: label a.nii.gz: holds"):
@@ -178,7 +181,7 @@ def test_a_value_that_is_no_class_is_refused(tmp_path: Path) -> None:
 )
 def test_what_dataset_json_says_wrong_has_a_code(tmp_path: Path, entries: dict[str, Any], code: str) -> None:
     folder = one_case(tmp_path, **entries)
-    assert code in [found for _, found in codes(folder)]
+    assert code in [code_found for _, code_found in codes(folder)]
     with pytest.raises(StudyError) as caught:
         open_cases(folder)
     assert caught.value.code == code
@@ -259,10 +262,10 @@ EVERY_TROUBLE = {
 
 def test_every_bad_case_is_named_with_the_runtimes_code(tmp_path: Path) -> None:
     break_all(tmp_path)
-    found = check_dataset(tmp_path, CARD)
-    assert {(trouble.case, trouble.code) for trouble in found} == EVERY_TROUBLE
-    assert len(found) == len(EVERY_TROUBLE)
-    assert "00_good" in next(trouble.message for trouble in found if trouble.code == "duplicate")
+    troubles = check_dataset(tmp_path, CARD)
+    assert {(trouble.case, trouble.code) for trouble in troubles} == EVERY_TROUBLE
+    assert len(troubles) == len(EVERY_TROUBLE)
+    assert "00_good" in next(trouble.message for trouble in troubles if trouble.code == "duplicate")
     with pytest.raises(StudyError) as caught:
         open_cases(tmp_path)
     assert all(name in caught.value.message for name in ("01_no_label", "02_no_image", "14_channels", "15_name"))
@@ -282,9 +285,9 @@ def test_what_is_odd_and_may_be_right_is_a_note(tmp_path: Path) -> None:
     wide = Grid(SHAPE_ZYX, affine_of((4.5, 4.6, 15.0)))
     put(tmp_path, "7_field", Volume(image_of(7).array, wide), Volume(labels_of(ONE).array, wide))
     describe(tmp_path)
-    found = examine(tmp_path, replace(CARD, through_plane_mm=(20.0, 60.0)))
-    assert found.troubles == []
-    assert [(note.case, note.code) for note in found.notes] == [
+    findings = examine(tmp_path, replace(CARD, through_plane_mm=(20.0, 60.0)))
+    assert findings.troubles == []
+    assert [(note.case, note.code) for note in findings.notes] == [
         ("1_empty", "empty-label"),
         ("2_voxel", "single-voxel"),
         ("3_pieces", "node-in-pieces"),
@@ -293,7 +296,7 @@ def test_what_is_odd_and_may_be_right_is_a_note(tmp_path: Path) -> None:
         ("6_no_b", "unknown-b-value"),
         ("7_field", "field-of-view"),
     ]
-    assert found.without_nodes == 1 and sum(found.protocols.values()) == 7
+    assert findings.without_nodes == 1 and sum(findings.protocols.values()) == 7
 
 
 def run(command: Any, *arguments: str) -> Result:
@@ -302,10 +305,10 @@ def run(command: Any, *arguments: str) -> Result:
 
 def test_check_prints_every_finding_and_says_so_by_its_exit_code(tmp_path: Path) -> None:
     break_all(tmp_path / "bad")
-    told = run(check_command, str(tmp_path / "bad"))
-    assert told.exit_code == 3
-    assert sum(line.startswith("trouble  ") for line in told.stdout.splitlines()) == len(EVERY_TROUBLE)
-    assert "trouble  03_low_b: no-high-b: 03_low_b_0000.nii.gz: has b = 50" in told.stdout
+    result = run(check_command, str(tmp_path / "bad"))
+    assert result.exit_code == 3
+    assert sum(line.startswith("trouble  ") for line in result.stdout.splitlines()) == len(EVERY_TROUBLE)
+    assert "trouble  03_low_b: no-high-b: 03_low_b_0000.nii.gz: has b = 50" in result.stdout
     content = json.loads(run(check_command, str(tmp_path / "bad"), "--json").stdout)
     assert len(content["troubles"]) == len(EVERY_TROUBLE) and content["cases"] == 13
     fine = run(check_command, str(one_case(tmp_path / "fine")))
@@ -354,21 +357,21 @@ def cases_of(patients: int, studies: Callable[[int], int] = lambda patient: 1) -
     ("patients", "sizes"), [(3, (1, 1, 1)), (10, (8, 1, 1)), (30, (24, 3, 3)), (393, (315, 39, 39))]
 )
 def test_a_split_is_8_to_1_to_1(patients: int, sizes: tuple[int, int, int]) -> None:
-    made = split_cases(cases_of(patients), 1)
-    assert (len(made.train), len(made.validation), len(made.test)) == sizes
+    split = split_cases(cases_of(patients), 1)
+    assert (len(split.train), len(split.validation), len(split.test)) == sizes
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_split_holds_each_case_once_and_each_patient_on_one_side(seed: int) -> None:
     cases = cases_of(57, lambda patient: 1 + patient % 4)
-    made = split_cases(cases, seed)
-    check_split(made, cases)
-    sides = [set(made.train), set(made.validation), set(made.test)]
+    split = split_cases(cases, seed)
+    check_split(split, cases)
+    sides = [set(split.train), set(split.validation), set(split.test)]
     assert sum(map(len, sides)) == len(set.union(*sides)) == len(cases)
     patients = [{name.split("_")[0] for name in side} for side in sides]
     assert not patients[0] & patients[1] and not patients[0] & patients[2] and not patients[1] & patients[2]
-    assert split_cases(cases[::-1], seed) == made
-    assert split_cases(cases, seed + 1) != made
+    assert split_cases(cases[::-1], seed) == split
+    assert split_cases(cases, seed + 1) != split
 
 
 def test_most_patients_stay_when_others_are_added() -> None:
@@ -385,23 +388,23 @@ def test_two_patients_cannot_be_split() -> None:
 
 def test_a_split_comes_back_from_its_file(tmp_path: Path) -> None:
     cases = cases_of(20)
-    made = split_cases(cases, 3)
-    write_split(tmp_path / "run" / "split.json", made)
-    assert read_split(tmp_path / "run" / "split.json", cases) == made
+    split = split_cases(cases, 3)
+    write_split(tmp_path / "run" / "split.json", split)
+    assert read_split(tmp_path / "run" / "split.json", cases) == split
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["split.json"]
 
 
 @pytest.mark.parametrize(
-    ("made", "told"),
+    ("split", "message"),
     [
         (Split(1, ("case0000_0", "x"), ("case0001_0",), ("case0002_0",)), "are not there: x"),
         (Split(1, ("case0000_0",), (), ("case0002_0",)), "leaves out: case0001_0"),
         (Split(1, ("case0000_0",), ("case0001_0", "case0002_0"), ("case0002_0",)), "twice: case0002_0"),
     ],
 )
-def test_a_split_of_other_cases_is_refused(tmp_path: Path, made: Split, told: str) -> None:
-    write_split(tmp_path / "split.json", made)
-    with pytest.raises(UsageError, match=f"bad-split.*{told}"):
+def test_a_split_of_other_cases_is_refused(tmp_path: Path, split: Split, message: str) -> None:
+    write_split(tmp_path / "split.json", split)
+    with pytest.raises(UsageError, match=f"bad-split.*{message}"):
         read_split(tmp_path / "split.json", cases_of(3))
 
 
@@ -430,8 +433,8 @@ def test_split_writes_the_file(tmp_path: Path) -> None:
     for index in range(4):
         put(tmp_path, f"c{index}", image_of(index), labels_of(ONE))
     describe(tmp_path)
-    told = run(split_command, str(tmp_path), "-o", str(tmp_path / "split.json"), "--seed", "5")
-    assert told.exit_code == 0 and "2 train, 1 validation, 1 test" in told.stdout
+    result = run(split_command, str(tmp_path), "-o", str(tmp_path / "split.json"), "--seed", "5")
+    assert result.exit_code == 0 and "2 train, 1 validation, 1 test" in result.stdout
     assert read_split(tmp_path / "split.json", open_cases(tmp_path)).seed == 5
     before = (tmp_path / "split.json").read_bytes()
     again = run(split_command, str(tmp_path), "-o", str(tmp_path / "split.json"))

@@ -21,22 +21,23 @@ pytest.importorskip("pytorch_lightning")
 import training_runs as runs  # noqa: E402
 
 from lnfast.errors import ModelError, StudyError, UsageError  # noqa: E402
-from training.data import phantom_cache as cohort  # noqa: E402
-from training.data.own_studies import Folder  # noqa: E402
-from training.data.phantom_source import Phantoms  # noqa: E402
-from training.fit.callbacks import Budget, Keeper, cosine  # noqa: E402
-from training.fit.checkpoint_io import checkpoints, share_in  # noqa: E402
+from training.data import phantom_cache, phantom_seeds  # noqa: E402
+from training.data.own_studies import OwnStudies  # noqa: E402
+from training.data.phantom_source import PhantomSource  # noqa: E402
+from training.fit.checkpoint_io import batch_share_of, checkpoints  # noqa: E402
 from training.fit.interrupt import StoppedError  # noqa: E402
 from training.fit.run import fit  # noqa: E402
-from training.fit.validation import Score  # noqa: E402
-from training.model.weights_file import load_tensors  # noqa: E402
+from training.fit.saving import CheckpointSaver  # noqa: E402
+from training.fit.schedule import Budget, cosine  # noqa: E402
+from training.fit.validation import ValidationCounts  # noqa: E402
+from training.model.weights_file import load_weights  # noqa: E402
 from training.recipe.presets import preset  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantoms")
-    assert list(cohort.generate(cohort.folder_of(folder), [1003, 9003])) == [1003, 9003]
+    assert list(phantom_cache.make_phantoms(phantom_cache.cache_folder(folder), [1003, 9003])) == [1003, 9003]
     return folder
 
 
@@ -53,12 +54,12 @@ def log_of(run: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key != "minutes"} for line in lines]
 
 
-def assert_same(one: Path, other: Path) -> None:
+def assert_same(first: Path, second: Path) -> None:
     """Same curve and same weights, to the bit."""
-    assert log_of(one) == log_of(other)
-    (a, meta), (b, meta_b) = (load_tensors(run / "snapshot.safetensors") for run in (one, other))
+    assert log_of(first) == log_of(second)
+    (a, header), (b, header_b) = (load_weights(run / "snapshot.safetensors") for run in (first, second))
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-    assert (meta["step"], meta["validation"]) == (meta_b["step"], meta_b["validation"])
+    assert (header["step"], header["validation"]) == (header_b["step"], header_b["validation"])
 
 
 def test_two_runs_of_one_seed_agree_and_need_no_pickle(
@@ -105,7 +106,7 @@ def test_a_stopped_run_is_saved_and_goes_on(
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "on_train_batch_end", Keeper.on_train_batch_end)
+        patch.setattr(CheckpointSaver, "on_train_batch_end", CheckpointSaver.on_train_batch_end)
         runs.ask_at(step, signal.SIGTERM, runs.call_handler)
         with pytest.raises(StoppedError) as stopped:
             fit(tmp_path / "run", runs.config(), runs.phantoms(cache))
@@ -120,7 +121,7 @@ def test_a_run_stopped_while_it_is_validated_validates_again(
     cache: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "on_train_batch_end", Keeper.on_train_batch_end)
+        patch.setattr(CheckpointSaver, "on_train_batch_end", CheckpointSaver.on_train_batch_end)
         runs.ask_at(10, signal.SIGTERM, runs.call_handler)  # the last step of an epoch
         with pytest.raises(StoppedError):
             fit(tmp_path / "run", runs.config(), runs.phantoms(cache))
@@ -142,9 +143,9 @@ def test_another_run_and_two_budgets_are_refused(cache: Path, unbroken: Path) ->
 def test_another_run_begins_where_one_ended_and_says_so(cache: Path, unbroken: Path, tmp_path: Path) -> None:
     taught = runs.config(start=unbroken, teacher=unbroken, steps=2)
     fit(tmp_path / "second", taught, runs.phantoms(cache))
-    _, meta = load_tensors(tmp_path / "second" / "snapshot.safetensors")
-    assert (meta["step"], meta["rounds"], meta["threshold"]) == (runs.STEPS + 2, 2, 0.5)
-    assert [source["seeds"] for source in meta["sources"]] == [[1003, 1004]] * 2
+    _, header = load_weights(tmp_path / "second" / "snapshot.safetensors")
+    assert (header["step"], header["rounds"], header["threshold"]) == (runs.STEPS + 2, 2, 0.5)
+    assert [source["seeds"] for source in header["sources"]] == [[1003, 1004]] * 2
     with pytest.raises(UsageError, match="other-network"):
         wider = runs.config(start=unbroken, preset=runs.tiny(width=3))
         fit(tmp_path / "third", wider, runs.phantoms(cache))
@@ -155,23 +156,23 @@ def test_no_better_dice_ends_a_run_and_the_best_is_kept(
 ) -> None:
     small = {"width": 2, "shape_zyx": runs.SHAPE_ZYX, "epochs": 9, "patience": 2, "batch": 2, "micro": 1}
     paper = runs.replace(preset("paper", quick=True), **small, checkpoint_steps=1)
-    monkeypatch.setattr(Score, "summary", _best_is_second())
+    monkeypatch.setattr(ValidationCounts, "summary", _best_is_second())
     settings = {"preset": paper, "steps": None}
     fit(tmp_path / "run", runs.config(**settings), runs.phantoms(cache))
     assert [line["step"] for line in log_of(tmp_path / "run")] == [1, 2, 3, 4]
-    assert load_tensors(tmp_path / "run" / "snapshot.safetensors")[1]["step"] == 2
+    assert load_weights(tmp_path / "run" / "snapshot.safetensors")[1]["step"] == 2
     fit(tmp_path / "run", runs.config(**settings), runs.phantoms(cache))
     assert len(log_of(tmp_path / "run")) == 4, "an ended run does not begin again"
 
 
-def _best_is_second() -> Callable[[Score], dict[str, float]]:
+def _best_is_second() -> Callable[[ValidationCounts], dict[str, float]]:
     """Another Dice for each of four validations, however often each is asked."""
-    judged: list[Score] = []
+    summarized: list[ValidationCounts] = []
 
-    def summary(score: Score) -> dict[str, float]:
-        if not any(score is known for known in judged):
-            judged.append(score)
-        return {"dice": (0.2, 0.5, 0.4, 0.3)[len(judged) - 1]}
+    def summary(score: ValidationCounts) -> dict[str, float]:
+        if not any(score is known for known in summarized):
+            summarized.append(score)
+        return {"dice": (0.2, 0.5, 0.4, 0.3)[len(summarized) - 1]}
 
     return summary
 
@@ -180,7 +181,7 @@ def test_the_schedule_follows_steps_or_the_clock(monkeypatch: pytest.MonkeyPatch
     assert (cosine(0.0), cosine(0.03), round(cosine(1.0), 9)) == (0.02, 1.0, 0.0)
     assert Budget(1e-3, "cosine", 200, None).progress(50) == 0.25
     now = [100.0]
-    monkeypatch.setattr("training.fit.callbacks.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("training.fit.schedule.time.monotonic", lambda: now[0])
     first = Budget(1e-3, "cosine", None, 10.0)
     now[0] += 150
     assert first.progress(7) == 0.25
@@ -192,18 +193,20 @@ def test_the_schedule_follows_steps_or_the_clock(monkeypatch: pytest.MonkeyPatch
 
 
 def test_phantoms_are_taken_in_as_they_appear(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[list[int]] = []
-    monkeypatch.setattr(cohort, "generate_beside", lambda folder, seeds: asked.append(list(seeds)))
-    monkeypatch.setattr(cohort, "generate", lambda folder, seeds: iter(seeds))
+    requested: list[list[int]] = []
+    monkeypatch.setattr(
+        phantom_cache, "make_phantoms_in_background", lambda folder, seeds: requested.append(list(seeds))
+    )
+    monkeypatch.setattr(phantom_cache, "make_phantoms", lambda folder, seeds: iter(seeds))
     source = runs.phantoms(cache, range(1003, 1015), complete=False)
     studies = source.open(tmp_path, runs.small_card())
-    assert [case.name for case in studies.cases] == ["01003"] and asked == [[1011, 1012, 1013, 1014]]
-    source.look(studies)
+    assert [case.name for case in studies.cases] == ["01003"] and requested == [[1011, 1012, 1013, 1014]]
+    source.take_new_cases(studies)
     assert len(studies.cases) == 1
-    here, later = (cohort.folder_of(cache) / f"{seed:05d}.npz" for seed in (1003, 1007))
+    here, later = (phantom_cache.cache_folder(cache) / f"{seed:05d}.npz" for seed in (1003, 1007))
     later.write_bytes(here.read_bytes())
     try:
-        source.look(studies)
+        source.take_new_cases(studies)
     finally:
         later.unlink()
     assert [case.name for case in studies.cases] == ["01003", "01007"]
@@ -212,12 +215,12 @@ def test_phantoms_are_taken_in_as_they_appear(cache: Path, tmp_path: Path, monke
 def test_phantoms_of_other_sources_are_not_mixed_in(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = Phantoms(cache, range(1003, 1004), range(9003, 9004), True, "0" * 8)
+    source = PhantomSource(cache, range(1003, 1004), range(9003, 9004), True, "0" * 8)
     with pytest.raises(UsageError, match="phantoms-changed"):
-        other.open(tmp_path, runs.small_card())
-    monkeypatch.setattr(cohort.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(cohort.os, "nice", lambda by: 0)  # else all later tests of this process would give way
-    cohort._generate_politely(tmp_path, [1003], "0" * 8, 0)
+        source.open(tmp_path, runs.small_card())
+    monkeypatch.setattr(phantom_cache.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(phantom_cache.os, "nice", lambda by: 0)  # else all later tests of this process would give way
+    phantom_cache._make_at_low_priority(tmp_path, [1003], "0" * 8, 0)
     assert not list(tmp_path.iterdir())
 
 
@@ -226,7 +229,9 @@ def test_validation_and_training_seeds_are_not_exchanged(
     cache: Path, tmp_path: Path, seeds: tuple[int, int], validation: tuple[int, int]
 ) -> None:
     with pytest.raises(UsageError, match="reserved-seed"):
-        Phantoms(cache, range(*seeds), range(*validation), True, cohort.version()).open(tmp_path, runs.small_card())
+        PhantomSource(cache, range(*seeds), range(*validation), True, phantom_seeds.phantom_version()).open(
+            tmp_path, runs.small_card()
+        )
 
 
 def test_somebodys_own_studies_are_split_checked_and_trained_on(cache: Path, tmp_path: Path) -> None:
@@ -234,18 +239,19 @@ def test_somebodys_own_studies_are_split_checked_and_trained_on(cache: Path, tmp
 
     folder, run = tmp_path / "Dataset001_Nodes", tmp_path / "run"
     for seed in (1002, 1006, 1010):
-        add_case(folder, runs.cohort.make_phantom(seed, stage="any", protocol=cohort.SMALL_FIELDS[0]))
-    fit(run, runs.config(steps=2), Folder(folder, seed=3))
+        add_case(folder, runs.phantom_seeds.make_phantom(seed, stage="any", protocol=phantom_seeds.SMALL_FIELDS[0]))
+    fit(run, runs.config(steps=2), OwnStudies(folder, seed=3))
     split = json.loads((run / "split.json").read_text())
     assert [len(split[part]) for part in ("train", "validation", "test")] == [1, 1, 1]
-    _, meta = load_tensors(run / "snapshot.safetensors")
-    (told,) = meta["sources"]
-    assert (told["kind"], told["name"], told["cases"], len(told["learned"])) == ("folder", "Dataset001_Nodes", 1, 1)
-    assert meta["validated_on"] == {"kind": "folder", "name": "Dataset001_Nodes", "cases": 1}
-    assert not any(name in json.dumps(told) for name in split["train"]), "a case's name may be a patient's"
+    _, header = load_weights(run / "snapshot.safetensors")
+    (source,) = header["sources"]
+    assert (source["kind"], source["name"], source["cases"]) == ("folder", "Dataset001_Nodes", 1)
+    assert len(source["learned"]) == 1
+    assert header["validated_on"] == {"kind": "folder", "name": "Dataset001_Nodes", "cases": 1}
+    assert not any(name in json.dumps(source) for name in split["train"]), "a case's name may be a patient's"
     next((folder / "labelsTr").iterdir()).write_bytes(b"no image")
     with pytest.raises(StudyError, match="bad-cases"):
-        fit(tmp_path / "other", runs.config(steps=2), Folder(folder, seed=3))
+        fit(tmp_path / "other", runs.config(steps=2), OwnStudies(folder, seed=3))
     assert not (tmp_path / "other" / "checkpoints").exists()
 
 
@@ -268,8 +274,8 @@ def test_a_checkpoint_knows_how_a_batch_was_shared(
     run = tmp_path / "run"
     shutil.copytree(unbroken, run)
     newest = checkpoints(run / "checkpoints")[-1]
-    assert share_in(newest) == {"micro": 2, "world": 1}
-    monkeypatch.setattr("training.fit.run.micro_of", lambda *_: 1)  # another device would take one at a time
+    assert batch_share_of(newest) == {"micro": 2, "world": 1}
+    monkeypatch.setattr("training.fit.run.micro_batch_of", lambda *_: 1)  # another device would take one at a time
     fit(run, runs.config(), runs.phantoms(cache))
     state = json.loads((newest / "state.json").read_text())
     state["callbacks"]["Keeper"]["share"]["world"] = 2
@@ -278,7 +284,7 @@ def test_a_checkpoint_knows_how_a_batch_was_shared(
         fit(run, runs.config(), runs.phantoms(cache))
     del state["callbacks"]["Keeper"]["share"]  # an older checkpoint does not say
     (newest / "state.json").write_text(json.dumps(state))
-    assert share_in(newest) is None
+    assert batch_share_of(newest) is None
 
 
 def test_a_run_goes_on_without_the_run_that_it_began_from(cache: Path, unbroken: Path, tmp_path: Path) -> None:
@@ -289,13 +295,15 @@ def test_a_run_goes_on_without_the_run_that_it_began_from(cache: Path, unbroken:
     fit(run, began, runs.phantoms(cache))
     shutil.rmtree(first)
     fit(run, began, runs.phantoms(cache))
-    _, meta = load_tensors(run / "snapshot.safetensors")
-    assert meta["rounds"] == 2 and meta["validated_on"]["seeds"] == [9003, 9004] and meta["precision"] == "32-true"
+    _, header = load_weights(run / "snapshot.safetensors")
+    assert (
+        header["rounds"] == 2 and header["validated_on"]["seeds"] == [9003, 9004] and header["precision"] == "32-true"
+    )
 
 
 def test_ctrl_c_does_not_reach_the_process_that_makes_phantoms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     set_to: list[tuple[Any, Any]] = []
-    monkeypatch.setattr(cohort.signal, "signal", lambda number, handler: set_to.append((number, handler)))
-    monkeypatch.setattr(cohort.os, "nice", lambda by: 0)
-    cohort._generate_politely(tmp_path, [1003], "0" * 8, 0)
+    monkeypatch.setattr(phantom_cache.signal, "signal", lambda number, handler: set_to.append((number, handler)))
+    monkeypatch.setattr(phantom_cache.os, "nice", lambda by: 0)
+    phantom_cache._make_at_low_priority(tmp_path, [1003], "0" * 8, 0)
     assert set_to == [(signal.SIGINT, signal.SIG_IGN)]

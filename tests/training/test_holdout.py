@@ -12,7 +12,7 @@ import pytest
 import lnfast
 from lnfast.card import load_model
 from lnfast.errors import UsageError
-from training.data.phantom_cache import check_seeds
+from training.data.phantom_seeds import check_seeds
 from training.release import holdout
 
 MODEL = Path(lnfast.__file__).parent / "models" / "pelvic-ln-edge"
@@ -35,22 +35,22 @@ def test_files_in_figures_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     # Two other patients: those of the hold-out set are for judging alone.
     monkeypatch.setattr(holdout, "FIRST_SEED", 40)
     monkeypatch.setattr(holdout, "PATIENTS", {"n1": {"achieva": 1}, "n0": {"discovery": 1}})
-    told: list[str] = []
+    lines: list[str] = []
     model = tmp_path / "model"
     shutil.copytree(MODEL, model)
     with pytest.raises(UsageError, match="not-a-folder"):
-        holdout.judge(tmp_path, "pelvic-ln-edge", told.append, record=True)
-    found = holdout.judge(tmp_path, str(model), told.append, record=True)
-    assert found["counts"]["studies"] == 2
-    assert found["patient"]["sensitivity"]["value"] is not None
-    assert json.loads((tmp_path / "evaluation" / "metrics.json").read_text()) == found
-    assert [line.split(":")[0] for line in told[-2:]] == ["phantom_achieva_000040", "phantom_discovery_000041"]
+        holdout.run_holdout(tmp_path, "pelvic-ln-edge", lines.append, record=True)
+    metrics = holdout.run_holdout(tmp_path, str(model), lines.append, record=True)
+    assert metrics["counts"]["studies"] == 2
+    assert metrics["patient"]["sensitivity"]["value"] is not None
+    assert json.loads((tmp_path / "evaluation" / "metrics.json").read_text()) == metrics
+    assert [line.split(":")[0] for line in lines[-2:]] == ["phantom_achieva_000040", "phantom_discovery_000041"]
     card = json.loads((model / "card.json").read_text())["training"]["holdout"]
-    assert card["studies"] == 2 and card["patient"]["table"] == found["patient"]["table"]
-    assert card["segmentation"]["suspicious"] == found["segmentation"]["suspicious"]["dice"]
+    assert card["studies"] == 2 and card["patient"]["table"] == metrics["patient"]["table"]
+    assert card["segmentation"]["suspicious"] == metrics["segmentation"]["suspicious"]["dice"]
     text = (model / "MODEL_CARD.md").read_text()
     assert "## Hold-out" in text and "2 phantoms (1 N1, 1 N0" in text
     assert load_model(model).card.name == "pelvic-ln-edge"
     before = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("phantoms-*/imagesTr/*"))]
-    assert holdout.judge(tmp_path, str(model), told.append) == found
+    assert holdout.run_holdout(tmp_path, str(model), lines.append) == metrics
     assert [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("phantoms-*/imagesTr/*"))] == before

@@ -16,7 +16,7 @@ import lnfast
 from lnfast.errors import ModelError, UsageError
 from lnfast.phantom import make_phantom
 from training import __main__ as program
-from training.data.phantom_cache import SMALL_FIELDS
+from training.data.phantom_seeds import SMALL_FIELDS
 
 
 def test_quick_trains_exports_and_the_runtime_runs_the_result(
@@ -29,8 +29,8 @@ def test_quick_trains_exports_and_the_runtime_runs_the_result(
     with lnfast.Engine(model=model) as engine:
         result = engine.run(study.volume)
     assert result.labels.array.shape == study.labels.shape
-    said = capsys.readouterr().err
-    assert "Lightning" not in said and "Warning" not in said
+    stderr = capsys.readouterr().err
+    assert "Lightning" not in stderr and "Warning" not in stderr
 
 
 def test_errors_of_the_program_are_one_line(
@@ -43,5 +43,5 @@ def test_errors_of_the_program_are_one_line(
     ):
         monkeypatch.setattr(sys, "argv", ["training", *arguments])
         assert program.run() in (UsageError.exit_code, ModelError.exit_code)
-        said = capsys.readouterr().err
-        assert said.startswith(f"{code}: ") and said.count("\n") == 1
+        stderr = capsys.readouterr().err
+        assert stderr.startswith(f"{code}: ") and stderr.count("\n") == 1

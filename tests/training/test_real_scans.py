@@ -19,11 +19,12 @@ import training_runs as runs  # noqa: E402
 from lnfast.cohort import add_case  # noqa: E402
 from lnfast.errors import UsageError  # noqa: E402
 from lnfast.geometry import Grid, Volume  # noqa: E402
+from lnfast.matching import NodeMap  # noqa: E402
 from lnfast.measure import Rules, measure_nodes  # noqa: E402
 from lnfast.phantom import make_phantom  # noqa: E402
-from training.data import phantom_cache as cohort  # noqa: E402
-from training.fit.real_scans import THRESHOLDS, RealScan, compare, look, read_scans  # noqa: E402
-from training.model.networks import build  # noqa: E402
+from training.data import phantom_cache, phantom_seeds  # noqa: E402
+from training.fit.real_scans import THRESHOLDS, RealScan, compare_with_visible, count_marks, read_scans  # noqa: E402
+from training.model.networks import build_network  # noqa: E402
 
 
 def test_marks_at_spots_elsewhere_and_in_organs_are_told_apart() -> None:
@@ -36,7 +37,7 @@ def test_marks_at_spots_elsewhere_and_in_organs_are_told_apart() -> None:
     assert [node.suspicious for node in nodes] == [False, False, True]
     spots = (((13, 12, 5),), ((14, 12, 5), (2, 2, 2)))  # x, y, z: 2 voxels and 1 slice away; 3 voxels away
     scan = RealScan(volume, spots, (((25, 25, 6), (35, 35, 8)),))
-    assert compare(scan, labels, nodes) == {
+    assert compare_with_visible(scan, NodeMap(volume, nodes)) == {
         "visible": 2,
         "marked": 1,
         "other": 2,
@@ -49,7 +50,7 @@ def test_marks_at_spots_elsewhere_and_in_organs_are_told_apart() -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """One scan with a spot on each node."""
-    phantom = make_phantom(3, protocol=cohort.SMALL_FIELDS[0])
+    phantom = make_phantom(3, protocol=phantom_seeds.SMALL_FIELDS[0])
     image = add_case(tmp_path / "set", phantom).image
     name = "scan"
     (tmp_path / "real" / "somewhere").mkdir(parents=True)
@@ -64,14 +65,14 @@ def folder(tmp_path: Path) -> Path:
 def test_a_network_that_marks_everything_marks_every_spot(folder: Path) -> None:
     card = runs.small_card()
     scans = read_scans(folder, card)
-    net = build("edgenet", 2).eval()
+    net = build_network("edgenet", 2).eval()
     torch.nn.init.constant_(net.head[0].bias, 50.0)
-    found = look(net, scans, card, "32-true")
-    assert list(found) == [f"{threshold:g}" for threshold in THRESHOLDS]
-    for counts in found.values():
+    counts_by_threshold = count_marks(net, scans, card, "32-true")
+    assert list(counts_by_threshold) == [f"{threshold:g}" for threshold in THRESHOLDS]
+    for counts in counts_by_threshold.values():
         assert counts["marked"] == counts["visible"] == len(scans[0].spots) > 0
     torch.nn.init.constant_(net.head[0].bias, -50.0)
-    assert all(counts["marked"] == counts["other"] == 0 for counts in look(net, scans, card, "32-true").values())
+    assert all(counts["marked"] == counts["other"] == 0 for counts in count_marks(net, scans, card, "32-true").values())
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"scan": {"spots": {"a": [[1, 2]]}}}', '{"absent": {"spots": {}}}'])
@@ -83,7 +84,7 @@ def test_a_folder_without_spots_or_scans_is_one_error(folder: Path, text: str) -
 
 def test_real_scans_are_looked_at_with_each_validation_and_change_nothing(folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "phantoms"
-    list(cohort.generate(cohort.folder_of(cache), [1003, 9003]))
+    list(phantom_cache.make_phantoms(phantom_cache.cache_folder(cache), [1003, 9003]))
     with_scans = runs.config(steps=2, real=folder)
     runs.fit(tmp_path / "run", with_scans, runs.phantoms(cache))
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]

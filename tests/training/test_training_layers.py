@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "training"
 # By the first part of the name below training; modules of one room may import each other.
 LAYERS = {
     "console": 0,
-    "files": 0,
+    "json_file": 0,
     "recipe": 0,
     "data": 1,
     "readers": 2,

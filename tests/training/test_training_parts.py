@@ -23,24 +23,25 @@ import training_runs as runs  # noqa: E402
 import lnfast  # noqa: E402
 from lnfast.errors import BackendError, LnfastError, ModelError, StudyError, UsageError  # noqa: E402
 from lnfast.geometry import Volume  # noqa: E402
-from training.data.affine import moved  # noqa: E402
-from training.data.batches import Batches, Share, Studies  # noqa: E402
+from training.data.affine import random_affine  # noqa: E402
+from training.data.batches import Batches, BatchShare, CasePool  # noqa: E402
 from training.data.case import Case  # noqa: E402
-from training.data.crops import CropMaker, sample, turn, weights  # noqa: E402
-from training.data.intensity import WAYS, light  # noqa: E402
-from training.data.model_grid import BORDERLINE_MM, Patient, on_grid, short_axes_mm, whole  # noqa: E402
-from training.data.phantom_cache import SMALL_FIELDS, make_phantom  # noqa: E402
-from training.files import sweep  # noqa: E402
-from training.fit.callbacks import Budget, Journal  # noqa: E402
+from training.data.crops import CropMaker, cut_crop, draw_transform, voxel_weights  # noqa: E402
+from training.data.intensity import TRANSFORMS, augment_intensity  # noqa: E402
+from training.data.model_grid import BORDERLINE_MM, GridCase, to_model_grid, true_nodes, whole_study  # noqa: E402
+from training.data.phantom_seeds import SMALL_FIELDS, make_phantom  # noqa: E402
 from training.fit.checkpoint_io import SafeCheckpointIO, checkpoints, newest_readable  # noqa: E402
 from training.fit.devices import study_bytes  # noqa: E402
-from training.fit.prior_weights import WEIGHTS, find, weights_of  # noqa: E402
-from training.fit.run import RunConfig, fit, micro_of, precision_of  # noqa: E402
-from training.fit.validation import Score, predict  # noqa: E402
+from training.fit.leftovers import remove_leftovers  # noqa: E402
+from training.fit.prior_weights import WEIGHTS, find_prior_weights, weights_path  # noqa: E402
+from training.fit.run import RunConfig, fit, micro_batch_of, precision_of  # noqa: E402
+from training.fit.run_log import RunLog  # noqa: E402
+from training.fit.schedule import Budget  # noqa: E402
+from training.fit.validation import ValidationCounts, predict  # noqa: E402
 from training.model.loss import Teacher, coarse_loss, node_loss  # noqa: E402
-from training.model.networks import build, parameters  # noqa: E402
+from training.model.networks import build_network, count_parameters  # noqa: E402
 from training.model.unet import UNet  # noqa: E402
-from training.model.weights_file import load_tensors, load_weights, save_tensors, save_weights  # noqa: E402
+from training.model.weights_file import load_initial_weights, load_weights, save_compact_weights, save_weights  # noqa: E402
 from training.recipe.card import card_dict  # noqa: E402
 from training.recipe.presets import EDGE, PAPER, Augmentation, Crops, preset  # noqa: E402
 from training.release.model_card import model_card, record_holdout, trained_on  # noqa: E402
@@ -49,18 +50,18 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def studies() -> Studies:
-    made = make_phantom(3, protocol=SMALL_FIELDS[0])
-    cases = [Case(f"{n:05d}", made.volume, made.labels) for n in range(5)]
-    return Studies(runs.small_card(), cases, cases[:1])
+def studies() -> CasePool:
+    phantom = make_phantom(3, protocol=SMALL_FIELDS[0])
+    cases = [Case(f"{n:05d}", phantom.volume, phantom.labels) for n in range(5)]
+    return CasePool(runs.small_card(), cases, cases[:1])
 
 
-def batches(studies: Studies, share: Share | None = None, position: int = 0, **changes: Any) -> Batches:
-    return Batches(studies, runs.tiny(**changes), 3, share or Share(2), lambda: position)
+def batches(studies: CasePool, share: BatchShare | None = None, position: int = 0, **changes: Any) -> Batches:
+    return Batches(studies, runs.tiny(**changes), 3, share or BatchShare(2), lambda: position)
 
 
 def test_preset_paper_is_the_papers() -> None:
-    assert parameters(build(PAPER.network, PAPER.width)) == 19_071_329
+    assert count_parameters(build_network(PAPER.network, PAPER.width)) == 19_071_329
     assert (PAPER.shape_zyx, PAPER.normalization) == ((64, 256, 256), "zscore")
     assert (PAPER.patch_zyx, PAPER.batch, PAPER.learning_rate, PAPER.epochs) == (None, 10, 1e-4, 300)
     assert PAPER.augmentation == Augmentation(rotation_deg=5.0, shear_deg=5.0, shift_share=0.1)
@@ -69,7 +70,7 @@ def test_preset_paper_is_the_papers() -> None:
 
 
 def test_preset_edge_is_the_edge_network_and_quick_is_the_same_kind() -> None:
-    assert parameters(build(EDGE.network, EDGE.width)) == 3_070_581
+    assert count_parameters(build_network(EDGE.network, EDGE.width)) == 3_070_581
     for name in ("paper", "edge"):
         full, quick = preset(name), preset(name, quick=True)
         assert (quick.name, quick.loss, quick.schedule, quick.keep) == (name, full.loss, full.schedule, full.keep)
@@ -95,11 +96,11 @@ def test_only_cpus_that_multiply_in_bfloat16_get_it(
 
 
 def test_a_batch_is_shared_out_evenly() -> None:
-    assert [micro_of(PAPER, world, CPU) for world in (1, 2, 5)] == [1, 1, 1]
-    assert [Share(micro_of(PAPER, w, CPU), 0, w).accumulation(10) for w in (1, 2, 5)] == [10, 5, 2]
-    assert (micro_of(EDGE, 1, CPU), micro_of(EDGE, 2, CPU)) == (4, 2)
+    assert [micro_batch_of(PAPER, world, CPU) for world in (1, 2, 5)] == [1, 1, 1]
+    assert [BatchShare(micro_batch_of(PAPER, w, CPU), 0, w).accumulation(10) for w in (1, 2, 5)] == [10, 5, 2]
+    assert (micro_batch_of(EDGE, 1, CPU), micro_batch_of(EDGE, 2, CPU)) == (4, 2)
     with pytest.raises(UsageError, match="bad-batch"):
-        micro_of(PAPER, 3, CPU)
+        micro_batch_of(PAPER, 3, CPU)
     assert precision_of(RunConfig(PAPER, accelerator="gpu")) == "16-mixed"
     assert precision_of(RunConfig(EDGE, exact=True)) == "32-true"
 
@@ -132,8 +133,8 @@ def blob(place: tuple[int, int, int]) -> Any:
     """A ball of three voxels in a study of 32 x 64 x 64, as input and as truth."""
     axes = np.meshgrid(*(np.arange(n) for n in (32, 64, 64)), indexing="ij")
     square = sum((axis - at) ** 2 for axis, at in zip(axes, place, strict=True))
-    one = torch.from_numpy(np.exp(-square / 9.0).astype(np.float32))
-    return torch.stack((one, one))[None]
+    ball = torch.from_numpy(np.exp(-square / 9.0).astype(np.float32))
+    return torch.stack((ball, ball))[None]
 
 
 def centre(volume: Any) -> Any:
@@ -156,61 +157,66 @@ def centre(volume: Any) -> Any:
 def test_studies_are_moved_as_far_as_the_paper_says(augmentation: Augmentation, farthest: tuple[float, ...]) -> None:
     full = blob((16, 44, 32))
     start = centre(full[0, 0])
-    found = []
+    shifts = []
     for seed in range(14):
-        after = moved(full, augmentation, np.random.default_rng(seed))
+        after = random_affine(full, augmentation, np.random.default_rng(seed))
         assert after.shape == full.shape and torch.equal(after[0, 0], after[0, 1])
-        found.append(np.abs(centre(after[0, 0]) - start))
-    assert (np.max(found, axis=0) <= np.array(farthest) + 0.1).all()
-    assert (np.max(found, axis=0) >= 0.7 * np.array(farthest) - 0.15).all()
-    again = moved(full, augmentation, np.random.default_rng(13))
+        shifts.append(np.abs(centre(after[0, 0]) - start))
+    assert (np.max(shifts, axis=0) <= np.array(farthest) + 0.1).all()
+    assert (np.max(shifts, axis=0) >= 0.7 * np.array(farthest) - 0.15).all()
+    again = random_affine(full, augmentation, np.random.default_rng(13))
     assert torch.equal(after, again)
 
 
-def test_a_batch_repeats_and_depends_on_seed_and_step(studies: Studies) -> None:
-    made = batches(studies)
-    first, again, other = made.make(5), made.make(5), made.make(6)
+def test_a_batch_repeats_and_depends_on_seed_and_step(studies: CasePool) -> None:
+    source = batches(studies)
+    first, again, different = source.make(5), source.make(5), source.make(6)
     assert first[0].shape == first[1].shape == (2, 1, 16, 32, 32) and first.index == 5
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
-    assert not torch.equal(first[0], other[0])
+    assert not torch.equal(first[0], different[0])
     assert float(first.truth.min()) >= 0 and float(first.truth.max()) <= 1
     assert first.weight.shape == first.truth.shape and torch.equal(first.weight, again.weight)
-    assert not torch.equal(first[0], Batches(studies, runs.tiny(), 4, Share(2), lambda: 0).make(5)[0])
+    assert not torch.equal(first[0], Batches(studies, runs.tiny(), 4, BatchShare(2), lambda: 0).make(5)[0])
 
 
-def test_devices_share_a_step_that_is_the_same_as_on_one(studies: Studies) -> None:
-    whole = batches(studies, Share(4), batch=4).make(2)[0]
-    ranks = [batches(studies, Share(1, rank, 2), batch=4) for rank in (0, 1)]
-    assert [made.accumulation for made in ranks] == [2, 2]
-    parts = [made.make(2 * 2 + part)[0] for part in (0, 1) for made in ranks]
+def test_devices_share_a_step_that_is_the_same_as_on_one(studies: CasePool) -> None:
+    whole = batches(studies, BatchShare(4), batch=4).make(2)[0]
+    ranks = [batches(studies, BatchShare(1, rank, 2), batch=4) for rank in (0, 1)]
+    assert [rank.accumulation for rank in ranks] == [2, 2]
+    parts = [rank.make(2 * 2 + part)[0] for part in (0, 1) for rank in ranks]
     assert torch.equal(torch.cat(parts), whole)
-    assert sorted(item for r in range(2) for part in range(2) for item in Share(1, r, 2).items(part)) == [0, 1, 2, 3]
+    assert sorted(item for r in range(2) for part in range(2) for item in BatchShare(1, r, 2).items(part)) == [
+        0,
+        1,
+        2,
+        3,
+    ]
 
 
-def test_an_epoch_goes_on_where_it_was_left(studies: Studies) -> None:
-    full = [(made.index, made.image) for made in batches(studies, epoch_steps=4, position=4)]
-    rest = [(made.index, made.image) for made in batches(studies, epoch_steps=4, position=6)]
+def test_an_epoch_goes_on_where_it_was_left(studies: CasePool) -> None:
+    full = [(batch.position, batch.image) for batch in batches(studies, epoch_steps=4, position=4)]
+    rest = [(batch.position, batch.image) for batch in batches(studies, epoch_steps=4, position=6)]
     assert [index for index, _ in full] == [4, 5, 6, 7] and [index for index, _ in rest] == [6, 7]
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(full[2:], rest, strict=True))
 
 
-def test_whole_studies_come_once_an_epoch(studies: Studies, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
+def test_whole_studies_come_once_an_epoch(studies: CasePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
 
-    def whole(case: Case, card: Any) -> Any:
-        seen.append(case.name)
+    def whole_study(case: Case, card: Any) -> Any:
+        names.append(case.name)
         return torch.zeros(1, 1, 16, 64, 64), torch.zeros(1, 1, 16, 64, 64)
 
-    monkeypatch.setattr("training.data.batches.data.whole", whole)
-    made = batches(
-        studies, Share(1), crops=None, patch_zyx=None, epoch_steps=None, batch=2, augmentation=Augmentation()
+    monkeypatch.setattr("training.data.batches.whole_study", whole_study)
+    epochs = batches(
+        studies, BatchShare(1), crops=None, patch_zyx=None, epoch_steps=None, batch=2, augmentation=Augmentation()
     )
-    assert made.epoch_steps == 3
-    for index in range(2 * len(made)):
-        assert made.make(index)[0].shape == (1, 1, 16, 64, 64)
-    for epoch in (seen[:6], seen[6:]):
+    assert epochs.epoch_steps == 3
+    for index in range(2 * len(epochs)):
+        assert epochs.make(index)[0].shape == (1, 1, 16, 64, 64)
+    for epoch in (names[:6], names[6:]):
         assert sorted(epoch[:5]) == [f"{n:05d}" for n in range(5)] and epoch[5] == epoch[0]
-    assert seen[:5] != seen[6:11]
+    assert names[:5] != names[6:11]
 
 
 def test_a_teachers_opinion_is_least_where_the_pupil_agrees() -> None:
@@ -290,31 +296,33 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
     assert capsys.readouterr().err == ""
     (tmp_path / "step-00000002" / "tensors.safetensors").write_bytes(b"")
     assert newest_readable(tmp_path) == tmp_path / "step-00000001"
-    said = capsys.readouterr().err
-    assert said.startswith("bad-checkpoint: ") and said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("bad-checkpoint: ") and stderr.count("\n") == 1
     (tmp_path / "step-00000001" / "state.json").write_text("{")
     with pytest.raises(ModelError, match="bad-checkpoint"):
         newest_readable(tmp_path)
 
 
 def test_what_killed_tries_left_is_swept(tmp_path: Path) -> None:
-    kept = ("run.json", "checkpoints/step-00000002/state.json", "log.jsonl")
+    remaining = ("run.json", "checkpoints/step-00000002/state.json", "log.jsonl")
     swept = (
         ".run.json.7.tmp",
         "snapshot.7.tmp",
         "checkpoints/.step-00000003.7.tmp/state.json",
         "checkpoints/step-00000001/tensors.safetensors",
     )
-    for name in kept + swept:
+    for name in remaining + swept:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    sweep(tmp_path)
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+    remove_leftovers(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(
+        remaining
+    )
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
 
 
 def test_others_may_read_what_a_run_leaves(tmp_path: Path) -> None:
-    save_tensors(tmp_path / "snapshot.safetensors", UNet(2).state_dict(), {})
+    save_weights(tmp_path / "snapshot.safetensors", UNet(2).state_dict(), {})
     SafeCheckpointIO().save_checkpoint(STATE, tmp_path / "step-1")
     (tmp_path / "plain").touch()
     plain = (tmp_path / "plain").stat().st_mode
@@ -325,7 +333,7 @@ def test_others_may_read_what_a_run_leaves(tmp_path: Path) -> None:
 def test_the_log_is_only_written_anew_when_lines_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n')
-    journal = Journal(path, Budget(1e-3, "cosine", 2, None), loud=False)
+    journal = RunLog(path, Budget(1e-3, "cosine", 2, None), loud=False)
     before = path.stat()
     journal.on_train_start(SimpleNamespace(is_global_zero=True, global_step=2), None)
     assert path.stat().st_ino == before.st_ino and path.stat().st_mtime_ns == before.st_mtime_ns
@@ -333,9 +341,9 @@ def test_the_log_is_only_written_anew_when_lines_are_dropped(tmp_path: Path) -> 
     assert path.read_text() == '{"step": 1}\n' and path.stat().st_ino != before.st_ino
 
 
-def test_studies_are_judged_in_the_runs_precision(studies: Studies) -> None:
+def test_studies_are_judged_in_the_runs_precision(studies: CasePool) -> None:
     net, case, card = UNet(2).eval(), studies.cases[0], studies.card
-    image = whole(case, card)[0]
+    image = whole_study(case, card)[0]
     with torch.inference_mode():
         exact = net(image)[0, 0].numpy()
     np.testing.assert_allclose(predict(net, case.volume, card, "32-true"), exact, atol=1e-5)
@@ -343,33 +351,33 @@ def test_studies_are_judged_in_the_runs_precision(studies: Studies) -> None:
 
 
 @pytest.fixture(scope="module")
-def patient(studies: Studies) -> Patient:
-    return on_grid(studies.cases[0].load(), studies.card)
+def patient(studies: CasePool) -> GridCase:
+    return to_model_grid(studies.cases[0].load(), studies.card)
 
 
-@pytest.mark.parametrize("name", list(WAYS))
-def test_each_way_of_lighting_keeps_air_dark_and_can_be_switched_off(name: str, patient: Patient) -> None:
+@pytest.mark.parametrize("name", list(TRANSFORMS))
+def test_each_way_of_lighting_keeps_air_dark_and_can_be_switched_off(name: str, patient: GridCase) -> None:
     image = patient.image[:, :32, :48].clone()
-    off = dict.fromkeys(WAYS, 0.0)
-    assert torch.equal(light(image, Crops(**off), np.random.default_rng(0)), image)
+    off = dict.fromkeys(TRANSFORMS, 0.0)
+    assert torch.equal(augment_intensity(image, Crops(**off), np.random.default_rng(0)), image)
     for seed in range(10):
-        lit = light(image, Crops(**{**off, name: 1.0}), np.random.default_rng(seed))
+        lit = augment_intensity(image, Crops(**{**off, name: 1.0}), np.random.default_rng(seed))
         assert lit.shape == image.shape and lit.dtype == torch.float32 and torch.isfinite(lit).all()
         assert not torch.equal(lit, image)
         assert float(lit[image < -0.8].mean()) < float(lit[image > 2].mean())
-        again = light(image, Crops(**{**off, name: 1.0}), np.random.default_rng(seed))
+        again = augment_intensity(image, Crops(**{**off, name: 1.0}), np.random.default_rng(seed))
         assert torch.equal(lit, again)
 
 
-def test_an_unmoved_crop_is_the_voxels_themselves(patient: Patient) -> None:
-    cut = sample(patient.channels, np.eye(2), np.array((26.0, 30.0)), np.zeros(2), (16, 32, 32))
+def test_an_unmoved_crop_is_the_voxels_themselves(patient: GridCase) -> None:
+    cut = cut_crop(patient.channels, np.eye(2), np.array((26.0, 30.0)), np.zeros(2), (16, 32, 32))
     torch.testing.assert_close(cut, patient.channels[:, :, 10:42, 14:46], rtol=1e-4, atol=1e-4)
 
 
 def test_crops_turn_scale_and_slide_as_far_as_the_preset_says() -> None:
     crops, determinants, angles = Crops(), [], []
     for seed in range(200):
-        matrix, tilt = turn(crops, np.random.default_rng(seed))
+        matrix, tilt = draw_transform(crops, np.random.default_rng(seed))
         determinants.append(np.log(np.linalg.det(matrix)) / 2)
         angles.append(np.rad2deg(np.arctan2(matrix[0, 1] / matrix[1, 1], 1.0)))
         assert (np.abs(tilt) <= crops.tilt_share).all()
@@ -377,7 +385,7 @@ def test_crops_turn_scale_and_slide_as_far_as_the_preset_says() -> None:
     assert 0.9 * crops.turn_deg < np.max(np.abs(angles)) < 1.35 * crops.turn_deg
     channels = torch.zeros(3, 16, 64, 64)
     channels[:, :, 30:34, 30:34] = 1.0  # a post: a shear of a tenth of the half plane slides its ends by 3.2 voxels
-    cut = sample(channels, np.eye(2), np.array((32.0, 32.0)), np.array((0.1, 0.0)), (16, 32, 32))
+    cut = cut_crop(channels, np.eye(2), np.array((32.0, 32.0)), np.array((0.1, 0.0)), (16, 32, 32))
     rows = torch.arange(32.0)
     means = [float((cut[0, z].sum(1) * rows).sum() / cut[0, z].sum()) for z in (0, 15)]
     assert means[0] - means[1] == pytest.approx(6.4, abs=0.2)
@@ -388,13 +396,13 @@ def test_rims_count_more_only_where_a_borderline_node_ends() -> None:
     truth[..., 4:10, 4:10] = 1.0
     truth[..., 14:20, 14:20] = 1.0
     borderline[..., 4:10, 4:10] = 1.0
-    found = weights(truth, borderline, 2.0)
-    assert set(found.unique().tolist()) == {1.0, 3.0}
-    assert (found[..., 12:, 12:] == 1).all() and (found[..., 6:8, 6:8] == 1).all()
-    assert (found[..., 4, 4:10] == 3).all() and (found[..., 3, 4:10] == 3).all() and (found[..., 1, :] == 1).all()
+    counts = voxel_weights(truth, borderline, 2.0)
+    assert set(counts.unique().tolist()) == {1.0, 3.0}
+    assert (counts[..., 12:, 12:] == 1).all() and (counts[..., 6:8, 6:8] == 1).all()
+    assert (counts[..., 4, 4:10] == 3).all() and (counts[..., 3, 4:10] == 3).all() and (counts[..., 1, :] == 1).all()
 
 
-def test_boxes_bring_image_truth_and_weights_of_other_crops(studies: Studies) -> None:
+def test_boxes_bring_image_truth_and_weights_of_other_crops(studies: CasePool) -> None:
     plain = runs.tiny(batch=4, crops=Crops(boxes=(0,)))
     boxed = runs.tiny(batch=4, crops=Crops(boxes=(2,)))
     changed = 0
@@ -409,7 +417,7 @@ def test_boxes_bring_image_truth_and_weights_of_other_crops(studies: Studies) ->
     assert changed >= 20
 
 
-def test_a_patient_that_cannot_be_prepared_gives_way_to_another(studies: Studies) -> None:
+def test_a_patient_that_cannot_be_prepared_gives_way_to_another(studies: CasePool) -> None:
     good = studies.cases[0].load()
     flat = Case("flat", Volume(0 * good.volume.array, good.volume.grid), good.labels)
     preset = runs.tiny()
@@ -420,9 +428,9 @@ def test_a_patient_that_cannot_be_prepared_gives_way_to_another(studies: Studies
         CropMaker((flat,), studies.card, preset, 3, 0).item(0)
 
 
-def test_borderline_nodes_are_those_about_the_limit(studies: Studies, patient: Patient) -> None:
+def test_borderline_nodes_are_those_about_the_limit(studies: CasePool, patient: GridCase) -> None:
     case = studies.cases[0].load()
-    short_mm = short_axes_mm(case)
+    short_mm = np.array([node.box_mm[0] for node in true_nodes(case, "LPS").nodes])
     low, high = BORDERLINE_MM
     kinds = (short_mm >= low) & (short_mm <= high)
     assert kinds.any() and bool(patient.channels[2].any())
@@ -431,35 +439,35 @@ def test_borderline_nodes_are_those_about_the_limit(studies: Studies, patient: P
 
 def test_weights_are_half_as_large_and_can_be_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    tensors = build("edgenet", 4).state_dict()
-    meta = {"config": {"network": "edgenet", "width": 4}, "sources": [{"kind": "phantoms"}], "torch": "2"}
+    tensors = build_network("edgenet", 4).state_dict()
+    header = {"config": {"network": "edgenet", "width": 4}, "sources": [{"kind": "phantoms"}], "torch": "2"}
     whole_file, small = tmp_path / "snapshot.safetensors", tmp_path / "some.safetensors"
-    save_tensors(whole_file, tensors, meta)
-    save_weights(small, tensors, meta)
+    save_weights(whole_file, tensors, header)
+    save_compact_weights(small, tensors, header)
     assert small.stat().st_size < 0.7 * whole_file.stat().st_size
     monkeypatch.setattr("training.fit.prior_weights.WEIGHTS", tmp_path)
-    for given in (Path("some"), small, tmp_path):
-        start = find(tmp_path / "run", "start", given)
-        assert start is not None and start.meta["sources"] == meta["sources"]
+    for origin in (Path("some"), small, tmp_path):
+        start = find_prior_weights(tmp_path / "run", "start", origin)
+        assert start is not None and start.header["sources"] == header["sources"]
         for name, value in start.network().state_dict().items():
             torch.testing.assert_close(value, tensors[name], rtol=1e-2, atol=1e-3)
-    assert {v.dtype for n, v in load_weights(small)[0].items() if "norm" in n} <= {torch.float32, torch.int64}
+    assert {v.dtype for n, v in load_initial_weights(small)[0].items() if "norm" in n} <= {torch.float32, torch.int64}
 
 
 def test_weights_without_a_header_are_taken_and_said_to_be_unknown(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     path = tmp_path / "trial.safetensors"
-    save_file({name: value.contiguous() for name, value in build("edgenet", 2).state_dict().items()}, path)
-    start = find(tmp_path / "run", "start", path)
+    save_file({name: value.contiguous() for name, value in build_network("edgenet", 2).state_dict().items()}, path)
+    start = find_prior_weights(tmp_path / "run", "start", path)
     assert start is not None and start.config == {"network": "edgenet", "width": 2}
-    (source,) = start.meta["sources"]
+    (source,) = start.header["sources"]
     assert (source["kind"], source["name"]) == ("unknown", "trial.safetensors")
-    assert "do not say what they learned from" in trained_on(start.meta)
+    assert "do not say what they learned from" in trained_on(start.header)
     save_file({"a": torch.zeros(3)}, path)
     with pytest.raises(ModelError, match="bad-snapshot"):
-        find(tmp_path / "run", "start", path)
-    assert weights_of(Path("no-such-name")) == Path("no-such-name") / "snapshot.safetensors"
+        find_prior_weights(tmp_path / "run", "start", path)
+    assert weights_path(Path("no-such-name")) == Path("no-such-name") / "snapshot.safetensors"
     assert WEIGHTS.name == "weights"
 
 
@@ -478,15 +486,15 @@ def test_half_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
 
 def test_snapshots_of_before_can_be_gone_on_from(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no-snapshot"):
-        load_tensors(tmp_path / "snapshot.safetensors")
-    save_tensors(
+        load_weights(tmp_path / "snapshot.safetensors")
+    save_weights(
         tmp_path / "snapshot.safetensors", UNet(2).state_dict(), {"config": {"width": 2}, "seeds": [1000, 1004]}
     )
-    tensors, meta = load_tensors(tmp_path / "snapshot.safetensors")
-    assert set(tensors) == set(UNet(2).state_dict()) and meta["seeds"] == [1000, 1004]
+    tensors, header = load_weights(tmp_path / "snapshot.safetensors")
+    assert set(tensors) == set(UNet(2).state_dict()) and header["seeds"] == [1000, 1004]
     (tmp_path / "snapshot.safetensors").write_bytes(b"not tensors at all")
     with pytest.raises(ModelError, match="bad-snapshot"):
-        load_tensors(tmp_path / "snapshot.safetensors")
+        load_weights(tmp_path / "snapshot.safetensors")
 
 
 SHIPPED = Path(lnfast.__file__).parent / "models" / "pelvic-ln-edge"
@@ -525,8 +533,8 @@ def test_a_phantom_counts_once_for_each_version() -> None:
         (source("b", 512, (1000, 1512)), 1024),
         (source("a", 3, (1003, 1004), (1600, 1602)), 514),
     ):
-        told = trained_on({"sources": [first, second]})
-        assert told == f"digital phantom ({count} cases), no patient data"
+        text = trained_on({"sources": [first, second]})
+        assert text == f"digital phantom ({count} cases), no patient data"
     scattered = source("a", 3, (1003, 1004), (1011, 1012), (1019, 1020))
     older = {name: value for name, value in scattered.items() if name != "ranges"}
     assert "(3 cases)" in trained_on({"sources": [older, scattered]})
@@ -557,7 +565,7 @@ def test_the_validation_table_says_what_it_is_of(
         "folder": {"kind": "folder", "name": "Ward7", "cases": 9},
     }
     training = {"config": {"seed": 1, **asdict(PAPER)}, "step": 1, "minutes": 1, "torch": "2", "parameters": 7}
-    training |= {"validation": Score(cases=2).summary(), "sources": [sources[learned]]}
+    training |= {"validation": ValidationCounts(cases=2).summary(), "sources": [sources[learned]]}
     if validated is not None:
         training["validated_on"] = {"kind": validated, "cases": 2}
     text = model_card(card_dict(training["config"], training=training))
@@ -570,11 +578,11 @@ def test_the_card_says_whether_patients_were_learned_from() -> None:
     assert trained_on({"sources": [phantoms, phantoms]}) == "digital phantom (4 cases), no patient data"
     both = {"sources": [phantoms, studies]}
     assert trained_on(both) == "4 phantoms of lnfast.phantom, seeds 1000-1003; then 9 studies of the data set Ward7"
-    score = Score(cases=2).summary()
-    meta = {"config": {"seed": 1, **asdict(PAPER)}, "step": 1, "minutes": 1, "torch": "2", "parameters": 7}
+    score = ValidationCounts(cases=2).summary()
+    header = {"config": {"seed": 1, **asdict(PAPER)}, "step": 1, "minutes": 1, "torch": "2", "parameters": 7}
     texts = []
     for sources in ([phantoms], both["sources"]):
-        training = meta | {"validation": score, "sources": sources}
+        training = header | {"validation": score, "sources": sources}
         texts.append(model_card(card_dict(training["config"], training=training)))
     assert "no patient" in texts[0] and "no patient" not in texts[1]
     assert "10 whole studies" in texts[1] and "Ward7" in texts[1]

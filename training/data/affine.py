@@ -10,7 +10,7 @@ from torch import Tensor
 from training.recipe.presets import Augmentation
 
 
-def moved(full: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
+def random_affine(full: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
     """Turn, shear and shift, each by what ``rng`` draws, in one trilinear pass.
 
     Angles are in voxels of the network's grid and not in the patient. Of a field of 400 x 400 x 200 mm a voxel is twice

@@ -20,39 +20,39 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from lnfast.card import ModelCard
-from training.data import model_grid as data
-from training.data.affine import moved
-from training.data.case import Entry
+from training.data.affine import random_affine
+from training.data.case import LoadableCase
 from training.data.crops import CropMaker
+from training.data.model_grid import whole_study
 from training.recipe.presets import Preset
 
 
 class Batch(NamedTuple):
-    """Micro-batch ``index`` of a run: image, soft truth and weights of voxels, ``(n, 1, z, y, x)`` float32."""
+    """Micro-batch ``position`` of a run: image, soft truth and weights of voxels, ``(n, 1, z, y, x)`` float32."""
 
     image: Tensor
     truth: Tensor
     weight: Tensor
-    index: int
+    position: int
 
 
 Item = tuple[Tensor, Tensor, Tensor]
 
 
-class Studies:
+class CasePool:
     """The cases that are there now; more may come while batches are made of them."""
 
-    def __init__(self, card: ModelCard, cases: Sequence[Entry], held: Sequence[Entry]) -> None:
+    def __init__(self, card: ModelCard, cases: Sequence[LoadableCase], held: Sequence[LoadableCase]) -> None:
         self.card, self.held = card, tuple(held)
         # Replaced whole, never changed: a thread that makes a batch sees one state of it.
         self.cases = tuple(cases)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Studies:
+    def __deepcopy__(self, memo: dict[int, Any]) -> CasePool:
         return self  # a copy of the network needs no copy of the patients
 
 
 @dataclass(frozen=True)
-class Share:
+class BatchShare:
     """Which items of each step this process learns from.
 
     Attributes:
@@ -87,7 +87,13 @@ class Batches:
     """
 
     def __init__(
-        self, studies: Studies, preset: Preset, seed: int, share: Share, position: Callable[[], int], workers: int = 1
+        self,
+        studies: CasePool,
+        preset: Preset,
+        seed: int,
+        share: BatchShare,
+        position: Callable[[], int],
+        workers: int = 1,
     ) -> None:
         self.studies, self.preset, self.seed, self.share = studies, preset, seed, share
         self.position, self.workers = position, workers
@@ -126,18 +132,18 @@ class Batches:
             return CropMaker(self.studies.cases, self.studies.card, self.preset, self.seed, step).item
         return partial(self._whole, self.studies.cases, step)
 
-    def _whole(self, cases: Sequence[Entry], step: int, item: int) -> Item:
+    def _whole(self, cases: Sequence[LoadableCase], step: int, item: int) -> Item:
         # Every case once an epoch; the last batch is filled up with the first ones.
         epoch, place = divmod(step, self.epoch_steps)
         order = np.random.default_rng([self.seed, epoch]).permutation(len(cases))
         case = cases[order[(place * self.preset.batch + item) % len(cases)]].load()
-        full = torch.cat(data.whole(case, self.studies.card), dim=1)
+        full = torch.cat(whole_study(case, self.studies.card), dim=1)
         if self.preset.augmentation is not None:
-            full = moved(full, self.preset.augmentation, np.random.default_rng([self.seed, step, item]))
+            full = random_affine(full, self.preset.augmentation, np.random.default_rng([self.seed, step, item]))
         return full[:, :1], full[:, 1:], torch.ones(1, 1, 1, 1, 1)
 
 
-class Loaders(LightningDataModule):
+class BatchDataModule(LightningDataModule):
     """Hands `Batches` and the indices of the held-out studies to Lightning, each process its share.
 
     Args:
@@ -146,14 +152,14 @@ class Loaders(LightningDataModule):
         workers: as for `Batches`.
     """
 
-    def __init__(self, studies: Studies, preset: Preset, seed: int, micro: int, workers: int) -> None:
+    def __init__(self, studies: CasePool, preset: Preset, seed: int, micro: int, workers: int) -> None:
         super().__init__()
         self.studies, self.preset, self.seed, self.micro, self.workers = studies, preset, seed, micro, workers
 
     def train_dataloader(self) -> Batches:
         """From where the run stands; checkpoints are only written between two optimizer steps."""
         trainer: Any = self.trainer
-        share = Share(self.micro, trainer.global_rank, trainer.world_size)
+        share = BatchShare(self.micro, trainer.global_rank, trainer.world_size)
         accumulation = trainer.accumulate_grad_batches
         return Batches(
             self.studies, self.preset, self.seed, share, lambda: trainer.global_step * accumulation, self.workers

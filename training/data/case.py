@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lnfast.geometry import Volume
 
 
-class Entry(Protocol):
+class LoadableCase(Protocol):
     """A case that may still lie on the disk: a thousand phantoms do not fit into memory.
 
     Attributes:
@@ -31,7 +31,7 @@ class Case:
     """One study on its native grid, turned to the axes of the model card (a view at no cost, `Volume.oriented`).
 
     Attributes:
-        name: as of its `Entry`, which it is as well.
+        name: as of its `LoadableCase`, which it is as well.
         volume: the study, native grid.
         labels: ``(z, y, x)`` uint16, 0 background, else the node; nodes are numbered from 1 without a gap.
     """

@@ -26,9 +26,9 @@ from lnfast.measure import Rules, measure_nodes
 from lnfast.report.notices import notices
 from lnfast.study import Study
 from lnfast_ext import Components
-from training.data.load import read_image, read_nodes, turned
-from training.data.nnunet_raw import CaseFiles, Trouble, scan
-from training.data.phantom_cache import TRAINING_SEEDS
+from training.data.load import read_image, read_nodes, to_card_axes
+from training.data.nnunet_raw import CaseFiles, Trouble, scan_folder
+from training.data.phantom_seeds import TRAINING_SEEDS
 
 CHECK_SCHEMA = "lnfast.check/1"
 
@@ -93,31 +93,33 @@ def check_dataset(folder: Path, card: ModelCard) -> tuple[Trouble, ...]:
     return tuple(examine(folder, card).troubles)
 
 
-def examine(folder: Path, card: ModelCard, *, watch: Callable[[str, int], None] = lambda name, cases: None) -> Findings:
+def examine(
+    folder: Path, card: ModelCard, *, progress: Callable[[str, int], None] = lambda name, cases: None
+) -> Findings:
     """Read every case of a folder.
 
     Args:
         folder: in nnU-Net's raw layout.
         card: says what the runtime takes.
-        watch: told each case's name before it is read, and how many there are.
+        progress: told each case's name before it is read, and how many there are.
 
     Raises:
         UsageError: ``no-dataset``.
     """
-    found = scan(folder)
-    findings = Findings(len(found.cases), len({case.patient for case in found.cases}))
-    findings.troubles.extend(found.troubles)
-    findings.notes.extend(found.notes)
-    if not found.cases and not found.troubles:
+    raw = scan_folder(folder)
+    findings = Findings(len(raw.cases), len({case.patient for case in raw.cases}))
+    findings.troubles.extend(raw.troubles)
+    findings.notes.extend(raw.notes)
+    if not raw.cases and not raw.troubles:
         findings.troubles.append(Trouble("imagesTr", "no-cases", "there is no case; put images and label maps in"))
-    seen: dict[str, str] = {}
-    for files in found.cases:
-        watch(files.name, len(found.cases))
-        _examine_case(files, card, findings, seen)
+    first_of_image: dict[str, str] = {}
+    for files in raw.cases:
+        progress(files.name, len(raw.cases))
+        _examine_case(files, card, findings, first_of_image)
     return findings
 
 
-def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, seen: dict[str, str]) -> None:
+def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, first_of_image: dict[str, str]) -> None:
     """Image and label each on its own, so that trouble with one hides none with the other."""
     if (seed := phantom_seed(files)) is not None and seed not in TRAINING_SEEDS:
         findings.troubles.append(
@@ -127,7 +129,7 @@ def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, seen: d
     try:
         study = read_image(files, card)
         admission = admit(study.volume, card, threads=1)
-        volume = turned(study, card)
+        volume = to_card_axes(study, card)
     except StudyError as error:
         findings.troubles.append(Trouble(files.name, error.code, error.message))
     else:
@@ -136,9 +138,9 @@ def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, seen: d
             for notice in notices(study, card, Rules(), (), admission=admission)
             if notice.code != "note"
         )
-        _tell_protocol(study, volume, findings)
+        _add_protocol(study, volume, findings)
         findings.images[files.name] = image_id(volume)
-        first = seen.setdefault(findings.images[files.name], files.name)
+        first = first_of_image.setdefault(findings.images[files.name], files.name)
         if first != files.name:
             findings.troubles.append(
                 Trouble(
@@ -165,11 +167,11 @@ def phantom_seed(files: CaseFiles) -> int | None:
     """Of a case that `lnfast phantom` wrote, its seed; None for any other."""
     truth = files.label.parent.parent / "truth" / f"{files.name}.json"
     try:
-        told = json.loads(truth.read_bytes())
+        content = json.loads(truth.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    known = isinstance(told, dict) and told.get("schema") == TRUTH_SCHEMA and isinstance(told.get("seed"), int)
-    return told["seed"] if known else None
+    known = isinstance(content, dict) and content.get("schema") == TRUTH_SCHEMA and isinstance(content.get("seed"), int)
+    return content["seed"] if known else None
 
 
 def _odd_labels(labels: NDArray[np.uint16], volume: Volume | None) -> Iterator[tuple[str, str]]:
@@ -202,7 +204,7 @@ def _odd_labels(labels: NDArray[np.uint16], volume: Volume | None) -> Iterator[t
         )
 
 
-def _tell_protocol(study: Study, volume: Volume, findings: Findings) -> None:
+def _add_protocol(study: Study, volume: Volume, findings: Findings) -> None:
     spacing = volume.grid.spacing_zyx_mm
     findings.spacings_zyx_mm.append(spacing)
     findings.fields_zyx_mm.append(volume.grid.extent_zyx_mm)

@@ -19,9 +19,9 @@ from torch.nn.functional import affine_grid, grid_sample, max_pool3d
 
 from lnfast.card import ModelCard
 from lnfast.errors import StudyError
-from training.data.case import Entry
-from training.data.intensity import light
-from training.data.model_grid import Patient, on_grid
+from training.data.case import LoadableCase
+from training.data.intensity import augment_intensity
+from training.data.model_grid import GridCase, to_model_grid
 from training.recipe.card import FLOOR, TISSUE
 from training.recipe.presets import Crops, Preset
 
@@ -48,12 +48,12 @@ class CropMaker:
         seed, step: of the run.
     """
 
-    def __init__(self, cases: Sequence[Entry], card: ModelCard, preset: Preset, seed: int, step: int) -> None:
+    def __init__(self, cases: Sequence[LoadableCase], card: ModelCard, preset: Preset, seed: int, step: int) -> None:
         assert preset.crops is not None and preset.patch_zyx is not None
         self.cases, self.card, self.preset, self.seed, self.step = cases, card, preset, seed, step
         self.crops, self.shape_zyx = preset.crops, preset.patch_zyx
         # Boxes come from any crop of the batch, so a device may need crops that it does not learn from.
-        self._patients: dict[int, Patient] = {}
+        self._patients: dict[int, GridCase] = {}
         self._crops: dict[int, Tensor] = {}
 
     def item(self, item: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,9 +66,9 @@ class CropMaker:
             to, of = (_box(self.shape_zyx, size, rng) for _ in range(2))
             crop[to] = other[of]
         image, truth, borderline = (channel[None, None] for channel in crop)
-        return image, truth, weights(truth, borderline, self.preset.rim)
+        return image, truth, voxel_weights(truth, borderline, self.preset.rim)
 
-    def _patient(self, number: int) -> Patient:
+    def _patient(self, number: int) -> GridCase:
         """Patient ``number`` of the step; who cannot be prepared, nothing but noise, say, gives way to another.
 
         Raises:
@@ -78,7 +78,7 @@ class CropMaker:
         while number not in self._patients:
             left -= 1
             try:
-                self._patients[number] = on_grid(self.cases[int(rng.integers(len(self.cases)))].load(), self.card)
+                self._patients[number] = to_model_grid(self.cases[int(rng.integers(len(self.cases)))].load(), self.card)
             except StudyError:
                 if not left:
                     raise
@@ -90,13 +90,13 @@ class CropMaker:
             self._crops[item] = self._cut(self._patient(item // self.crops.per_patient), self._rng(2, item))
         return self._crops[item]
 
-    def _cut(self, patient: Patient, rng: np.random.Generator) -> Tensor:
-        matrix, tilt = turn(self.crops, rng) if rng.random() < self.crops.move else (np.eye(2), np.zeros(2))
-        centre = centred(place(patient, self.crops, rng), matrix, self.shape_zyx, patient.image.shape, rng)
-        crop = sample(self._slices(patient.channels, rng), matrix, centre, tilt, self.shape_zyx)
+    def _cut(self, patient: GridCase, rng: np.random.Generator) -> Tensor:
+        matrix, tilt = draw_transform(self.crops, rng) if rng.random() < self.crops.move else (np.eye(2), np.zeros(2))
+        centre = crop_centre(draw_place(patient, self.crops, rng), matrix, self.shape_zyx, patient.image.shape, rng)
+        crop = cut_crop(self._slices(patient.channels, rng), matrix, centre, tilt, self.shape_zyx)
         if rng.random() < self.crops.mirror:
             crop = crop.flip(-1)
-        crop[IMAGE] = light(crop[IMAGE], self.crops, rng)
+        crop[IMAGE] = augment_intensity(crop[IMAGE], self.crops, rng)
         return crop
 
     def _slices(self, channels: Tensor, rng: np.random.Generator) -> Tensor:
@@ -113,7 +113,7 @@ class CropMaker:
         return np.random.default_rng([self.seed, self.step, number, purpose])
 
 
-def place(patient: Patient, crops: Crops, rng: np.random.Generator) -> tuple[float, float]:
+def draw_place(patient: GridCase, crops: Crops, rng: np.random.Generator) -> tuple[float, float]:
     """Where in the plane a crop lies, ``(y, x)`` in voxels: about a node, something bright, or anywhere."""
     kind = rng.random()
     points = torch.empty((0, 2))
@@ -129,7 +129,7 @@ def place(patient: Patient, crops: Crops, rng: np.random.Generator) -> tuple[flo
     return float(rng.uniform(0, height)), float(rng.uniform(0, width))
 
 
-def turn(crops: Crops, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def draw_transform(crops: Crops, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How far a step in the crop is in the patient, (2, 2) over ``(y, x)``; and the shear, ``(y, x)`` in half planes.
 
     All of it is in voxels of the network's grid and not in the patient, whose pixels are square where these are not.
@@ -142,7 +142,7 @@ def turn(crops: Crops, rng: np.random.Generator) -> tuple[NDArray[np.float64], N
     return matrix, rng.uniform(-crops.tilt_share, crops.tilt_share, 2)
 
 
-def centred(
+def crop_centre(
     at_yx: tuple[float, float],
     matrix: NDArray[np.float64],
     shape_zyx: tuple[int, int, int],
@@ -160,7 +160,7 @@ def centred(
     return np.clip(centre, half, grid - half)
 
 
-def sample(
+def cut_crop(
     channels: Tensor,
     matrix: NDArray[np.float64],
     centre: NDArray[np.float64],
@@ -171,8 +171,8 @@ def sample(
 
     Args:
         channels: ``(c, z, y, x)``, with the crop's own number of slices.
-        matrix, tilt: of `turn`.
-        centre: of `centred`.
+        matrix, tilt: of `draw_transform`.
+        centre: of `crop_centre`.
         shape_zyx: of the crop.
     """
     depth, height, width = shape_zyx
@@ -187,7 +187,7 @@ def sample(
     return cut.permute(1, 0, 2, 3).contiguous()
 
 
-def weights(truth: Tensor, borderline: Tensor, rim: float) -> Tensor:
+def voxel_weights(truth: Tensor, borderline: Tensor, rim: float) -> Tensor:
     """How much each voxel counts: 1, and ``rim`` more where a node of `BORDERLINE_MM` ends.
 
     Args:
@@ -196,9 +196,13 @@ def weights(truth: Tensor, borderline: Tensor, rim: float) -> Tensor:
     """
     if not bool(borderline.any()):
         return torch.ones_like(truth)
-    around = {"kernel_size": (1, 3, 3), "stride": 1, "padding": (0, 1, 1)}
-    edge = max_pool3d(truth, **around) + max_pool3d(1 - truth, **around) > 1.5
-    return 1 + rim * (edge & (max_pool3d(borderline, **around) > 0)).float()
+    edge = _highest_around(truth) + _highest_around(1 - truth) > 1.5
+    return 1 + rim * (edge & (_highest_around(borderline) > 0)).float()
+
+
+def _highest_around(volume: Tensor) -> Tensor:
+    """The highest value among the 3 x 3 voxels of a slice around each."""
+    return max_pool3d(volume, (1, 3, 3), stride=1, padding=(0, 1, 1))
 
 
 def _box(shape: Sequence[int], size: Sequence[int], rng: np.random.Generator) -> tuple[slice, ...]:

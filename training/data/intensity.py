@@ -1,4 +1,4 @@
-"""Other scanners and other patients, by intensity alone: each way is a function of its name.
+"""Other scanners and other patients, by intensity alone: each transform is a function of its name.
 
 All take a crop of the network's input, ``(z, y, x)`` float32, in which air is about `FLOOR` and tissue about `TISSUE`,
 and give a crop of that shape. None changes where a node ends, so the truth stays.
@@ -21,11 +21,11 @@ BRIGHTEST = 10.0
 SPAN = TISSUE - FLOOR
 
 
-def light(image: Tensor, crops: Crops, rng: np.random.Generator) -> Tensor:
-    """Apply each way to the share of crops that ``crops`` says, in the order in which a scanner would."""
-    for name, way in WAYS.items():
+def augment_intensity(image: Tensor, crops: Crops, rng: np.random.Generator) -> Tensor:
+    """Apply each transform to the share of crops that ``crops`` says, in the order in which a scanner would."""
+    for name, transform in TRANSFORMS.items():
         if rng.random() < getattr(crops, name):
-            image = way(image, rng)
+            image = transform(image, rng)
     return image
 
 
@@ -91,8 +91,8 @@ def rescale(image: Tensor, rng: np.random.Generator) -> Tensor:
     return image * float(np.exp(rng.uniform(-0.35, 0.35))) + float(rng.uniform(-0.2, 0.2))
 
 
-WAYS: dict[str, Callable[[Tensor, np.random.Generator], Tensor]] = {
-    way.__name__: way for way in (gamma, clusters, shading, flare, ghost, blur, noise, rescale)
+TRANSFORMS: dict[str, Callable[[Tensor, np.random.Generator], Tensor]] = {
+    transform.__name__: transform for transform in (gamma, clusters, shading, flare, ghost, blur, noise, rescale)
 }
 
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.card import ModelCard
-from lnfast.errors import StudyError
-from lnfast.geometry import Volume
+from lnfast.errors import StudyError, UsageError
+from lnfast.geometry import Volume, check_same_grid
 from lnfast.preprocess import write_input
 from lnfast.study import Study, read_study, shown
 from training.data.case import Case
-from training.data.labels import check_same_grid, number_nodes, read_labels
+from training.data.labels import number_nodes, read_labels
 from training.data.nnunet_raw import CaseFiles
 
 
@@ -32,7 +32,7 @@ def load_case(files: CaseFiles, card: ModelCard) -> Case:
     Raises:
         StudyError: whatever the runtime refuses the image for; ``bad-labels``, ``grid-mismatch``.
     """
-    volume = turned(read_image(files, card), card)
+    volume = to_card_axes(read_image(files, card), card)
     labels = read_nodes(files, card, volume)
     return Case(files.name, volume, labels)
 
@@ -52,7 +52,7 @@ def read_image(files: CaseFiles, card: ModelCard) -> Study:
     return study
 
 
-def turned(study: Study, card: ModelCard) -> Volume:
+def to_card_axes(study: Study, card: ModelCard) -> Volume:
     """The study's voxels with axes as the card's, C-contiguous.
 
     A scale changes nothing that the network sees. An offset does in training only: contrast and noise are varied about
@@ -84,5 +84,5 @@ def read_nodes(files: CaseFiles, card: ModelCard, volume: Volume | None) -> NDAr
         if volume is not None:
             check_same_grid(volume.grid, view.grid)
         return number_nodes(np.ascontiguousarray(view.array), files.rule)
-    except StudyError as error:
+    except (StudyError, UsageError) as error:
         raise StudyError(error.code, f"label {shown(files.label.name)}: {error.message}") from error

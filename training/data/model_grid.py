@@ -11,18 +11,21 @@ from torch import Tensor
 
 from lnfast.card import ModelCard
 from lnfast.geometry import Volume
-from lnfast.measure import ROUNDING_MM, Rules
+from lnfast.matching import NodeMap
+from lnfast.measure import Rules, measure_nodes
 from lnfast.preprocess import write_input
-from lnfast_ext import measure_components, resample_normalize
+from lnfast_ext import resample_normalize
 from training.data.case import Case
 
 Floats = NDArray[np.float32]
+# The runtime's default rules, by which truth and predictions are measured alike.
+RULES = Rules()
 # A node in here decides the stage by a millimetre either way, or would if it were drawn a little larger.
 BORDERLINE_MM = (6.0, 10.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Patient:
+class GridCase:
     """A case on the network's grid.
 
     Attributes:
@@ -45,7 +48,7 @@ class Patient:
         return self.channels[1]
 
 
-def whole(case: Case, card: ModelCard) -> tuple[Tensor, Tensor]:
+def whole_study(case: Case, card: ModelCard) -> tuple[Tensor, Tensor]:
     """Input and soft truth of a whole study, ``(1, 1, *card.shape_zyx)``."""
     out = np.empty((2, *card.shape_zyx), np.float32)
     write_input(case.volume, card, out[0], threads=1)
@@ -57,22 +60,28 @@ def whole(case: Case, card: ModelCard) -> tuple[Tensor, Tensor]:
     return full[:, :1], full[:, 1:]
 
 
-def on_grid(case: Case, card: ModelCard) -> Patient:
-    """A case with what crops are laid by; some 80 ms of one core."""
-    image, truth = whole(case, card)
-    short_mm = short_axes_mm(case)
+def to_model_grid(case: Case, card: ModelCard) -> GridCase:
+    """Resample a case, and mark what crops are placed and weighted by; some 80 ms of one core."""
+    image, truth = whole_study(case, card)
+    nodes = true_nodes(case, card.orientation).nodes
     low, high = BORDERLINE_MM
+    borderline = np.array([False, *(low <= node.box_mm[0] <= high for node in nodes)])
+    suspicious = np.array([False, *(node.suspicious for node in nodes)])
     labels = _nearest(Volume(case.labels, case.volume.grid).oriented(card.orientation).array, card.shape_zyx)
-    borderline = ((low <= short_mm) & (short_mm <= high)).astype(np.float32)[labels]
-    channels = torch.cat((image, truth, torch.from_numpy(borderline)[None, None]), dim=1)[0]
-    return Patient(channels, torch.from_numpy((short_mm > Rules().suspicious_mm + ROUNDING_MM)[labels]))
+    channel = torch.from_numpy(borderline.astype(np.float32)[labels])[None, None]
+    channels = torch.cat((image, truth, channel), dim=1)[0]
+    return GridCase(channels, torch.from_numpy(suspicious[labels]))
 
 
-def short_axes_mm(case: Case) -> NDArray[np.float64]:
-    """By label, 0 for the background."""
-    count = int(case.labels.max())
-    rows = measure_components(case.labels, count, case.volume.grid.affine, threads=1)
-    return np.concatenate(([0.0], rows["box_mm"][:, 0]))
+def true_nodes(case: Case, orientation: str) -> NodeMap:
+    """Measure the nodes of the truth as the runtime measures those that it finds.
+
+    Args:
+        case: with its truth.
+        orientation: of the card.
+    """
+    labels = Volume(case.labels, case.volume.grid)
+    return NodeMap(labels, measure_nodes(labels, int(case.labels.max()), RULES, orientation=orientation, threads=1))
 
 
 def _nearest(labels: NDArray[np.uint16], shape_zyx: tuple[int, int, int]) -> NDArray[np.uint16]:

@@ -81,7 +81,7 @@ class RawFolder:
 
 
 @dataclass
-class _Scan:
+class _TroubleList:
     """Troubles as they come up."""
 
     troubles: list[Trouble] = field(default_factory=list)
@@ -97,16 +97,16 @@ def open_cases(folder: Path) -> tuple[CaseFiles, ...]:
         UsageError: ``no-dataset`` where there is no ``dataset.json``.
         StudyError: with the code of the first trouble and all of them in the message.
     """
-    found = scan(folder)
-    troubles = found.troubles
-    if not troubles and not found.cases:
+    raw = scan_folder(folder)
+    troubles = raw.troubles
+    if not troubles and not raw.cases:
         raise StudyError("no-cases", f"{folder} has no case; put images into imagesTr and label maps into labelsTr")
     if troubles:
         raise StudyError(troubles[0].code, f"{folder}: " + "; ".join(map(str, troubles)))
-    return found.cases
+    return raw.cases
 
 
-def scan(folder: Path) -> RawFolder:
+def scan_folder(folder: Path) -> RawFolder:
     """Look through a folder without opening a study.
 
     Raises:
@@ -115,135 +115,143 @@ def scan(folder: Path) -> RawFolder:
     path = folder / "dataset.json"
     if not path.is_file():
         raise UsageError("no-dataset", f"{folder} has no dataset.json, wanted a folder in nnU-Net's raw layout")
-    told = _Scan()
+    troubles = _TroubleList()
     try:
         content = json.loads(path.read_bytes())
         if not isinstance(content, dict):
             raise ValueError(f"it holds a {type(content).__name__}, wanted an object")
     except (OSError, ValueError, RecursionError) as error:
-        told.add("dataset.json", "bad-dataset", f"cannot be read: {error}")
-        return RawFolder((), tuple(told.troubles))
-    rule = _label_rule(content, told)
-    _check_channels(content, told)
+        troubles.add("dataset.json", "bad-dataset", f"cannot be read: {error}")
+        return RawFolder((), tuple(troubles.troubles))
+    rule = _label_rule(content, troubles)
+    _check_channels(content, troubles)
     ending = content.get("file_ending")
     if ending not in ENDINGS:
-        told.add("dataset.json", "bad-dataset", f"file_ending is {ending!r}, wanted .nii.gz or .nii; convert the files")
-        return RawFolder((), tuple(told.troubles))
-    images = _images(folder / "imagesTr", ending, told)
-    labels = _files(folder / "labelsTr", ending, told)
+        troubles.add(
+            "dataset.json", "bad-dataset", f"file_ending is {ending!r}, wanted .nii.gz or .nii; convert the files"
+        )
+        return RawFolder((), tuple(troubles.troubles))
+    images = _images(folder / "imagesTr", ending, troubles)
+    labels = _files(folder / "labelsTr", ending, troubles)
     for name in sorted(images.keys() - labels.keys()):
-        told.add(name, "no-label", f"has an image and no labelsTr/{name}{ending}; add it, empty if it has no node")
+        troubles.add(name, "no-label", f"has an image and no labelsTr/{name}{ending}; add it, empty if it has no node")
     for name in sorted(labels.keys() - images.keys()):
-        told.add(name, "no-image", f"has a label map and no imagesTr/{name}_0000{ending}; add it or take the map away")
+        troubles.add(
+            name, "no-image", f"has a label map and no imagesTr/{name}_0000{ending}; add it or take the map away"
+        )
     names = sorted(images.keys() & labels.keys())
-    patients = _patients(folder, content, names, told)
+    patients = _patients(folder, content, names, troubles)
     cases = tuple(CaseFiles(name, patients.get(name, name), images[name], labels[name], rule) for name in names)
     count, notes = content.get("numTraining"), []
     if count != len(images):
         # Nothing here reads it; nnU-Net's own tools would refuse the folder.
-        said = f"numTraining is {count!r} and imagesTr has {len(images)} cases"
-        notes.append(Trouble("dataset.json", "count-mismatch", said))
-    return RawFolder(cases, tuple(told.troubles), tuple(notes))
+        message = f"numTraining is {count!r} and imagesTr has {len(images)} cases"
+        notes.append(Trouble("dataset.json", "count-mismatch", message))
+    return RawFolder(cases, tuple(troubles.troubles), tuple(notes))
 
 
-def _label_rule(content: dict[str, Any], told: _Scan) -> LabelRule:
-    """What ``labels`` says; the rule for instances where it cannot be used, which is told."""
+def _label_rule(content: dict[str, Any], troubles: _TroubleList) -> LabelRule:
+    """What ``labels`` says; the rule for instances where it cannot be used, which is troubles."""
     if content.get("instance_labels") is True:
         return LabelRule()
     try:
         classes = {str(name): _values(value) for name, value in content["labels"].items()}
     except (KeyError, TypeError, AttributeError):
-        told.add("dataset.json", "bad-dataset", 'labels is not {"background": 0, name: value}; write it as nnU-Net v2')
+        troubles.add(
+            "dataset.json", "bad-dataset", 'labels is not {"background": 0, name: value}; write it as nnU-Net v2'
+        )
         return LabelRule()
     # What is to be ignored is neither node nor background: a map that holds it is refused as one with a strange value.
     known = {name: values for name, values in classes.items() if name != "ignore"}
     front = {name: values for name, values in known.items() if values != (0,)}
-    asked = content.get("node_label")
-    nodes = [name for name in front if (name == asked if asked is not None else _NODE_NAME.search(name))]
-    if len(front) == 1 and asked is None:
+    node_label = content.get("node_label")
+    nodes = [name for name in front if (name == node_label if node_label is not None else _NODE_NAME.search(name))]
+    if len(front) == 1 and node_label is None:
         nodes = list(front)
     if len(nodes) != 1:
-        told.add(
+        troubles.add(
             "dataset.json",
             "no-node-label",
             f'cannot tell which of the labels {", ".join(front) or "(none)"} is the node; add "node_label": its name',
         )
         return LabelRule()
     node = front[nodes[0]]
-    others = {0, *(value for values in known.values() for value in values)} - set(node)
-    return LabelRule(instances=False, node=node, others=tuple(sorted(others)))
+    not_node = {0, *(value for values in known.values() for value in values)} - set(node)
+    return LabelRule(instances=False, node=node, not_node=tuple(sorted(not_node)))
 
 
 def _values(value: Any) -> tuple[int, ...]:
     """A class is one value, or, for a region of nnU-Net, several."""
     values = value if isinstance(value, list) else [value]
-    if not values or not all(type(one) is int for one in values):
+    if not values or not all(type(item) is int for item in values):
         raise TypeError(value)
     return tuple(values)
 
 
-def _check_channels(content: dict[str, Any], told: _Scan) -> None:
+def _check_channels(content: dict[str, Any], troubles: _TroubleList) -> None:
     names = content.get("channel_names")
     if not isinstance(names, dict) or not names:
-        told.add("dataset.json", "bad-dataset", 'channel_names is not {"0": "DWI"}; write it as nnU-Net v2')
+        troubles.add("dataset.json", "bad-dataset", 'channel_names is not {"0": "DWI"}; write it as nnU-Net v2')
     elif len(names) > 1:
-        told.add(
+        troubles.add(
             "dataset.json", "more-channels", f"has {len(names)} channels, wanted one; keep the high-b image as _0000"
         )
     if "dataset" in content:
-        told.add("dataset.json", "bad-dataset", "lists its files under 'dataset'; put them into imagesTr and labelsTr")
+        troubles.add(
+            "dataset.json", "bad-dataset", "lists its files under 'dataset'; put them into imagesTr and labelsTr"
+        )
 
 
-def _images(folder: Path, ending: str, told: _Scan) -> dict[str, Path]:
-    """Images by case; what is not the first channel is told."""
+def _images(folder: Path, ending: str, troubles: _TroubleList) -> dict[str, Path]:
+    """Images by case; what is not the first channel is a trouble."""
     images = {}
-    for stem, path in _files(folder, ending, told).items():
+    for stem, path in _files(folder, ending, troubles).items():
         match = _CHANNEL.fullmatch(stem)
         if match is None:
-            told.add(stem, "bad-name", f"imagesTr/{path.name} does not end in _0000{ending}; rename it")
+            troubles.add(stem, "bad-name", f"imagesTr/{path.name} does not end in _0000{ending}; rename it")
         elif match[2] != "0000":
-            told.add(match[1], "more-channels", f"has channel {match[2]}, wanted only 0000; keep the high-b image")
+            troubles.add(match[1], "more-channels", f"has channel {match[2]}, wanted only 0000; keep the high-b image")
         else:
             images[match[1]] = path
     return images
 
 
-def _files(folder: Path, ending: str, told: _Scan) -> dict[str, Path]:
+def _files(folder: Path, ending: str, troubles: _TroubleList) -> dict[str, Path]:
     """NIfTI files of a folder by their names without the ending, sorted: no file system's order gets through."""
     if not folder.is_dir():
-        told.add(folder.name, "no-folder", "is not there; nnU-Net's raw layout has imagesTr and labelsTr")
+        troubles.add(folder.name, "no-folder", "is not there; nnU-Net's raw layout has imagesTr and labelsTr")
         return {}
-    found = {}
+    paths = {}
     for path in sorted(folder.iterdir()):
-        other = next((one for one in ENDINGS if path.name.endswith(one)), None)
-        if path.name.startswith(".") or other is None:
+        actual = next((known for known in ENDINGS if path.name.endswith(known)), None)
+        if path.name.startswith(".") or actual is None:
             continue  # sidecars, and what operating systems leave
-        if other != ending:
-            told.add(path.name, "bad-name", f"ends in {other} where dataset.json says {ending}; convert it")
+        if actual != ending:
+            troubles.add(path.name, "bad-name", f"ends in {actual} where dataset.json says {ending}; convert it")
         else:
-            found[path.name.removesuffix(ending)] = path
-    return found
+            paths[path.name.removesuffix(ending)] = path
+    return paths
 
 
-def _patients(folder: Path, content: dict[str, Any], names: list[str], told: _Scan) -> dict[str, str]:
-    """Patient by case; empty where nothing is said."""
+def _patients(folder: Path, content: dict[str, Any], names: list[str], troubles: _TroubleList) -> dict[str, str]:
+    """Patient by case; empty where nothing names them."""
     table = folder / "patients.csv"
     stated: Any = content.get("patients")
     source = "dataset.json" if stated is not None else table.name
     if stated is not None and table.exists():
-        told.add(table.name, "bad-patients", "both patients.csv and dataset.json name patients; keep one")
+        troubles.add(table.name, "bad-patients", "both patients.csv and dataset.json name patients; keep one")
         return {}
     try:
         if stated is None and not table.exists():
             return {}
         mapping = _mapping(stated) if stated is not None else _read_table(table)
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        told.add(source, "bad-patients", f"does not name a patient a case ({error}); wanted columns case,patient")
+        troubles.add(source, "bad-patients", f"does not name a patient a case ({error}); wanted columns case,patient")
         return {}
     for name in names:
         if name not in mapping:
             # Taken for a patient of its own, it might stand on both sides of a split.
-            told.add(name, "no-patient", f"{source} names the patients of other cases and not of this; add it")
+            troubles.add(name, "no-patient", f"{source} names the patients of other cases and not of this; add it")
     return mapping
 
 

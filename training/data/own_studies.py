@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 from lnfast.card import ModelCard
 from lnfast.errors import StudyError, UsageError
 from training.console import print_message
-from training.data.batches import Studies
+from training.data.batches import CasePool
 from training.data.check import Findings, examine, image_id
 from training.data.load import load_case
 from training.data.nnunet_raw import CaseFiles, open_cases
 from training.data.provenance import learned_from
 from training.data.source import PriorRun
 from training.data.split import Split, check_split, read_split, split_cases, write_split
-from training.recipe import card as cards
+from training.recipe.card import draft_card
 
 if TYPE_CHECKING:
     from training.data.case import Case
 
 
 @dataclass(eq=False)
-class Folder:
-    """Studies in nnU-Net's raw layout, split by patient.
+class OwnStudies:
+    """CasePool in nnU-Net's raw layout, split by patient.
 
     Attributes:
         folder: with ``dataset.json``.
@@ -63,7 +63,7 @@ class Folder:
             "content": self.findings.sha256,
         }
 
-    def open(self, run: Path, card: ModelCard) -> Studies:
+    def open(self, run: Path, card: ModelCard) -> CasePool:
         """Load the cases of the split's training and validation parts; the test part is never loaded."""
         by_name = {case.name: case for case in self.files}
         used = len(self.split.train) + len(self.split.validation) + len(self.split.test)
@@ -72,17 +72,17 @@ class Folder:
         train, held = (
             tuple(load_case(by_name[name], card) for name in part) for part in (self.split.train, self.split.validation)
         )
-        return Studies(card, train, held)
+        return CasePool(card, train, held)
 
-    def keep(self, run: Path) -> None:
+    def save_into(self, run: Path) -> None:
         """Write the split into the run."""
         if not (run / "split.json").exists():
             write_split(run / "split.json", self.split)
 
-    def look(self, studies: Studies) -> None:
+    def take_new_cases(self, studies: CasePool) -> None:
         """Nothing comes after the start."""
 
-    def meta(self, studies: Studies) -> dict[str, Any]:
+    def provenance(self, studies: CasePool) -> dict[str, Any]:
         """The folder's name, its split, and which images were learned from: by hash, for a name may be a patient's."""
         return {
             "kind": "folder",
@@ -92,24 +92,24 @@ class Folder:
             "learned": sorted(self.findings.images[name] for name in self.split.train),
         }
 
-    def validated_on(self, studies: Studies) -> dict[str, Any]:
+    def validated_on(self, studies: CasePool) -> dict[str, Any]:
         """What a snapshot says of the cases that it was judged on."""
         return {"kind": "folder", "name": self.name, "cases": len(studies.held)}
 
     @cached_property
     def findings(self) -> Findings:
-        """What the check found; made once.
+        """What the check found; it runs once.
 
         Raises:
             StudyError: ``bad-cases``.
         """
-        found = examine(self.folder, cards.draft())
-        for line in found.troubles:
+        findings = examine(self.folder, draft_card())
+        for line in findings.troubles:
             print_message(str(line))
-        if found.troubles:
-            bad = len({trouble.case for trouble in found.troubles})
+        if findings.troubles:
+            bad = len({trouble.case for trouble in findings.troubles})
             raise StudyError("bad-cases", f"{bad} cases or files of {self.folder} cannot be used; mend or remove them")
-        return found
+        return findings
 
     @cached_property
     def files(self) -> tuple[CaseFiles, ...]:
@@ -120,43 +120,43 @@ class Folder:
     def _choose(self, run: Path, earlier: Sequence[PriorRun]) -> Split:
         if (run / "split.json").exists():
             return read_split(run / "split.json")
-        for one in earlier:
-            for told in reversed(learned_from(one.meta)):
-                if told["kind"] == "folder" and told["name"] == self.name:
-                    return self._as_before(one.run / "split.json", told.get("split", {}))
+        for prior in earlier:
+            for source in reversed(learned_from(prior.header)):
+                if source["kind"] == "folder" and source["name"] == self.name:
+                    return self._as_before(prior.run / "split.json", source.get("split", {}))
         return split_cases(self.files, self.seed)
 
-    def _as_before(self, path: Path, told: dict[str, Any]) -> Split:
+    def _as_before(self, path: Path, source: dict[str, Any]) -> Split:
         """The split of a run before: its file, or drawn again with its seed."""
         if path.exists():
             split = read_split(path)
-            if told.get("sha256", split.sha256) == split.sha256:
+            if source.get("sha256", split.sha256) == split.sha256:
                 return split
-        return split_cases(self.files, told.get("seed", self.seed))
+        return split_cases(self.files, source.get("seed", self.seed))
 
     def _refuse_leaks(self, earlier: Sequence[PriorRun]) -> None:
         images = self.findings.images
-        for one in earlier:
+        for prior in earlier:
             known: set[str] = set()
-            for told in learned_from(one.meta):
-                if told["kind"] != "folder":
+            for source in learned_from(prior.header):
+                if source["kind"] != "folder":
                     continue
-                if "learned" in told:
-                    known.update(told["learned"])
-                elif told["name"] == self.name and (one.run / "split.json").exists():  # an older snapshot
-                    known.update(images[name] for name in read_split(one.run / "split.json").train if name in images)
+                if "learned" in source:
+                    known.update(source["learned"])
+                elif source["name"] == self.name and (prior.run / "split.json").exists():  # an older snapshot
+                    known.update(images[name] for name in read_split(prior.run / "split.json").train if name in images)
                 else:
-                    print_message(f"{one.run} does not say which cases it learned from; see to it yourself")
+                    print_message(f"{prior.run} does not say which cases it learned from; see to it yourself")
             held = (*self.split.validation, *self.split.test)
-            refuse_leaked([name for name in held if images[name] in known], str(one.run))
+            refuse_leaked([name for name in held if images[name] in known], str(prior.run))
 
 
-def validation_cases(run: Path, meta: dict[str, Any], folder: Path) -> tuple[Case, ...]:
+def validation_cases(run: Path, header: dict[str, Any], folder: Path) -> tuple[Case, ...]:
     """The validation part of a run's own split.
 
     Args:
         run: with ``split.json``.
-        meta: of its snapshot.
+        header: of its snapshot.
         folder: the data set that the split is of.
 
     Raises:
@@ -165,9 +165,9 @@ def validation_cases(run: Path, meta: dict[str, Any], folder: Path) -> tuple[Cas
     """
     files = open_cases(folder)
     split = read_split(run / "split.json", files, partial=True)
-    by_name, card = {case.name: case for case in files}, cards.draft()
+    by_name, card = {case.name: case for case in files}, draft_card()
     cases = tuple(load_case(by_name[name], card) for name in split.validation)
-    known = {image for told in learned_from(meta) for image in told.get("learned", ())}
+    known = {image for source in learned_from(header) for image in source.get("learned", ())}
     refuse_leaked([case.name for case in cases if image_id(case.volume) in known], str(run))
     return cases
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -17,107 +16,18 @@ from pathlib import Path
 
 import numpy as np
 
-from lnfast.errors import UsageError
+from lnfast.atomic import replacing_file
 from lnfast.geometry import Grid, Volume
-from lnfast.phantom import LIFELIKE, REALISTIC, SCANNERS, TRAINING, Phantom, Protocol, Variety, make_phantom
-from lnfast.phantom import VERSION as PHANTOM_VERSION
 from training.data.case import Case
-from training.files import beside
-
-# Raise it by one with every change of `variety_of`, `protocol_of` or `phantom_of` after which any seed is another
-# patient or is scanned otherwise; `tests/phantom/test_training_cohort.py` fails when they change and it does not.
-COHORT_VERSION = 1
-
-# Seeds 0-99 and from 100000 on belong to tests, probes and evaluation: a network that has seen one of them cannot be
-# judged by it. Only these two ranges may be learned from or tuned on.
-TRAINING_SEEDS = range(1000, 9000)
-VALIDATION_SEEDS = range(9000, 10000)
-
-# Prostate protocols of another vendor, whose field is half the pelvis: 168 x 256 x 57 mm and 211 x 260 x 72 mm
-# (x or y first, as the phase direction goes). Without them the network only knows whole pelves.
-SMALL_FIELDS = (
-    Protocol("prostate-tall", (128, 84), (256.0, 168.0), 3.0, 19, 800.0, 70.0, 3500.0),
-    Protocol("prostate-wide", (130, 160), (211.25, 260.0), 3.6, 20, 800.0, 65.0, 3300.0),
-)
+from training.data.phantom_seeds import check_seeds, phantom_of, phantom_version
 
 
-def variety_of(seed: int) -> Variety:
-    """Of the training seeds, by their hash, a third each is lifelike, realistic and made for training.
-
-    All others are lifelike, the default, so that figures of validation compare with those of earlier models.
-    """
-    if seed not in TRAINING_SEEDS:
-        return LIFELIKE
-    return (LIFELIKE, REALISTIC, TRAINING)[zlib.crc32(str(seed).encode()) % 3]
+def cache_folder(cache: Path) -> Path:
+    """Where in a cache the phantoms of the present sources lie."""
+    return cache / phantom_version()
 
 
-def protocol_of(seed: int) -> Protocol:
-    """How a seed is scanned.
-
-    Of realistic and default phantoms three quarters are the paper's scanners in turn, one quarter small fields in
-    turn. Those made for training have any protocol, of small fields as often as of large ones.
-    """
-    if variety_of(seed) == TRAINING:
-        return _any_protocol(seed)
-    return SMALL_FIELDS[seed // 4 % 2] if seed % 4 == 3 else tuple(SCANNERS.values())[seed // 4 % len(SCANNERS)]
-
-
-def _any_protocol(seed: int) -> Protocol:
-    """Fields of 168-260 mm or 280-420 mm, slices of 2-8 mm, pixels of 1.2-2.6 mm, b 500-1500, TE 50-95 ms."""
-    rng = np.random.default_rng([seed, len(SCANNERS)])
-    small = rng.random() < 0.5
-    wide, deep = rng.uniform(168, 260, 2) if small else np.array((420, 370)) * rng.uniform(0.75, 1.0, 2)
-    thick = float(rng.uniform(2.0, 5.0) if small else rng.uniform(3.0, 8.0))
-    slices = int(np.clip(rng.uniform(50, 95) / thick if small else rng.uniform(110, 220) / thick, 12, 36))
-    pixel = float(np.exp(rng.uniform(np.log(1.2), np.log(2.6))))
-    matrix = [int(np.clip(side / pixel, 64, 256)) for side in (deep, wide)]
-    b_value = float(np.round(np.exp(rng.uniform(np.log(500), np.log(1500)))))
-    name, te_ms = f"training-{seed}", float(rng.uniform(50, 95))
-    return Protocol(name, (matrix[0], matrix[1]), (float(deep), float(wide)), thick, slices, b_value, te_ms, 3500.0)
-
-
-def phantom_of(seed: int) -> Phantom:
-    """The patient of a seed, either stage.
-
-    Raises:
-        UsageError: ``bad-seed``.
-    """
-    protocol, variety = protocol_of(seed), variety_of(seed)
-    try:
-        return make_phantom(seed, stage="any", protocol=protocol, variety=variety)
-    except UsageError as error:
-        if error.code != "no-room":
-            raise
-        # A small field that has no room for a suspicious node is a patient without one.
-        return make_phantom(seed, stage="n0", protocol=protocol, variety=variety)
-
-
-def check_seeds(seeds: Iterable[int], allowed: tuple[range, ...] = (TRAINING_SEEDS, VALIDATION_SEEDS)) -> None:
-    """Refuse what must never be learned from.
-
-    Raises:
-        UsageError: ``reserved-seed``.
-    """
-    for seed in seeds:
-        if not any(seed in part for part in allowed):
-            wanted = " or ".join(f"{part[0]}-{part[-1]}" for part in allowed)
-            raise UsageError(
-                "reserved-seed",
-                f"got phantom seed {seed}, wanted {wanted}: all others are kept for tests, validation or evaluation",
-            )
-
-
-def version() -> str:
-    """The version of the phantom, a dot, and that of this cohort: together they decide what patient a seed is."""
-    return f"{PHANTOM_VERSION}.{COHORT_VERSION}"
-
-
-def folder_of(cache_folder: Path) -> Path:
-    """The folder of a cache that holds the phantoms of the present version."""
-    return cache_folder / version()
-
-
-def generate(folder: Path, seeds: Iterable[int]) -> Iterator[int]:
+def make_phantoms(folder: Path, seeds: Iterable[int]) -> Iterator[int]:
     """Make the phantoms that are not in the folder yet; yields each seed when its file is complete.
 
     Raises:
@@ -130,23 +40,23 @@ def generate(folder: Path, seeds: Iterable[int]) -> Iterator[int]:
         path = _path(folder, seed)
         if not path.exists():
             phantom = phantom_of(seed)
-            with beside(path) as temporary, temporary.open("wb") as file:
+            with replacing_file(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, array=phantom.volume.array, affine=phantom.volume.grid.affine, labels=phantom.labels)
         yield seed
 
 
-def generate_beside(folder: Path, seeds: Iterable[int]) -> BaseProcess:
-    """Start `generate` in a process of its own, of low priority, that ends with this one."""
+def make_phantoms_in_background(folder: Path, seeds: Iterable[int]) -> BaseProcess:
+    """Start `make_phantoms` in a process of its own, of low priority, that ends with this one."""
     context = multiprocessing.get_context("spawn")
     process = context.Process(
-        target=_generate_politely, args=(folder, list(seeds), version(), os.getpid()), daemon=True
+        target=_make_at_low_priority, args=(folder, list(seeds), phantom_version(), os.getpid()), daemon=True
     )
     process.start()
     return process
 
 
 @dataclass(frozen=True)
-class Stored:
+class CachedPhantom:
     """A phantom on the disk. A thousand of them would fill the memory; reading one takes milliseconds.
 
     Attributes:
@@ -167,7 +77,7 @@ class Stored:
         return Case(self.name, Volume(array, Grid(array.shape, affine)), labels)
 
 
-def stored(folder: Path, seed: int) -> Stored | None:
+def cached_phantom(folder: Path, seed: int) -> CachedPhantom | None:
     """A phantom of the folder, or None where it has not been made yet.
 
     Raises:
@@ -175,21 +85,21 @@ def stored(folder: Path, seed: int) -> Stored | None:
     """
     check_seeds([seed])
     path = _path(folder, seed)
-    return Stored(path) if path.exists() else None
+    return CachedPhantom(path) if path.exists() else None
 
 
-def missing(folder: Path, seeds: Iterable[int]) -> list[int]:
+def missing_seeds(folder: Path, seeds: Iterable[int]) -> list[int]:
     """The seeds whose phantoms are not in the folder."""
     return [seed for seed in seeds if not _path(folder, seed).exists()]
 
 
-def _generate_politely(folder: Path, seeds: list[int], wanted: str, parent: int) -> None:
+def _make_at_low_priority(folder: Path, seeds: list[int], wanted: str, parent: int) -> None:
     os.nice(10)
     # Ctrl-C goes to all of a terminal's processes; the training saves itself and ends this one without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if version() != wanted:
+    if phantom_version() != wanted:
         return  # The version was raised since the run began: another patient would come out of the same seed.
-    for _ in generate(folder, seeds):
+    for _ in make_phantoms(folder, seeds):
         if os.getppid() != parent:
             return
 

@@ -10,14 +10,15 @@ from typing import Any
 from lnfast.card import ModelCard
 from lnfast.errors import UsageError
 from training.console import print_message
-from training.data import phantom_cache as cohort
-from training.data.batches import Studies
-from training.data.case import Entry
+from training.data import phantom_cache
+from training.data.batches import CasePool
+from training.data.case import LoadableCase
+from training.data.phantom_seeds import TRAINING_SEEDS, VALIDATION_SEEDS, check_seeds, numbered_version, phantom_version
 from training.data.source import PriorRun
 
 
 @dataclass(frozen=True)
-class Phantoms:
+class PhantomSource:
     """Phantoms of the present sources.
 
     Attributes:
@@ -41,8 +42,8 @@ class Phantoms:
         Raises:
             UsageError: ``reserved-seed``.
         """
-        cohort.check_seeds(self.seeds, (cohort.TRAINING_SEEDS,))
-        cohort.check_seeds(self.validation, (cohort.VALIDATION_SEEDS,))
+        check_seeds(self.seeds, (TRAINING_SEEDS,))
+        check_seeds(self.validation, (VALIDATION_SEEDS,))
         return {
             "kind": "phantoms",
             "seeds": [self.seeds.start, self.seeds.stop, self.seeds.step],
@@ -50,65 +51,67 @@ class Phantoms:
             "version": self.version,
         }
 
-    def open(self, run: Path, card: ModelCard) -> Studies:
+    def open(self, run: Path, card: ModelCard) -> CasePool:
         """Find what is there, and make what is not.
 
         Raises:
             UsageError: ``reserved-seed``; ``phantoms-changed`` when some are missing and the sources would now make
                 others of the same seeds.
         """
-        cohort.check_seeds(self.seeds, (cohort.TRAINING_SEEDS,))
-        cohort.check_seeds(self.validation, (cohort.VALIDATION_SEEDS,))
+        check_seeds(self.seeds, (TRAINING_SEEDS,))
+        check_seeds(self.validation, (VALIDATION_SEEDS,))
         folder = self.cache / self.version
-        missing = cohort.missing(folder, [*self.validation, *self.seeds])
-        if missing and self.version != cohort.version():
+        missing = phantom_cache.missing_seeds(folder, [*self.validation, *self.seeds])
+        if missing and numbered_version(self.version) != phantom_version():
             raise UsageError(
                 "phantoms-changed",
                 f"{len(missing)} phantoms of version {self.version} are missing in {self.cache} and lnfast.phantom is "
-                f"now {cohort.version()}; begin another run, or go back to the sources that this one began with",
+                f"now {phantom_version()}; begin another run, or go back to the sources that this one began with",
             )
         # Without these nothing can begin: all held-out ones, and as many to train on as an epoch's first steps need.
         needed = [*self.validation, *(self.seeds if self.complete else self.seeds[:8])]
         absent = set(missing) & set(needed)
-        for done, seed in enumerate(cohort.generate(folder, [seed for seed in needed if seed in absent]), 1):
+        for done, seed in enumerate(
+            phantom_cache.make_phantoms(folder, [seed for seed in needed if seed in absent]), 1
+        ):
             print_message(f"phantom {seed}, {done} of {len(absent)}")
         if not self.complete and set(missing) - absent:
-            cohort.generate_beside(folder, [seed for seed in missing if seed not in absent])
-        return Studies(card, self._stored(self.seeds), self._stored(self.validation))
+            phantom_cache.make_phantoms_in_background(folder, [seed for seed in missing if seed not in absent])
+        return CasePool(card, self._stored(self.seeds), self._stored(self.validation))
 
-    def keep(self, run: Path) -> None:
+    def save_into(self, run: Path) -> None:
         """Seeds say everything."""
 
-    def look(self, studies: Studies) -> None:
+    def take_new_cases(self, studies: CasePool) -> None:
         """Take in the phantoms that have been made since, in the order of their seeds."""
         if len(studies.cases) < len(self.seeds):
             studies.cases = self._stored(self.seeds)
 
-    def meta(self, studies: Studies) -> dict[str, Any]:
+    def provenance(self, studies: CasePool) -> dict[str, Any]:
         """Of the cases that were there, which may be fewer than were asked for."""
         seeds = sorted(int(case.name) for case in studies.cases)
-        return phantoms_told(seeds, self.version) | {"ranges": _ranges(seeds)}
+        return phantom_provenance(seeds, self.version) | {"ranges": _ranges(seeds)}
 
-    def validated_on(self, studies: Studies) -> dict[str, Any]:
+    def validated_on(self, studies: CasePool) -> dict[str, Any]:
         """The held-out seeds."""
-        return phantoms_told([int(case.name) for case in studies.held], self.version)
+        return phantom_provenance([int(case.name) for case in studies.held], self.version)
 
-    def _stored(self, seeds: range) -> tuple[Entry, ...]:
-        found = (cohort.stored(self.cache / self.version, seed) for seed in seeds)
-        return tuple(entry for entry in found if entry is not None)
+    def _stored(self, seeds: range) -> tuple[LoadableCase, ...]:
+        entries = (phantom_cache.cached_phantom(self.cache / self.version, seed) for seed in seeds)
+        return tuple(entry for entry in entries if entry is not None)
 
 
-def phantoms_told(seeds: Sequence[int], version: str) -> dict[str, Any]:
+def phantom_provenance(seeds: Sequence[int], version: str) -> dict[str, Any]:
     """What a snapshot says of phantoms; ``seeds`` there are the first and the one after the last."""
     return {"kind": "phantoms", "seeds": [min(seeds), max(seeds) + 1], "version": version, "cases": len(seeds)}
 
 
 def _ranges(seeds: Sequence[int]) -> list[list[int]]:
     """Sorted seeds as [first, one after the last] of each run without a gap."""
-    found: list[list[int]] = []
+    ranges: list[list[int]] = []
     for seed in seeds:
-        if found and found[-1][1] == seed:
-            found[-1][1] += 1
+        if ranges and ranges[-1][1] == seed:
+            ranges[-1][1] += 1
         else:
-            found.append([seed, seed + 1])
-    return found
+            ranges.append([seed, seed + 1])
+    return ranges

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lnfast.card import ModelCard
-from training.data.batches import Studies
+from training.data.batches import CasePool
 
 
 class PriorRun(Protocol):
@@ -15,13 +15,13 @@ class PriorRun(Protocol):
 
     Attributes:
         run: its folder.
-        meta: the header of its weights.
+        header: the header of its weights.
     """
 
     @property
     def run(self) -> Path: ...
     @property
-    def meta(self) -> dict[str, Any]: ...
+    def header(self) -> dict[str, Any]: ...
 
 
 class Source(Protocol):
@@ -31,22 +31,22 @@ class Source(Protocol):
         """What the run is of, in JSON; a run that goes on must be of the same. Writes nothing."""
         ...
 
-    def open(self, run: Path, card: ModelCard) -> Studies:
+    def open(self, run: Path, card: ModelCard) -> CasePool:
         """What was described, for the card's grid; makes it first where that is asked for."""
         ...
 
-    def keep(self, run: Path) -> None:
+    def save_into(self, run: Path) -> None:
         """Write into the run what it must have to go on."""
         ...
 
-    def look(self, studies: Studies) -> None:
+    def take_new_cases(self, studies: CasePool) -> None:
         """Take in what has been made since."""
         ...
 
-    def meta(self, studies: Studies) -> dict[str, Any]:
+    def provenance(self, studies: CasePool) -> dict[str, Any]:
         """What a snapshot says of the cases that were learned from."""
         ...
 
-    def validated_on(self, studies: Studies) -> dict[str, Any]:
+    def validated_on(self, studies: CasePool) -> dict[str, Any]:
         """What a snapshot says of the cases that it was judged on."""
         ...

@@ -20,7 +20,7 @@ from typing import Any
 
 from lnfast.errors import UsageError
 from training.data.nnunet_raw import CaseFiles
-from training.files import write_json
+from training.json_file import write_json
 
 SPLIT_SCHEMA = "lnfast.split/1"
 SHARE = 10  # one patient of ten each for validation and test
@@ -60,7 +60,7 @@ def split_cases(cases: Sequence[CaseFiles], seed: int) -> Split:
     tenth = max(1, (len(patients) + SHARE // 2) // SHARE)
     side = dict.fromkeys(patients, "train")
     side |= dict.fromkeys(patients[:tenth], "test") | dict.fromkeys(patients[tenth : 2 * tenth], "validation")
-    names = {one: tuple(sorted(case.name for case in cases if side[case.patient] == one)) for one in SIDES}
+    names = {part: tuple(sorted(case.name for case in cases if side[case.patient] == part)) for part in SIDES}
     return Split(seed, **names)
 
 
@@ -84,11 +84,11 @@ def check_split(split: Split, cases: Sequence[CaseFiles], *, partial: bool = Fal
     wrong = {
         "names cases that are not there": sorted(named - patient.keys()),
         "leaves out": [] if partial else sorted(patient.keys() - named),
-        "has patients on two sides": sorted(one for one, on in sides.items() if one and len(on) > 1),
+        "has patients on two sides": sorted(name for name, on in sides.items() if name and len(on) > 1),
     }
-    told = "; ".join(f"{what}: {', '.join(which)}" for what, which in wrong.items() if which)
-    if told:
-        raise UsageError("bad-split", f"the split {told}; make it again for this folder")
+    message = "; ".join(f"{what}: {', '.join(which)}" for what, which in wrong.items() if which)
+    if message:
+        raise UsageError("bad-split", f"the split {message}; make it again for this folder")
 
 
 def write_split(path: Path, split: Split) -> None:
@@ -114,7 +114,7 @@ def read_split(path: Path, cases: Sequence[CaseFiles] | None = None, *, partial:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError("bad-split", f"{path} is no split: {error}; make it with `split`") from error
     names = sorted(split.train + split.validation + split.test)
-    twice = sorted({one for one, other in pairwise(names) if one == other})
+    twice = sorted({name for name, following in pairwise(names) if name == following})
     if twice:
         raise UsageError("bad-split", f"{path} has cases twice: {', '.join(twice)}; make it again")
     if cases is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from lnfast.atomic import flush
+from lnfast.atomic import new_folder
 from lnfast.errors import LnfastError, ModelError
 from training.console import print_message
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
+# Under which `training.fit.saving.CheckpointSaver` keeps its state, in checkpoints of earlier versions too.
+SAVER_STATE_KEY = "Keeper"
 # Marks of what JSON has no word for. A dict that has one of them as a key is written as its items.
 _TENSOR, _TUPLE, _ITEMS, _FLOAT = "$tensor", "$tuple", "$items", "$float"
 _MARKS = {_TENSOR, _TUPLE, _ITEMS, _FLOAT}
@@ -33,27 +34,18 @@ class SafeCheckpointIO(CheckpointIO):
     """Lightning's checkpoints as folders of safetensors and JSON. The path that Lightning is given is the folder's."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write beside, flush to the disk, rename: a kill at any moment leaves no half folder of that name.
+        """Write a checkpoint: a kill at any moment leaves no half folder of that name.
 
         Raises:
             LnfastError: ``not-representable`` for an object that is neither a tensor nor JSON; nothing is written.
         """
         tensors: dict[str, Tensor] = {}
         state = json.dumps(encode(checkpoint, tensors), indent=1, allow_nan=False)
-        folder = Path(path)
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        try:
-            on_cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-            (temporary / TENSORS).write_bytes(save(on_cpu))  # not `save_file`, whose files only their owner may read
-            (temporary / STATE).write_text(state, encoding="utf-8")
-            flush(temporary / TENSORS, temporary / STATE, temporary)
-            shutil.rmtree(folder, ignore_errors=True)  # of an earlier try at the same step; what is new is the same
-            temporary.rename(folder)
-            flush(folder.parent)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        on_cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        # A folder of that name is of an earlier try at the same step, and holds the same.
+        with new_folder(Path(path), replace=True) as work:
+            (work / TENSORS).write_bytes(save(on_cpu))  # not `save_file`, whose files only their owner may read
+            (work / STATE).write_text(state, encoding="utf-8")
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
@@ -104,11 +96,11 @@ def newest_readable(folder: Path) -> Path | None:
     return None
 
 
-def share_in(folder: Path) -> dict[str, int] | None:
+def batch_share_of(folder: Path) -> dict[str, int] | None:
     """Items at a time and devices that a checkpoint was learned with; None where it is too old to say."""
     state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    found: dict[str, int] | None = state.get("callbacks", {}).get("Keeper", {}).get("share")
-    return found
+    share: dict[str, int] | None = state.get("callbacks", {}).get(SAVER_STATE_KEY, {}).get("share")
+    return share
 
 
 def encode(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:

@@ -7,8 +7,8 @@ import math
 import torch
 
 from lnfast.backends.machine import cpu_flags
-from training.recipe.presets import Preset
-from training.recipe.run_config import RunConfig, share_of
+from training.recipe.presets import Precision, Preset
+from training.recipe.run_config import RunConfig, items_per_device
 
 # Numbers a voxel that the network keeps for the way back at the paper's width, counted with
 # `torch.autograd.graph.saved_tensors_hooks`: 876 at width 32, 220 at width 8, so they grow with the width.
@@ -24,7 +24,7 @@ def accelerator_of(config: RunConfig) -> str:
     return {"gpu": "cuda"}.get(config.accelerator, config.accelerator)
 
 
-def precision_of(config: RunConfig) -> str:
+def precision_of(config: RunConfig) -> Precision:
     """What is asked for, else what the device is good at.
 
     CPUs have no half precision, and bfloat16 only where they have instructions for it: without them PyTorch converts
@@ -49,13 +49,13 @@ def study_bytes(preset: Preset, precision: str) -> float:
     return math.prod(preset.shape_zyx) * KEPT_PER_VOXEL * preset.width / 32 * bytes_each * ROOM
 
 
-def micro_of(preset: Preset, world: int, device: torch.device, precision: str = "16-mixed") -> int:
+def micro_batch_of(preset: Preset, world: int, device: torch.device, precision: str = "16-mixed") -> int:
     """Items in memory at a time: the preset's, or as many as the device holds; a divisor of each device's share.
 
     Raises:
         UsageError: ``bad-batch`` when the batch cannot be shared out evenly.
     """
-    share = share_of(preset, world)
+    share = items_per_device(preset, world)
     most = preset.micro or 1
     if preset.micro is None and device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory

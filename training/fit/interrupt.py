@@ -22,7 +22,7 @@ class StoppedError(Exception):
         self.signal = number
 
 
-class Asked:
+class StopRequest:
     """Whether a signal has asked to stop. The second one does what signals always did.
 
     Outside the main thread there are no signals to listen to, and nobody asks.
@@ -32,7 +32,7 @@ class Asked:
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Asked:
+    def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
@@ -44,9 +44,9 @@ class Asked:
     def listen(self) -> None:
         """Begin; called once Lightning has put up its own handler, which would stop between two parts of a step."""
         for number in self._before:
-            signal.signal(number, self._note)
+            signal.signal(number, self._record)
 
-    def share(self, trainer: Trainer) -> None:
+    def share_between_devices(self, trainer: Trainer) -> None:
         """All devices stop after the same step, whichever of them was asked."""
         if trainer.world_size > 1:
             import torch  # not above: the command line names the error of this module, and its --help is instant
@@ -54,7 +54,7 @@ class Asked:
             number = torch.tensor(self.signal or 0, device=trainer.strategy.root_device)
             self.signal = int(trainer.strategy.reduce(number, reduce_op="max")) or None
 
-    def check(self) -> None:
+    def raise_if_requested(self) -> None:
         """Raise where it is safe to stop.
 
         Raises:
@@ -63,16 +63,18 @@ class Asked:
         if self.signal is not None:
             raise StoppedError(self.signal)
 
-    def check_alone(self, trainer: Trainer) -> None:
-        """`check`, unless there are other devices: they may not have as much to do here, and would wait for this one.
+    def raise_on_single_device(self, trainer: Trainer) -> None:
+        """Raise as `raise_if_requested` does, where there is no other device.
+
+        Others may not have as much to do at this place, and would wait for this one.
 
         Raises:
             StoppedError: a signal asked.
         """
         if trainer.world_size == 1:
-            self.check()
+            self.raise_if_requested()
 
-    def _note(self, number: int, frame: Any) -> None:
+    def _record(self, number: int, frame: Any) -> None:
         self.signal = number
         for known, handler in self._before.items():
             signal.signal(known, handler)

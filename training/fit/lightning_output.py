@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -17,7 +17,7 @@ _MODULES = r"(pytorch_lightning|lightning_fabric|lightning_utilities|torchmetric
 
 
 @contextmanager
-def lightning() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Hush Lightning's loggers and the warnings that are raised in its own modules; others come through."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
@@ -32,7 +32,7 @@ def lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
-class Curves(TensorBoardLogger):
+class TensorBoardCurves(TensorBoardLogger):
     """TensorBoard's files in ``RUN/tensorboard``, and nothing else there.
 
     Args:
@@ -40,7 +40,7 @@ class Curves(TensorBoardLogger):
         step: what was logged after it belongs to an interrupted try, and is hidden.
     """
 
-    def __init__(self, run: os.PathLike[str], step: int) -> None:
+    def __init__(self, run: Path, step: int) -> None:
         super().__init__(run, name="tensorboard", version="", purge_step=step + 1)
 
     @rank_zero_only
@@ -49,7 +49,7 @@ class Curves(TensorBoardLogger):
         self.experiment.flush()
 
 
-class Bar(RichProgressBar):
+class ProgressBar(RichProgressBar):
     """Lightning's progress bar on standard error, without a number of epochs, which the budget decides."""
 
     def __init__(self) -> None:

@@ -12,23 +12,23 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lnfast.atomic import write_file
 from lnfast.errors import UsageError
-from training.files import write_bytes
-from training.model.weights_file import SNAPSHOT, build, load_weights, weights_sha256
+from training.model.weights_file import WEIGHTS_FILE, load_initial_weights, network_from, weights_sha256
 
 # Weights that come with this repository, by name: those of the models that ship.
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 @dataclass(frozen=True, eq=False)
-class Earlier:
+class PriorWeights:
     """A snapshot of another run, or weights that came without one.
 
     Attributes:
         role: "start" or "teacher".
         run: where it is from: the run's folder or the weights' file.
         path: the file that was read.
-        tensors, meta: what is in it.
+        tensors, header: what is in it.
         sha256: of its weights.
     """
 
@@ -36,13 +36,13 @@ class Earlier:
     run: Path
     path: Path
     tensors: dict[str, Tensor]
-    meta: dict[str, Any]
+    header: dict[str, Any]
     sha256: str
 
     @property
     def config(self) -> dict[str, Any]:
         """What kind of network it is."""
-        config: dict[str, Any] = self.meta["config"]
+        config: dict[str, Any] = self.header["config"]
         return config
 
     def network(self) -> nn.Module:
@@ -51,53 +51,53 @@ class Earlier:
         Raises:
             ModelError: ``bad-snapshot``.
         """
-        return build(self.path, self.tensors, self.meta)
+        return network_from(self.path, self.tensors, self.header)
 
-    def keep(self, run: Path) -> None:
+    def copy_into(self, run: Path) -> None:
         """Copy the snapshot into the run that builds on it."""
-        kept = _kept(run, self.role)
-        if self.path != kept:
-            write_bytes(kept, self.path.read_bytes())
+        copy = _copy_in(run, self.role)
+        if self.path != copy:
+            write_file(copy, self.path.read_bytes())
 
 
-def find(run: Path, role: str, given: Path | None) -> Earlier | None:
-    """The snapshot of another run: the copy that ``run`` began with, else the other's own.
+def find_prior_weights(run: Path, role: str, origin: Path | None) -> PriorWeights | None:
+    """The snapshot of another run: the copy that ``run`` began with, else the other run's own.
 
     Args:
         run: that builds on it.
         role: "start" or "teacher".
-        given: the other run, a file of weights, or the name of weights in `WEIGHTS`; None where there is none.
+        origin: the other run, a file of weights, or the name of weights in `WEIGHTS`; None where there is none.
 
     Raises:
         ModelError: ``no-snapshot``, ``bad-snapshot``.
         UsageError: ``other-run`` when the other run has other weights than ``run`` began with.
     """
-    if given is None:
+    if origin is None:
         return None
-    own, kept = weights_of(given), _kept(run, role)
-    if not (run / "run.json").exists() or not kept.is_file():
-        return _read(role, given, own)
-    found = _read(role, given, kept)
-    if own.is_file() and (now := _read(role, given, own).sha256) != found.sha256:
+    current, copy = weights_path(origin), _copy_in(run, role)
+    if not (run / "run.json").exists() or not copy.is_file():
+        return _read(role, origin, current)
+    weights = _read(role, origin, copy)
+    if current.is_file() and (now := _read(role, origin, current).sha256) != weights.sha256:
         raise UsageError(
             "other-run",
-            f"{run} began with {role} weights {found.sha256[:8]}, {given} now has {now[:8]}; give another folder",
+            f"{run} began with {role} weights {weights.sha256[:8]}, {origin} now has {now[:8]}; give another folder",
         )
-    return found
+    return weights
 
 
-def weights_of(given: Path) -> Path:
+def weights_path(origin: Path) -> Path:
     """The file that a run, a file of weights, or the name of weights in `WEIGHTS` means."""
-    named = WEIGHTS / f"{given}.safetensors"
-    if given.name == str(given) and not given.exists() and named.is_file():
+    named = WEIGHTS / f"{origin}.safetensors"
+    if origin.name == str(origin) and not origin.exists() and named.is_file():
         return named
-    return given if given.is_file() else given / SNAPSHOT
+    return origin if origin.is_file() else origin / WEIGHTS_FILE
 
 
-def _read(role: str, run: Path, path: Path) -> Earlier:
-    tensors, meta = load_weights(path)
-    return Earlier(role, run, path, tensors, meta, weights_sha256(tensors))
+def _read(role: str, run: Path, path: Path) -> PriorWeights:
+    tensors, header = load_initial_weights(path)
+    return PriorWeights(role, run, path, tensors, header, weights_sha256(tensors))
 
 
-def _kept(run: Path, role: str) -> Path:
+def _copy_in(run: Path, role: str) -> Path:
     return run / f"{role}.safetensors"

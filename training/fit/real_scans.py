@@ -25,9 +25,9 @@ from torch import nn
 from lnfast.card import ModelCard
 from lnfast.errors import UsageError
 from lnfast.geometry import Volume
-from lnfast.measure import LymphNode
+from lnfast.matching import NodeMap
 from lnfast.study import read_study
-from training.fit.validation import found_nodes, predict
+from training.fit.validation import find_nodes, predict
 
 THRESHOLDS = (0.5, 0.4, 0.3, 0.2)
 SPOTS = "visible.json"
@@ -69,7 +69,9 @@ def read_scans(folder: Path, card: ModelCard) -> tuple[RealScan, ...]:
         raise UsageError("bad-spots", f"{path} cannot be used ({error}); wanted spots and organs by scan") from error
 
 
-def look(model: nn.Module, scans: Sequence[RealScan], card: ModelCard, precision: str) -> dict[str, dict[str, int]]:
+def count_marks(
+    model: nn.Module, scans: Sequence[RealScan], card: ModelCard, precision: str
+) -> dict[str, dict[str, int]]:
     """What the network marks on real scans, summed over them, by threshold.
 
     Returns:
@@ -80,30 +82,29 @@ def look(model: nn.Module, scans: Sequence[RealScan], card: ModelCard, precision
     counts: dict[str, dict[str, int]] = {}
     for threshold in THRESHOLDS:
         of_scans = [
-            compare(scan, *_found(array, scan, replace(card, threshold=threshold)))
+            compare_with_visible(scan, find_nodes(array, scan.volume, replace(card, threshold=threshold)))
             for scan, array in zip(scans, logits, strict=True)
         ]
         counts[f"{threshold:g}"] = {name: sum(of[name] for of in of_scans) for name in of_scans[0]}
     return counts
 
 
-def compare(scan: RealScan, labels: NDArray[np.uint16], nodes: Sequence[LymphNode]) -> dict[str, int]:
+def compare_with_visible(scan: RealScan, marked: NodeMap) -> dict[str, int]:
     """Count what is marked in one scan.
 
     Args:
         scan: with what is seen.
-        labels: ``(k, j, i)`` as in the file.
-        nodes: in the order of their labels.
+        marked: nodes on the scan's own grid.
     """
-    in_file = labels.T
-    suspicious = {node.id for node in nodes if node.suspicious}
+    in_file = marked.labels.array.T
+    suspicious = {node.id for node in marked.nodes if node.suspicious}
     at_spots = [set().union(*(_near(in_file, point) for point in points)) for points in scan.spots]
     at_any = set().union(*at_spots)
     in_organs = [_within(in_file, low, high) for low, high in scan.organs]
     return {
         "visible": len(scan.spots),
         "marked": sum(bool(ids) for ids in at_spots),
-        "other": len(nodes) - len(at_any),
+        "other": len(marked.nodes) - len(at_any),
         "other_suspicious": len(suspicious - at_any),
         "in_organs": sum(map(len, in_organs)),
         "in_organs_suspicious": sum(len(ids & suspicious) for ids in in_organs),
@@ -123,13 +124,6 @@ def _scan(folder: Path, name: str, entry: dict[str, Any], card: ModelCard) -> Re
 def _voxel(values: Sequence[int]) -> Voxel:
     i, j, k = (int(value) for value in values)
     return i, j, k
-
-
-def _found(
-    logits: NDArray[np.float32], scan: RealScan, card: ModelCard
-) -> tuple[NDArray[np.uint16], tuple[LymphNode, ...]]:
-    found, nodes = found_nodes(logits, scan.volume, card)
-    return found.labels.array, nodes
 
 
 def _near(labels: NDArray[np.uint16], point: Voxel) -> set[int]:

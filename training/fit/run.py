@@ -25,25 +25,28 @@ from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lnfast.errors import BackendError, UsageError
-from training.data.batches import Loaders, Share, Studies
+from training.data.batches import BatchDataModule, BatchShare, CasePool
 from training.data.provenance import learned_from, sources_of
 from training.data.source import Source
-from training.files import sweep, write_json
-from training.fit.callbacks import Average, Budget, FreezeNorms, Intake, Journal, Keeper, Listener, Snapshots
-from training.fit.checkpoint_io import SafeCheckpointIO, newest_readable, share_in
-from training.fit.devices import accelerator_of, micro_of, precision_of
-from training.fit.interrupt import Asked
-from training.fit.lightning_output import Bar, Curves, lightning
-from training.fit.prior_weights import Earlier, find
+from training.fit.checkpoint_io import SafeCheckpointIO, batch_share_of, newest_readable
+from training.fit.devices import accelerator_of, micro_batch_of, precision_of
+from training.fit.interrupt import StopRequest
+from training.fit.leftovers import remove_leftovers
+from training.fit.lightning_output import ProgressBar, TensorBoardCurves, quiet_lightning
+from training.fit.prior_weights import PriorWeights, find_prior_weights
 from training.fit.real_scans import RealScan, read_scans
-from training.fit.run_settings import check_same, identity
+from training.fit.run_log import RunLog
+from training.fit.run_settings import check_same_run, settings_of
+from training.fit.saving import CheckpointSaver, SignalListener, WeightsSaver
+from training.fit.schedule import Budget, FreezeNorms, PhantomIntake, WeightAverage
 from training.fit.segmenter import Segmenter
+from training.json_file import write_json
 from training.model.loss import Teacher
-from training.model.weights_file import SNAPSHOT
-from training.recipe import card as cards
+from training.model.weights_file import WEIGHTS_FILE
+from training.recipe.card import draft_card
 from training.recipe.run_config import RunConfig
 
-__all__ = ["RunConfig", "fit", "micro_of", "precision_of"]
+__all__ = ["RunConfig", "fit", "micro_batch_of", "precision_of"]
 
 THRESHOLD = 0.5
 
@@ -65,20 +68,23 @@ def fit(run: Path, config: RunConfig, source: Source) -> None:
             "no-device",
             f"wanted {config.devices} CUDA device(s), found {torch.cuda.device_count()}; try --accelerator cpu",
         )
-    with lightning(), _threads(config.exact):
-        start, teacher = find(run, "start", config.start), find(run, "teacher", config.teacher)
+    with quiet_lightning(), _threads(config.exact):
+        start, teacher = (
+            find_prior_weights(run, "start", config.start),
+            find_prior_weights(run, "teacher", config.teacher),
+        )
         if start is not None:
             _check_network(start, config)
-        card = cards.draft(asdict(config.preset))
+        card = draft_card(asdict(config.preset))
         scans = () if config.real is None else read_scans(config.real, card)
-        cases = source.describe(run, [one for one in (start, teacher) if one is not None])
-        said = identity(config, start, teacher, cases)
-        check_same(run, said)
+        cases = source.describe(run, [prior for prior in (start, teacher) if prior is not None])
+        settings = settings_of(config, start, teacher, cases)
+        check_same_run(run, settings)
         studies = source.open(run, card)
         if not studies.cases or not studies.held:
             raise UsageError("no-cases", "there is no case to train on or none to validate on")
-        with Asked() as asked:
-            _Fit(run, config, source, studies, asked, start, teacher, scans).train(said)
+        with StopRequest() as stop_request:
+            _Fit(run, config, source, studies, stop_request, start, teacher, scans).train(settings)
 
 
 class _Fit:
@@ -89,13 +95,13 @@ class _Fit:
         run: Path,
         config: RunConfig,
         source: Source,
-        studies: Studies,
-        asked: Asked,
-        start: Earlier | None,
-        teacher: Earlier | None,
+        studies: CasePool,
+        stop_request: StopRequest,
+        start: PriorWeights | None,
+        teacher: PriorWeights | None,
         scans: tuple[RealScan, ...],
     ) -> None:
-        self.run, self.config, self.source, self.studies, self.asked = run, config, source, studies, asked
+        self.run, self.config, self.source, self.studies, self.stop_request = run, config, source, studies, stop_request
         self.start, self.teacher, self.scans = start, teacher, scans
         preset = config.preset
         self.newest = newest_readable(run / "checkpoints")
@@ -107,47 +113,47 @@ class _Fit:
         highest = preset.learning_rate if start is None else preset.learning_rate_again
         self.budget = Budget(highest, preset.schedule, self._steps(), config.minutes)
 
-    def train(self, said: dict[str, Any]) -> None:
+    def train(self, settings: dict[str, Any]) -> None:
         config, preset = self.config, self.config.preset
         trainer = self._trainer()
         world = trainer.world_size
         if len(self.studies.held) < world:
             raise UsageError("no-cases", f"wanted at least as many cases to validate on as devices: {world}")
-        share = self._share(world, micro_of(preset, world, trainer.strategy.root_device, precision_of(config)))
+        share = self._share(world, micro_batch_of(preset, world, trainer.strategy.root_device, precision_of(config)))
         self.keeper.share = share
         trainer.accumulate_grad_batches = share.accumulation(preset.batch)
         workers = 1 if trainer.strategy.root_device.type == "cpu" else min(8, os.cpu_count() or 1)
-        loaders = Loaders(self.studies, preset, config.seed, share.micro, workers)
-        if rank_zero_only.rank == 0:
-            self._keep(said)
+        loaders = BatchDataModule(self.studies, preset, config.seed, share.micro, workers)
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            self._keep(settings)
         trainer.fit(self.module, datamodule=loaders, ckpt_path=self.newest)
 
-    def _share(self, world: int, micro: int) -> Share:
+    def _share(self, world: int, micro: int) -> BatchShare:
         """As the checkpoint was learned with: Dice and batch statistics are of so many items at a time.
 
         Raises:
             UsageError: ``other-run`` for another number of devices.
         """
-        was = share_in(self.newest) if self.newest is not None else None
+        was = batch_share_of(self.newest) if self.newest is not None else None
         if was is None:
-            return Share(micro, 0, world)
+            return BatchShare(micro, 0, world)
         if was["world"] != world:
             raise UsageError(
                 "other-run",
                 f"{self.run} was begun on {was['world']} device(s), is {world}; add --devices {was['world']}",
             )
-        return Share(was["micro"], 0, world)
+        return BatchShare(was["micro"], 0, world)
 
-    def _keep(self, said: dict[str, Any]) -> None:
+    def _keep(self, settings: dict[str, Any]) -> None:
         """Write what the run is, now that nothing speaks against it."""
         self.run.mkdir(parents=True, exist_ok=True)
-        sweep(self.run)
-        self.source.keep(self.run)
-        for one in (self.start, self.teacher):
-            if one is not None:
-                one.keep(self.run)
+        remove_leftovers(self.run)
+        self.source.save_into(self.run)
+        for prior in (self.start, self.teacher):
+            if prior is not None:
+                prior.copy_into(self.run)
         if not (self.run / "run.json").exists():
-            write_json(self.run / "run.json", said)
+            write_json(self.run / "run.json", settings)
 
     def _steps(self) -> int | None:
         if self.config.minutes is not None:
@@ -163,7 +169,7 @@ class _Fit:
             accelerator=accelerator_of(config),
             devices=config.devices,
             precision=precision_of(config),
-            logger=Curves(self.run, int(self.newest.name.split("-")[1]) if self.newest else 0),
+            logger=TensorBoardCurves(self.run, int(self.newest.name.split("-")[1]) if self.newest else 0),
             callbacks=self._callbacks(bar),
             plugins=[SafeCheckpointIO()],
             default_root_dir=self.run,
@@ -178,46 +184,48 @@ class _Fit:
 
     def _callbacks(self, bar: bool) -> list[Callback]:
         preset, run = self.config.preset, self.run
-        found: list[Callback] = [Listener(self.asked), self.budget]
+        callbacks: list[Callback] = [SignalListener(self.stop_request), self.budget]
         if preset.average is not None:
-            found.append(Average(preset.average))
+            callbacks.append(WeightAverage(preset.average))
         if preset.freeze_norms is not None:
-            found.append(FreezeNorms(self.budget, preset.freeze_norms))
-        found.append(Intake(lambda: self.source.look(self.studies)))
-        found.append(Journal(run / "log.jsonl", self.budget, loud=not bar, scans=self.scans))
-        found.append(Snapshots(run / SNAPSHOT, preset, self._meta))
+            callbacks.append(FreezeNorms(self.budget, preset.freeze_norms))
+        callbacks.append(PhantomIntake(lambda: self.source.take_new_cases(self.studies)))
+        callbacks.append(RunLog(run / "log.jsonl", self.budget, loud=not bar, scans=self.scans))
+        callbacks.append(WeightsSaver(run / WEIGHTS_FILE, preset, self._meta))
         if preset.patience is not None:
-            found.append(EarlyStopping("dice", mode="max", patience=preset.patience, check_on_train_epoch_end=False))
+            callbacks.append(
+                EarlyStopping("dice", mode="max", patience=preset.patience, check_on_train_epoch_end=False)
+            )
         if bar:
-            found.append(Bar())
-        self.keeper = Keeper(run / "checkpoints", preset.checkpoint_steps, self.asked)
-        return [*found, self.keeper]
+            callbacks.append(ProgressBar())
+        self.keeper = CheckpointSaver(run / "checkpoints", preset.checkpoint_steps, self.stop_request)
+        return [*callbacks, self.keeper]
 
     def _meta(self, step: int) -> dict[str, Any]:
         """What a snapshot says of the run, with the runs that it goes on from counted in."""
-        before, config = self.start.meta if self.start is not None else {}, self.config
+        before, config = self.start.header if self.start is not None else {}, self.config
         sources = sources_of(before) if before else []
-        taught_by = [*before.get("taught_by", []), *(learned_from(self.teacher.meta) if self.teacher else [])]
-        said = {
+        taught_by = [*before.get("taught_by", []), *(learned_from(self.teacher.header) if self.teacher else [])]
+        header = {
             "config": {"seed": config.seed, **asdict(config.preset)},
             "step": before.get("step", 0) + step,
             "minutes": round(before.get("minutes", 0.0) + self.budget.elapsed_s / 60, 1),
             "rounds": before.get("rounds", 0) + 1,
-            "sources": [*sources, self.source.meta(self.studies)],
+            "sources": [*sources, self.source.provenance(self.studies)],
             "precision": precision_of(config),
             "validated_on": self.source.validated_on(self.studies),
         }
-        return said | ({"taught_by": taught_by} if taught_by else {})
+        return header | ({"taught_by": taught_by} if taught_by else {})
 
 
-def _check_network(start: Earlier, config: RunConfig) -> None:
+def _check_network(start: PriorWeights, config: RunConfig) -> None:
     """Refuse to go on from the weights of another network than the preset's.
 
     Raises:
         UsageError: ``other-network``.
     """
-    preset, other = config.preset, start.config
-    wanted, got = (preset.network, preset.width), (other.get("network", "unet"), other["width"])
+    preset, found_network = config.preset, start.config
+    wanted, got = (preset.network, preset.width), (found_network.get("network", "unet"), found_network["width"])
     if got != wanted:
         raise UsageError(
             "other-network",
@@ -226,10 +234,10 @@ def _check_network(start: Earlier, config: RunConfig) -> None:
 
 
 @contextmanager
-def _threads(one: bool) -> Iterator[None]:
+def _threads(single: bool) -> Iterator[None]:
     """Several threads add up in any order, and sums then differ in their last bits."""
     before = torch.get_num_threads()
-    if one:
+    if single:
         torch.set_num_threads(1)
     try:
         yield

@@ -11,10 +11,10 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from lnfast.errors import LnfastError
-from training.data.batches import Batch, Studies
-from training.fit.validation import Score, judge
+from training.data.batches import Batch, CasePool
+from training.fit.validation import ValidationCounts, validate_case
 from training.model.loss import Teacher, coarse_loss, node_loss
-from training.model.networks import build
+from training.model.networks import build_network
 from training.recipe.presets import Preset
 
 
@@ -31,19 +31,19 @@ class Segmenter(LightningModule):
         score: after a validation, the sum over the held-out studies of all devices.
     """
 
-    def __init__(self, preset: Preset, studies: Studies, threshold: float, teacher: Teacher | None = None) -> None:
+    def __init__(self, preset: Preset, studies: CasePool, threshold: float, teacher: Teacher | None = None) -> None:
         super().__init__()
         self.preset, self.studies, self.threshold, self.teacher = preset, studies, threshold, teacher
         self.card = replace(studies.card, threshold=threshold)
-        self.net = build(preset.network, preset.width)
+        self.net = build_network(preset.network, preset.width)
         self.loss = node_loss(preset.loss)
-        self._judged: list[nn.Module] = []  # in a list, lest its weights count as this module's
-        self.score = Score()
+        self._validated_net: list[nn.Module] = []  # in a list, lest its weights count as this module's
+        self.counts = ValidationCounts()
 
     @property
-    def judged(self) -> nn.Module:
-        """After a validation, the network that was judged, in evaluation mode."""
-        return self._judged[0]
+    def validated_net(self) -> nn.Module:
+        """After a validation, the network that was validated, in evaluation mode."""
+        return self._validated_net[0]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one micro-batch."""
@@ -67,7 +67,7 @@ class Segmenter(LightningModule):
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam or AdamW; the rate is set before each step by `training.fit.callbacks.Budget`."""
+        """Adam or AdamW; the rate is set before each step by `training.fit.schedule.Budget`."""
         rate, decay, learned = self.preset.learning_rate, self.preset.weight_decay, list(self.net.parameters())
         if decay is None:
             return torch.optim.Adam(learned, lr=rate)
@@ -79,21 +79,21 @@ class Segmenter(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Take a copy of the (averaged) network."""
-        self._judged = [copy.deepcopy(self.net).eval()]
-        share_buffers(self.judged)
-        self.score = Score()
+        self._validated_net = [copy.deepcopy(self.net).eval()]
+        share_buffers(self.validated_net)
+        self.counts = ValidationCounts()
 
     def validation_step(self, index: int, batch_idx: int) -> None:
         """Add one held-out study to the score."""
         case = self.studies.held[index].load()
-        self.score += judge(self.judged, case, self.card, str(self.trainer.precision))
+        self.counts += validate_case(self.validated_net, case, self.card, str(self.trainer.precision))
 
     def on_validation_epoch_end(self) -> None:
         """Add up over devices; Dice goes to early stopping and to the progress bar."""
-        counts = torch.tensor(astuple(self.score), dtype=torch.int64, device=self.device)
+        counts = torch.tensor(astuple(self.counts), dtype=torch.int64, device=self.device)
         summed: Any = self.trainer.strategy.reduce(counts, reduce_op="sum")
-        self.score = Score(*(int(n) for n in summed))
-        self.log("dice", float(self.score.summary()["dice"] or 0.0), prog_bar=True, logger=False)
+        self.counts = ValidationCounts(*(int(n) for n in summed))
+        self.log("dice", float(self.counts.summary()["dice"] or 0.0), prog_bar=True, logger=False)
 
 
 def share_buffers(net: nn.Module) -> None:

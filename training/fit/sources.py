@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from lnfast.errors import UsageError
-from training.data import phantom_cache as cohort
-from training.data.own_studies import Folder
-from training.data.phantom_source import Phantoms
+from training.data import phantom_seeds
+from training.data.own_studies import OwnStudies
+from training.data.phantom_source import PhantomSource
 from training.data.source import Source
-from training.fit.run_settings import read_identity
+from training.fit.run_settings import read_run_settings
 
 # Small fields, each made and judged in a fraction of a second.
 QUICK_SEEDS, QUICK_VALIDATION = range(1003, 1027, 8), range(9003, 9004)
@@ -34,13 +34,13 @@ def source_of(
     if data is not None:
         if phantoms is not None or validation is not None:
             raise UsageError("two-sources", "got --data and phantoms, wanted one of them")
-        return Folder(data, seed)
+        return OwnStudies(data, seed)
     if phantoms is None and not quick:
         raise UsageError("no-cases", "wanted --phantoms FIRST-LAST or --data FOLDER to train on")
-    version = cohort.version()
-    if (known := read_identity(run)) is not None:
+    version = phantom_seeds.phantom_version()
+    if (known := read_run_settings(run)) is not None:
         version = known["cases"].get("version", version)
-    return Phantoms(
+    return PhantomSource(
         cache or run.parent / "phantoms",
         phantoms or QUICK_SEEDS,
         validation or (QUICK_VALIDATION if quick else range(9000, 9012)),

@@ -12,19 +12,20 @@ from torch import Tensor, nn
 
 from lnfast.card import ModelCard
 from lnfast.geometry import Volume
-from lnfast.measure import LymphNode, Rules, measure_nodes
-from lnfast.postprocess import Segmentation, segment
+from lnfast.matching import NodeMap, compare, dice_of_counts
+from lnfast.measure import measure_nodes, n_stage
+from lnfast.postprocess import segment
 from lnfast.preprocess import write_input
-from training.data.case import Case, Entry
+from training.data.case import Case, LoadableCase
+from training.data.model_grid import RULES, true_nodes
 
-RULES = Rules()
 BFLOAT16 = "bf16-mixed"
 # What Lightning's names mean for a forward pass; None is FP32.
 _TYPES = {BFLOAT16: torch.bfloat16, "16-mixed": torch.float16, "32-true": None}
 
 
 @dataclass(frozen=True)
-class Score:
+class ValidationCounts:
     """Counts over cases; they add.
 
     Attributes:
@@ -51,18 +52,20 @@ class Score:
     false_n1: int = 0
     cases: int = 0
 
-    def __add__(self, other: Score) -> Score:
-        mine, theirs = asdict(self), asdict(other)
-        return Score(**{name: mine[name] + theirs[name] for name in mine})
+    def __add__(self, other: ValidationCounts) -> ValidationCounts:
+        counts, added = asdict(self), asdict(other)
+        return ValidationCounts(**{name: counts[name] + added[name] for name in counts})
 
     def summary(self) -> dict[str, float | int | None]:
         """Ratios (None where there is nothing to divide by) and the counts behind them."""
+
+        dice = dice_of_counts(self.both, self.predicted, self.true)
 
         def ratio(a: float, b: float) -> float | None:
             return round(a / b, 4) if b else None
 
         return {
-            "dice": ratio(2 * self.both, self.predicted + self.true),
+            "dice": None if dice is None else round(dice, 4),
             "node_recall": ratio(self.nodes_found, self.nodes),
             "suspicious_recall": ratio(self.suspicious_found, self.suspicious),
             "suspicious_precision": ratio(self.called_true, self.called),
@@ -79,59 +82,58 @@ def predict(model: nn.Module, volume: Volume, card: ModelCard, precision: str = 
     return array
 
 
-def found_nodes(
-    logits: NDArray[np.float32], volume: Volume, card: ModelCard
-) -> tuple[Segmentation, tuple[LymphNode, ...]]:
-    """What the runtime makes of the logits of a study, at the card's threshold and by the default rules.
+def find_nodes(logits: NDArray[np.float32], volume: Volume, card: ModelCard) -> NodeMap:
+    """Make nodes of the logits of a study as the runtime does, at the card's threshold and by the default rules.
 
     Raises:
         EngineError: as `lnfast.postprocess.segment`.
     """
-    found = segment(logits, volume.grid, card)
-    return found, measure_nodes(found.labels, found.count, RULES, orientation=card.orientation, logits=logits)
+    segmentation = segment(logits, volume.grid, card)
+    nodes = measure_nodes(segmentation.labels, segmentation.count, RULES, orientation=card.orientation, logits=logits)
+    return NodeMap(segmentation.labels, nodes)
 
 
-def judge(model: nn.Module, case: Case, card: ModelCard, precision: str = "32-true") -> Score:
+def validate_case(model: nn.Module, case: Case, card: ModelCard, precision: str = "32-true") -> ValidationCounts:
     """Predict one case and compare with its truth; ``model`` in evaluation mode."""
-    found, nodes = found_nodes(predict(model, case.volume, card, precision), case.volume, card)
-    return score(case, found.labels.array, nodes)
+    return compare_with_truth(find_nodes(predict(model, case.volume, card, precision), case.volume, card), case, card)
 
 
-def score(case: Case, labels: NDArray[np.uint16], nodes: Sequence[LymphNode]) -> Score:
-    """Compare labelled nodes on the native grid with the case's truth.
+def compare_with_truth(predicted: NodeMap, case: Case, card: ModelCard) -> ValidationCounts:
+    """Compare the nodes of a prediction with the case's truth.
 
     Args:
+        predicted: on the case's own grid, as `find_nodes` returns it.
         case: with its truth.
-        labels: ``(z, y, x)``, 0 or the number of a node.
-        nodes: measured, in the order of their labels.
+        card: says how axes run.
     """
-    truth = measure_nodes(Volume(case.labels, case.volume.grid), int(case.labels.max()), RULES)
-    where = (labels > 0) & (case.labels > 0)
-    pairs = np.unique(np.stack((labels[where], case.labels[where]), axis=1).astype(np.int64), axis=0)
-    big, true_big = (np.array([False, *(node.suspicious for node in of)]) for of in (nodes, truth))
-    good = pairs[big[pairs[:, 0]] & true_big[pairs[:, 1]]]
-    return Score(
-        both=int(where.sum()),
-        predicted=int((labels > 0).sum()),
-        true=int((case.labels > 0).sum()),
-        nodes=len(truth),
-        nodes_found=len(np.unique(pairs[:, 1])),
-        suspicious=int(true_big.sum()),
-        suspicious_found=len(np.unique(good[:, 1])),
-        called=int(big.sum()),
-        called_true=len(np.unique(good[:, 0])),
-        false_nodes=len(nodes) - len(np.unique(pairs[:, 0])),
-        missed_n1=int(true_big.any() and not big.any()),
-        false_n1=int(big.any() and not true_big.any()),
+    truth = true_nodes(case, card.orientation)
+    comparison = compare(predicted, truth)
+    detection = comparison.detection
+    is_predicted, is_true = predicted.labels.array > 0, truth.labels.array > 0
+    return ValidationCounts(
+        both=int((is_predicted & is_true).sum()),
+        predicted=int(is_predicted.sum()),
+        true=int(is_true.sum()),
+        nodes=len(truth.nodes),
+        nodes_found=sum(match.predicted is not None for match in comparison.matches),
+        suspicious=detection.detected + detection.missed,
+        suspicious_found=detection.detected,
+        called=detection.right + detection.wrong,
+        called_true=detection.right,
+        false_nodes=len(comparison.unmatched),
+        missed_n1=int(n_stage(truth.nodes, RULES) == "N1" and n_stage(predicted.nodes, RULES) == "N0"),
+        false_n1=int(n_stage(truth.nodes, RULES) == "N0" and n_stage(predicted.nodes, RULES) == "N1"),
         cases=1,
     )
 
 
-def validate(model: nn.Module, cases: Sequence[Entry], card: ModelCard, precision: str = "32-true") -> Score:
+def validate(
+    model: nn.Module, cases: Sequence[LoadableCase], card: ModelCard, precision: str = "32-true"
+) -> ValidationCounts:
     """The sum over cases."""
-    total = Score()
+    total = ValidationCounts()
     for case in cases:
-        total += judge(model, case.load(), card, precision)
+        total += validate_case(model, case.load(), card, precision)
     return total
 
 

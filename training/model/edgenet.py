@@ -48,7 +48,7 @@ class ConvNorm(nn.Module):
         stride: tuple[int, int, int] = (1, 1, 1),
     ) -> None:
         super().__init__()
-        padding = tuple((size - 1) // 2 for size in kernel)
+        padding = ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2, (kernel[2] - 1) // 2)
         self.conv: nn.Module = nn.Conv3d(channels_in, channels_out, kernel, stride, padding, bias=False)
         self.norm: nn.Module = SlowNorm(channels_out)
 
@@ -80,7 +80,8 @@ class Unfold(nn.Module):
         if len(x) == 1:
             return pixel_shuffle(x.squeeze(0).transpose(0, 1), 2).transpose(0, 1).unsqueeze(0)
         slices = pixel_shuffle(x.transpose(1, 2).flatten(0, 1), 2)
-        return slices.unflatten(0, (len(x), -1)).transpose(1, 2)
+        unfolded: Tensor = slices.unflatten(0, (len(x), -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
+        return unfolded
 
 
 class EdgeNet(nn.Module):
@@ -134,9 +135,10 @@ class EdgeNet(nn.Module):
     def _initialise(self) -> None:
         for module in self.modules():
             if isinstance(module, ConvNorm):
-                nn.init.kaiming_normal_(module.conv.weight, nonlinearity="relu")
+                nn.init.kaiming_normal_(module.conv.get_parameter("weight"), nonlinearity="relu")
         for lift in self.lift:  # kernel and stride are equal: one voxel comes in for each that goes out
+            assert isinstance(lift, nn.ConvTranspose3d) and lift.bias is not None
             nn.init.normal_(lift.weight, std=lift.in_channels**-0.5)
             nn.init.zeros_(lift.bias)
         for last in (self.head[0], self.coarse):
-            nn.init.constant_(last.bias, FIRST_LOGIT)
+            nn.init.constant_(last.get_parameter("bias"), FIRST_LOGIT)

@@ -43,7 +43,8 @@ def node_loss(kind: str) -> Loss:
 
 def coarse_loss(loss: Loss, logits: Tensor, truth: Tensor) -> Tensor:
     """The same loss on a coarser grid, on which the truth is the mean of the voxels that one covers."""
-    return loss(logits, adaptive_avg_pool3d(truth, logits.shape[2:]), torch.ones_like(logits))
+    depth, height, width = logits.shape[2:]
+    return loss(logits, adaptive_avg_pool3d(truth, (depth, height, width)), torch.ones_like(logits))
 
 
 class Teacher:

@@ -15,7 +15,7 @@ from training.model.unet import UNet
 _KINDS: dict[str, Callable[[int], nn.Module]] = {"unet": UNet, "edgenet": EdgeNet}
 
 
-def build(name: str, width: int) -> nn.Module:
+def build_network(name: str, width: int) -> nn.Module:
     """A network with first weights, its convolutions laid out as CPUs and GPUs like them (channels last).
 
     Raises:
@@ -25,13 +25,13 @@ def build(name: str, width: int) -> nn.Module:
     return network
 
 
-def of_config(config: Mapping[str, Any]) -> nn.Module:
+def network_of_config(config: Mapping[str, Any]) -> nn.Module:
     """The network that a snapshot's ``config`` names; one that names none is of the time when all were U-Nets.
 
     Raises:
         KeyError, TypeError: the config names none that there is.
     """
-    return build(config.get("network", "unet"), config["width"])
+    return build_network(config.get("network", "unet"), config["width"])
 
 
 def config_of(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
@@ -52,7 +52,7 @@ def fuse(model: nn.Module) -> nn.Module:
     return model
 
 
-def parameters(model: nn.Module) -> int:
+def count_parameters(model: nn.Module) -> int:
     """How many numbers are learned."""
     return sum(p.numel() for p in model.parameters())
 

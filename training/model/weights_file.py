@@ -12,24 +12,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from lnfast.atomic import write_file
 from lnfast.errors import ModelError
-from training.files import write_bytes
-from training.model.networks import config_of, of_config
+from training.model.networks import config_of, network_of_config
 
-SNAPSHOT = "snapshot.safetensors"
+WEIGHTS_FILE = "snapshot.safetensors"
 # What of a header stands in a file of weights: how it was made, not how some snapshot of it was judged.
 _OF_WEIGHTS = ("config", "step", "minutes", "rounds", "sources", "taught_by", "validated_on", "validation", "threshold")
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+def save_weights(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
     """One safetensors file with a JSON header, whole or not at all: a snapshot, which `export` takes."""
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     # Not `save_file`, whose files only their owner may read.
-    write_bytes(path, save(contiguous, metadata={"lnfast": json.dumps(meta)}))
+    write_file(path, save(contiguous, metadata={"lnfast": json.dumps(header)}))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save_tensors` wrote: tensors and header.
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_weights` wrote: tensors and header.
 
     Raises:
         ModelError: ``no-snapshot``, ``bad-snapshot``.
@@ -38,14 +38,14 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ModelError("no-snapshot", f"{path} does not exist; wanted a run that `fit` has validated at least once")
     try:
         with safe_open(path, framework="pt") as file:
-            meta = json.loads(file.metadata()["lnfast"])
-        return load_file(path), meta
+            header = json.loads(file.metadata()["lnfast"])
+        return load_file(path), header
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ModelError("bad-snapshot", f"{path} cannot be read ({error})") from error
 
 
-def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Trainable weights: what `save_weights` or `save_tensors` wrote, or the bare tensors of a network.
+def load_initial_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Trainable weights: what `save_compact_weights` or `save_weights` wrote, or the bare tensors of a network.
 
     Of bare tensors nobody knows what they have learned from; the header that is made up for them says so.
 
@@ -56,11 +56,11 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ModelError("no-snapshot", f"{path} does not exist; wanted a run, a file of weights or the name of some")
     try:
         with safe_open(path, framework="pt") as file:
-            said = (file.metadata() or {}).get("lnfast")
+            content = (file.metadata() or {}).get("lnfast")
     except (OSError, SafetensorError) as error:
         raise ModelError("bad-snapshot", f"{path} cannot be read ({error})") from error
-    if said is not None:
-        return load_tensors(path)
+    if content is not None:
+        return load_weights(path)
     tensors = load_file(path)
     config = config_of(tensors)
     if config is None:
@@ -68,24 +68,24 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, {"config": config, "sources": [{"kind": "unknown", "name": path.name, "cases": None}]}
 
 
-def save_weights(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+def save_compact_weights(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
     """A snapshot at half the size, to go on from: convolutions in bfloat16, the rest as it is.
 
     Their rounding by 0.2 % is less than a step of training. What is one number for each channel stays in FP32: batch
     normalization divides by it.
     """
     small = {name: value.to(torch.bfloat16) if value.ndim > 1 else value for name, value in tensors.items()}
-    save_tensors(path, small, {name: meta[name] for name in _OF_WEIGHTS if name in meta})
+    save_weights(path, small, {name: header[name] for name in _OF_WEIGHTS if name in header})
 
 
-def build(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> nn.Module:
+def network_from(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> nn.Module:
     """The network of a snapshot, in evaluation mode.
 
     Raises:
         ModelError: ``bad-snapshot`` when the tensors are not those of the network that the header names.
     """
     try:
-        model = of_config(meta["config"])
+        model = network_of_config(header["config"])
         model.load_state_dict(tensors)
     except (RuntimeError, KeyError, TypeError) as error:
         raise ModelError("bad-snapshot", f"{path} does not hold the network that its header names ({error})") from error
@@ -93,14 +93,14 @@ def build(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> nn.Mo
     return model
 
 
-def network(run: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_network(run: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The snapshot of a run in evaluation mode, and its header.
 
     Raises:
         ModelError: ``no-snapshot``, ``bad-snapshot``.
     """
-    tensors, meta = load_tensors(run / SNAPSHOT)
-    return build(run / SNAPSHOT, tensors, meta), meta
+    tensors, header = load_weights(run / WEIGHTS_FILE)
+    return network_from(run / WEIGHTS_FILE, tensors, header), header
 
 
 def weights_sha256(tensors: dict[str, Tensor]) -> str:

@@ -20,25 +20,25 @@ READERS_SCHEMA = "lnfast.readers/1"
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ReaderAgreement:
     """Two readers of one case. A node is a 26-connected component of a mask.
 
     Attributes:
         case: its name.
-        one, other: names of the readers.
+        first, second: names of the readers.
         dice: of all voxels; None when both masks are empty.
-        nodes_one, nodes_other: of each.
-        shared_one, shared_other: of these, those that a node of the other touches.
+        nodes_first, nodes_second: of each.
+        shared_first, shared_second: of these, those that a node of the other reader touches.
     """
 
     case: str
-    one: str
-    other: str
+    first: str
+    second: str
     dice: float | None
-    nodes_one: int
-    nodes_other: int
-    shared_one: int
-    shared_other: int
+    nodes_first: int
+    nodes_second: int
+    shared_first: int
+    shared_second: int
 
 
 @dataclass(frozen=True)
@@ -46,27 +46,29 @@ class PairSummary:
     """Two readers over all cases.
 
     Attributes:
-        one, other: names of the readers.
+        first, second: names of the readers.
         cases: how many.
         undefined: of these, without any node of either; they are in no mean.
         dice_mean, dice_sd: over the cases with a Dice, None without any; the deviation is that of a sample, None below
             two cases.
-        nodes_one, nodes_other, shared_one, shared_other: sums.
+        nodes_first, nodes_second, shared_first, shared_second: sums.
     """
 
-    one: str
-    other: str
+    first: str
+    second: str
     cases: int
     undefined: int
     dice_mean: float | None
     dice_sd: float | None
-    nodes_one: int
-    nodes_other: int
-    shared_one: int
-    shared_other: int
+    nodes_first: int
+    nodes_second: int
+    shared_first: int
+    shared_second: int
 
 
-def compare_readers(case: str, readers: Sequence[str], masks: Sequence[NDArray[np.bool_]]) -> tuple[Agreement, ...]:
+def compare_readers(
+    case: str, readers: Sequence[str], masks: Sequence[NDArray[np.bool_]]
+) -> tuple[ReaderAgreement, ...]:
     """Every two readers of one case, in the order in which the readers were given.
 
     Args:
@@ -81,44 +83,60 @@ def compare_readers(case: str, readers: Sequence[str], masks: Sequence[NDArray[n
         (labels_i, count_i), (labels_j, count_j) = nodes[i], nodes[j]
         shared_i, shared_j = len(np.unique(labels_i[both])), len(np.unique(labels_j[both]))
         overlap = dice(masks[i], masks[j])
-        rows.append(Agreement(case, readers[i], readers[j], overlap, count_i, count_j, shared_i, shared_j))
+        rows.append(ReaderAgreement(case, readers[i], readers[j], overlap, count_i, count_j, shared_i, shared_j))
     return tuple(rows)
 
 
-def summarize(rows: Sequence[Agreement]) -> tuple[PairSummary, ...]:
+def summarize(rows: Sequence[ReaderAgreement]) -> tuple[PairSummary, ...]:
     """Every pair over its cases."""
-    pairs: dict[tuple[str, str], list[Agreement]] = {}
+    pairs: dict[tuple[str, str], list[ReaderAgreement]] = {}
     for row in rows:
-        pairs.setdefault((row.one, row.other), []).append(row)
-    return tuple(_summary(one, other, group) for (one, other), group in pairs.items())
+        pairs.setdefault((row.first, row.second), []).append(row)
+    return tuple(_summary(first, second, group) for (first, second), group in pairs.items())
 
 
-def _summary(one: str, other: str, group: Sequence[Agreement]) -> PairSummary:
+def _summary(first: str, second: str, group: Sequence[ReaderAgreement]) -> PairSummary:
     known = [row.dice for row in group if row.dice is not None]
     mean = math.fsum(known) / len(known) if known else None
     spread = None
     if mean is not None and len(known) > 1:
         spread = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (len(known) - 1))
     sums = (sum(getattr(row, name) for row in group) for name in _COUNTS)
-    return PairSummary(one, other, len(group), len(group) - len(known), mean, spread, *sums)
+    return PairSummary(first, second, len(group), len(group) - len(known), mean, spread, *sums)
 
 
-_COUNTS = ("nodes_one", "nodes_other", "shared_one", "shared_other")
+_COUNTS = ("nodes_first", "nodes_second", "shared_first", "shared_second")
 
 
-def to_dict(rows: Sequence[Agreement]) -> dict[str, Any]:
-    """As ``readers.json`` has it."""
+# The names of columns in readers.json and readers.csv, where they are not the attributes' own.
+_COLUMN_NAMES = {
+    "first": "one",
+    "second": "other",
+    "nodes_first": "nodes_one",
+    "nodes_second": "nodes_other",
+    "shared_first": "shared_one",
+    "shared_second": "shared_other",
+}
+
+
+def to_dict(rows: Sequence[ReaderAgreement]) -> dict[str, Any]:
+    """Return the content of ``readers.json``."""
     return {
         "schema": READERS_SCHEMA,
-        "pairs": [asdict(pair) for pair in summarize(rows)],
-        "cases": [asdict(row) for row in rows],
+        "pairs": [_columns(pair) for pair in summarize(rows)],
+        "cases": [_columns(row) for row in rows],
     }
 
 
-def to_csv(rows: Sequence[Agreement]) -> str:
-    """As ``readers.csv`` has it: a row a case and pair; no Dice is an empty cell."""
+def to_csv(rows: Sequence[ReaderAgreement]) -> str:
+    """Return the content of ``readers.csv``: a row for each case and pair; a Dice of None is an empty cell."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [column.name for column in fields(Agreement)], lineterminator="\n")
+    names = [_COLUMN_NAMES.get(column.name, column.name) for column in fields(ReaderAgreement)]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
+    writer.writerows(_columns(row) for row in rows)
     return text.getvalue()
+
+
+def _columns(row: ReaderAgreement | PairSummary) -> dict[str, Any]:
+    return {_COLUMN_NAMES.get(name, name): value for name, value in asdict(row).items()}

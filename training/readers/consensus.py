@@ -9,8 +9,6 @@ The folder is complete or absent.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,16 +17,17 @@ from typing import Any
 import numpy as np
 
 from lnfast._version import __version__
+from lnfast.atomic import new_folder
 from lnfast.errors import StudyError, UsageError
-from lnfast.geometry import Volume
+from lnfast.geometry import Volume, check_same_grid
 from lnfast.study.label_writer import label_map_bytes
+from lnfast.study.labelmap import read_label_file
 from lnfast_ext import label_components
-from training.data.labels import check_same_grid, read_labels
 from training.data.nnunet_raw import ENDINGS
-from training.files import write_json
+from training.json_file import write_json
 from training.readers import agreement
-from training.readers.agreement import Agreement
-from training.readers.staple import THRESHOLD, Consensus, Mask, staple, version
+from training.readers.agreement import ReaderAgreement
+from training.readers.staple import THRESHOLD, Mask, StapleEstimate, simpleitk_version, staple
 
 CONSENSUS_SCHEMA = "lnfast.consensus/1"
 AXES = "LPS"  # to compare in; how a file stores its axes does not matter
@@ -49,7 +48,7 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Written:
+class ConsensusOutput:
     """What was made.
 
     Attributes:
@@ -57,7 +56,7 @@ class Written:
         warnings: ``(code, message)`` for a person.
     """
 
-    agreements: tuple[Agreement, ...]
+    agreements: tuple[ReaderAgreement, ...]
     warnings: tuple[tuple[str, str], ...]
 
 
@@ -83,14 +82,14 @@ def open_readers(folders: Sequence[Path]) -> tuple[Reader, ...]:
 
 
 def make_consensus(
-    readers: Sequence[Reader], out: Path, *, watch: Callable[[str, int], None] = lambda name, cases: None
-) -> Written:
+    readers: Sequence[Reader], out: Path, *, progress: Callable[[str, int], None] = lambda name, cases: None
+) -> ConsensusOutput:
     """Write the consensus of every case.
 
     Args:
-        readers: as `open_readers` found them.
+        readers: as `open_readers` returns them.
         out: must not be there yet, or be empty.
-        watch: told each case's name, and how many there are.
+        progress: told each case's name, and how many there are.
 
     Raises:
         UsageError: ``output-exists``.
@@ -99,27 +98,19 @@ def make_consensus(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError("output-exists", f"{out} is there and not empty; give another -o")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        (work / "labelsTr").mkdir(parents=True)
-        written = _write(readers, work, watch)
-        if out.exists():
-            out.rmdir()
-        work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return written
+    with new_folder(out) as work:
+        (work / "labelsTr").mkdir()
+        return _write(readers, work, progress)
 
 
-def _write(readers: Sequence[Reader], work: Path, watch: Callable[[str, int], None]) -> Written:
+def _write(readers: Sequence[Reader], work: Path, progress: Callable[[str, int], None]) -> ConsensusOutput:
     names = [reader.name for reader in readers]
     cases: dict[str, Any] = {}
-    rows: list[Agreement] = []
-    found: dict[str, Consensus] = {}
+    rows: list[ReaderAgreement] = []
+    estimates: dict[str, StapleEstimate] = {}
     troubles: list[tuple[str, StudyError]] = []
     for case in sorted(readers[0].maps):
-        watch(case, len(readers[0].maps))
+        progress(case, len(readers[0].maps))
         try:
             first, masks = _masks(case, readers)
             consensus = staple(masks)
@@ -127,7 +118,7 @@ def _write(readers: Sequence[Reader], work: Path, watch: Callable[[str, int], No
             troubles.append((case, error))
             continue
         # Warnings need its numbers; the masks of all cases would fill the memory.
-        found[case] = replace(consensus, mask=np.zeros((0, 0, 0), bool))
+        estimates[case] = replace(consensus, mask=np.zeros((0, 0, 0), bool))
         rows.extend(agreement.compare_readers(case, names, masks))
         nodes = _on_grid_of(first, consensus)
         (work / "labelsTr" / f"{case}.nii.gz").write_bytes(label_map_bytes(nodes))
@@ -137,10 +128,10 @@ def _write(readers: Sequence[Reader], work: Path, watch: Callable[[str, int], No
         raise StudyError(
             codes.pop() if len(codes) == 1 else "bad-cases", "; ".join(f"{case}: {error}" for case, error in troubles)
         )
-    warnings = _warnings(names, found)
+    warnings = _warnings(names, estimates)
     record = {
         "schema": CONSENSUS_SCHEMA,
-        "versions": {"lnfast": __version__, "SimpleITK": version()},
+        "versions": {"lnfast": __version__, "SimpleITK": simpleitk_version()},
         "method": f"STAPLE in the box of what any reader marked and one voxel about it; node from {THRESHOLD} on",
         "readers": names,
         "warnings": [{"code": code, "message": message} for code, message in warnings],
@@ -149,29 +140,29 @@ def _write(readers: Sequence[Reader], work: Path, watch: Callable[[str, int], No
     write_json(work / "consensus.json", record)
     write_json(work / "readers.json", agreement.to_dict(rows))
     (work / "readers.csv").write_text(agreement.to_csv(rows), encoding="utf-8", newline="")
-    return Written(tuple(rows), warnings)
+    return ConsensusOutput(tuple(rows), warnings)
 
 
 def _masks(case: str, readers: Sequence[Reader]) -> tuple[Volume, list[Mask]]:
     """The first reader's map as it is stored, and each reader's mask with axes as `AXES`."""
-    volumes = [read_labels(reader.maps[case]) for reader in readers]
+    volumes = [read_label_file(reader.maps[case]).values for reader in readers]
     views = [volume.oriented(AXES) for volume in volumes]
     for reader, view in zip(readers[1:], views[1:], strict=True):
         try:
             check_same_grid(views[0].grid, view.grid)
-        except StudyError as error:
+        except UsageError as error:
             raise StudyError(error.code, f"{readers[0].name} and {reader.name}: {error.message}") from error
     return volumes[0], [view.array > 0 for view in views]
 
 
-def _on_grid_of(first: Volume, consensus: Consensus) -> Volume:
+def _on_grid_of(first: Volume, consensus: StapleEstimate) -> Volume:
     mask = Volume(np.zeros(first.grid.shape, bool), first.grid)
     mask.oriented(AXES).array[...] = consensus.mask
     labels, _ = label_components(mask.array, np.zeros(first.grid.shape, np.uint16))
     return Volume(labels, first.grid)
 
 
-def _record(names: Sequence[str], consensus: Consensus, nodes: int) -> dict[str, Any]:
+def _record(names: Sequence[str], consensus: StapleEstimate, nodes: int) -> dict[str, Any]:
     return {
         "voxels": int(consensus.mask.sum()),
         "nodes": nodes,
@@ -181,25 +172,25 @@ def _record(names: Sequence[str], consensus: Consensus, nodes: int) -> dict[str,
     }
 
 
-def _warnings(names: Sequence[str], found: dict[str, Consensus]) -> tuple[tuple[str, str], ...]:
-    told = []
+def _warnings(names: Sequence[str], estimates: dict[str, StapleEstimate]) -> tuple[tuple[str, str], ...]:
+    warnings = []
     if len(names) == 2:
-        told.append(
+        warnings.append(
             ("two-readers", "of two readers who differ STAPLE cannot know which is right; a third reader would decide")
         )
-    restless = sorted(case for case, consensus in found.items() if not consensus.converged)
+    restless = sorted(case for case, consensus in estimates.items() if not consensus.converged)
     if restless:
-        told.append(("not-converged", f"STAPLE did not come to rest: {', '.join(restless)}"))
+        warnings.append(("not-converged", f"STAPLE did not come to rest: {', '.join(restless)}"))
     apart = sorted(
         case
-        for case, consensus in found.items()
+        for case, consensus in estimates.items()
         if any(value is not None and value < TOO_LOW for value in consensus.sensitivity)
     )
     if apart:
-        told.append(
+        warnings.append(
             ("readers-apart", f"a reader has less than half of the consensus, look at them: {', '.join(apart)}")
         )
-    return tuple(told)
+    return tuple(warnings)
 
 
 def _maps(folder: Path) -> dict[str, Path]:
@@ -223,7 +214,7 @@ def _names(folders: Sequence[Path]) -> tuple[str, ...]:
     """As few of the last parts of the paths as tell all apart: ``anna/labelsTr``, ``ben/labelsTr``."""
     parts = [folder.resolve().parts for folder in folders]
     for length in range(1, max(map(len, parts))):
-        names = tuple("/".join(one[-length:]) for one in parts)
+        names = tuple("/".join(path[-length:]) for path in parts)
         if len(set(names)) == len(names):
             return names
     return tuple(map(str, folders))

@@ -19,19 +19,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.errors import BackendError, StudyError
+from lnfast.errors import StudyError
+from lnfast.optional import Package
 
 THRESHOLD = 0.5
 # Two readers of equal skill who disagree leave a voxel at exactly one half, give or take the last bit of a sum. It is
 # taken for node: a node that is there too large is looked at, one that is missing is not.
 TIE = 1e-6
 MOST_ITERATIONS = 1000
+SIMPLEITK = Package("a consensus", "SimpleITK", ("SimpleITK",), "train")
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Consensus:
+class StapleEstimate:
     """What STAPLE says of one case.
 
     Attributes:
@@ -52,7 +54,7 @@ class Consensus:
         return self.iterations < MOST_ITERATIONS
 
 
-def staple(masks: Sequence[Mask]) -> Consensus:
+def staple(masks: Sequence[Mask]) -> StapleEstimate:
     """Consensus of readers.
 
     Args:
@@ -68,7 +70,7 @@ def staple(masks: Sequence[Mask]) -> Consensus:
         # SimpleITK divides 0 by 0 where no reader marked anything, and where all marked everything.
         sensitive = 1.0 if union.any() else None
         specific = None if union.all() else 1.0
-        return Consensus(union, (sensitive,) * len(masks), (specific,) * len(masks), 0)
+        return StapleEstimate(union, (sensitive,) * len(masks), (specific,) * len(masks), 0)
     itk = _simple_itk()
     estimate = itk.STAPLEImageFilter()
     estimate.SetForegroundValue(1.0)
@@ -83,10 +85,10 @@ def staple(masks: Sequence[Mask]) -> Consensus:
         )
     mask = np.zeros(union.shape, bool)
     mask[box] = probability >= THRESHOLD - TIE
-    return Consensus(mask, sensitivity, specificity, int(estimate.GetElapsedIterations()))
+    return StapleEstimate(mask, sensitivity, specificity, int(estimate.GetElapsedIterations()))
 
 
-def version() -> str:
+def simpleitk_version() -> str:
     """Of SimpleITK."""
     return str(_simple_itk().Version_VersionString())
 
@@ -98,12 +100,6 @@ def _box(mask: Mask) -> tuple[slice, ...]:
 
 
 def _simple_itk() -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # SWIG's own types, from Python 3.12 on
-            import SimpleITK
-    except ImportError as error:
-        raise BackendError(
-            "backend-missing", "a consensus needs SimpleITK, which is not installed: pip install 'lnfast[train]'"
-        ) from error
-    return SimpleITK
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # SWIG's own types, from Python 3.12 on
+        return SIMPLEITK.load()

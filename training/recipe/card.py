@@ -65,7 +65,7 @@ def card_dict(
     }
 
 
-def draft(config: Mapping[str, Any] = _UNSAID, threshold: float = 0.5) -> ModelCard:
+def draft_card(config: Mapping[str, Any] = _UNSAID, threshold: float = 0.5) -> ModelCard:
     """The card before there is a model: what `lnfast.preprocess` and `lnfast.postprocess` need while training.
 
     Args:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 NetworkName = Literal["unet", "edgenet"]
+# As Lightning names them.
+Precision = Literal["16-mixed", "bf16-mixed", "32-true"]
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Preset:
     clip: float | None
     average: float | None
     freeze_norms: float | None
-    precision: Literal["16-mixed", "bf16-mixed", "32-true"]
+    precision: Precision
     epoch_steps: int | None
     epochs: int
     patience: int | None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lnfast.errors import UsageError
-from training.recipe.presets import Preset
+from training.recipe.presets import Precision, Preset
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RunConfig:
     start: Path | None = None
     teacher: Path | None = None
     real: Path | None = None
-    precision: str | None = None
+    precision: Precision | None = None
     accelerator: str = "auto"
     devices: int = 1
 
@@ -53,10 +53,10 @@ class RunConfig:
             raise UsageError("bad-precision", f"got --exact and --precision {self.precision}, wanted FP32")
         if self.teacher is not None and not self.preset.teaching:
             raise UsageError("bad-teacher", f"preset {self.preset.name} learns from no teacher; wanted edge")
-        share_of(self.preset, self.devices)
+        items_per_device(self.preset, self.devices)
 
 
-def share_of(preset: Preset, world: int) -> int:
+def items_per_device(preset: Preset, world: int) -> int:
     """Items of a batch that each device learns from.
 
     Raises:

@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from lnfast.errors import UsageError
-from training.data import phantom_cache as cohort
-from training.data.batches import Batches, Share, Studies
+from training.data import phantom_cache, phantom_seeds
+from training.data.batches import Batches, BatchShare, CasePool
 from training.data.provenance import learned_from
-from training.fit.prior_weights import weights_of
-from training.model.weights_file import SNAPSHOT, build, load_weights, save_tensors
-from training.recipe import card as cards
+from training.fit.prior_weights import weights_path
+from training.model.weights_file import WEIGHTS_FILE, load_initial_weights, network_from, save_weights
+from training.recipe.card import draft_card
 from training.recipe.presets import preset
 
 # Forty brought back the visible nodes that statistics of no network had lost (benchmarks/LOG.md).
@@ -33,13 +33,13 @@ _KEPT = ("config", "step", "minutes", "rounds", "precision")
 
 
 def average(
-    out: Path, given: Sequence[Path], shares: Sequence[float], *, seeds: range, cache: Path, batches: int = BATCHES
+    out: Path, origins: Sequence[Path], shares: Sequence[float], *, seeds: range, cache: Path, batches: int = BATCHES
 ) -> dict[str, Any]:
     """Write a run with the averaged snapshot, which must be validated before `export` takes it.
 
     Args:
         out: folder of the run.
-        given: runs, files of weights or names, all of the preset ``edge``'s network.
+        origins: runs, files of weights or names, all of the preset ``edge``'s network.
         shares: how much each counts; they are scaled to a sum of 1.
         seeds: of training phantoms, whose crops the batch statistics are measured on.
         cache: where phantoms lie; made there where they are missing.
@@ -52,46 +52,50 @@ def average(
         UsageError: ``bad-shares``; ``other-network`` for weights of several networks; ``reserved-seed``.
         ModelError: ``no-snapshot``, ``bad-snapshot``.
     """
-    if len(shares) != len(given) or len(given) < 2 or min(shares) < 0 or not sum(shares) > 0:
-        raise UsageError("bad-shares", f"got {len(given)} weights and shares {list(shares)}, wanted a share for each")
+    if len(shares) != len(origins) or len(origins) < 2 or min(shares) < 0 or not sum(shares) > 0:
+        raise UsageError("bad-shares", f"got {len(origins)} weights and shares {list(shares)}, wanted a share for each")
     recipe = preset("edge")
-    loaded = [load_weights(weights_of(one)) for one in given]
-    kinds = {(meta["config"].get("network", "unet"), meta["config"]["width"]) for _, meta in loaded}
+    loaded = [load_initial_weights(weights_path(origin)) for origin in origins]
+    kinds = {(header["config"].get("network", "unet"), header["config"]["width"]) for _, header in loaded}
     if kinds != {(recipe.network, recipe.width)}:
         raise UsageError("other-network", f"got weights of {sorted(kinds)}, wanted {recipe.network} {recipe.width}")
-    cohort.check_seeds(seeds, (cohort.TRAINING_SEEDS,))
-    folder = cohort.folder_of(cache)
-    cases = [case for seed in cohort.generate(folder, seeds) if (case := cohort.stored(folder, seed)) is not None]
-    last = max((meta for _, meta in loaded), key=lambda meta: int(meta.get("step", 0)))
+    phantom_seeds.check_seeds(seeds, (phantom_seeds.TRAINING_SEEDS,))
+    folder = phantom_cache.cache_folder(cache)
+    cases = [
+        case
+        for seed in phantom_cache.make_phantoms(folder, seeds)
+        if (case := phantom_cache.cached_phantom(folder, seed)) is not None
+    ]
+    last = max((header for _, header in loaded), key=lambda header: int(header.get("step", 0)))
     weights = [share / sum(shares) for share in shares]
-    model = build(given[-1], _mean([tensors for tensors, _ in loaded], weights), last)
-    card = cards.draft(asdict(recipe))
-    maker = Batches(Studies(card, cases, cases[:1]), recipe, 0, Share(recipe.batch), lambda: 0)
+    model = network_from(origins[-1], _mean([tensors for tensors, _ in loaded], weights), last)
+    card = draft_card(asdict(recipe))
+    maker = Batches(CasePool(card, cases, cases[:1]), recipe, 0, BatchShare(recipe.batch), lambda: 0)
     update_bn((maker.make(index).image for index in range(batches)), model)
-    meta = {"step": 0, "minutes": 0.0, "rounds": 0} | {key: last[key] for key in _KEPT if key in last}
-    meta |= {"sources": _distinct([meta for _, meta in loaded]), "averaged": weights, "torch": torch.__version__}
-    if "normalization" not in meta["config"]:  # bare tensors say no more than what network they are of
-        meta["config"] = {"seed": 0, **asdict(recipe)}
+    header = {"step": 0, "minutes": 0.0, "rounds": 0} | {key: last[key] for key in _KEPT if key in last}
+    header |= {"sources": _distinct([header for _, header in loaded]), "averaged": weights, "torch": torch.__version__}
+    if "normalization" not in header["config"]:  # bare tensors say no more than what network they are of
+        header["config"] = {"seed": 0, **asdict(recipe)}
     out.mkdir(parents=True, exist_ok=True)
-    save_tensors(out / SNAPSHOT, model.state_dict(), meta)
-    return meta
+    save_weights(out / WEIGHTS_FILE, model.state_dict(), header)
+    return header
 
 
 def _mean(loaded: Sequence[dict[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
     """Of floating-point tensors; counters are the last one's."""
-    found = {}
+    mean = {}
     for name, value in loaded[-1].items():
         if not value.is_floating_point():
-            found[name] = value
+            mean[name] = value
             continue
-        parts = (weight * one[name].double() for weight, one in zip(weights, loaded, strict=True))
-        found[name] = torch.stack(list(parts)).sum(0).float()
-    return found
+        parts = (weight * tensors[name].double() for weight, tensors in zip(weights, loaded, strict=True))
+        mean[name] = torch.stack(list(parts)).sum(0).float()
+    return mean
 
 
-def _distinct(metas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _distinct(headers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """What any of them learned from, each source once."""
-    found: list[dict[str, Any]] = []
-    for meta in metas:
-        found += [source for source in learned_from(meta) if source not in found]
-    return found
+    sources: list[dict[str, Any]] = []
+    for header in headers:
+        sources += [source for source in learned_from(header) if source not in sources]
+    return sources

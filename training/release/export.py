@@ -28,14 +28,15 @@ from lnfast.atomic import replacing_folder
 from lnfast.card import Model, ModelCard, load_model
 from lnfast.errors import ModelError, UsageError
 from lnfast.export.source import probe_bytes
+from lnfast.matching import dice
 from lnfast.phantom import Phantom, make_phantom
 from lnfast.preprocess import write_input
-from training.data.phantom_cache import SMALL_FIELDS
+from training.data.phantom_seeds import SMALL_FIELDS
 from training.data.provenance import sources_of
-from training.fit.validation import found_nodes
-from training.model.networks import fuse, parameters
-from training.model.weights_file import SNAPSHOT, build, load_tensors, save_weights
-from training.recipe import card as cards
+from training.fit.validation import find_nodes
+from training.model.networks import count_parameters, fuse
+from training.model.weights_file import WEIGHTS_FILE, load_weights, network_from, save_compact_weights
+from training.recipe.card import card_dict, draft_card
 from training.release.model_card import model_card, trained_on
 
 OPSET = 20
@@ -74,15 +75,15 @@ def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
     """
     out = Path(os.path.abspath(out))
     _check_replaceable(out)
-    tensors, meta = load_tensors(run / SNAPSHOT)
-    if "validation" not in meta:
+    tensors, header = load_weights(run / WEIGHTS_FILE)
+    if "validation" not in header:
         raise ModelError("not-validated", f"nobody has judged {run}; run `python -m training validate {run}` first")
-    model = build(run / SNAPSHOT, tensors, meta)
-    card = cards.draft(meta["config"], meta["threshold"])
-    trained = meta | {"parameters": parameters(model), "sources": sources_of(meta)}
+    model = network_from(run / WEIGHTS_FILE, tensors, header)
+    card = draft_card(header["config"], header["threshold"])
+    trained = header | {"parameters": count_parameters(model), "sources": sources_of(header)}
     with replacing_folder(out, OWN_FILES, _check_replaceable) as folder:
         write_onnx(fuse(model), folder / "model.onnx", card.shape_zyx)
-        _prove(model, folder, card)
+        _write_probe(model, folder, card)
         _write_texts(folder, config, trained)
         load_model(folder).probe  # noqa: B018  # the runtime's own reader has the last word
     return load_model(out)
@@ -94,9 +95,9 @@ def export_weights(run: Path, path: Path) -> None:
     Raises:
         ModelError: ``no-snapshot``, ``bad-snapshot``.
     """
-    tensors, meta = load_tensors(run / SNAPSHOT)
-    build(run / SNAPSHOT, tensors, meta)
-    save_weights(path, tensors, meta)
+    tensors, header = load_weights(run / WEIGHTS_FILE)
+    network_from(run / WEIGHTS_FILE, tensors, header)
+    save_compact_weights(path, tensors, header)
 
 
 def _check_replaceable(out: Path) -> None:
@@ -152,24 +153,19 @@ def write_onnx(model: nn.Module, path: Path, shape_zyx: tuple[int, int, int]) ->
     onnx.checker.check_model(str(path), full_check=True)
 
 
-def compare(expected: Floats, got: Floats) -> float:
+def logit_difference(expected: Floats, got: Floats) -> float:
     """Largest difference of two logit volumes, as a share of the range of the first."""
     return float(np.abs(expected - got).max() / np.ptp(expected))
 
 
-def dice(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Overlap of two masks; 1 where both are blank."""
-    total = int(a.sum()) + int(b.sum())
-    return 2 * int((a & b).sum()) / total if total else 1.0
-
-
-def check(expected: Floats, got: Floats, mask: NDArray[np.uint8], mask_got: NDArray[np.uint8]) -> None:
+def check_agreement(expected: Floats, got: Floats, mask: NDArray[np.uint8], mask_got: NDArray[np.uint8]) -> None:
     """Refuse a graph that computes something else than the weights, or nothing.
 
     Raises:
         ModelError: ``runtimes-disagree`` or ``blank``.
     """
-    difference, overlap = compare(expected, got), dice(mask, mask_got)
+    difference, overlap = logit_difference(expected, got), dice(mask, mask_got)
+    overlap = 1.0 if overlap is None else overlap  # there is no Dice where both are empty
     if not (difference < LOGIT_TOLERANCE and overlap > DICE_WANTED):  # written so that NaN fails
         raise ModelError(
             "runtimes-disagree",
@@ -194,7 +190,7 @@ def probe_phantom() -> Phantom:
     return make_phantom(PROBE_SEED, stage="n1", protocol=SMALL_FIELDS[0])
 
 
-def _prove(model: nn.Module, folder: Path, card: ModelCard) -> None:
+def _write_probe(model: nn.Module, folder: Path, card: ModelCard) -> None:
     """Compare torch with ONNX Runtime on the probe, and write the probe."""
     volume = probe_phantom().volume
     image = np.empty(card.shape_zyx, np.float32)
@@ -202,15 +198,15 @@ def _prove(model: nn.Module, folder: Path, card: ModelCard) -> None:
     with torch.inference_mode():
         expected: Floats = np.ascontiguousarray(model(torch.from_numpy(image)[None, None])[0, 0].numpy())
     got = run_onnx(folder / "model.onnx", image)
-    (wanted, _), (found, nodes) = (found_nodes(logits, volume, card) for logits in (expected, got))
-    masks = [(of.labels.array > 0).astype(np.uint8) for of in (wanted, found)]
-    check(expected, got, *masks)
-    (folder / "probe.npz").write_bytes(probe_bytes(volume, masks[1], nodes))
+    by_torch, by_onnx = (find_nodes(logits, volume, card) for logits in (expected, got))
+    masks = [(nodes.labels.array > 0).astype(np.uint8) for nodes in (by_torch, by_onnx)]
+    check_agreement(expected, got, *masks)
+    (folder / "probe.npz").write_bytes(probe_bytes(volume, masks[1], by_onnx.nodes))
 
 
 def _write_texts(folder: Path, config: ExportConfig, trained: dict[str, Any]) -> None:
     contents = {name: (folder / name).read_bytes() for name in ("model.onnx", "probe.npz")}
-    card = cards.card_dict(
+    card = card_dict(
         trained["config"],
         name=config.name,
         version=config.version,

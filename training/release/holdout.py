@@ -24,8 +24,8 @@ from lnfast.evaluate.inputs.pairing import pair_up
 from lnfast.evaluate.output.folder import check_output, write_evaluation
 from lnfast.measure import Rules
 from lnfast.phantom import make_phantom
-from training.data.phantom_cache import version
-from training.release.model_card import holdout_of, record_holdout
+from training.data.phantom_seeds import phantom_version
+from training.release.model_card import holdout_record, record_holdout
 
 FIRST_SEED = 300_000
 # Table 2 of the paper: patients with and without suspicious nodes on each scanner.
@@ -36,7 +36,7 @@ PATIENTS: dict[Literal["n1", "n0"], dict[str, int]] = {
 
 
 @dataclass(frozen=True)
-class Patient:
+class HoldoutPatient:
     """One of the 77: what `lnfast.phantom.make_phantom` takes."""
 
     seed: int
@@ -44,23 +44,23 @@ class Patient:
     stage: Literal["n1", "n0"]
 
 
-def patients() -> Iterator[Patient]:
+def patients() -> Iterator[HoldoutPatient]:
     """All of them, by seed."""
     seed = FIRST_SEED
     for stage, scanners in PATIENTS.items():
         for scanner, count in scanners.items():
             for _ in range(count):
-                yield Patient(seed, scanner, stage)
+                yield HoldoutPatient(seed, scanner, stage)
                 seed += 1
 
 
-def judge(folder: Path, model: str, tell: Callable[[str], None], *, record: bool = False) -> dict[str, Any]:
+def run_holdout(folder: Path, model: str, progress: Callable[[str], None], *, record: bool = False) -> dict[str, Any]:
     """Make the patients, run the model on them, compare.
 
     Args:
         folder: takes everything; phantoms that are there are kept.
         model: name or folder, as `lnfast.Engine` takes it.
-        tell: is told each study's name and stage.
+        progress: is told each study's name and stage.
         record: write what came out into the card of ``model``, which is a folder then.
 
     Returns:
@@ -74,26 +74,26 @@ def judge(folder: Path, model: str, tell: Callable[[str], None], *, record: bool
     if record and not (Path(model) / "card.json").is_file():
         raise UsageError("not-a-folder", f"got --record and model {model!r}, wanted the model's folder")
     check_output(folder / "evaluation")
-    phantoms, runs = (folder / f"{what}-{version()}" for what in ("phantoms", "runs"))
-    studies = [_made(phantoms, patient, tell) for patient in patients()]
+    phantoms, runs = (folder / f"{what}-{phantom_version()}" for what in ("phantoms", "runs"))
+    studies = [_phantom_file(phantoms, patient, progress) for patient in patients()]
     rules = Rules()
     with Engine(model, rules=rules) as engine:
         for outcome in engine.run_many(studies, out=runs, html=False):
             if isinstance(outcome, StudyFailure):
                 raise outcome.error
-            tell(f"{outcome.report.study.name}: {outcome.n_stage}")
+            progress(f"{outcome.report.study.name}: {outcome.n_stage}")
         backend = f"{engine.info.name} {engine.info.version} in {engine.info.precision}"
-    found = write_evaluation(evaluate(pair_up(runs, phantoms), rules), folder / "evaluation")
+    metrics = write_evaluation(evaluate(pair_up(runs, phantoms), rules), folder / "evaluation")
     if record:
-        record_holdout(Path(model), holdout_of(found, version=version(), backend=backend))
-    return found
+        record_holdout(Path(model), holdout_record(metrics, version=phantom_version(), backend=backend))
+    return metrics
 
 
-def _made(phantoms: Path, patient: Patient, tell: Callable[[str], None]) -> Path:
+def _phantom_file(phantoms: Path, patient: HoldoutPatient, progress: Callable[[str], None]) -> Path:
     """The study's file; the image is written last, so where it is, all of the case is."""
     image = phantoms / "imagesTr" / f"phantom_{patient.scanner}_{patient.seed:06d}_0000.nii.gz"
     if not image.exists():
-        tell(f"making {image.name}")
+        progress(f"making {image.name}")
         case = add_case(phantoms, make_phantom(patient.seed, patient.scanner, patient.stage))
         assert case.image == image
     return image

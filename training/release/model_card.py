@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lnfast.atomic import write_file
+from training.data.phantom_seeds import numbered_version
 from training.data.provenance import sources_of
-from training.files import write_text
 
 _TEXT = """# {name} {version}
 
@@ -95,7 +96,7 @@ run from files with {backend} (`python -m training holdout`, phantoms of version
 """
 
 
-def holdout_of(metrics: dict[str, Any], *, version: str, backend: str) -> dict[str, Any]:
+def holdout_record(metrics: dict[str, Any], *, version: str, backend: str) -> dict[str, Any]:
     """What of ``metrics.json`` (`lnfast.evaluate`) a card keeps; its numbers unrounded.
 
     Args:
@@ -113,13 +114,16 @@ def holdout_of(metrics: dict[str, Any], *, version: str, backend: str) -> dict[s
             name: patient[name] for name in ("table", "sensitivity", "specificity", "auc", "auc_short_axis", "kappa")
         },
         "suspicious": {name: value for name, value in suspicious.items() if not isinstance(value, dict)},
-        **{name: {subset: told[measure] for subset, told in metrics[name].items()} for name, measure in parts.items()},
+        **{
+            name: {subset: figures[measure] for subset, figures in metrics[name].items()}
+            for name, measure in parts.items()
+        },
         "short_axis_mm": metrics["measurement"]["short_axis_mm"]["suspicious"],
     }
 
 
 def record_holdout(folder: Path, holdout: dict[str, Any]) -> None:
-    """Write what `holdout_of` gives into a model folder's card and its MODEL_CARD.md; the weights stay as they are.
+    """Write what `holdout_record` gives into a model folder's card and its MODEL_CARD.md; the weights stay as they are.
 
     Raises:
         OSError: what the disk said; each file is the old one or the new.
@@ -130,14 +134,14 @@ def record_holdout(folder: Path, holdout: dict[str, Any]) -> None:
     # Both before either is written: a card that cannot be told must not be half replaced.
     texts = {"card.json": json.dumps(card, indent=2) + "\n", "MODEL_CARD.md": model_card(card)}
     for name, text in texts.items():
-        write_text(folder / name, text)
+        write_file(folder / name, text.encode())
 
 
 def model_card(card: dict[str, Any]) -> str:
     """The text for a card as written by `training.recipe.card.card_dict`, with its ``training`` entry filled."""
     training, field = card["training"], card["input"]["field_of_view_mm"]
-    found = dict(training["validation"])
-    found["validation_cases"] = found.pop("cases")
+    figures = dict(training["validation"])
+    figures["validation_cases"] = figures.pop("cases")
     config = training["config"]
     patch = config["patch_zyx"]
     field_mm = {name: "-".join(map(str, limits)) for name, limits in field.items()}
@@ -150,7 +154,7 @@ def model_card(card: dict[str, Any]) -> str:
         **words,
         **validated,
         b_targets="-".join(map(str, card["input"]["b_targets"])),
-        data=told(training),
+        data=describe_sources(training),
         name=card["name"],
         version=card["version"],
         parameters=training["parameters"],
@@ -165,12 +169,12 @@ def model_card(card: dict[str, Any]) -> str:
         patch="whole studies" if patch is None else f"crops of {'x'.join(map(str, patch))} voxels",
         threshold=card["output"]["threshold"],
         holdout=_holdout(training["holdout"]) if "holdout" in training else "",
-        **found,
+        **figures,
     )
 
 
-def _holdout(told: dict[str, Any]) -> str:
-    patient, found, table = told["patient"], told["suspicious"], told["patient"]["table"]
+def _holdout(holdout: dict[str, Any]) -> str:
+    patient, suspicious, table = holdout["patient"], holdout["suspicious"], holdout["patient"]["table"]
 
     def estimate(of: dict[str, Any], count: str = "") -> str:
         if of["value"] is None:
@@ -179,31 +183,31 @@ def _holdout(told: dict[str, Any]) -> str:
         return f"{count}{of['value']:.3f}{interval}"
 
     def share(part: int, whole: int, name: str) -> str:
-        value = "undefined" if found[name] is None else f"{found[name]:.3f}"
+        value = "undefined" if suspicious[name] is None else f"{suspicious[name]:.3f}"
         return f"{part}/{whole}: {value}"
 
     def three(of: dict[str, Any]) -> str:
         means = (of[subset]["mean"] for subset in ("all", "suspicious", "largest"))
         return ", ".join("undefined" if mean is None else f"{mean:.2f}" for mean in means)
 
-    short = told["short_axis_mm"]
+    short = holdout["short_axis_mm"]
     limits = "undefined" if short["bias"] is None else f"{short['bias']:+.2f} mm"
     if short["loa_low"] is not None:
         limits += f" ({short['loa_low']:+.2f} to {short['loa_high']:+.2f})"
     return _HOLDOUT.format(
-        studies=told["studies"],
+        studies=holdout["studies"],
         n1=table["tp"] + table["fn"],
         n0=table["tn"] + table["fp"],
-        version=told["phantoms"],
-        backend=told["backend"],
+        version=holdout["phantoms"],
+        backend=holdout["backend"],
         sensitivity=estimate(patient["sensitivity"], f"{table['tp']}/{table['tp'] + table['fn']}: "),
         specificity=estimate(patient["specificity"], f"{table['tn']}/{table['tn'] + table['fp']}: "),
         kappa=estimate(patient["kappa"]),
         auc=f"{estimate(patient['auc'])}; {estimate(patient['auc_short_axis'])}",
-        recall=share(found["tp"], found["tp"] + found["fn"], "recall"),
-        precision=share(found["tp"], found["tp"] + found["fp"], "precision"),
-        dice=three(told["segmentation"]),
-        matched=three(told["segmentation_of_matched_nodes"]),
+        recall=share(suspicious["tp"], suspicious["tp"] + suspicious["fn"], "recall"),
+        precision=share(suspicious["tp"], suspicious["tp"] + suspicious["fp"], "precision"),
+        dice=three(holdout["segmentation"]),
+        matched=three(holdout["segmentation_of_matched_nodes"]),
         bias=limits,
     )
 
@@ -220,7 +224,7 @@ def _validated_kind(training: dict[str, Any]) -> str:
     return kind
 
 
-def told(training: dict[str, Any]) -> str:
+def describe_sources(training: dict[str, Any]) -> str:
     """What was learned from, in one line."""
     return "; then ".join(
         f"{source['cases']} phantoms of `lnfast.phantom`, seeds {source['seeds'][0]}-{source['seeds'][1] - 1}"
@@ -236,20 +240,25 @@ def trained_on(training: dict[str, Any]) -> str:
     """What the card, and so every report, says of it; cases that were learned from twice count once."""
     if only_phantoms(training):
         return f"digital phantom ({_phantoms(sources_of(training))} cases), no patient data"
-    return told(training).replace("`", "")
+    return describe_sources(training).replace("`", "")
 
 
 def _phantoms(sources: list[dict[str, Any]]) -> int:
-    """How many phantoms there are in sources whose seeds may overlap; of another version the same seed is another."""
+    """Count the phantoms of sources whose seeds may overlap; the same seed of another version is another phantom."""
     known: set[tuple[Any, int]] = set()
     uncertain: dict[tuple[Any, ...], int] = {}
     for source in sources:
         first, end = source["seeds"]
-        # An older snapshot has only the outermost seeds: which of them there were is certain if all were.
+        version = numbered_version(source["version"])
+        # An older weights file has only the outermost seeds: which of them there were is certain if all were.
         ranges = source.get("ranges") or ([(first, end)] if source["cases"] == end - first else None)
         if ranges is None:
-            uncertain[source["version"], first, end] = source["cases"]
+            uncertain[version, first, end] = source["cases"]
         else:
-            known |= {(source["version"], seed) for a, b in ranges for seed in range(a, b)}
-    told = {(source["version"], *source["seeds"], source["cases"]) for source in sources if source.get("ranges")}
-    return len(known) + sum(cases for key, cases in uncertain.items() if (*key, cases) not in told)
+            known |= {(version, seed) for a, b in ranges for seed in range(a, b)}
+    ranged = {
+        (numbered_version(source["version"]), *source["seeds"], source["cases"])
+        for source in sources
+        if source.get("ranges")
+    }
+    return len(known) + sum(cases for key, cases in uncertain.items() if (*key, cases) not in ranged)

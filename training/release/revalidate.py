@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from lnfast.errors import UsageError
-from training.data import phantom_cache as cohort
-from training.data.case import Entry
-from training.data.phantom_source import phantoms_told
+from training.data import phantom_cache, phantom_seeds
+from training.data.case import LoadableCase
+from training.data.phantom_source import phantom_provenance
 from training.data.provenance import sources_of
 from training.fit.devices import cpu_has_bfloat16
-from training.fit.real_scans import look, read_scans
+from training.fit.real_scans import count_marks, read_scans
 from training.fit.validation import BFLOAT16, validate
-from training.model.weights_file import SNAPSHOT, network, save_tensors
-from training.recipe import card as cards
+from training.model.weights_file import WEIGHTS_FILE, load_network, save_weights
+from training.recipe.card import draft_card
 
 PHANTOMS = range(9000, 9012)
 
 
-def validate_again(
+def validate_run(
     run: Path,
     threshold: float,
     *,
@@ -46,40 +46,44 @@ def validate_again(
     """
     if data is not None and seeds is not None:
         raise UsageError("two-sources", "got --data and --validation, wanted one of them")
-    model, meta = network(run)
-    last = sources_of(meta)[-1]
+    model, header = load_network(run)
+    last = sources_of(header)[-1]
     if data is None and seeds is None and last["kind"] == "folder":
         raise UsageError(
             "no-cases",
             f"{run} was trained on the data set {last['name']}; give its folder with --data, or --validation",
         )
     if data is not None:
-        cases, validated_on = _own(run, meta, data)
+        cases, validated_on = _own(run, header, data)
     else:
         cases, validated_on = _phantoms(cache or run.parent / "phantoms", seeds or PHANTOMS)
     # On the CPU, which has no half precision; a snapshot that says nothing is older than the choice.
-    precision = "32-true" if meta.get("precision") == "32-true" or not cpu_has_bfloat16() else BFLOAT16
-    card = cards.draft(meta["config"], threshold)
+    precision = "32-true" if header.get("precision") == "32-true" or not cpu_has_bfloat16() else BFLOAT16
+    card = draft_card(header["config"], threshold)
     scans = () if real is None else read_scans(real, card)
     summary: dict[str, Any] = validate(model, cases, card, precision).summary()
     changes = {"validation": summary, "threshold": threshold, "validated_on": validated_on}
-    save_tensors(run / SNAPSHOT, model.state_dict(), meta | changes)
-    return summary | ({"real": look(model, scans, card, precision)} if scans else {})
+    save_weights(run / WEIGHTS_FILE, model.state_dict(), header | changes)
+    return summary | ({"real": count_marks(model, scans, card, precision)} if scans else {})
 
 
-def _own(run: Path, meta: dict[str, Any], folder: Path) -> tuple[Sequence[Entry], dict[str, Any]]:
+def _own(run: Path, header: dict[str, Any], folder: Path) -> tuple[Sequence[LoadableCase], dict[str, Any]]:
     from training.data.own_studies import validation_cases
 
-    cases = validation_cases(run, meta, folder)
+    cases = validation_cases(run, header, folder)
     if not cases:
         raise UsageError("no-cases", f"the split of {run} keeps no case for validation")
     return cases, {"kind": "folder", "name": folder.resolve().name, "cases": len(cases)}
 
 
-def _phantoms(cache: Path, seeds: range) -> tuple[Sequence[Entry], dict[str, Any]]:
-    cohort.check_seeds(seeds, (cohort.VALIDATION_SEEDS,))
-    folder = cohort.folder_of(cache)
-    cases = [case for seed in cohort.generate(folder, seeds) if (case := cohort.stored(folder, seed)) is not None]
+def _phantoms(cache: Path, seeds: range) -> tuple[Sequence[LoadableCase], dict[str, Any]]:
+    phantom_seeds.check_seeds(seeds, (phantom_seeds.VALIDATION_SEEDS,))
+    folder = phantom_cache.cache_folder(cache)
+    cases = [
+        case
+        for seed in phantom_cache.make_phantoms(folder, seeds)
+        if (case := phantom_cache.cached_phantom(folder, seed)) is not None
+    ]
     if not cases:
         raise UsageError("no-cases", "got no seed to validate on, wanted --validation FIRST-LAST")
-    return cases, phantoms_told(seeds, cohort.version())
+    return cases, phantom_provenance(seeds, phantom_seeds.phantom_version())

@@ -74,10 +74,10 @@ def paint_prostate(painter: TissuePainter) -> None:
 def paint_perineum(painter: TissuePainter) -> None:
     """Paint bulb and crura of the penis, testes and spermatic cords."""
     rng = painter.rng
-    body = painter.sample_signal("gonad")
-    painter.tube([(0, 6, -58), (0, 30, -78), (0, 70, -95), (0, 92, -110)], (8, 8, 9, 10), body * rng.uniform(0.4, 0.9))
+    gonad = painter.sample_signal("gonad")
+    painter.tube([(0, 6, -58), (0, 30, -78), (0, 70, -95), (0, 92, -110)], (8, 8, 9, 10), gonad * rng.uniform(0.4, 0.9))
     for _, s in SIDES:
-        painter.tube([(s * 30, -10, -72), (s * 10, 28, -76)], (5, 6), body * rng.uniform(0.3, 0.8))
-        painter.ellipsoid(painter.jitter((s * 18, 75, -125), 5), (14, 14, 20), body)
+        painter.tube([(s * 30, -10, -72), (s * 10, 28, -76)], (5, 6), gonad * rng.uniform(0.3, 0.8))
+        painter.ellipsoid(painter.jitter((s * 18, 75, -125), 5), (14, 14, 20), gonad)
         cord = [painter.jitter(p, 3) for p in ((s * 55, 62, 5), (s * 38, 74, -30), (s * 22, 80, -80))]
         painter.tube(cord, rng.uniform(1.5, 4.0), "slow vein" if rng.random() < 0.5 else "deep fat")

@@ -35,10 +35,8 @@ def paint_vessels(painter: TissuePainter) -> None:
     rng = painter.rng
     slow, stagnant = (0.06, 0.2) if painter.realistic else (0.12, 0.4)  # share of the veins
     for _, s in SIDES:
-        artery, vein = (
-            painter.sample_signal("vessel"),
-            painter.sample_signal("slow vein" if rng.random() < slow else "vessel"),
-        )
+        artery = painter.sample_signal("vessel")
+        vein = painter.sample_signal("slow vein" if rng.random() < slow else "vessel")
         for path, radius in iliac_vessels(s):
             painter.tube(path, radius, artery, solid=False)
             beside = path + (-s * 7.0 * (radius > 3), -6.0, -2.0)

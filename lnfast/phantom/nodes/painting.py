@@ -16,25 +16,24 @@ def paint_nodes(nodes: tuple[PhantomNode, ...], painter: TissuePainter, patient:
     On two public studies the inguinal and iliac nodes were 5 to 24 times as bright as muscle; other nodes hardly show.
     """
     image, rng = painter.image, painter.rng
-    usual = painter.sample_signal("node") * (
-        rng.lognormal(0.25, 0.35) if patient.realistic else rng.lognormal(0.1, 0.3)
-    )
+    patient_signal = painter.sample_signal("node")
+    patient_signal *= rng.lognormal(0.25, 0.35) if patient.realistic else rng.lognormal(0.1, 0.3)
     if patient.bright_nodes:
-        usual *= np.exp(rng.uniform(0, np.log(4.0)))
+        patient_signal *= np.exp(rng.uniform(0, np.log(4.0)))
     fat = painter.sample_signal("deep fat") if patient.realistic else None
     for node in nodes:
-        value = np.float32(usual * rng.lognormal(0.0, 0.35))
+        value = np.float32(patient_signal * rng.lognormal(0.0, 0.35))
         box, part = image.coverage_of(node.shape)
         image.signal[box] += part * (value - image.signal[box])
-        dark = _hilum_signal(node, value, fat, rng)
+        hilum_signal = _hilum_signal(node, value, fat, rng)
         hilum = Union(node.shape.hilum) if len(node.shape.hilum) > 1 else next(iter(node.shape.hilum), None)
         # A cut node's hilum may lie outside the field.
-        if dark is not None and hilum is not None and image.bounding_box(hilum) is not None:
+        if hilum_signal is not None and hilum is not None and image.bounding_box(hilum) is not None:
             within = np.zeros(image.grid.shape, dtype=np.float32)
             within[box] = part
             box, part = image.coverage_of(hilum)
             part *= within[box]  # a hilum opens at the surface, and what lies outside the node is not part of it
-            image.signal[box] += part * (dark - image.signal[box])
+            image.signal[box] += part * (hilum_signal - image.signal[box])
 
 
 def _hilum_signal(
