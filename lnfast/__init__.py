@@ -15,22 +15,41 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lnfast._version import __version__ as __version__
-    from lnfast.engine import Engine, Result, StudyFailure
+    from lnfast.admission import Admission
+    from lnfast.backends import BackendInfo
+    from lnfast.card import Model, ModelCard
+    from lnfast.engine import Engine
     from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, StudyError, UsageError
     from lnfast.geometry import Grid, Volume
     from lnfast.measure import LymphNode, Rules
+    from lnfast.report import EngineFacts, ModelFacts, Notice, Report, StudyFacts
+    from lnfast.result import Result, StudyFailure
+    from lnfast.selftest import SelfTest
+    from lnfast.study import Provenance, Study
 
 __all__ = [
+    "Admission",
     "BackendError",
+    "BackendInfo",
     "Engine",
     "EngineError",
+    "EngineFacts",
     "Grid",
     "LnfastError",
     "LymphNode",
+    "Model",
+    "ModelCard",
     "ModelError",
+    "ModelFacts",
+    "Notice",
+    "Provenance",
+    "Report",
     "Result",
     "Rules",
+    "SelfTest",
+    "Study",
     "StudyError",
+    "StudyFacts",
     "StudyFailure",
     "UsageError",
     "Volume",
@@ -38,10 +57,17 @@ __all__ = [
 
 _HOMES = {
     "_version": ("__version__",),
+    "admission": ("Admission",),
+    "backends": ("BackendInfo",),
+    "card": ("Model", "ModelCard"),
+    "engine": ("Engine",),
     "errors": ("BackendError", "EngineError", "LnfastError", "ModelError", "StudyError", "UsageError"),
     "geometry": ("Grid", "Volume"),
     "measure": ("LymphNode", "Rules"),
-    "engine": ("Engine", "Result", "StudyFailure"),
+    "report": ("EngineFacts", "ModelFacts", "Notice", "Report", "StudyFacts"),
+    "result": ("Result", "StudyFailure"),
+    "selftest": ("SelfTest",),
+    "study": ("Provenance", "Study"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -67,8 +67,6 @@ def add_case(folder: Path, phantom: Phantom, rules: Rules | None = None) -> Phan
     stages = n_stage_by_rule(nodes, rules)
     image = folder / "imagesTr" / f"{name}_0000.nii.gz"
     truth = _truth(name, phantom, nodes, stages)
-    for part in ("imagesTr", "labelsTr", "truth"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
     _write_truth(folder, name, phantom, _json_bytes(truth))
     write_file(folder / "labelsTr" / f"{name}.nii.gz", label_map_bytes(labels))
     write_file(image.with_name(f"{name}_0000.bval"), f"{phantom.protocol.b_value:g}\n".encode())

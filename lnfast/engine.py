@@ -2,7 +2,7 @@
 
     read -> admit -> preprocess -> infer -> postprocess -> measure -> report -> write
 
-This is the only module that composes the stages. Each works on what the one before it left; the two big arrays, the
+This is the only module that composes the stages. Each takes the output of the one before; the two big arrays, the
 network's input and output, belong to the runtime and are written once and read once for each study.
 """
 
@@ -12,16 +12,14 @@ import os
 import sys
 import threading
 import warnings
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Any
 from weakref import WeakSet
 
 from numpy.typing import ArrayLike
@@ -31,11 +29,12 @@ from lnfast.backends import BackendInfo
 from lnfast.card import Model, load_model
 from lnfast.errors import LnfastError, StudyError, UsageError
 from lnfast.geometry import Volume
-from lnfast.measure import LymphNode, Rules
+from lnfast.measure import Rules
 from lnfast.network import Network
-from lnfast.report import EngineFacts, Notice, Report, add_page, distinct_names, make_report, write_study_folder
+from lnfast.report import EngineFacts, distinct_names, make_report
+from lnfast.result import Result, StudyFailure, sample_of, write_outcome
 from lnfast.selftest import SelfTest
-from lnfast.serving import Asked, serve
+from lnfast.serving import EngineRequest, serve
 from lnfast.study import Study, read_study, study_from_array
 
 # Studies read ahead of the network by run_many: one is read while one is inferred. More would hold more memory and
@@ -46,103 +45,8 @@ StudyInput = str | Path | Volume | tuple[ArrayLike, ArrayLike]
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
-    """What the engine says of one study.
-
-    Attributes:
-        study: what was read; its ``name`` names the folder that `write` makes.
-        nodes: measured nodes in order of their id.
-        labels: ``(z, y, x)`` uint16 on the native grid, value = node id.
-        report: everything that is written, as `lnfast.report.Report`.
-        folder: the study folder, where `Engine.run_many` wrote it.
-        page_problem: why that folder has no report.html, where one was wanted; the report stands without it.
-    """
-
-    study: Study
-    nodes: tuple[LymphNode, ...]
-    labels: Volume
-    report: Report
-    folder: Path | None = None
-    page_problem: Notice | None = None
-    _sample: int | None = None
-
-    @property
-    def n_stage(self) -> str:
-        """``"N0"`` or ``"N1"`` by the chosen short-axis rule."""
-        return self.report.n_stage
-
-    @property
-    def timings_ms(self) -> dict[str, float]:
-        """Wall-clock milliseconds by stage; ``write`` is 0 until the result is written."""
-        return dict(self.report.timings_ms)
-
-    @property
-    def warnings(self) -> tuple[Any, ...]:
-        """What the reader of the numbers must know, as ``(code, message)`` records."""
-        return self.report.warnings
-
-    def write(self, out: str | Path, *, name: str | None = None, html: bool = True) -> Path:
-        """Write ``out/<study name>/`` with report.json, report.txt and labels.nii.gz: whole or not at all.
-
-        Then report.html, whole or not at all, with the study's voxels. Where it cannot be written the report stands,
-        and a RuntimeWarning ``page-not-written`` says why.
-
-        Args:
-            out: folder of study folders, made where it is missing.
-            name: another name for the study, in the report as well: two inputs may have the same file name.
-            html: write the page too.
-
-        Returns:
-            The study folder.
-
-        Raises:
-            UsageError: ``output-exists`` when something else of that name is there, such as another study's report.
-            OSError: what the disk said; nothing is left behind.
-        """
-        written = self._written(Path(out), name or self.study.name, html)
-        if written.page_problem is not None:
-            warnings.warn(str(written.page_problem), RuntimeWarning, stacklevel=2)
-        assert written.folder is not None
-        return written.folder
-
-    def _written(self, out: Path, name: str, html: bool) -> Result:
-        """The same result with the report as it was written, and where."""
-        report = replace(self.report, study=replace(self.report.study, name=name))
-        folder, report = write_study_folder(report, self.labels, out, name)
-        problem = self._add_page(folder, report) if html else None
-        return replace(self, report=report, folder=folder, page_problem=problem)
-
-    def _add_page(self, folder: Path, report: Report) -> Notice | None:
-        """Write the page; why it could not be. Whatever that is, a report that is filed is not taken back for it."""
-        try:
-            if self._sample not in (None, _sample_of(self.study)):
-                raise UsageError("array-changed", "the study's array holds other values than when it was run")
-            from lnfast.report.page import render
-
-            add_page(folder, report, render(report, self.study, self.labels))
-        except Exception as error:
-            reason = error if isinstance(error, (LnfastError, OSError)) else f"{type(error).__name__}: {error}"
-            return Notice("page-not-written", " ".join(f"report.html is missing: {reason}".split()))
-        return None
-
-
-@dataclass(frozen=True)
-class StudyFailure:
-    """A study that `Engine.run_many` could not serve, in its place among the results.
-
-    Attributes:
-        source: the path as it was given, or "array".
-        error: why: the study is refused (`StudyError`), the network's answer to it is (`EngineError`), a part of the
-            engine that it needs cannot be loaded, or the place for its report is taken (`UsageError`).
-    """
-
-    source: str
-    error: LnfastError
-
-
-@dataclass(frozen=True, eq=False)
 class _Read:
-    """What the reading thread hands over: a study, or why there is none."""
+    """A study as the reading thread hands it over, or why there is none."""
 
     source: str
     study: Study | StudyError
@@ -164,6 +68,12 @@ class Engine:
         rules: which short axis decides and at how many millimetres.
         threads: for the network and the kernels; 0 takes one per core.
         progress: deprecated, and never called: loading exports nothing any more.
+
+    Attributes:
+        model: the model folder, as `lnfast.card.load_model` read it.
+        rules: by which nodes are measured and staged.
+        self_test: what the probe showed, now or earlier since the machine was started.
+        choice: one line on why this engine was taken; None when it was requested by name.
 
     Raises:
         ModelError: the model folder is refused.
@@ -188,12 +98,12 @@ class Engine:
                 DeprecationWarning,
                 stacklevel=2,
             )
-        self.rules = rules or Rules()
+        self.rules: Rules = rules or Rules()
         self.model: Model = load_model(model)
         self._lock = threading.RLock()
         self._threads = threads
         self._serving = self._closing = False
-        served = serve(self.model, Asked(backend, device, precision, threads))
+        served = serve(self.model, EngineRequest(backend, device, precision, threads))
         self._network: Network | None = served.network
         self.self_test: SelfTest = served.self_test
         self.choice: str | None = served.choice
@@ -220,7 +130,7 @@ class Engine:
 
     @property
     def info(self) -> BackendInfo:
-        """Which runtime, device and precision serve, as the runtime itself says."""
+        """The runtime, device and precision that serve, as the runtime itself says."""
         return self._open().info
 
     def read(self, study: StudyInput) -> Study:
@@ -274,33 +184,33 @@ class Engine:
             A result, or a `StudyFailure` in its place. What is wrong with the disk or the call ends the iteration.
         """
         if out is None:
-            yield from self._answers(iter(studies))
+            yield from self._outcomes(iter(studies))
             return
         studies = list(studies)
-        answers = self._answers(iter(studies))
+        outcomes = self._outcomes(iter(studies))
         with ThreadPoolExecutor(1, thread_name_prefix="lnfast-write") as writer:
-            before: Future[Result | StudyFailure] | None = None
+            previous: Future[Result | StudyFailure] | None = None
             for name in distinct_names(map(_source, studies)):
                 failure: Exception | None = None
                 try:
-                    answer = next(answers)
+                    outcome = next(outcomes)
                 except Exception as error:
                     failure = error
-                if before is not None:
-                    yield before.result()  # what was finished before a failure is still handed over
+                if previous is not None:
+                    yield previous.result()  # what was finished before a failure is still handed over
                 if failure is not None:
                     raise failure
-                before = writer.submit(_write, answer, Path(out), name, html)
-            if before is not None:
-                yield before.result()
+                previous = writer.submit(write_outcome, outcome, Path(out), name, html)
+            if previous is not None:
+                yield previous.result()
 
-    def _answers(self, studies: Iterator[StudyInput]) -> Iterator[Result | StudyFailure]:
+    def _outcomes(self, studies: Iterator[StudyInput]) -> Iterator[Result | StudyFailure]:
         with ThreadPoolExecutor(1, thread_name_prefix="lnfast-read") as reader:
             pending = deque(reader.submit(self._read_next, studies) for _ in range(READ_AHEAD))
             try:
                 while (read := pending.popleft().result()) is not None:
                     pending.append(reader.submit(self._read_next, studies))
-                    yield self._answer(read)
+                    yield self._outcome(read)
             finally:
                 for future in pending:
                     future.cancel()
@@ -308,14 +218,15 @@ class Engine:
     def _read_next(self, studies: Iterator[StudyInput]) -> _Read | None:
         for study in studies:
             started = perf_counter()
+            outcome: Study | StudyError
             try:
-                read: Study | StudyError = self.read(study)
+                outcome = self.read(study)
             except StudyError as error:
-                read = error
-            return _Read(_source(study), read, (perf_counter() - started) * 1e3)
+                outcome = error
+            return _Read(_source(study), outcome, (perf_counter() - started) * 1e3)
         return None
 
-    def _answer(self, read: _Read) -> Result | StudyFailure:
+    def _outcome(self, read: _Read) -> Result | StudyFailure:
         if isinstance(read.study, StudyError):
             return StudyFailure(read.source, read.study)
         try:
@@ -334,11 +245,11 @@ class Engine:
             facts = self._facts(network)
         timings_ms = {**answer.timings_ms, "read": read_ms, "preprocess": admit_ms + answer.timings_ms["preprocess"]}
         report = make_report(study, self.model, facts, self.rules, answer.nodes, timings_ms, admission=admission)
-        return Result(study, answer.nodes, answer.labels, report, _sample=_sample_of(study))
+        return Result(study, answer.nodes, answer.labels, report, _sample=sample_of(study))
 
     @contextmanager
     def _turn(self) -> Iterator[Network]:
-        """The network, for one thread at a time, and not for a signal handler that interrupts that thread."""
+        """Lend the network to one thread at a time, and not to a signal handler that interrupts that thread."""
         with self._lock:
             if self._serving:
                 raise UsageError(
@@ -371,22 +282,8 @@ class Engine:
         return self._network
 
 
-def _sample_of(study: Study) -> int | None:
-    """By which an array is known that its owner may have filled anew (0.2 ms); None for a file, which stays."""
-    return zlib.crc32(study.volume.array[:, ::4, ::4].tobytes()) if study.provenance.path is None else None
-
-
 def _source(study: StudyInput) -> str:
     return str(study) if isinstance(study, (str, Path)) else "array"
-
-
-def _write(answer: Result | StudyFailure, out: Path, name: str, html: bool) -> Result | StudyFailure:
-    if isinstance(answer, StudyFailure):
-        return answer
-    try:
-        return answer._written(out, name, html)
-    except UsageError as error:
-        return StudyFailure(answer.study.provenance.path or "array", error)
 
 
 _engines: WeakSet[Engine] = WeakSet()

@@ -1,14 +1,17 @@
-"""Which engine serves: the one that was exported, one that this machine keeps, or the model's own graph.
+"""Which engine serves: the one that was exported, one from this machine's cache, or the model's own graph.
 
 exported folder         that engine and no other
 auto                    for each way to run, fastest first: a certified engine from the cache, or the model's own
                         graph; the first that proves itself on the probe
 a precision by name     the same; where it takes an engine and there is none, the error has the line that makes one:
-                        that takes minutes, and nobody who wants a study served gets them unasked
+                        that takes minutes, which nobody who wants a study served should have to wait for
+
+The logger ``lnfast`` says at INFO which engine serves and why, and at WARNING which was passed over and why.
 """
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
@@ -27,10 +30,14 @@ from lnfast.errors import BackendError, EngineError, LnfastError
 from lnfast.network import Network
 from lnfast.selftest import SelfTest, prove
 
+# For the host program; without a handler of its own nothing is printed.
+_logger = logging.getLogger("lnfast")
+_logger.addHandler(logging.NullHandler())
+
 
 @dataclass(frozen=True)
-class Asked:
-    """What `lnfast.Engine` was asked for.
+class EngineRequest:
+    """The backend, device and precision that `lnfast.Engine` is to use.
 
     Attributes:
         backend, device, precision: a name or ``auto``.
@@ -44,18 +51,18 @@ class Asked:
 
     @property
     def by_name(self) -> bool:
-        """Whether nothing was left open."""
+        """Whether backend, device and precision are all named."""
         return "auto" not in (self.backend, self.device, self.precision)
 
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """What serves.
+    """The engine that serves.
 
     Attributes:
         network: loaded and proven.
         self_test: what the probe showed, now or earlier since the machine was started.
-        choice: why it was taken; None when it was asked for by name.
+        choice: why it was taken; None when it was requested by name.
     """
 
     network: Network
@@ -63,7 +70,7 @@ class Served:
     choice: str | None
 
 
-def serve(model: Model, asked: Asked) -> Served:
+def serve(model: Model, request: EngineRequest) -> Served:
     """Load the first engine that proves itself.
 
     Raises:
@@ -73,15 +80,31 @@ def serve(model: Model, asked: Asked) -> Served:
             for takes an engine and none is here.
         BackendError: what was asked for is not available here.
     """
-    if (model.folder / MANIFEST).exists():
-        return _exported(model, asked)
+    served = _exported(model, request) if (model.folder / MANIFEST).exists() else _first_proven(model, request)
+    info = served.network.info
+    _logger.info(
+        "model %s %s is served by %s %s on %s in %s: %s",
+        model.card.name,
+        model.card.version,
+        info.name,
+        info.version,
+        info.device,
+        info.precision,
+        served.choice or "requested by name",
+    )
+    return served
+
+
+def _first_proven(model: Model, request: EngineRequest) -> Served:
+    """Load the first candidate that proves itself, fastest first."""
     refused: list[LnfastError] = []
     without: list[Candidate] = []
-    for option in each_candidate(asked.backend, asked.device, asked.precision):
+    for option in each_candidate(request.backend, request.device, request.precision):
         try:
-            engine = kept_engine(model, option)
+            engine = cached_engine(model, option)
         except (EngineError, BackendError) as error:  # what is kept is damaged; the model's own graph is not
             refused.append(error)
+            _warn_passed_over("the engine in the cache for", option, error)
             if option.needs_engine:
                 continue
             engine = None
@@ -89,14 +112,15 @@ def serve(model: Model, asked: Asked) -> Served:
             without.append(option)
             continue
         try:
-            network, proof = _proven(model, option, engine, asked.threads)
+            network, proof = _proven(model, option, engine, request.threads)
         except (EngineError, BackendError) as error:
             refused.append(error)
+            _warn_passed_over("", option, error)
             continue
         reasons = [option.reason, *(f"passed over: {error.message}" for error in refused)]
         if without and not option.needs_engine:
             reasons.append(f"no certified {without[0].precision} engine is here yet: {_export_line(model)} makes one")
-        return Served(network, proof, None if asked.by_name else "; ".join(reasons))
+        return Served(network, proof, None if request.by_name else "; ".join(reasons))
     if not refused:  # all there is takes an engine, and there is none
         wanted = " and ".join(dict.fromkeys(option.precision for option in without))
         raise EngineError(
@@ -110,48 +134,54 @@ def serve(model: Model, asked: Asked) -> Served:
     raise EngineError("self-test-failed", "; ".join(error.message for error in refused))
 
 
-def _exported(model: Model, asked: Asked) -> Served:
-    """The engine of an exported folder, or nothing."""
+def _warn_passed_over(what: str, option: Candidate, error: LnfastError) -> None:
+    candidate = f"{what} {option.backend} on {option.device} in {option.precision}".strip()
+    _logger.warning("passed over %s: %s", candidate, error)
+
+
+def _exported(model: Model, request: EngineRequest) -> Served:
+    """Load the engine of an exported folder; no other serves in its place."""
     engine = read_engine_folder(model.folder)
-    told = engine.manifest
+    manifest = engine.manifest
     check_model(engine, model)
     engine.check_files()
     for what, wanted, got in (
-        ("backend", asked.backend, told.backend),
-        ("precision", asked.precision, told.precision),
-        ("device", asked.device.partition(":")[0], told.device),
+        ("backend", request.backend, manifest.backend),
+        ("precision", request.precision, manifest.precision),
+        ("device", request.device.partition(":")[0], manifest.device),
     ):
         if wanted not in ("auto", got):
             raise BackendError(
                 f"{what}-unavailable", f"{model.folder} is an engine for {what} {got}, and {wanted} was asked for"
             )
-    if told.backend != "tensorrt":
-        check_here(engine, version_of(told.target))
-    device = _device_for(told.device, asked.device)
-    option = Candidate(told.backend, device, told.precision, "an exported engine", needs_engine=True)
-    candidates(told.backend, device, "auto")  # the runtime and the device are there, or the error says what is missing
+    if manifest.backend != "tensorrt":
+        check_here(engine, version_of(manifest.target))
+    device = _device_for(manifest.device, request.device)
+    option = Candidate(manifest.backend, device, manifest.precision, "an exported engine", needs_engine=True)
+    # The runtime and the device are there, or the error says what is missing.
+    candidates(manifest.backend, device, "auto")
     check_certified(engine, device)
-    network, proof = _proven(model, option, engine, asked.threads)
-    return Served(network, proof, None if asked.by_name else f"exported for {told.target}")
+    network, proof = _proven(model, option, engine, request.threads)
+    return Served(network, proof, None if request.by_name else f"exported for {manifest.target}")
 
 
-def _device_for(kind: str, asked: str) -> str:
+def _device_for(kind: str, requested: str) -> str:
     if kind == "cpu":
         return "cpu"
-    return asked if asked.startswith("cuda:") else "cuda:0"
+    return requested if requested.startswith("cuda:") else "cuda:0"
 
 
-def kept_engine(model: Model, option: Candidate) -> EngineFolder | None:
-    """The certified engine that this machine keeps for a way to run; None where there is none.
+def cached_engine(model: Model, option: Candidate) -> EngineFolder | None:
+    """Return the certified engine in this machine's cache for a candidate; None where there is none.
 
     Raises:
         EngineError: there is one, and it is damaged.
     """
     for target, version in _targets(option.backend):
         key = engine_cache.key_of(model, target, version, (device_kind(option.device),), option.precision)
-        found = engine_cache.find(model, key, option.device)
-        if found is not None:
-            return found
+        engine = engine_cache.find(model, key, option.device)
+        if engine is not None:
+            return engine
     return None
 
 

@@ -40,6 +40,7 @@ LAYERS = {
     "cohort": 6,
     "evaluate": 6,
     "export": 7,
+    "result": 8,
     "serving": 8,
     "engine": 9,
     "cli": 10,

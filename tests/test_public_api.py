@@ -7,6 +7,7 @@ import inspect
 import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -19,16 +20,28 @@ from lnfast.phantom import make_phantom
 
 PROMISED = {
     "lnfast": [
+        "Admission",
         "BackendError",
+        "BackendInfo",
         "Engine",
         "EngineError",
+        "EngineFacts",
         "Grid",
         "LnfastError",
         "LymphNode",
+        "Model",
+        "ModelCard",
         "ModelError",
+        "ModelFacts",
+        "Notice",
+        "Provenance",
+        "Report",
         "Result",
         "Rules",
+        "SelfTest",
+        "Study",
         "StudyError",
+        "StudyFacts",
         "StudyFailure",
         "UsageError",
         "Volume",
@@ -54,6 +67,29 @@ def test_all_is_sorted_and_exactly_what_is_promised(name: str) -> None:
     namespace: dict[str, object] = {}
     exec(f"from {name} import *", namespace)
     assert sorted(key for key in namespace if not key.startswith("_")) == sorted(PROMISED[name])
+
+
+def test_what_a_user_holds_in_hand_is_exported() -> None:
+    """Every class of ours in the fields and results of a public class is public too, save parts of these."""
+    parts = {"Body", "Normalization", "Probe", "ZScore"}
+    held: set[type] = set()
+    for name in lnfast.__all__:
+        public = getattr(lnfast, name)
+        hints = typing.get_type_hints(public)
+        for key, member in vars(public).items():
+            function = getattr(member, "fget", getattr(member, "func", member))
+            if inspect.isfunction(function) and not key.startswith("_"):
+                hints[key] = typing.get_type_hints(function).get("return")
+        held |= {kind for hint in hints.values() for kind in classes_in(hint) if kind.__module__.startswith("lnfast.")}
+    assert {kind.__name__ for kind in held} - set(lnfast.__all__) == parts
+
+
+def classes_in(hint: object) -> set[type]:
+    """The classes that a type hint names."""
+    inner = typing.get_args(hint)
+    if inner:
+        return {kind for argument in inner for kind in classes_in(argument)}
+    return {hint} if isinstance(hint, type) else set()
 
 
 def test_a_wrong_name_is_an_attribute_error() -> None:

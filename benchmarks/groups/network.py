@@ -30,7 +30,7 @@ from lnfast.backends import Backend, Candidate
 from lnfast.card import Model
 from lnfast.errors import EngineError
 from lnfast.network import Network
-from lnfast.serving import kept_engine
+from lnfast.serving import cached_engine
 from lnfast.window import Zyx
 
 # The entries of a certificate that the row repeats.
@@ -115,7 +115,7 @@ def network_subjects(network: Network, x: Logits) -> list[NetworkSubject]:
 def open_network(model: Model, candidate: Candidate, settings: Settings) -> Network | None:
     """Open the cached engine of a candidate, else the model's own graph; None where the candidate needs an engine."""
     try:
-        engine = kept_engine(model, candidate)
+        engine = cached_engine(model, candidate)
     except EngineError as error:
         settings.progress(f"network: {error}")
         engine = None

@@ -27,7 +27,8 @@ from benchmarks.peers.pipeline import PeerPipeline, PeerResult
 from benchmarks.peers.pytorch_pipeline import TorchPipeline
 from benchmarks.peers.setup import PeerSetup
 from lnfast.card import load_model
-from lnfast.engine import Engine, Result
+from lnfast.engine import Engine
+from lnfast.result import Result
 
 ALL = "all"
 # The wanted ratio from file to report, and the wanted share of that time around the network.
@@ -80,7 +81,7 @@ class StudyBenchmark:
         self._names: list[str] = []  # of the engines, as their reports have them
 
     def compare(self, progress: Callable[[str], None]) -> dict[NamePair, AnswerAgreement]:
-        """Compare each engine's answer with each peer's; this is also everyone's first warm-up."""
+        """Compare each engine's answer with each peer's; this is also the first warm-up of each."""
         results = [engine.run(self._path) for engine in self._engines]
         self._names = [engine_name(result.report) for result in results]
         agreements = {}

@@ -29,11 +29,12 @@ from benchmarks.harness.logits import logits_around
 from benchmarks.harness.settings import Settings
 from benchmarks.harness.studies import write_study
 from benchmarks.harness.timing import Samples, Times, interleave, summarize
-from lnfast.engine import Engine, Result
+from lnfast.engine import Engine
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules, measure_nodes
 from lnfast.phantom.shapes import Ellipsoid
 from lnfast.postprocess import segment
+from lnfast.result import Result
 from lnfast_ext import resample_normalize
 
 # Factors of the scanner's own matrix, in the plane.

@@ -19,7 +19,8 @@ from benchmarks.harness.rows import Row, RowKey, make_row
 from benchmarks.harness.settings import Settings
 from benchmarks.harness.studies import write_study
 from benchmarks.harness.timing import Times, interleave, summarize
-from lnfast.engine import Engine, Result, StudyFailure
+from lnfast.engine import Engine
+from lnfast.result import Result, StudyFailure
 
 STUDIES, QUICK_STUDIES = 12, 2
 # A round is a mean over all its studies.
@@ -64,7 +65,7 @@ def sequential(engine: Engine, paths: list[Path], out: Path) -> list[Result]:
 
 def compare_results(ours: list[Result], theirs: list[Result]) -> dict[str, Any]:
     """Compare the nodes of every study, to the bit: both sides are of the same engine."""
-    same = [mine.nodes == its.nodes for mine, its in zip(ours, theirs, strict=True)]
+    same = [our.nodes == their.nodes for our, their in zip(ours, theirs, strict=True)]
     counts = [sum(len(result.nodes) for result in results) for results in (ours, theirs)]
     return {"verdict": "same" if all(same) else "wrong", "nodes": counts}
 

@@ -16,7 +16,7 @@ from lnfast.backends import Candidate, backend_status, candidates
 from lnfast.engine import Engine
 from lnfast.errors import EngineError, LnfastError
 from lnfast.report import Report
-from lnfast.serving import kept_engine
+from lnfast.serving import cached_engine
 
 STAGES = ("read", "preprocess", "infer", "postprocess", "measure", "write", "around", "total")
 
@@ -82,7 +82,7 @@ def engine_name(report: Report | dict[str, Any]) -> str:
 
 def _has_engine(settings: Settings, candidate: Candidate) -> bool:
     try:
-        return kept_engine(settings.model, candidate) is not None
+        return cached_engine(settings.model, candidate) is not None
     except EngineError as error:
         settings.progress(f"without {candidate.backend} {candidate.precision}: {error}")
         return False

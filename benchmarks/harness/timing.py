@@ -9,7 +9,7 @@ from time import perf_counter, sleep
 
 import numpy as np
 
-# Worker threads of the runtimes spin for some milliseconds after their last task, on the core of whoever comes next.
+# Worker threads of the runtimes spin for some milliseconds after their last task, on the core of the next contender.
 SETTLE_S = 0.05
 
 Times = dict[str, float]  # stage -> milliseconds of one run

@@ -144,9 +144,9 @@ def read(*arrays: NDArray[Any]) -> None:
 
 def _timed(run: Implementation, items: Sequence[Any]) -> Times:
     """Run untimed for `WARM_S`, then time each item: in a pipeline, too, cores are awake and caches hold the input."""
-    awake = perf_counter() + WARM_S
+    warm_until = perf_counter() + WARM_S
     run(items[0])
-    while perf_counter() < awake:
+    while perf_counter() < warm_until:
         run(items[0])
     times = {}
     for index, item in enumerate(items):

@@ -85,5 +85,5 @@ def _measurements(
     truths = {"box": node.box_short_mm, "axial": node.axial_short_mm}
     for rule, truth in COMPARISONS:
         if rule in values:
-            where = (scanner, band_name(band_mm), node.orientation)
-            yield NodeMeasurement(mask, rule, truth, *where, truths[truth], values[rule])
+            group = (scanner, band_name(band_mm), node.orientation)
+            yield NodeMeasurement(mask, rule, truth, *group, truths[truth], values[rule])

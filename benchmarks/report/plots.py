@@ -73,14 +73,14 @@ def _parts(rows: list[Row]) -> dict[str, dict[str, float]]:
 def _breakdown(axes: Axes, parts: dict[str, dict[str, float]]) -> None:
     """Draw a bar of the work around the network for each side; the network, whose bar would dwarf it, is text."""
     for place, times in enumerate(parts.values()):
-        done = 0.0
+        left = 0.0
         for stage, colour in AROUND.items():
-            axes.barh(place, times[stage], left=done, color=colour, label=stage if place == 0 else None)
-            done += times[stage]
+            axes.barh(place, times[stage], left=left, color=colour, label=stage if place == 0 else None)
+            left += times[stage]
         share = 100 * times["around"] / times["total"]
         around_ms, network_ms = format_number(times["around"]), format_number(times["infer"])
         label = f" {around_ms} ms, {share:.1f} % of all; the network {network_ms} ms"
-        axes.text(done, place, label, fontsize=6, va="center", color="0.3")
+        axes.text(left, place, label, fontsize=6, va="center", color="0.3")
     axes.set_yticks(range(len(parts)), list(parts), fontsize=7)
     axes.invert_yaxis()
     axes.set(xlabel="around the network, file to report, ms")
@@ -95,12 +95,12 @@ def scaling_figure(table: dict[str, Any]) -> Figure:
     alongs = list(dict.fromkeys(row["along"] for row in rows))
     figure = Figure(figsize=(3.6 * len(alongs), 4), layout="constrained")
     for axes, along in zip(figure.subplots(1, len(alongs), squeeze=False)[0], alongs, strict=True):
-        here = [row for row in rows if row["along"] == along]
-        for row in here:
+        lines = [row for row in rows if row["along"] == along]
+        for row in lines:
             slope = round(row["slope"], 2) + 0.0  # a slope of -0.001 is 0.00
             axes.plot(row["sizes"], row["ms"], "o-", markersize=3, label=f"{row['stage']}: {slope:.2f}")
         axes.set(xscale="log", yscale="log", xlabel=along, ylabel="ms")
-        axes.set_xticks(here[0]["sizes"], [_count(size) for size in here[0]["sizes"]], fontsize=7)
+        axes.set_xticks(lines[0]["sizes"], [_count(size) for size in lines[0]["sizes"]], fontsize=7)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(LogFormatter())
         axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lnfast.cohort import PhantomCase
-    from lnfast.engine import Result
     from lnfast.matching import Comparison
     from lnfast.phantom import Phantom
+    from lnfast.result import Result
 
 # Seeds below 100 are never trained on; this is the first of them, chosen before any model had been run on it.
 SEED, SCANNER = 0, "ingenia"

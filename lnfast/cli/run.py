@@ -101,8 +101,8 @@ def _run_studies(
     engine: Engine, studies: tuple[Path, ...], out: Path, display: ProgressDisplay, *, html: bool, as_json: bool
 ) -> int:
     """Run, write and print each study; return the highest exit code."""
-    from lnfast.engine import StudyFailure
     from lnfast.report import distinct_names
+    from lnfast.result import StudyFailure
     from lnfast.study import shown
 
     exit_code = 0

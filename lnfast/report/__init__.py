@@ -11,7 +11,7 @@ names.py     distinct folder names for a batch
 
 from __future__ import annotations
 
-from lnfast.report.content import DISCLAIMER, SCHEMA, EngineFacts
+from lnfast.report.content import DISCLAIMER, SCHEMA, EngineFacts, ModelFacts, StudyFacts
 from lnfast.report.folder import add_page, folder_name, write_study_folder
 from lnfast.report.names import distinct_names
 from lnfast.report.notices import Notice
@@ -21,8 +21,10 @@ __all__ = [
     "DISCLAIMER",
     "SCHEMA",
     "EngineFacts",
+    "ModelFacts",
     "Notice",
     "Report",
+    "StudyFacts",
     "add_page",
     "distinct_names",
     "folder_name",

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 
 import lnfast_ext
 from lnfast import Engine, Volume
-from lnfast.engine import Result, StudyFailure
 from lnfast.errors import EngineError, ModelError, StudyError, UsageError
 from lnfast.geometry import Grid
 from lnfast.phantom import make_phantom
+from lnfast.result import Result, StudyFailure
 
 AFFINE = np.diag((-3.0, -3.0, 5.0, 1.0))
 SHAPE = SMALL_ZYX

@@ -23,13 +23,14 @@ from lnfast import serving
 from lnfast.backends import BackendInfo, Candidate, trt
 from lnfast.card import Model, load_model
 from lnfast.cohort import add_case
-from lnfast.engine import Engine, Result, StudyFailure
+from lnfast.engine import Engine
 from lnfast.errors import BackendError, EngineError, ModelError, StudyError, UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import Rules
 from lnfast.network import Network
 from lnfast.phantom import Phantom, make_phantom
 from lnfast.report import distinct_names, folder_name
+from lnfast.result import Result, StudyFailure
 from lnfast.selftest import prove
 
 FP32 = Candidate("openvino", "cpu", "fp32", "second")

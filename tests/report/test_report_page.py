@@ -499,7 +499,7 @@ def test_a_page_that_cannot_be_written_costs_a_line_and_nothing_else(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("lnfast.engine.add_page", full)
+    monkeypatch.setattr("lnfast.result.add_page", full)
     with pytest.raises(SystemExit) as ended:
         main(["run", str(study), "-o", str(tmp_path / "out"), "--model", model])
     output = capsys.readouterr()
@@ -507,7 +507,7 @@ def test_a_page_that_cannot_be_written_costs_a_line_and_nothing_else(
     (line,) = (line for line in output.err.splitlines() if "report.html" in line)
     assert line == f"lnfast: page-not-written: {study}: report.html is missing: [Errno 28] No space left on device"
     assert {path.name for path in (tmp_path / "out" / "patient").iterdir()} == folder.OWN_FILES - {"report.html"}
-    monkeypatch.setattr("lnfast.engine.add_page", None)  # never called
+    monkeypatch.setattr("lnfast.result.add_page", None)  # never called
     with pytest.raises(SystemExit):
         main(["run", str(study), "-o", str(tmp_path / "out"), "--model", model, "--no-html"])
     assert "page-not-written" not in capsys.readouterr().err

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from lnfast import Engine, Volume
 from lnfast.card import Body, ModelCard, load_model
-from lnfast.engine import Result
 from lnfast.geometry import Grid
 from lnfast.phantom import make_phantom
 from lnfast.preprocess import normalization
+from lnfast.result import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 STRICT = "-Wall -Wextra -Wpedantic -Werror"
@@ -201,7 +201,7 @@ def test_what_it_refuses(program: Program, tiny: Engine, tmp_path: Path) -> None
         ((model, flat, "threshold=half"), 2, "bad-call"),
         ((model, flat, "normalization=minmax"), 2, "bad-call"),
         ((model, flat, "tissue=-2"), 2, "bad-call"),
-        ((model, tmp_path / "none.nii"), 3, "not-match"),
+        ((model, tmp_path / "none.nii"), 3, "not-found"),
         ((model, tmp_path / "text.nii"), 3, "not-nifti"),
         ((model, sheared), 3, "bad-geometry"),
         ((model, no_size), 3, "bad-geometry"),

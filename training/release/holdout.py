@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lnfast.cohort import add_case
-from lnfast.engine import Engine, StudyFailure
+from lnfast.engine import Engine
 from lnfast.errors import UsageError
 from lnfast.evaluate.evaluation import evaluate
 from lnfast.evaluate.inputs.pairing import pair_up
 from lnfast.evaluate.output.folder import check_output, write_evaluation
 from lnfast.measure import Rules
 from lnfast.phantom import make_phantom
+from lnfast.result import StudyFailure
 from training.data.phantom_seeds import phantom_version
 from training.release.model_card import holdout_record, record_holdout
 
