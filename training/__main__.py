@@ -1,4 +1,4 @@
-"""``python -m training``: data in, training, judging, the model folder out."""
+"""``python -m training``: training, validation, and export of a model folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from lnfast.errors import BackendError
-from training import data_commands as commands_data
+from training import data_commands
 
 
 def _seeds(context: click.Context, parameter: click.Parameter, value: str | None) -> range | None:
@@ -23,29 +23,31 @@ def _seeds(context: click.Context, parameter: click.Parameter, value: str | None
         raise click.BadParameter("wanted FIRST-LAST, such as 1000-1127") from error
 
 
-@click.group(help="Train the network on phantoms or studies of your own, judge it, export it as a model folder.")
+@click.group(help="Train the network on phantoms or your own studies, validate it, and export it as a model folder.")
 def main() -> None:
     pass
 
 
-commands_data.register(main)
+data_commands.register(main)
 
 
 _PATH = click.Path(path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _CACHE = click.option(
-    "--cache", type=_FOLDER, help="Where phantoms lie, by version of their sources.  [default: beside RUN]"
+    "--cache", type=_FOLDER, help="Folder of phantoms that were made before.  [default: phantoms, beside RUN]"
 )
 
 
 _REAL = click.option(
-    "--real", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Real scans with a visible.json."
+    "--real",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of real scans with visible.json: count which of the visible nodes are marked.",
 )
 
 
-@main.command("cohort", help="Make the phantoms that CACHE lacks.")
+@main.command("cohort", help="Make the phantoms of some seeds that are missing in CACHE.")
 @click.argument("cache", type=_FOLDER)
-@click.option("--seeds", callback=_seeds, default="1000-1191", show_default=True)
+@click.option("--seeds", callback=_seeds, default="1000-1191", show_default=True, help="FIRST-LAST.")
 def make_cohort(cache: Path, seeds: range) -> None:
     from training.data.phantom_cache import cache_folder, make_phantoms
 
@@ -53,25 +55,49 @@ def make_cohort(cache: Path, seeds: range) -> None:
         click.echo(f"phantom {seed}", err=True)
 
 
-@main.command(help="Train to the end of the budget; goes on where RUN stopped.  [default of RUN: runs/PRESET]")
+@main.command(help="Train until the budget is used; resumes an interrupted RUN.  [default of RUN: runs/PRESET]")
 @click.argument("run", type=_FOLDER, required=False)
-@click.option("--preset", "name", type=click.Choice(["edge", "paper"]), default="edge", show_default=True)
-@click.option("--quick", is_flag=True, help="A tiny run through everything, in less than a minute.")
-@click.option("--phantoms", callback=_seeds, help="Seeds to train on, such as 1000-1511.")
+@click.option(
+    "--preset",
+    "name",
+    type=click.Choice(["edge", "paper"]),
+    default="edge",
+    show_default=True,
+    help="Network, loss, augmentation and schedule.",
+)
+@click.option("--quick", is_flag=True, help="Run every step once with a tiny network, in less than a minute.")
+@click.option(
+    "--phantoms", callback=_seeds, metavar="FIRST-LAST", help="Train on phantoms of these seeds, such as 1000-1511."
+)
 @click.option("--data", type=_FOLDER, help="Train on studies in nnU-Net's raw layout instead.")
-@click.option("--validation", callback=_seeds, help="Seeds to validate on.  [default: 9000-9011]")
+@click.option(
+    "--validation",
+    callback=_seeds,
+    metavar="FIRST-LAST",
+    help="Validate on phantoms of these seeds.  [default: 9000-9011]",
+)
 @_CACHE
-@click.option("--start", type=_PATH, metavar="NAME|RUN|FILE", help="Weights to go on from, such as pelvic-ln-edge.")
+@click.option("--start", type=_PATH, metavar="NAME|RUN|FILE", help="Weights to start from, such as pelvic-ln-edge.")
 @click.option("--teacher", type=_FOLDER, help="Run whose probabilities are a second truth.")
 @_REAL
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Budget by the wall clock.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Budget in minutes.")
 @click.option("--steps", type=click.IntRange(1), help="Budget in optimizer steps.")
 @click.option("--epochs", type=click.IntRange(1), help="Budget in epochs.  [default: the preset's]")
-@click.option("--exact", is_flag=True, help="FP32 on one thread: the run repeats to the bit.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
-@click.option("--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
-@click.option("--devices", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--precision", type=click.Choice(["32", "bf16", "16"]), help="[default: the preset's]")
+@click.option("--exact", is_flag=True, help="FP32 on one CPU thread, so that the run is reproducible to the bit.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Decides initial weights and batches."
+)
+@click.option(
+    "--accelerator",
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    default="auto",
+    show_default=True,
+    help="Device to train on.",
+)
+@click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="Number of devices.")
+@click.option(
+    "--precision", type=click.Choice(["32", "bf16", "16"]), help="Bits of floating point.  [default: the preset's]"
+)
 def fit(
     run: Path | None,
     name: str,
@@ -101,16 +127,28 @@ def fit(
         complete=config.minutes is None or config.preset.epoch_steps is None or config.devices > 1,
     )  # fmt: skip
     fit_run(run, config, source)
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several devices speaks
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several devices the first prints
         click.echo(f"{run}: done; `python -m training export {run} -o MODEL` makes the model folder", err=True)
 
 
-@main.command(help="Validate RUN's snapshot at a threshold, which `export` then takes.")
+@main.command(help="Validate the weights of RUN at a threshold, which `export` then uses.")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--data", type=_FOLDER, help="The run's own studies: the validation part of RUN/split.json.")
-@click.option("--validation", callback=_seeds, help="Phantoms.  [default: 9000-9011 for a run on phantoms]")
+@click.option(
+    "--data",
+    type=_FOLDER,
+    help="Folder of the run's own studies: use the validation part of RUN/split.json.",
+)
+@click.option(
+    "--validation", callback=_seeds, metavar="FIRST-LAST", help="Use phantoms of these seeds.  [default: 9000-9011]"
+)
 @_CACHE
-@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.5,
+    show_default=True,
+    help="Probability from which a voxel is node.",
+)
 @_REAL
 def validate(
     run: Path, data: Path | None, cache: Path | None, validation: range | None, threshold: float, real: Path | None
@@ -122,11 +160,17 @@ def validate(
     click.echo(json.dumps(validate_run(run, threshold, data=data, seeds=validation, cache=cache, real=real)))
 
 
-@main.command(help="Write a run OUT whose weights are the mean of others', with batch statistics of its own.")
+@main.command(help="Write a run OUT whose weights are the mean of others', and measure its batch statistics anew.")
 @click.argument("out", type=_FOLDER)
 @click.argument("weights", type=_PATH, nargs=-1, required=True, metavar="NAME|RUN|FILE...")
-@click.option("--shares", help="How much each counts, such as 1,2.  [default: all alike]")
-@click.option("--phantoms", callback=_seeds, default="1000-1255", show_default=True, help="To measure statistics on.")
+@click.option("--shares", help="Relative share of each, such as 1,2.  [default: equal shares]")
+@click.option(
+    "--phantoms",
+    callback=_seeds,
+    default="1000-1255",
+    show_default=True,
+    help="Seeds of the phantoms that batch statistics are measured on.",
+)
 @_CACHE
 def average(out: Path, weights: tuple[Path, ...], shares: str | None, phantoms: range, cache: Path | None) -> None:
     from training.release.average import average as average_runs
@@ -138,7 +182,7 @@ def average(out: Path, weights: tuple[Path, ...], shares: str | None, phantoms: 
     average_runs(out, weights, counts, seeds=phantoms, cache=cache or out.parent / "phantoms")
 
 
-@main.command(help="Write a model folder from RUN's snapshot; fails unless ONNX Runtime agrees with torch.")
+@main.command(help="Write a model folder from the weights of RUN; fails unless ONNX Runtime agrees with torch.")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
 @click.option("--name", default="pelvic-ln-edge", show_default=True)
@@ -149,7 +193,7 @@ def export(run: Path, out: Path, name: str, version: str) -> None:
     export_folder(run, out, ExportConfig(name, version))
 
 
-@main.command(help="Write RUN's weights as a small file that `fit --start` goes on from.")
+@main.command(help="Write the weights of RUN as a file of half the size, for `fit --start`.")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
 def weights(run: Path, out: Path) -> None:
@@ -158,10 +202,10 @@ def weights(run: Path, out: Path) -> None:
     export_weights(run, out)
 
 
-@main.command(help="Judge a model on the 77 hold-out phantoms, and print every measure beside the paper's.")
+@main.command(help="Evaluate a model on the 77 hold-out phantoms, and print every measure beside the paper's.")
 @click.argument("out", type=_FOLDER)
 @click.option("--model", default="pelvic-ln-edge", show_default=True, metavar="NAME|DIR")
-@click.option("--record", is_flag=True, help="Write what comes out into the card of the model, given as its folder.")
+@click.option("--record", is_flag=True, help="Write the figures into the model's card; --model must be a folder.")
 def holdout(out: Path, model: str, record: bool) -> None:
     from lnfast.cli.show_evaluation import show_metrics
     from training.release.holdout import run_holdout
@@ -170,11 +214,11 @@ def holdout(out: Path, model: str, record: bool) -> None:
 
 
 def run() -> int:
-    """Run the program and say its errors as one line, as `lnfast.cli` does; returns the exit code."""
+    """Run the program, print an error as one line as `lnfast.cli` does, and return the exit code."""
     from lnfast.cli.exit_status import exit_status
     from training.fit.interrupt import StoppedError
 
-    first = os.environ.get("LOCAL_RANK", "0") == "0"  # one of several devices speaks
+    first = os.environ.get("LOCAL_RANK", "0") == "0"  # of several devices the first prints
     try:
         code: int | None = main(standalone_mode=False)
     except StoppedError as stopped:
@@ -193,7 +237,7 @@ def run() -> int:
 
 
 def _out_of_memory(error: BaseException) -> BackendError | None:
-    """CUDA's error in our words; None for any other."""
+    """Return the error for CUDA's lack of memory; None for any other error."""
     if type(error).__name__ != "OutOfMemoryError":
         return None
     return BackendError(

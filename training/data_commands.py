@@ -1,4 +1,4 @@
-"""``python -m training check | split | consensus``: data in."""
+"""``python -m training check | split | consensus``: the commands for data sets."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def register(group: click.Group) -> None:
         group.add_command(command)
 
 
-@click.command(help="Read every case of FOLDER and name every bad one; exit 3 when there is any.")
+@click.command(help="Read every case of FOLDER and list every bad one; the exit code is 3 when there is any.")
 @click.argument("folder", type=_FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def check(context: click.Context, folder: Path, as_json: bool) -> None:
     from training.data.check import examine
@@ -44,7 +44,7 @@ def check(context: click.Context, folder: Path, as_json: bool) -> None:
         context.exit(TROUBLE)
 
 
-@click.command(help="Divide FOLDER's cases 8:1:1 by patient and write it down.")
+@click.command(help="Split the cases of FOLDER 8:1:1 by patient, and write the split to a file.")
 @click.argument("folder", type=_FOLDER)
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
 @click.option("--seed", type=int, default=1, show_default=True)
@@ -59,7 +59,7 @@ def split(folder: Path, out: Path, seed: int) -> None:
     click.echo(f"{out}: {len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test")
 
 
-@click.command(help="Make one set of label maps of several READERS' (STAPLE), and compare the readers.")
+@click.command(help="Merge the label maps of several READERS into one set (STAPLE), and compare the readers.")
 @click.argument("readers", nargs=-1, required=True, type=_FOLDER)
 @click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), required=True)
 def consensus(readers: tuple[Path, ...], out: Path) -> None:
@@ -73,7 +73,7 @@ def consensus(readers: tuple[Path, ...], out: Path) -> None:
 
 
 class _Bar:
-    """A bar on stderr when a person watches; called with each case's name and how many there are."""
+    """A progress bar on a terminal; called with each case's name and the number of cases."""
 
     def __init__(self, doing: str) -> None:
         from lnfast.cli.progress import ProgressDisplay

@@ -199,17 +199,17 @@ def test_phantoms_are_taken_in_as_they_appear(cache: Path, tmp_path: Path, monke
     )
     monkeypatch.setattr(phantom_cache, "make_phantoms", lambda folder, seeds: iter(seeds))
     source = runs.phantoms(cache, range(1003, 1015), complete=False)
-    studies = source.open(tmp_path, runs.small_card())
-    assert [case.name for case in studies.cases] == ["01003"] and requested == [[1011, 1012, 1013, 1014]]
-    source.take_new_cases(studies)
-    assert len(studies.cases) == 1
+    pool = source.open(tmp_path, runs.small_card())
+    assert [case.name for case in pool.training] == ["01003"] and requested == [[1011, 1012, 1013, 1014]]
+    source.take_new_cases(pool)
+    assert len(pool.training) == 1
     here, later = (phantom_cache.cache_folder(cache) / f"{seed:05d}.npz" for seed in (1003, 1007))
     later.write_bytes(here.read_bytes())
     try:
-        source.take_new_cases(studies)
+        source.take_new_cases(pool)
     finally:
         later.unlink()
-    assert [case.name for case in studies.cases] == ["01003", "01007"]
+    assert [case.name for case in pool.training] == ["01003", "01007"]
 
 
 def test_phantoms_of_other_sources_are_not_mixed_in(

@@ -228,7 +228,7 @@ def test_a_folder_is_written_only_when_the_runtimes_agree(tmp_path: Path, monkey
         patch.setattr(export, "run_onnx", lambda path, image: honest(path, image) + 0.5)
         with pytest.raises(ModelError, match="runtimes-disagree"):
             export.export_folder(tmp_path, out, config)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.onnx", "snapshot.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cached.onnx", "snapshot.safetensors"]
 
     exported = export.export_folder(tmp_path, out, config)
     assert sorted(path.name for path in out.iterdir()) == ["MODEL_CARD.md", "card.json", "model.onnx", "probe.npz"]

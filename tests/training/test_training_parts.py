@@ -50,14 +50,14 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def studies() -> CasePool:
+def pool() -> CasePool:
     phantom = make_phantom(3, protocol=SMALL_FIELDS[0])
     cases = [Case(f"{n:05d}", phantom.volume, phantom.labels) for n in range(5)]
     return CasePool(runs.small_card(), cases, cases[:1])
 
 
-def batches(studies: CasePool, share: BatchShare | None = None, position: int = 0, **changes: Any) -> Batches:
-    return Batches(studies, runs.tiny(**changes), 3, share or BatchShare(2), lambda: position)
+def batches(pool: CasePool, share: BatchShare | None = None, position: int = 0, **changes: Any) -> Batches:
+    return Batches(pool, runs.tiny(**changes), 3, share or BatchShare(2), lambda: position)
 
 
 def test_preset_paper_is_the_papers() -> None:
@@ -168,20 +168,20 @@ def test_studies_are_moved_as_far_as_the_paper_says(augmentation: Augmentation, 
     assert torch.equal(after, again)
 
 
-def test_a_batch_repeats_and_depends_on_seed_and_step(studies: CasePool) -> None:
-    source = batches(studies)
+def test_a_batch_repeats_and_depends_on_seed_and_step(pool: CasePool) -> None:
+    source = batches(pool)
     first, again, different = source.make(5), source.make(5), source.make(6)
-    assert first[0].shape == first[1].shape == (2, 1, 16, 32, 32) and first.index == 5
+    assert first[0].shape == first[1].shape == (2, 1, 16, 32, 32) and first.position == 5
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
     assert not torch.equal(first[0], different[0])
     assert float(first.truth.min()) >= 0 and float(first.truth.max()) <= 1
     assert first.weight.shape == first.truth.shape and torch.equal(first.weight, again.weight)
-    assert not torch.equal(first[0], Batches(studies, runs.tiny(), 4, BatchShare(2), lambda: 0).make(5)[0])
+    assert not torch.equal(first[0], Batches(pool, runs.tiny(), 4, BatchShare(2), lambda: 0).make(5)[0])
 
 
-def test_devices_share_a_step_that_is_the_same_as_on_one(studies: CasePool) -> None:
-    whole = batches(studies, BatchShare(4), batch=4).make(2)[0]
-    ranks = [batches(studies, BatchShare(1, rank, 2), batch=4) for rank in (0, 1)]
+def test_devices_share_a_step_that_is_the_same_as_on_one(pool: CasePool) -> None:
+    whole = batches(pool, BatchShare(4), batch=4).make(2)[0]
+    ranks = [batches(pool, BatchShare(1, rank, 2), batch=4) for rank in (0, 1)]
     assert [rank.accumulation for rank in ranks] == [2, 2]
     parts = [rank.make(2 * 2 + part)[0] for part in (0, 1) for rank in ranks]
     assert torch.equal(torch.cat(parts), whole)
@@ -193,14 +193,14 @@ def test_devices_share_a_step_that_is_the_same_as_on_one(studies: CasePool) -> N
     ]
 
 
-def test_an_epoch_goes_on_where_it_was_left(studies: CasePool) -> None:
-    full = [(batch.position, batch.image) for batch in batches(studies, epoch_steps=4, position=4)]
-    rest = [(batch.position, batch.image) for batch in batches(studies, epoch_steps=4, position=6)]
+def test_an_epoch_goes_on_where_it_was_left(pool: CasePool) -> None:
+    full = [(batch.position, batch.image) for batch in batches(pool, epoch_steps=4, position=4)]
+    rest = [(batch.position, batch.image) for batch in batches(pool, epoch_steps=4, position=6)]
     assert [index for index, _ in full] == [4, 5, 6, 7] and [index for index, _ in rest] == [6, 7]
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(full[2:], rest, strict=True))
 
 
-def test_whole_studies_come_once_an_epoch(studies: CasePool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_studies_come_once_an_epoch(pool: CasePool, monkeypatch: pytest.MonkeyPatch) -> None:
     names: list[str] = []
 
     def whole_study(case: Case, card: Any) -> Any:
@@ -209,7 +209,7 @@ def test_whole_studies_come_once_an_epoch(studies: CasePool, monkeypatch: pytest
 
     monkeypatch.setattr("training.data.batches.whole_study", whole_study)
     epochs = batches(
-        studies, BatchShare(1), crops=None, patch_zyx=None, epoch_steps=None, batch=2, augmentation=Augmentation()
+        pool, BatchShare(1), crops=None, patch_zyx=None, epoch_steps=None, batch=2, augmentation=Augmentation()
     )
     assert epochs.epoch_steps == 3
     for index in range(2 * len(epochs)):
@@ -341,8 +341,8 @@ def test_the_log_is_only_written_anew_when_lines_are_dropped(tmp_path: Path) -> 
     assert path.read_text() == '{"step": 1}\n' and path.stat().st_ino != before.st_ino
 
 
-def test_studies_are_judged_in_the_runs_precision(studies: CasePool) -> None:
-    net, case, card = UNet(2).eval(), studies.cases[0], studies.card
+def test_studies_are_judged_in_the_runs_precision(pool: CasePool) -> None:
+    net, case, card = UNet(2).eval(), pool.training[0], pool.card
     image = whole_study(case, card)[0]
     with torch.inference_mode():
         exact = net(image)[0, 0].numpy()
@@ -351,8 +351,8 @@ def test_studies_are_judged_in_the_runs_precision(studies: CasePool) -> None:
 
 
 @pytest.fixture(scope="module")
-def patient(studies: CasePool) -> GridCase:
-    return to_model_grid(studies.cases[0].load(), studies.card)
+def patient(pool: CasePool) -> GridCase:
+    return to_model_grid(pool.training[0].load(), pool.card)
 
 
 @pytest.mark.parametrize("name", list(TRANSFORMS))
@@ -402,12 +402,12 @@ def test_rims_count_more_only_where_a_borderline_node_ends() -> None:
     assert (counts[..., 4, 4:10] == 3).all() and (counts[..., 3, 4:10] == 3).all() and (counts[..., 1, :] == 1).all()
 
 
-def test_boxes_bring_image_truth_and_weights_of_other_crops(studies: CasePool) -> None:
+def test_boxes_bring_image_truth_and_weights_of_other_crops(pool: CasePool) -> None:
     plain = runs.tiny(batch=4, crops=Crops(boxes=(0,)))
     boxed = runs.tiny(batch=4, crops=Crops(boxes=(2,)))
     changed = 0
     for step in range(6):
-        bare, pasted = (CropMaker(studies.cases, studies.card, of, 3, step) for of in (plain, boxed))
+        bare, pasted = (CropMaker(pool.training, pool.card, of, 3, step) for of in (plain, boxed))
         for item in range(4):
             (image, truth, _), (other, other_truth, _) = bare.item(item), pasted.item(item)
             different = image != other
@@ -417,19 +417,19 @@ def test_boxes_bring_image_truth_and_weights_of_other_crops(studies: CasePool) -
     assert changed >= 20
 
 
-def test_a_patient_that_cannot_be_prepared_gives_way_to_another(studies: CasePool) -> None:
-    good = studies.cases[0].load()
+def test_a_patient_that_cannot_be_prepared_gives_way_to_another(pool: CasePool) -> None:
+    good = pool.training[0].load()
     flat = Case("flat", Volume(0 * good.volume.array, good.volume.grid), good.labels)
     preset = runs.tiny()
     for step in range(8):
-        image, _, _ = CropMaker((good, flat), studies.card, preset, 3, step).item(0)
+        image, _, _ = CropMaker((good, flat), pool.card, preset, 3, step).item(0)
         assert torch.isfinite(image).all()
     with pytest.raises(StudyError, match="constant"):
-        CropMaker((flat,), studies.card, preset, 3, 0).item(0)
+        CropMaker((flat,), pool.card, preset, 3, 0).item(0)
 
 
-def test_borderline_nodes_are_those_about_the_limit(studies: CasePool, patient: GridCase) -> None:
-    case = studies.cases[0].load()
+def test_borderline_nodes_are_those_about_the_limit(pool: CasePool, patient: GridCase) -> None:
+    case = pool.training[0].load()
     short_mm = np.array([node.box_mm[0] for node in true_nodes(case, "LPS").nodes])
     low, high = BORDERLINE_MM
     kinds = (short_mm >= low) & (short_mm <= high)

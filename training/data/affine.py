@@ -1,4 +1,4 @@
-"""The paper's augmentation: a whole study turned, sheared and shifted, by MONAI."""
+"""The paper's augmentation: whole studies rotated, sheared and shifted, by MONAI."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.recipe.presets import Augmentation
 
 
 def random_affine(full: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
-    """Turn, shear and shift, each by what ``rng`` draws, in one trilinear pass.
+    """Rotate, shear and shift at random, in one trilinear pass.
 
     Angles are in voxels of the network's grid and not in the patient. Of a field of 400 x 400 x 200 mm a voxel is twice
     as high as wide; a turn of 5 degrees about x then tilts y by 10 degrees and z by 2.5.

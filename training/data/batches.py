@@ -1,4 +1,4 @@
-"""Batches, prepared ahead. What is in one depends on the seed, the step and the cases alone.
+"""Batches, prepared in advance. The content of a batch depends on the seed, the step and the cases alone.
 
 Item ``i`` of step ``s`` is the same whether one device learns from all of them or several share them, at once or a
 few at a time, and whether the run was stopped before it or not.
@@ -40,12 +40,17 @@ Item = tuple[Tensor, Tensor, Tensor]
 
 
 class CasePool:
-    """The cases that are there now; more may come while batches are made of them."""
+    """The cases of a run; training cases may be added while batches are made of them.
 
-    def __init__(self, card: ModelCard, cases: Sequence[LoadableCase], held: Sequence[LoadableCase]) -> None:
-        self.card, self.held = card, tuple(held)
+    Args:
+        card: fixes the model grid.
+        training, validation: cases of either kind.
+    """
+
+    def __init__(self, card: ModelCard, training: Sequence[LoadableCase], validation: Sequence[LoadableCase]) -> None:
+        self.card, self.validation = card, tuple(validation)
         # Replaced whole, never changed: a thread that makes a batch sees one state of it.
-        self.cases = tuple(cases)
+        self.training = tuple(training)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CasePool:
         return self  # a copy of the network needs no copy of the patients
@@ -53,7 +58,7 @@ class CasePool:
 
 @dataclass(frozen=True)
 class BatchShare:
-    """Which items of each step this process learns from.
+    """Which items of each step this process trains on.
 
     Attributes:
         micro: items at a time.
@@ -65,20 +70,20 @@ class BatchShare:
     world: int = 1
 
     def accumulation(self, batch: int) -> int:
-        """Micro-batches of one step."""
+        """Return the number of micro-batches in a step."""
         return batch // (self.micro * self.world)
 
     def items(self, part: int) -> range:
-        """Of micro-batch ``part`` of a step."""
+        """Return the items of micro-batch ``part`` of a step."""
         first = (part * self.world + self.rank) * self.micro
         return range(first, first + self.micro)
 
 
 class Batches:
-    """One epoch of micro-batches; goes on at the micro-batch that ``position`` says.
+    """One epoch of micro-batches, from the micro-batch on that ``position`` returns.
 
     Args:
-        studies: where they are cut from.
+        pool: whose training cases batches are made of.
         preset: says how.
         seed: of the run.
         share: of this process.
@@ -88,21 +93,21 @@ class Batches:
 
     def __init__(
         self,
-        studies: CasePool,
+        pool: CasePool,
         preset: Preset,
         seed: int,
         share: BatchShare,
         position: Callable[[], int],
         workers: int = 1,
     ) -> None:
-        self.studies, self.preset, self.seed, self.share = studies, preset, seed, share
+        self.pool, self.preset, self.seed, self.share = pool, preset, seed, share
         self.position, self.workers = position, workers
         self.accumulation = share.accumulation(preset.batch)
 
     @property
     def epoch_steps(self) -> int:
         """Optimizer steps of an epoch."""
-        return self.preset.epoch_steps or math.ceil(len(self.studies.cases) / self.preset.batch)
+        return self.preset.epoch_steps or math.ceil(len(self.pool.training) / self.preset.batch)
 
     def __len__(self) -> int:
         return self.epoch_steps * self.accumulation
@@ -120,52 +125,52 @@ class Batches:
                 yield batch
 
     def make(self, index: int) -> Batch:
-        """Micro-batch ``index`` of the run."""
+        """Make micro-batch ``index`` of the run."""
         step, part = divmod(index, self.accumulation)
         item = self._items(step)
         image, truth, weight = (torch.cat(parts) for parts in zip(*map(item, self.share.items(part)), strict=True))
         return Batch(image, truth, weight, index)
 
     def _items(self, step: int) -> Callable[[int], Item]:
-        """What makes the items of a step, by their number in the batch."""
+        """Return the function that makes an item of a step, by its number in the batch."""
         if self.preset.crops is not None:
-            return CropMaker(self.studies.cases, self.studies.card, self.preset, self.seed, step).item
-        return partial(self._whole, self.studies.cases, step)
+            return CropMaker(self.pool.training, self.pool.card, self.preset, self.seed, step).item
+        return partial(self._whole, self.pool.training, step)
 
     def _whole(self, cases: Sequence[LoadableCase], step: int, item: int) -> Item:
         # Every case once an epoch; the last batch is filled up with the first ones.
         epoch, place = divmod(step, self.epoch_steps)
         order = np.random.default_rng([self.seed, epoch]).permutation(len(cases))
         case = cases[order[(place * self.preset.batch + item) % len(cases)]].load()
-        full = torch.cat(whole_study(case, self.studies.card), dim=1)
+        full = torch.cat(whole_study(case, self.pool.card), dim=1)
         if self.preset.augmentation is not None:
             full = random_affine(full, self.preset.augmentation, np.random.default_rng([self.seed, step, item]))
         return full[:, :1], full[:, 1:], torch.ones(1, 1, 1, 1, 1)
 
 
 class BatchDataModule(LightningDataModule):
-    """Hands `Batches` and the indices of the held-out studies to Lightning, each process its share.
+    """Gives Lightning `Batches` and the indices of the validation cases, each process its share.
 
     Args:
-        studies, preset, seed: as for `Batches`.
+        pool, preset, seed: as for `Batches`.
         micro: items at a time.
         workers: as for `Batches`.
     """
 
-    def __init__(self, studies: CasePool, preset: Preset, seed: int, micro: int, workers: int) -> None:
+    def __init__(self, pool: CasePool, preset: Preset, seed: int, micro: int, workers: int) -> None:
         super().__init__()
-        self.studies, self.preset, self.seed, self.micro, self.workers = studies, preset, seed, micro, workers
+        self.pool, self.preset, self.seed, self.micro, self.workers = pool, preset, seed, micro, workers
 
     def train_dataloader(self) -> Batches:
-        """From where the run stands; checkpoints are only written between two optimizer steps."""
+        """Return batches from the present step on; checkpoints are only written between two optimizer steps."""
         trainer: Any = self.trainer
         share = BatchShare(self.micro, trainer.global_rank, trainer.world_size)
         accumulation = trainer.accumulate_grad_batches
         return Batches(
-            self.studies, self.preset, self.seed, share, lambda: trainer.global_step * accumulation, self.workers
+            self.pool, self.preset, self.seed, share, lambda: trainer.global_step * accumulation, self.workers
         )
 
     def val_dataloader(self) -> range:
-        """Indices, because Lightning would copy studies to the device whole."""
+        """Return indices, because Lightning would copy whole studies to the device."""
         trainer: Any = self.trainer
-        return range(trainer.global_rank, len(self.studies.held), trainer.world_size)
+        return range(trainer.global_rank, len(self.pool.validation), trainer.world_size)

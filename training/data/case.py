@@ -1,4 +1,4 @@
-"""What is learned from: one study with its nodes, whether a phantom or a patient's."""
+"""A case: a study with its truth, whether a phantom or a patient's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lnfast.geometry import Volume
 
 
 class LoadableCase(Protocol):
-    """A case that may still lie on the disk: a thousand phantoms do not fit into memory.
+    """A case that may still be on the disk: a thousand phantoms do not fit into memory.
 
     Attributes:
         name: one word, unique among the cases of a run; a phantom's is its seed in five digits.
@@ -22,16 +22,16 @@ class LoadableCase(Protocol):
     def name(self) -> str: ...
 
     def load(self) -> Case:
-        """The case itself."""
+        """Return the case with its voxels."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One study on its native grid, turned to the axes of the model card (a view at no cost, `Volume.oriented`).
+    """One study on its native grid, with axes as the card's (a view at no cost, `Volume.oriented`).
 
     Attributes:
-        name: as of its `LoadableCase`, which it is as well.
+        name: as of `LoadableCase`, which a case is as well.
         volume: the study, native grid.
         labels: ``(z, y, x)`` uint16, 0 background, else the node; nodes are numbered from 1 without a gap.
     """
@@ -41,5 +41,5 @@ class Case:
     labels: NDArray[np.uint16]
 
     def load(self) -> Case:
-        """The case, which is here already."""
+        """Return the case itself."""
         return self

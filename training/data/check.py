@@ -1,6 +1,6 @@
-"""Looks at every case before training starts, and names every bad one.
+"""The check of every case before training starts.
 
-A *trouble* must be mended: the runtime would refuse the study, or what is learned from it would be wrong. A *note* is
+A *trouble* must be mended: the runtime would refuse the study, or the training would learn something wrong. A *note* is
 what a person should look at and may well be right: a patient without nodes, a field that the card does not know.
 """
 
@@ -35,7 +35,7 @@ CHECK_SCHEMA = "lnfast.check/1"
 
 @dataclass
 class Findings:
-    """What a folder holds and what is wrong with it; grows case by case.
+    """The content of a folder and the troubles with it; grows case by case.
 
     Attributes:
         cases: with image and label, readable or not.
@@ -64,11 +64,11 @@ class Findings:
 
     @property
     def sha256(self) -> str:
-        """Of all that is learned from; another compression or axis order of the files is the same."""
+        """Hash of all images and nodes; another compression or axis order of the files gives the same."""
         return hashlib.sha256(json.dumps(sorted(self.contents.items())).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it; ranges are (least, greatest) along z, y and x, None where nothing could be read."""
+        """Return the findings as JSON takes them; ranges are (least, greatest) along z, y and x."""
         return {
             "schema": CHECK_SCHEMA,
             "cases": self.cases,
@@ -85,7 +85,7 @@ class Findings:
 
 
 def check_dataset(folder: Path, card: ModelCard) -> tuple[Trouble, ...]:
-    """Everything that must be mended before this folder is trained on.
+    """Return everything that must be mended before this folder can be trained on.
 
     Raises:
         UsageError: ``no-dataset``.
@@ -101,7 +101,7 @@ def examine(
     Args:
         folder: in nnU-Net's raw layout.
         card: says what the runtime takes.
-        progress: told each case's name before it is read, and how many there are.
+        progress: called with each case's name before it is read, and with the number of cases.
 
     Raises:
         UsageError: ``no-dataset``.
@@ -120,7 +120,7 @@ def examine(
 
 
 def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, first_of_image: dict[str, str]) -> None:
-    """Image and label each on its own, so that trouble with one hides none with the other."""
+    """Check image and label map separately, so that trouble with one hides none with the other."""
     if (seed := phantom_seed(files)) is not None and seed not in TRAINING_SEEDS:
         findings.troubles.append(
             Trouble(files.name, "reserved-seed", f"is the phantom of seed {seed}, kept for tests and evaluation")
@@ -164,7 +164,7 @@ def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, first_o
 
 
 def phantom_seed(files: CaseFiles) -> int | None:
-    """Of a case that `lnfast phantom` wrote, its seed; None for any other."""
+    """Return the seed of a case that `lnfast phantom` wrote; None for any other."""
     truth = files.label.parent.parent / "truth" / f"{files.name}.json"
     try:
         content = json.loads(truth.read_bytes())
@@ -175,7 +175,7 @@ def phantom_seed(files: CaseFiles) -> int | None:
 
 
 def _odd_labels(labels: NDArray[np.uint16], volume: Volume | None) -> Iterator[tuple[str, str]]:
-    """Code and message of what is unusual about a label map, and no reason to refuse it."""
+    """Yield code and message of what is unusual about a label map and no reason to refuse it."""
     sizes = np.bincount(labels.ravel())[1:]
     if not len(sizes):
         yield "empty-label", "has no node: right for a patient without any"
@@ -215,7 +215,7 @@ def _add_protocol(study: Study, volume: Volume, findings: Findings) -> None:
 
 
 def image_id(volume: Volume) -> str:
-    """A hash of the voxels and not of the file: another compression, type or axis order is the same image still."""
+    """Return a hash of the voxels, not of the file: another compression, type or axis order is still the same image."""
     digest = hashlib.sha256(repr(volume.grid.shape).encode())
     digest.update(volume.array.astype(np.float32).data)
     return digest.hexdigest()[:32]

@@ -1,10 +1,13 @@
-"""Crops of the network's grid: small, at wide scales and with boxes of other crops in them.
+"""Crops of the model grid: small, at widely varied scales, and with boxes of other crops pasted in.
 
-Shown whole phantoms, a network learns their anatomy, what lies where and how large it is there, and is blind in people
-whose pelvis is another. In a crop of 112 x 112 at any scale with boxes of others in it, place tells nothing, and what
-is left to be learned is what a node is.
+Trained on whole phantoms, a network learns their anatomy, what lies where and how large it is, and fails in people
+whose pelvis is different. In a crop of 112 x 112 at any scale with boxes of other crops in it, location carries no
+information, and what remains to be learned is what a node looks like.
 
-    patient --turned, scaled, sheared about a place--> crop --lit--> crop --boxes--> crop and its weights
+    case --rotate, scale, shear about a place--> crop --intensity--> crop --paste boxes--> crop and its voxel weights
+
+Hard negatives are not mined. A share of the crops is placed on bright structures instead (`Crops.about_bright`), which
+are what a network takes for nodes.
 """
 
 from __future__ import annotations
@@ -25,21 +28,21 @@ from training.data.model_grid import GridCase, to_model_grid
 from training.recipe.card import FLOOR, TISSUE
 from training.recipe.presets import Crops, Preset
 
-# What the network sees of a study above this is bright: gut, bladder, prostate, nerves, which are taken for nodes.
+# Above this the network's input is bright: gut, bladder, prostate, nerves, which are taken for nodes.
 BRIGHT = FLOOR + 2 * (TISSUE - FLOOR)
-# A place lies at least so many voxels inside its crop.
+# Least distance of a place from the edge of its crop, in voxels.
 MARGIN = 8
 # Side of a pasted box, as a share of the crop's.
 BOX_SHARE = (0.25, 0.7)
 SLIDE_AT_MOST = 3
-# Patients that are drawn for one place in a batch before the cases are taken for bad.
+# Cases that are drawn for one place in a batch before the training is given up.
 TRIES = 8
 # Channels of a crop.
 IMAGE, TRUTH, BORDERLINE = range(3)
 
 
 class CropMaker:
-    """Makes the crops of one optimizer step; what is in one depends on seed, step, item and cases alone.
+    """Makes the crops of one optimizer step; a crop depends on seed, step, item and cases alone.
 
     Args:
         cases: to cut from; each step takes as many as it has patients, at random.
@@ -57,7 +60,7 @@ class CropMaker:
         self._crops: dict[int, Tensor] = {}
 
     def item(self, item: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Image, soft truth and weights of item ``item`` of the batch, each ``(1, 1, *patch_zyx)`` float32."""
+        """Return image, soft truth and voxel weights of an item of the batch, each ``(1, 1, *patch_zyx)`` float32."""
         rng = self._rng(1, item)
         crop = self._bare(item).clone()
         for _ in range(int(rng.choice(self.crops.boxes))):
@@ -69,7 +72,7 @@ class CropMaker:
         return image, truth, voxel_weights(truth, borderline, self.preset.rim)
 
     def _patient(self, number: int) -> GridCase:
-        """Patient ``number`` of the step; who cannot be prepared, nothing but noise, say, gives way to another.
+        """Return patient ``number`` of the step; another is drawn for one that cannot be prepared, such as mere noise.
 
         Raises:
             StudyError: of the last of several that cannot be prepared.
@@ -85,7 +88,7 @@ class CropMaker:
         return self._patients[number]
 
     def _bare(self, item: int) -> Tensor:
-        """The crop without boxes, ``(3, *patch_zyx)``."""
+        """Return the crop of an item without boxes, ``(3, *patch_zyx)``."""
         if item not in self._crops:
             self._crops[item] = self._cut(self._patient(item // self.crops.per_patient), self._rng(2, item))
         return self._crops[item]
@@ -100,7 +103,7 @@ class CropMaker:
         return crop
 
     def _slices(self, channels: Tensor, rng: np.random.Generator) -> Tensor:
-        """As many slices as the crop has, now and then moved along, the outermost again where there are no more."""
+        """Take as many slices as the crop has, sometimes shifted; where there are no more the outermost is repeated."""
         depth, wanted = channels.shape[1], self.shape_zyx[0]
         first = int(rng.integers(0, depth - wanted + 1))
         if rng.random() < self.crops.slide:
@@ -114,7 +117,7 @@ class CropMaker:
 
 
 def draw_place(patient: GridCase, crops: Crops, rng: np.random.Generator) -> tuple[float, float]:
-    """Where in the plane a crop lies, ``(y, x)`` in voxels: about a node, something bright, or anywhere."""
+    """Draw where in the plane a crop lies, ``(y, x)`` in voxels: on a node, on a bright structure, or anywhere."""
     kind = rng.random()
     points = torch.empty((0, 2))
     if kind < crops.about_node:
@@ -130,7 +133,7 @@ def draw_place(patient: GridCase, crops: Crops, rng: np.random.Generator) -> tup
 
 
 def draw_transform(crops: Crops, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How far a step in the crop is in the patient, (2, 2) over ``(y, x)``; and the shear, ``(y, x)`` in half planes.
+    """Draw the map from crop to patient, (2, 2) over ``(y, x)``, and the shear, ``(y, x)`` in half planes.
 
     All of it is in voxels of the network's grid and not in the patient, whose pixels are square where these are not.
     """
@@ -149,7 +152,7 @@ def crop_centre(
     grid_zyx: Sequence[int],
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """The middle of a crop that has a place somewhere in it, ``(y, x)`` in voxels of the patient.
+    """Draw the centre of a crop that contains a place, ``(y, x)`` in voxels of the patient.
 
     A crop hangs over the edge of the grid only where it is too large for it.
     """
@@ -167,7 +170,7 @@ def cut_crop(
     tilt: NDArray[np.float64],
     shape_zyx: tuple[int, int, int],
 ) -> Tensor:
-    """Cut a crop, bilinear in each slice; what lies outside the grid is its border's voxel.
+    """Cut a crop, bilinear in each slice; outside the grid its border voxels are repeated.
 
     Args:
         channels: ``(c, z, y, x)``, with the crop's own number of slices.
@@ -188,7 +191,7 @@ def cut_crop(
 
 
 def voxel_weights(truth: Tensor, borderline: Tensor, rim: float) -> Tensor:
-    """How much each voxel counts: 1, and ``rim`` more where a node of `BORDERLINE_MM` ends.
+    """Return each voxel's weight: 1, and ``rim`` more at the edge of a node of `BORDERLINE_MM`.
 
     Args:
         truth, borderline: ``(1, 1, z, y, x)``.
@@ -201,7 +204,7 @@ def voxel_weights(truth: Tensor, borderline: Tensor, rim: float) -> Tensor:
 
 
 def _highest_around(volume: Tensor) -> Tensor:
-    """The highest value among the 3 x 3 voxels of a slice around each."""
+    """Return the maximum of the 3 x 3 voxels of a slice around each."""
     return max_pool3d(volume, (1, 3, 3), stride=1, padding=(0, 1, 1))
 
 

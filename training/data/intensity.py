@@ -1,4 +1,4 @@
-"""Other scanners and other patients, by intensity alone: each transform is a function of its name.
+"""Augmentation by intensity: other scanners and other patients. Each transform is a function of its name.
 
 All take a crop of the network's input, ``(z, y, x)`` float32, in which air is about `FLOOR` and tissue about `TISSUE`,
 and give a crop of that shape. None changes where a node ends, so the truth stays.
@@ -22,7 +22,7 @@ SPAN = TISSUE - FLOOR
 
 
 def augment_intensity(image: Tensor, crops: Crops, rng: np.random.Generator) -> Tensor:
-    """Apply each transform to the share of crops that ``crops`` says, in the order in which a scanner would."""
+    """Apply each transform with the probability in ``crops``, in the order in which a scanner would."""
     for name, transform in TRANSFORMS.items():
         if rng.random() < getattr(crops, name):
             image = transform(image, rng)
@@ -30,13 +30,13 @@ def augment_intensity(image: Tensor, crops: Crops, rng: np.random.Generator) -> 
 
 
 def gamma(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """Another contrast; air and tissue stay where they are."""
+    """Change the contrast; air and tissue keep their values."""
     steps = ((image - FLOOR) / SPAN).clamp_min(0).pow(float(np.exp(rng.uniform(-0.5, 0.5))))
     return steps.clamp_max(BRIGHTEST) * SPAN + FLOOR
 
 
 def clusters(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """Patches of another brightness within one tissue, with smooth edges, in a band of intensities only."""
+    """Add patches of another brightness within one tissue, with smooth edges, in a band of intensities only."""
     field = _smooth(image.shape, (4, 9, 9), rng)
     middle, width = float(rng.uniform(0.3, 4.0)), float(rng.uniform(0.3, 1.5))
     band = torch.exp(-((((image - FLOOR) / SPAN).clamp_min(0.05).log() - np.log(middle)) ** 2) / (2 * width**2))
@@ -44,7 +44,7 @@ def clusters(image: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def shading(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """The profile of a receiving coil: linear and quadratic, some 30 % either way along each axis."""
+    """Apply the profile of a receiving coil: linear and quadratic, some 30 % either way along each axis."""
     field = torch.zeros(())
     for axis, size in enumerate(image.shape):
         along = torch.linspace(-1, 1, size).reshape([-1 if i == axis else 1 for i in range(3)])
@@ -54,7 +54,7 @@ def shading(image: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def flare(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """Brightness that falls off from a place at one side of the crop, as below an element of a coil."""
+    """Add brightness that falls off from a place at one side of the crop, as below an element of a coil."""
     _, height, width = image.shape
     along, far = float(rng.uniform(0, 1)), bool(rng.random() < 0.5)
     place = (along * height, far * width) if rng.random() < 0.5 else (far * height, along * width)
@@ -65,13 +65,13 @@ def flare(image: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def ghost(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """A faint copy, half a crop further along the rows or the columns."""
+    """Add a faint copy, half a crop further along the rows or the columns."""
     axis = 1 if rng.random() < 0.7 else 2
     return image + float(rng.uniform(0.02, 0.12)) * (image.roll(image.shape[axis] // 2, axis) - FLOOR)
 
 
 def blur(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """Three pixels weighed together, along each axis of the plane as much as chance has it."""
+    """Average three pixels, along each axis of the plane with random weights."""
     for axis in (1, 2):
         side = float(rng.uniform(0.05, 0.25))
         padded = torch.cat((image.narrow(axis, 0, 1), image, image.narrow(axis, image.shape[axis] - 1, 1)), axis)
@@ -81,13 +81,13 @@ def blur(image: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def noise(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """White noise of up to an eighth of the way from air to tissue."""
+    """Add white noise of up to an eighth of the way from air to tissue."""
     strength = np.float32(rng.uniform(0.0125, 0.125) * SPAN)
     return image + torch.from_numpy(strength * rng.standard_normal(image.shape, dtype=np.float32))
 
 
 def rescale(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """What another field of view would have measured as air and tissue."""
+    """Rescale as if air and tissue had been measured in another field of view."""
     return image * float(np.exp(rng.uniform(-0.35, 0.35))) + float(rng.uniform(-0.2, 0.2))
 
 
@@ -97,6 +97,6 @@ TRANSFORMS: dict[str, Callable[[Tensor, np.random.Generator], Tensor]] = {
 
 
 def _smooth(shape: torch.Size, knots: tuple[int, int, int], rng: np.random.Generator) -> Tensor:
-    """A random field of deviation 1 at its knots, trilinear between them."""
+    """Return a random field of deviation 1 at its knots, trilinear between them."""
     coarse = torch.from_numpy(rng.standard_normal(knots, dtype=np.float32))
     return interpolate(coarse[None, None], size=tuple(shape), mode="trilinear", align_corners=True)[0, 0]

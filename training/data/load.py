@@ -1,7 +1,7 @@
-"""One case from its files: read as the runtime reads it, turned to the card's axes.
+"""One case from its files: read as the runtime reads it, with axes as the card's.
 
-The sampler of patches takes native axes for the network's. Turned here, once, image and labels alike, a study trains
-the same in whichever of the 48 ways its files store it.
+Crops are cut along the axes of the array, which are taken for the card's. Image and labels are turned to them here,
+once, so that a study trains the same in whichever of the 48 ways its files store it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def load_case(files: CaseFiles, card: ModelCard) -> Case:
 
 
 def read_image(files: CaseFiles, card: ModelCard) -> Study:
-    """Read a case's image through the runtime's own path, up to the network's door.
+    """Read a case's image by the runtime's own code, up to the network's input.
 
     Raises:
         StudyError: the codes of `lnfast.study.read_study` and `lnfast.preprocess.write_input`.
@@ -53,7 +53,7 @@ def read_image(files: CaseFiles, card: ModelCard) -> Study:
 
 
 def to_card_axes(study: Study, card: ModelCard) -> Volume:
-    """The study's voxels with axes as the card's, C-contiguous.
+    """Return the study's voxels with axes as the card's, C-contiguous.
 
     A scale changes nothing that the network sees. An offset does in training only: contrast and noise are varied about
     0, where air is, so air is put there.

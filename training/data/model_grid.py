@@ -1,4 +1,4 @@
-"""From a native study to the network's grid, through the preprocessing of the runtime itself."""
+"""From the native grid to the model grid, by the runtime's own preprocessing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BORDERLINE_MM = (6.0, 10.0)
 
 @dataclass(frozen=True, eq=False)
 class GridCase:
-    """A case on the network's grid.
+    """A case on the model grid.
 
     Attributes:
         channels: ``(3, z, y, x)`` float32: the network's input; the share of a voxel that is node; 1 in voxels of nodes
@@ -49,7 +49,7 @@ class GridCase:
 
 
 def whole_study(case: Case, card: ModelCard) -> tuple[Tensor, Tensor]:
-    """Input and soft truth of a whole study, ``(1, 1, *card.shape_zyx)``."""
+    """Return input and soft truth of a whole study, each ``(1, 1, *card.shape_zyx)``."""
     out = np.empty((2, *card.shape_zyx), np.float32)
     write_input(case.volume, card, out[0], threads=1)
     # The same trilinear weights for the truth. Its soft values are kept: their 0.5 is where the surface is, and
@@ -85,7 +85,7 @@ def true_nodes(case: Case, orientation: str) -> NodeMap:
 
 
 def _nearest(labels: NDArray[np.uint16], shape_zyx: tuple[int, int, int]) -> NDArray[np.uint16]:
-    """The label at each voxel of a grid over the same field."""
+    """Return the label at each voxel of a grid over the same field."""
     axes = [
         (2 * np.arange(size) + 1) * native // (2 * size) for size, native in zip(shape_zyx, labels.shape, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""nnU-Net's raw layout, as far as this recipe can learn from it.
+"""nnU-Net's raw layout, as far as it can be trained on.
 
     DIR/dataset.json                   channel_names, labels, file_ending, numTraining
     DIR/imagesTr/<case>_0000.nii.gz    one channel: the high-b image; its .bval and .json may lie beside it
@@ -30,7 +30,7 @@ _NODE_NAME = re.compile(r"(?<![a-z])(lns?|(lymph.?)?nodes?)(?![a-z])", re.IGNORE
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """Where one study and its annotation lie.
+    """The files of one study and its annotation.
 
     Attributes:
         name: of the case, unique in its folder.
@@ -67,7 +67,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class RawFolder:
-    """A folder as it was found.
+    """The content of a folder.
 
     Attributes:
         cases: those with image and label, in the order of their names.
@@ -82,7 +82,7 @@ class RawFolder:
 
 @dataclass
 class _TroubleList:
-    """Troubles as they come up."""
+    """Collects troubles."""
 
     troubles: list[Trouble] = field(default_factory=list)
 
@@ -91,7 +91,7 @@ class _TroubleList:
 
 
 def open_cases(folder: Path) -> tuple[CaseFiles, ...]:
-    """The cases of a folder in the order of their names.
+    """Return the cases of a folder in the order of their names.
 
     Raises:
         UsageError: ``no-dataset`` where there is no ``dataset.json``.
@@ -107,7 +107,7 @@ def open_cases(folder: Path) -> tuple[CaseFiles, ...]:
 
 
 def scan_folder(folder: Path) -> RawFolder:
-    """Look through a folder without opening a study.
+    """List a folder without opening a study.
 
     Raises:
         UsageError: ``no-dataset`` where there is no ``dataset.json``.
@@ -151,7 +151,7 @@ def scan_folder(folder: Path) -> RawFolder:
 
 
 def _label_rule(content: dict[str, Any], troubles: _TroubleList) -> LabelRule:
-    """What ``labels`` says; the rule for instances where it cannot be used, which is troubles."""
+    """Return the rule that ``labels`` means; the rule for instances, and a trouble, where it cannot be used."""
     if content.get("instance_labels") is True:
         return LabelRule()
     try:
@@ -181,7 +181,7 @@ def _label_rule(content: dict[str, Any], troubles: _TroubleList) -> LabelRule:
 
 
 def _values(value: Any) -> tuple[int, ...]:
-    """A class is one value, or, for a region of nnU-Net, several."""
+    """Return the values of a class: one, or, for a region of nnU-Net, several."""
     values = value if isinstance(value, list) else [value]
     if not values or not all(type(item) is int for item in values):
         raise TypeError(value)
@@ -203,7 +203,7 @@ def _check_channels(content: dict[str, Any], troubles: _TroubleList) -> None:
 
 
 def _images(folder: Path, ending: str, troubles: _TroubleList) -> dict[str, Path]:
-    """Images by case; what is not the first channel is a trouble."""
+    """Return images by case; any other channel than the first is a trouble."""
     images = {}
     for stem, path in _files(folder, ending, troubles).items():
         match = _CHANNEL.fullmatch(stem)
@@ -217,7 +217,7 @@ def _images(folder: Path, ending: str, troubles: _TroubleList) -> dict[str, Path
 
 
 def _files(folder: Path, ending: str, troubles: _TroubleList) -> dict[str, Path]:
-    """NIfTI files of a folder by their names without the ending, sorted: no file system's order gets through."""
+    """Return the NIfTI files of a folder by their names without the ending, sorted."""
     if not folder.is_dir():
         troubles.add(folder.name, "no-folder", "is not there; nnU-Net's raw layout has imagesTr and labelsTr")
         return {}
@@ -234,7 +234,7 @@ def _files(folder: Path, ending: str, troubles: _TroubleList) -> dict[str, Path]
 
 
 def _patients(folder: Path, content: dict[str, Any], names: list[str], troubles: _TroubleList) -> dict[str, str]:
-    """Patient by case; empty where nothing names them."""
+    """Return the patient of each case; empty where nothing names them."""
     table = folder / "patients.csv"
     stated: Any = content.get("patients")
     source = "dataset.json" if stated is not None else table.name

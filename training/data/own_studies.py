@@ -1,4 +1,4 @@
-"""Somebody's own studies as cases to learn from: checked, split by patient, and never learned from and judged by."""
+"""The user's own studies as a source of cases: checked, split by patient, never both trained and validated on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class OwnStudies:
-    """CasePool in nnU-Net's raw layout, split by patient.
+    """Studies in nnU-Net's raw layout, split by patient.
 
     Attributes:
         folder: with ``dataset.json``.
@@ -38,11 +38,11 @@ class OwnStudies:
 
     @property
     def name(self) -> str:
-        """The folder's last part; its place makes no difference."""
+        """The last part of the path; where the folder is makes no difference."""
         return self.folder.resolve().name
 
     def describe(self, run: Path, earlier: Sequence[PriorRun]) -> dict[str, Any]:
-        """Check every case and choose the split; the data's name, split and content.
+        """Check every case and choose the split; return the data's name, split and content.
 
         Args:
             run: whose ``split.json`` is taken where there is one.
@@ -69,36 +69,36 @@ class OwnStudies:
         used = len(self.split.train) + len(self.split.validation) + len(self.split.test)
         if left := len(by_name) - used:
             print_message(f"split.json leaves out {left} of {len(by_name)} cases of {self.folder}")
-        train, held = (
+        training, validation = (
             tuple(load_case(by_name[name], card) for name in part) for part in (self.split.train, self.split.validation)
         )
-        return CasePool(card, train, held)
+        return CasePool(card, training, validation)
 
     def save_into(self, run: Path) -> None:
         """Write the split into the run."""
         if not (run / "split.json").exists():
             write_split(run / "split.json", self.split)
 
-    def take_new_cases(self, studies: CasePool) -> None:
-        """Nothing comes after the start."""
+    def take_new_cases(self, pool: CasePool) -> None:
+        """Do nothing: a folder gets no new cases during a run."""
 
-    def provenance(self, studies: CasePool) -> dict[str, Any]:
-        """The folder's name, its split, and which images were learned from: by hash, for a name may be a patient's."""
+    def provenance(self, pool: CasePool) -> dict[str, Any]:
+        """Return the folder's name, its split, and hashes of the training images, for a name may be a patient's."""
         return {
             "kind": "folder",
             "name": self.name,
-            "cases": len(studies.cases),
+            "cases": len(pool.training),
             "split": {"seed": self.split.seed, "sha256": self.split.sha256},
             "learned": sorted(self.findings.images[name] for name in self.split.train),
         }
 
-    def validated_on(self, studies: CasePool) -> dict[str, Any]:
-        """What a snapshot says of the cases that it was judged on."""
-        return {"kind": "folder", "name": self.name, "cases": len(studies.held)}
+    def validated_on(self, pool: CasePool) -> dict[str, Any]:
+        """Return what the header of the weights says about the validation cases."""
+        return {"kind": "folder", "name": self.name, "cases": len(pool.validation)}
 
     @cached_property
     def findings(self) -> Findings:
-        """What the check found; it runs once.
+        """The result of the check, which runs once.
 
         Raises:
             StudyError: ``bad-cases``.
@@ -113,7 +113,7 @@ class OwnStudies:
 
     @cached_property
     def files(self) -> tuple[CaseFiles, ...]:
-        """Of each case, once all were checked."""
+        """The files of each case, once all were checked."""
         assert self.findings.cases
         return open_cases(self.folder)
 
@@ -127,7 +127,7 @@ class OwnStudies:
         return split_cases(self.files, self.seed)
 
     def _as_before(self, path: Path, source: dict[str, Any]) -> Split:
-        """The split of a run before: its file, or drawn again with its seed."""
+        """Return the split of a prior run: from its file, or drawn again with its seed."""
         if path.exists():
             split = read_split(path)
             if source.get("sha256", split.sha256) == split.sha256:
@@ -143,25 +143,25 @@ class OwnStudies:
                     continue
                 if "learned" in source:
                     known.update(source["learned"])
-                elif source["name"] == self.name and (prior.run / "split.json").exists():  # an older snapshot
+                elif source["name"] == self.name and (prior.run / "split.json").exists():  # an older header
                     known.update(images[name] for name in read_split(prior.run / "split.json").train if name in images)
                 else:
                     print_message(f"{prior.run} does not say which cases it learned from; see to it yourself")
-            held = (*self.split.validation, *self.split.test)
-            refuse_leaked([name for name in held if images[name] in known], str(prior.run))
+            kept_apart = (*self.split.validation, *self.split.test)
+            refuse_leaked([name for name in kept_apart if images[name] in known], str(prior.run))
 
 
 def validation_cases(run: Path, header: dict[str, Any], folder: Path) -> tuple[Case, ...]:
-    """The validation part of a run's own split.
+    """Load the validation part of a run's own split.
 
     Args:
         run: with ``split.json``.
-        header: of its snapshot.
+        header: of its weights.
         folder: the data set that the split is of.
 
     Raises:
         StudyError: of the first case that cannot be read.
-        UsageError: ``bad-split``; ``leaked-cases`` when the snapshot has learned from one of them.
+        UsageError: ``bad-split``; ``leaked-cases`` when the weights were trained on one of them.
     """
     files = open_cases(folder)
     split = read_split(run / "split.json", files, partial=True)
@@ -173,7 +173,7 @@ def validation_cases(run: Path, header: dict[str, Any], folder: Path) -> tuple[C
 
 
 def refuse_leaked(names: Sequence[str], by: str) -> None:
-    """Refuse to judge by what was learned from.
+    """Refuse validation and test cases that were trained on.
 
     Raises:
         UsageError: ``leaked-cases``, naming them.

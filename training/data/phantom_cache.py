@@ -23,7 +23,7 @@ from training.data.phantom_seeds import check_seeds, phantom_of, phantom_version
 
 
 def cache_folder(cache: Path) -> Path:
-    """Where in a cache the phantoms of the present sources lie."""
+    """Return the folder of a cache that holds the phantoms of the present version."""
     return cache / phantom_version()
 
 
@@ -46,7 +46,7 @@ def make_phantoms(folder: Path, seeds: Iterable[int]) -> Iterator[int]:
 
 
 def make_phantoms_in_background(folder: Path, seeds: Iterable[int]) -> BaseProcess:
-    """Start `make_phantoms` in a process of its own, of low priority, that ends with this one."""
+    """Start `make_phantoms` in a separate process of low priority, which ends with this one."""
     context = multiprocessing.get_context("spawn")
     process = context.Process(
         target=_make_at_low_priority, args=(folder, list(seeds), phantom_version(), os.getpid()), daemon=True
@@ -67,18 +67,18 @@ class CachedPhantom:
 
     @property
     def name(self) -> str:
-        """Its seed in five digits."""
+        """The seed in five digits."""
         return self.path.stem
 
     def load(self) -> Case:
-        """Read it."""
+        """Read the phantom."""
         with np.load(self.path, allow_pickle=False) as file:
             array, affine, labels = file["array"], file["affine"], file["labels"]
         return Case(self.name, Volume(array, Grid(array.shape, affine)), labels)
 
 
 def cached_phantom(folder: Path, seed: int) -> CachedPhantom | None:
-    """A phantom of the folder, or None where it has not been made yet.
+    """Return a phantom of the folder, or None where it has not been made yet.
 
     Raises:
         UsageError: ``reserved-seed``.
@@ -89,7 +89,7 @@ def cached_phantom(folder: Path, seed: int) -> CachedPhantom | None:
 
 
 def missing_seeds(folder: Path, seeds: Iterable[int]) -> list[int]:
-    """The seeds whose phantoms are not in the folder."""
+    """Return the seeds whose phantoms are not in the folder."""
     return [seed for seed in seeds if not _path(folder, seed).exists()]
 
 

@@ -1,4 +1,4 @@
-"""Which phantom a seed is: its variety and its protocol, and which seeds may be learned from."""
+"""The phantom of a seed: its variety and its protocol, and which seeds may be trained and validated on."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ COHORT_VERSION = 1
 # Versions were hashes of sources before they were numbers. These phantoms are the same to the byte.
 HASHED_VERSIONS = {"ff1582a0": "1.1"}
 
-# Seeds 0-99 and from 100000 on belong to tests, probes and evaluation: a network that has seen one of them cannot be
-# judged by it. Only these two ranges may be learned from or tuned on.
+# Seeds 0-99 and from 100000 on are for tests, probes and evaluation, which a network that was trained on one of them
+# would pass too easily. Only these two ranges may be trained or tuned on.
 TRAINING_SEEDS = range(1000, 9000)
 VALIDATION_SEEDS = range(9000, 10000)
 
@@ -31,7 +31,7 @@ SMALL_FIELDS = (
 
 
 def variety_of(seed: int) -> Variety:
-    """Of the training seeds, by their hash, a third each is lifelike, realistic and made for training.
+    """Return a seed's variety: of the training seeds, by hash, a third each is lifelike, realistic and for training.
 
     All others are lifelike, the default, so that figures of validation compare with those of earlier models.
     """
@@ -41,7 +41,7 @@ def variety_of(seed: int) -> Variety:
 
 
 def protocol_of(seed: int) -> Protocol:
-    """How a seed is scanned.
+    """Return the protocol of a seed.
 
     Of realistic and default phantoms three quarters are the paper's scanners in turn, one quarter small fields in
     turn. Those made for training have any protocol, of small fields as often as of large ones.
@@ -52,7 +52,7 @@ def protocol_of(seed: int) -> Protocol:
 
 
 def _any_protocol(seed: int) -> Protocol:
-    """Fields of 168-260 mm or 280-420 mm, slices of 2-8 mm, pixels of 1.2-2.6 mm, b 500-1500, TE 50-95 ms."""
+    """Draw a field of 168-260 or 280-420 mm, slices of 2-8 mm, pixels of 1.2-2.6 mm, b 500-1500, TE 50-95 ms."""
     rng = np.random.default_rng([seed, len(SCANNERS)])
     small = rng.random() < 0.5
     wide, deep = rng.uniform(168, 260, 2) if small else np.array((420, 370)) * rng.uniform(0.75, 1.0, 2)
@@ -66,7 +66,7 @@ def _any_protocol(seed: int) -> Protocol:
 
 
 def phantom_of(seed: int) -> Phantom:
-    """The patient of a seed, either stage.
+    """Make the phantom of a seed, of either stage.
 
     Raises:
         UsageError: ``bad-seed``.
@@ -82,7 +82,7 @@ def phantom_of(seed: int) -> Phantom:
 
 
 def check_seeds(seeds: Iterable[int], allowed: tuple[range, ...] = (TRAINING_SEEDS, VALIDATION_SEEDS)) -> None:
-    """Refuse what must never be learned from.
+    """Refuse seeds that are kept for other purposes.
 
     Raises:
         UsageError: ``reserved-seed``.

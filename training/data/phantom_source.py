@@ -1,4 +1,4 @@
-"""Phantoms as a source of cases, made while one waits or beside the training."""
+"""Phantoms as a source of cases, made before the training or during it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from training.data.source import PriorRun
 
 @dataclass(frozen=True)
 class PhantomSource:
-    """Phantoms of the present sources.
+    """Phantoms of two ranges of seeds.
 
     Attributes:
-        cache: folder with a folder for each version of the sources.
+        cache: folder with a folder for each version.
         seeds: to train on.
         validation: to validate on.
         complete: wait for all of them, so that a run repeats; else those that are missing are made beside the
             training and taken in as they appear.
-        version: of the phantom's sources; a run that goes on keeps its own.
+        version: of the phantoms; a resumed run keeps its own.
     """
 
     cache: Path
@@ -37,7 +37,7 @@ class PhantomSource:
     version: str
 
     def describe(self, run: Path, earlier: Sequence[PriorRun]) -> dict[str, Any]:
-        """Seeds and version; where the cache lies makes no difference.
+        """Return seeds and version; where the cache is makes no difference.
 
         Raises:
             UsageError: ``reserved-seed``.
@@ -52,7 +52,7 @@ class PhantomSource:
         }
 
     def open(self, run: Path, card: ModelCard) -> CasePool:
-        """Find what is there, and make what is not.
+        """Find the phantoms that are there, and make those that are not.
 
         Raises:
             UsageError: ``reserved-seed``; ``phantoms-changed`` when some are missing and the sources would now make
@@ -68,7 +68,7 @@ class PhantomSource:
                 f"{len(missing)} phantoms of version {self.version} are missing in {self.cache} and lnfast.phantom is "
                 f"now {phantom_version()}; begin another run, or go back to the sources that this one began with",
             )
-        # Without these nothing can begin: all held-out ones, and as many to train on as an epoch's first steps need.
+        # Training cannot begin without all validation phantoms, and as many others as an epoch's first steps need.
         needed = [*self.validation, *(self.seeds if self.complete else self.seeds[:8])]
         absent = set(missing) & set(needed)
         for done, seed in enumerate(
@@ -80,21 +80,21 @@ class PhantomSource:
         return CasePool(card, self._stored(self.seeds), self._stored(self.validation))
 
     def save_into(self, run: Path) -> None:
-        """Seeds say everything."""
+        """Do nothing: seeds and version are in ``run.json``."""
 
-    def take_new_cases(self, studies: CasePool) -> None:
-        """Take in the phantoms that have been made since, in the order of their seeds."""
-        if len(studies.cases) < len(self.seeds):
-            studies.cases = self._stored(self.seeds)
+    def take_new_cases(self, pool: CasePool) -> None:
+        """Add the phantoms that have been made in the meantime, in the order of their seeds."""
+        if len(pool.training) < len(self.seeds):
+            pool.training = self._stored(self.seeds)
 
-    def provenance(self, studies: CasePool) -> dict[str, Any]:
-        """Of the cases that were there, which may be fewer than were asked for."""
-        seeds = sorted(int(case.name) for case in studies.cases)
+    def provenance(self, pool: CasePool) -> dict[str, Any]:
+        """Return the seeds of the phantoms that were there, which may be fewer than the range."""
+        seeds = sorted(int(case.name) for case in pool.training)
         return phantom_provenance(seeds, self.version) | {"ranges": _ranges(seeds)}
 
-    def validated_on(self, studies: CasePool) -> dict[str, Any]:
-        """The held-out seeds."""
-        return phantom_provenance([int(case.name) for case in studies.held], self.version)
+    def validated_on(self, pool: CasePool) -> dict[str, Any]:
+        """Return the validation seeds."""
+        return phantom_provenance([int(case.name) for case in pool.validation], self.version)
 
     def _stored(self, seeds: range) -> tuple[LoadableCase, ...]:
         entries = (phantom_cache.cached_phantom(self.cache / self.version, seed) for seed in seeds)
@@ -102,12 +102,12 @@ class PhantomSource:
 
 
 def phantom_provenance(seeds: Sequence[int], version: str) -> dict[str, Any]:
-    """What a snapshot says of phantoms; ``seeds`` there are the first and the one after the last."""
+    """Return what a header says about phantoms; its ``seeds`` are the first and the one after the last."""
     return {"kind": "phantoms", "seeds": [min(seeds), max(seeds) + 1], "version": version, "cases": len(seeds)}
 
 
 def _ranges(seeds: Sequence[int]) -> list[list[int]]:
-    """Sorted seeds as [first, one after the last] of each run without a gap."""
+    """Return sorted seeds as [first, one after the last] of each stretch without a gap."""
     ranges: list[list[int]] = []
     for seed in seeds:
         if ranges and ranges[-1][1] == seed:

@@ -28,25 +28,25 @@ class Source(Protocol):
     """Cases to train and to validate on."""
 
     def describe(self, run: Path, earlier: Sequence[PriorRun]) -> dict[str, Any]:
-        """What the run is of, in JSON; a run that goes on must be of the same. Writes nothing."""
+        """Return what identifies the cases, as JSON; a resumed run must have the same. Write nothing."""
         ...
 
     def open(self, run: Path, card: ModelCard) -> CasePool:
-        """What was described, for the card's grid; makes it first where that is asked for."""
+        """Return the described cases for the card's grid; make missing ones first where that is wanted."""
         ...
 
     def save_into(self, run: Path) -> None:
-        """Write into the run what it must have to go on."""
+        """Write into the run what it needs to resume."""
         ...
 
-    def take_new_cases(self, studies: CasePool) -> None:
-        """Take in what has been made since."""
+    def take_new_cases(self, pool: CasePool) -> None:
+        """Add the cases that have been made in the meantime."""
         ...
 
-    def provenance(self, studies: CasePool) -> dict[str, Any]:
-        """What a snapshot says of the cases that were learned from."""
+    def provenance(self, pool: CasePool) -> dict[str, Any]:
+        """Return what the header of the weights says about the training cases."""
         ...
 
-    def validated_on(self, studies: CasePool) -> dict[str, Any]:
-        """What a snapshot says of the cases that it was judged on."""
+    def validated_on(self, pool: CasePool) -> dict[str, Any]:
+        """Return what the header of the weights says about the validation cases."""
         ...

@@ -1,4 +1,4 @@
-"""Training, validation and test 8:1:1 by patient, as a file that a run keeps beside it.
+"""The split into training, validation and test, 8:1:1 by patient, as a file in the run folder.
 
 Patients are ranked by a hash of the seed and their name; the first tenth is the test set, the second the validation
 set. So the ratio is exact (393 patients: 315, 39 and 39), the order of files has no say, and most patients stay where
@@ -29,7 +29,7 @@ SIDES = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """Which case serves for what.
+    """Which case belongs to which part.
 
     Attributes:
         seed: that it was made with.
@@ -43,13 +43,13 @@ class Split:
 
     @property
     def sha256(self) -> str:
-        """Of which case serves for what, however its file is laid out."""
+        """Hash of the parts, independent of the file's layout."""
         sides = {side: sorted(getattr(self, side)) for side in SIDES}
         return hashlib.sha256(json.dumps(sides).encode()).hexdigest()
 
 
 def split_cases(cases: Sequence[CaseFiles], seed: int) -> Split:
-    """Divide cases 8:1:1 by patient; the same patients and seed give the same split.
+    """Split cases 8:1:1 by patient; the same patients and seed give the same split.
 
     Raises:
         UsageError: ``too-few-patients`` below 3.
@@ -65,7 +65,7 @@ def split_cases(cases: Sequence[CaseFiles], seed: int) -> Split:
 
 
 def check_split(split: Split, cases: Sequence[CaseFiles], *, partial: bool = False) -> None:
-    """Refuse a split that is not one of these cases.
+    """Refuse a split that does not fit these cases.
 
     Args:
         split: as read.
@@ -92,12 +92,12 @@ def check_split(split: Split, cases: Sequence[CaseFiles], *, partial: bool = Fal
 
 
 def write_split(path: Path, split: Split) -> None:
-    """Write a split as JSON, one case a line; whole or not at all."""
+    """Write a split as JSON, one case a line, whole or not at all."""
     write_json(path, {"schema": SPLIT_SCHEMA, **asdict(split)})
 
 
 def read_split(path: Path, cases: Sequence[CaseFiles] | None = None, *, partial: bool = False) -> Split:
-    """Read a split, and hold it against the cases where they are given.
+    """Read a split, and check it against the cases where they are given.
 
     Raises:
         UsageError: ``bad-split``: no such file, no split, a case twice; as `check_split`.

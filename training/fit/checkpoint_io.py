@@ -31,7 +31,7 @@ _MARKS = {_TENSOR, _TUPLE, _ITEMS, _FLOAT}
 
 
 class SafeCheckpointIO(CheckpointIO):
-    """Lightning's checkpoints as folders of safetensors and JSON. The path that Lightning is given is the folder's."""
+    """Lightning's checkpoints as folders of safetensors and JSON; the path in Lightning is the folder's."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write a checkpoint: a kill at any moment leaves no half folder of that name.
@@ -50,7 +50,7 @@ class SafeCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """What `save_checkpoint` was given: same types, dtypes and memory formats.
+        """Return what `save_checkpoint` wrote, with the same types, dtypes and memory formats.
 
         Raises:
             ModelError: ``bad-checkpoint`` when the folder is not one of `save_checkpoint` or is damaged.
@@ -64,19 +64,19 @@ class SafeCheckpointIO(CheckpointIO):
         return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove the folder; the JSON first, so that half a removal is not taken for a checkpoint."""
+        """Remove the folder, the JSON first, so that half a removal is not taken for a checkpoint."""
         folder = Path(path)
         (folder / STATE).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The complete checkpoints of a folder, oldest first."""
+    """Return the complete checkpoints of a folder, oldest first."""
     return sorted(path.parent for path in folder.glob("step-*/state.json"))
 
 
 def newest_readable(folder: Path) -> Path | None:
-    """The newest checkpoint that can be read; each that cannot is told in a line on standard error.
+    """Return the newest checkpoint that can be read, and print a line if there is a newer one that cannot.
 
     Raises:
         ModelError: ``bad-checkpoint`` when there are some and none can be read: to begin anew is not for us to choose.
@@ -97,14 +97,14 @@ def newest_readable(folder: Path) -> Path | None:
 
 
 def batch_share_of(folder: Path) -> dict[str, int] | None:
-    """Items at a time and devices that a checkpoint was learned with; None where it is too old to say."""
+    """Return items at a time and devices of the run that wrote a checkpoint; None where it is too old to say."""
     state = json.loads((folder / STATE).read_text(encoding="utf-8"))
     share: dict[str, int] | None = state.get("callbacks", {}).get(SAVER_STATE_KEY, {}).get("share")
     return share
 
 
 def encode(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
-    """The JSON of a tree; tensors are put into ``tensors`` by their path.
+    """Return the JSON of a tree; tensors are put into ``tensors`` by their path.
 
     Raises:
         LnfastError: ``not-representable``, naming the path.
@@ -134,7 +134,7 @@ def encode(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
 
 
 def decode(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """What `encode` made the JSON of."""
+    """Return the tree that `encode` was given."""
     if isinstance(value, list):
         return [decode(item, tensors) for item in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Which device, in which precision, how many studies at a time."""
+"""Device, precision, and how many items are in memory at a time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ROOM = 1.5
 
 
 def accelerator_of(config: RunConfig) -> str:
-    """Lightning's name of what is asked for; other GPUs than CUDA's have not been tried."""
+    """Return Lightning's name of the requested device; other GPUs than CUDA's have not been tried."""
     if config.accelerator == "auto":
         return "cuda" if torch.cuda.is_available() and not config.exact else "cpu"
     return {"gpu": "cuda"}.get(config.accelerator, config.accelerator)
 
 
 def precision_of(config: RunConfig) -> Precision:
-    """What is asked for, else what the device is good at.
+    """Return the requested precision, else the one that suits the device.
 
     CPUs have no half precision, and bfloat16 only where they have instructions for it: without them PyTorch converts
     back and forth, and a step that takes 2.5 s in FP32 takes minutes.
@@ -39,18 +39,18 @@ def precision_of(config: RunConfig) -> Precision:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether this CPU multiplies in bfloat16."""
+    """Return whether this CPU multiplies in bfloat16."""
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(cpu_flags() or ()))
 
 
 def study_bytes(preset: Preset, precision: str) -> float:
-    """Memory that a whole study needs on a GPU: 11 GB at the paper's width in half precision, 22 GB in FP32."""
+    """Return the memory of a whole study on a GPU: 11 GB at the paper's width in half precision, 22 GB in FP32."""
     bytes_each = 4 if precision == "32-true" else 2
     return math.prod(preset.shape_zyx) * KEPT_PER_VOXEL * preset.width / 32 * bytes_each * ROOM
 
 
 def micro_batch_of(preset: Preset, world: int, device: torch.device, precision: str = "16-mixed") -> int:
-    """Items in memory at a time: the preset's, or as many as the device holds; a divisor of each device's share.
+    """Return how many items are in memory at a time: the preset's, or as many as fit; a divisor of a device's share.
 
     Raises:
         UsageError: ``bad-batch`` when the batch cannot be shared out evenly.

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask a run to stop; it saves itself first."""
+"""Ctrl-C and SIGTERM stop a run after it has saved its state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class StoppedError(Exception):
-    """The run was asked to stop and has done so; it goes on from its last checkpoint.
+    """A signal stopped the run, which can be resumed from its last checkpoint.
 
     Attributes:
         signal: the number of the signal.
@@ -23,9 +23,9 @@ class StoppedError(Exception):
 
 
 class StopRequest:
-    """Whether a signal has asked to stop. The second one does what signals always did.
+    """Records a signal to stop. A second one has its usual effect.
 
-    Outside the main thread there are no signals to listen to, and nobody asks.
+    Outside the main thread there are no signals, and no request is recorded.
     """
 
     def __init__(self) -> None:
@@ -42,12 +42,12 @@ class StopRequest:
             signal.signal(number, handler)
 
     def listen(self) -> None:
-        """Begin; called once Lightning has put up its own handler, which would stop between two parts of a step."""
+        """Install the handler, after Lightning's own, which would stop between two parts of a step."""
         for number in self._before:
             signal.signal(number, self._record)
 
     def share_between_devices(self, trainer: Trainer) -> None:
-        """All devices stop after the same step, whichever of them was asked."""
+        """Share the request, so that all devices stop after the same step."""
         if trainer.world_size > 1:
             import torch  # not above: the command line names the error of this module, and its --help is instant
 
@@ -55,7 +55,7 @@ class StopRequest:
             self.signal = int(trainer.strategy.reduce(number, reduce_op="max")) or None
 
     def raise_if_requested(self) -> None:
-        """Raise where it is safe to stop.
+        """Raise if a stop was requested; called where it is safe to stop.
 
         Raises:
             StoppedError: a signal asked.
@@ -64,7 +64,7 @@ class StopRequest:
             raise StoppedError(self.signal)
 
     def raise_on_single_device(self, trainer: Trainer) -> None:
-        """Raise as `raise_if_requested` does, where there is no other device.
+        """Raise as `raise_if_requested` does, if there is no other device.
 
         Others may not have as much to do at this place, and would wait for this one.
 

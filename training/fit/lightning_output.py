@@ -1,4 +1,4 @@
-"""Lightning without its announcements: what a person must know is said by this package."""
+"""Lightning's output: its announcements are silenced, its curves and its progress bar adapted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MODULES = r"(pytorch_lightning|lightning_fabric|lightning_utilities|torchmetric
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Hush Lightning's loggers and the warnings that are raised in its own modules; others come through."""
+    """Silence Lightning's loggers and the warnings that are raised in its own modules, and no others."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -33,7 +33,7 @@ def quiet_lightning() -> Iterator[None]:
 
 
 class TensorBoardCurves(TensorBoardLogger):
-    """TensorBoard's files in ``RUN/tensorboard``, and nothing else there.
+    """TensorBoard's event files in ``RUN/tensorboard``, without Lightning's other files.
 
     Args:
         run: folder of the run.

@@ -1,7 +1,7 @@
-"""The runs that a run builds on: ``--start`` and ``--teacher``.
+"""The weights that a run builds on: ``--start`` and ``--teacher``.
 
-A run keeps the snapshots that it began with, so that it goes on when the other run has gone, and notices when the
-other has changed.
+A run keeps a copy of the weights that it began with, so that it can be resumed without the other run, and notices when
+the other has changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 
 @dataclass(frozen=True, eq=False)
 class PriorWeights:
-    """A snapshot of another run, or weights that came without one.
+    """Weights of another run, or from a file of their own.
 
     Attributes:
         role: "start" or "teacher".
@@ -41,12 +41,12 @@ class PriorWeights:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What kind of network it is."""
+        """The configuration of the network."""
         config: dict[str, Any] = self.header["config"]
         return config
 
     def network(self) -> nn.Module:
-        """In evaluation mode.
+        """Build the network, in evaluation mode.
 
         Raises:
             ModelError: ``bad-snapshot``.
@@ -54,14 +54,14 @@ class PriorWeights:
         return network_from(self.path, self.tensors, self.header)
 
     def copy_into(self, run: Path) -> None:
-        """Copy the snapshot into the run that builds on it."""
+        """Copy the weights into the run that builds on them."""
         copy = _copy_in(run, self.role)
         if self.path != copy:
             write_file(copy, self.path.read_bytes())
 
 
 def find_prior_weights(run: Path, role: str, origin: Path | None) -> PriorWeights | None:
-    """The snapshot of another run: the copy that ``run`` began with, else the other run's own.
+    """Read prior weights: the copy that ``run`` began with, else those of the other run.
 
     Args:
         run: that builds on it.
@@ -87,7 +87,7 @@ def find_prior_weights(run: Path, role: str, origin: Path | None) -> PriorWeight
 
 
 def weights_path(origin: Path) -> Path:
-    """The file that a run, a file of weights, or the name of weights in `WEIGHTS` means."""
+    """Return the file of a run, a weights file, or the name of weights in `WEIGHTS`."""
     named = WEIGHTS / f"{origin}.safetensors"
     if origin.name == str(origin) and not origin.exists() and named.is_file():
         return named

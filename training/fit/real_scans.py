@@ -1,4 +1,4 @@
-"""Real scans without a truth: are the nodes marked that anybody sees, and is anything marked in an organ?
+"""Real scans without a truth: which of the visible nodes are marked, and what is marked in organs.
 
 No figure of phantoms says whether a network works in people. A folder of scans and a ``visible.json`` beside them do,
 as far as eyes go:
@@ -38,7 +38,7 @@ Voxel = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class RealScan:
-    """A scan and what is seen in it; voxels are ``(i, j, k)`` of the file.
+    """A scan and what is visible in it; voxels are ``(i, j, k)`` of the file.
 
     Attributes:
         volume: the study.
@@ -52,7 +52,7 @@ class RealScan:
 
 
 def read_scans(folder: Path, card: ModelCard) -> tuple[RealScan, ...]:
-    """Every scan that ``folder/visible.json`` describes, wherever below the folder it lies.
+    """Read every scan that ``folder/visible.json`` describes, wherever below the folder it is.
 
     Raises:
         UsageError: ``bad-spots`` where the file cannot be used, or a scan of it is missing or there twice.
@@ -72,7 +72,7 @@ def read_scans(folder: Path, card: ModelCard) -> tuple[RealScan, ...]:
 def count_marks(
     model: nn.Module, scans: Sequence[RealScan], card: ModelCard, precision: str
 ) -> dict[str, dict[str, int]]:
-    """What the network marks on real scans, summed over them, by threshold.
+    """Count what the network marks on real scans, by threshold, summed over the scans.
 
     Returns:
         By threshold: ``visible`` spots, how many of them are ``marked``, ``other`` marks and ``other_suspicious`` ones
@@ -90,7 +90,7 @@ def count_marks(
 
 
 def compare_with_visible(scan: RealScan, marked: NodeMap) -> dict[str, int]:
-    """Count what is marked in one scan.
+    """Count the marked nodes of one scan at its visible nodes, in its organs, and elsewhere.
 
     Args:
         scan: with what is seen.

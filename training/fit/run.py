@@ -1,11 +1,11 @@
-"""One run on disk: what `fit` composes.
+"""One training run: `fit` composes everything that a run folder holds.
 
-RUN/run.json                what the run is; another one is refused here
-RUN/split.json              which of somebody's own studies serve for what
-RUN/start.safetensors       what the run began with; teacher.safetensors likewise
-RUN/checkpoints/step-*/     where to go on from: the newest two
-RUN/snapshot.safetensors    judged weights: what `export` takes
-RUN/log.jsonl               a line every so many steps: loss; a line a validation
+RUN/run.json                the settings that identify the run; another run is refused in this folder
+RUN/split.json              the split of the user's own studies
+RUN/start.safetensors       a copy of the weights that the run began with; teacher.safetensors likewise
+RUN/checkpoints/step-*/     the newest two checkpoints, from which the run is resumed
+RUN/snapshot.safetensors    the validated weights, which `export` uses
+RUN/log.jsonl               the loss, a line every 20 steps, and a line for each validation
 RUN/tensorboard/            the same as curves
 """
 
@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ THRESHOLD = 0.5
 
 
 def fit(run: Path, config: RunConfig, source: Source) -> None:
-    """Train to the end of the budget, going on from the newest checkpoint where there is one.
+    """Train until the budget is used, from the newest checkpoint where there is one.
 
     Nothing is written into ``run`` before everything was checked.
 
@@ -80,56 +80,62 @@ def fit(run: Path, config: RunConfig, source: Source) -> None:
         cases = source.describe(run, [prior for prior in (start, teacher) if prior is not None])
         settings = settings_of(config, start, teacher, cases)
         check_same_run(run, settings)
-        studies = source.open(run, card)
-        if not studies.cases or not studies.held:
+        pool = source.open(run, card)
+        if not pool.training or not pool.validation:
             raise UsageError("no-cases", "there is no case to train on or none to validate on")
         with StopRequest() as stop_request:
-            _Fit(run, config, source, studies, stop_request, start, teacher, scans).train(settings)
+            _Fit(run, config, source, pool, stop_request, start, teacher, scans).train(settings)
 
 
+@dataclass(eq=False)
 class _Fit:
-    """The parts of one call of `fit`."""
+    """One call of `fit`.
 
-    def __init__(
-        self,
-        run: Path,
-        config: RunConfig,
-        source: Source,
-        studies: CasePool,
-        stop_request: StopRequest,
-        start: PriorWeights | None,
-        teacher: PriorWeights | None,
-        scans: tuple[RealScan, ...],
-    ) -> None:
-        self.run, self.config, self.source, self.studies, self.stop_request = run, config, source, studies, stop_request
-        self.start, self.teacher, self.scans = start, teacher, scans
-        preset = config.preset
-        self.newest = newest_readable(run / "checkpoints")
-        torch.manual_seed(config.seed)
-        taught = Teacher(teacher.network()) if teacher is not None else None
-        self.module = Segmenter(preset, studies, THRESHOLD, taught)
-        if start is not None:
-            self.module.net.load_state_dict(start.network().state_dict())
-        highest = preset.learning_rate if start is None else preset.learning_rate_again
-        self.budget = Budget(highest, preset.schedule, self._steps(), config.minutes)
+    Attributes:
+        run: folder of the run.
+        config, source, pool: what is trained, and on which cases.
+        stop_request: whether a signal asks to stop.
+        start, teacher: weights that the run builds on.
+        scans: real ones, on which marks are counted after each validation.
+    """
+
+    run: Path
+    config: RunConfig
+    source: Source
+    pool: CasePool
+    stop_request: StopRequest
+    start: PriorWeights | None
+    teacher: PriorWeights | None
+    scans: tuple[RealScan, ...]
+
+    def __post_init__(self) -> None:
+        preset = self.config.preset
+        self.newest = newest_readable(self.run / "checkpoints")
+        torch.manual_seed(self.config.seed)
+        teacher = Teacher(self.teacher.network()) if self.teacher is not None else None
+        self.module = Segmenter(preset, self.pool, THRESHOLD, teacher)
+        if self.start is not None:
+            self.module.net.load_state_dict(self.start.network().state_dict())
+        highest = preset.learning_rate if self.start is None else preset.learning_rate_again
+        self.budget = Budget(highest, preset.schedule, self._steps(), self.config.minutes)
 
     def train(self, settings: dict[str, Any]) -> None:
         config, preset = self.config, self.config.preset
         trainer = self._trainer()
         world = trainer.world_size
-        if len(self.studies.held) < world:
+        if len(self.pool.validation) < world:
             raise UsageError("no-cases", f"wanted at least as many cases to validate on as devices: {world}")
         share = self._share(world, micro_batch_of(preset, world, trainer.strategy.root_device, precision_of(config)))
         self.keeper.share = share
         trainer.accumulate_grad_batches = share.accumulation(preset.batch)
         workers = 1 if trainer.strategy.root_device.type == "cpu" else min(8, os.cpu_count() or 1)
-        loaders = BatchDataModule(self.studies, preset, config.seed, share.micro, workers)
+        loaders = BatchDataModule(self.pool, preset, config.seed, share.micro, workers)
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             self._keep(settings)
         trainer.fit(self.module, datamodule=loaders, ckpt_path=self.newest)
 
     def _share(self, world: int, micro: int) -> BatchShare:
-        """As the checkpoint was learned with: Dice and batch statistics are of so many items at a time.
+        """Return the checkpoint's share: Dice and batch statistics are computed over so many items at a time.
 
         Raises:
             UsageError: ``other-run`` for another number of devices.
@@ -145,7 +151,7 @@ class _Fit:
         return BatchShare(was["micro"], 0, world)
 
     def _keep(self, settings: dict[str, Any]) -> None:
-        """Write what the run is, now that nothing speaks against it."""
+        """Write what identifies the run, after all checks."""
         self.run.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.run)
         self.source.save_into(self.run)
@@ -159,7 +165,7 @@ class _Fit:
         if self.config.minutes is not None:
             return None
         preset = self.config.preset
-        epoch = preset.epoch_steps or -(-len(self.studies.cases) // preset.batch)
+        epoch = preset.epoch_steps or -(-len(self.pool.training) // preset.batch)
         return self.config.steps or epoch * (self.config.epochs or preset.epochs)
 
     def _trainer(self) -> Trainer:
@@ -189,7 +195,7 @@ class _Fit:
             callbacks.append(WeightAverage(preset.average))
         if preset.freeze_norms is not None:
             callbacks.append(FreezeNorms(self.budget, preset.freeze_norms))
-        callbacks.append(PhantomIntake(lambda: self.source.take_new_cases(self.studies)))
+        callbacks.append(PhantomIntake(lambda: self.source.take_new_cases(self.pool)))
         callbacks.append(RunLog(run / "log.jsonl", self.budget, loud=not bar, scans=self.scans))
         callbacks.append(WeightsSaver(run / WEIGHTS_FILE, preset, self._meta))
         if preset.patience is not None:
@@ -202,7 +208,7 @@ class _Fit:
         return [*callbacks, self.keeper]
 
     def _meta(self, step: int) -> dict[str, Any]:
-        """What a snapshot says of the run, with the runs that it goes on from counted in."""
+        """Return the header of the run's weights, including the runs that it builds on."""
         before, config = self.start.header if self.start is not None else {}, self.config
         sources = sources_of(before) if before else []
         taught_by = [*before.get("taught_by", []), *(learned_from(self.teacher.header) if self.teacher else [])]
@@ -211,15 +217,15 @@ class _Fit:
             "step": before.get("step", 0) + step,
             "minutes": round(before.get("minutes", 0.0) + self.budget.elapsed_s / 60, 1),
             "rounds": before.get("rounds", 0) + 1,
-            "sources": [*sources, self.source.provenance(self.studies)],
+            "sources": [*sources, self.source.provenance(self.pool)],
             "precision": precision_of(config),
-            "validated_on": self.source.validated_on(self.studies),
+            "validated_on": self.source.validated_on(self.pool),
         }
         return header | ({"taught_by": taught_by} if taught_by else {})
 
 
 def _check_network(start: PriorWeights, config: RunConfig) -> None:
-    """Refuse to go on from the weights of another network than the preset's.
+    """Refuse weights of another network than the preset's.
 
     Raises:
         UsageError: ``other-network``.
@@ -235,7 +241,7 @@ def _check_network(start: PriorWeights, config: RunConfig) -> None:
 
 @contextmanager
 def _threads(single: bool) -> Iterator[None]:
-    """Several threads add up in any order, and sums then differ in their last bits."""
+    """Use one thread: several add up in any order, and sums then differ in their last bits."""
     before = torch.get_num_threads()
     if single:
         torch.set_num_threads(1)

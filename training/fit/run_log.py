@@ -19,7 +19,7 @@ LOG_EVERY = 20  # optimizer steps
 
 
 class RunLog(Callback):
-    """Loss and validation: ``log.jsonl``, TensorBoard, and standard error where there is no progress bar.
+    """Logs loss and validation to ``log.jsonl``, TensorBoard, and standard error where there is no progress bar.
 
     Args:
         path: of ``log.jsonl``.
@@ -35,7 +35,7 @@ class RunLog(Callback):
         self._sum, self._count = 0.0, 0
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Forget what was logged after the checkpoint that the run goes on from: it is about to happen again."""
+        """Remove the lines after the checkpoint that the run resumes from: those steps are about to be repeated."""
         if trainer.is_global_zero and self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines()
             earlier_lines = [line for line in lines if _step_of(line) <= trainer.global_step]
@@ -82,7 +82,7 @@ class RunLog(Callback):
 
 
 def _step_of(line: str) -> float:
-    """The step of a line of the log; infinity for half a line, which a lost machine may leave."""
+    """Return the step of a line of the log; infinity for half a line, which a power cut may leave."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):

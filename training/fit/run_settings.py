@@ -1,4 +1,4 @@
-"""``RUN/run.json``: what a run is; another one in the same folder is refused."""
+"""``RUN/run.json``: the settings that identify a run; another run in the same folder is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def settings_of(
 
 
 def read_run_settings(run: Path) -> dict[str, Any] | None:
-    """What ``run.json`` says, None where there is none.
+    """Read ``run.json``; None where there is none.
 
     Raises:
         UsageError: ``bad-run``.
@@ -47,7 +47,7 @@ def read_run_settings(run: Path) -> dict[str, Any] | None:
 
 
 def check_same_run(run: Path, now: dict[str, Any]) -> None:
-    """Compare a run with what it was; nothing is written.
+    """Compare the settings of a run with those of its ``run.json``; nothing is written.
 
     What an older ``run.json`` does not say is not compared.
 
@@ -64,7 +64,7 @@ def check_same_run(run: Path, now: dict[str, Any]) -> None:
 
 
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
-    """Flat, and without where another run lies: its weights say which it is."""
+    """Return flat settings without the paths of other runs, which their weights identify."""
     flat = {name: value for name, value in settings.items() if name not in ("cases", "start", "teacher")}
     flat |= {f"cases.{name}": value for name, value in settings["cases"].items()}
     for role in ("start", "teacher"):

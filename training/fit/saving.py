@@ -1,4 +1,4 @@
-"""What a run writes to go on from and to be judged by: checkpoints and validated weights."""
+"""Checkpoints, from which a run resumes, and validated weights, which `export` uses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.recipe.presets import Preset
 
 
 class SignalListener(Callback):
-    """Begins to listen for signals before anything that takes its time.
+    """Installs the signal handler before anything that takes long.
 
     Args:
         stop_request: whether to stop.
@@ -33,7 +33,7 @@ class SignalListener(Callback):
 
 
 class CheckpointSaver(Checkpoint):
-    """Checkpoints: every so many steps, before and after each validation, and when the run is asked to stop.
+    """Writes checkpoints: every so many steps, before and after each validation, and when a stop is requested.
 
     Args:
         folder: of the checkpoints; the newest two stay.
@@ -87,7 +87,7 @@ class CheckpointSaver(Checkpoint):
 
 
 class WeightsSaver(Callback):
-    """Writes the judged network, which is what `export` takes: the last or the best, as the preset says.
+    """Writes the validated weights, which `export` uses: the last or the best, as the preset says.
 
     Args:
         path: of ``snapshot.safetensors``.

@@ -34,11 +34,11 @@ class Budget(Callback):
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds over all tries; what an interrupted one did after its last checkpoint is not among them."""
+        """Seconds over all calls of `fit`, without what an interrupted one did after its last checkpoint."""
         return self._before_s + time.monotonic() - self._since
 
     def progress(self, step: int) -> float:
-        """Share of the budget that is used, 0-1."""
+        """Return the share of the budget that is used, 0-1."""
         if self.steps is not None:
             return min(1.0, step / self.steps)
         return min(1.0, self.elapsed_s / 60 / float(self.minutes or 1))
@@ -64,7 +64,7 @@ class Budget(Callback):
 
 
 class FreezeNorms(Callback):
-    """Leaves the batch statistics as they are for the last part of the budget: what is judged then uses them.
+    """Freezes batch statistics for the last part of the budget, as validation and inference use them.
 
     Args:
         budget: knows how far the run is.
@@ -97,7 +97,7 @@ class WeightAverage(WeightAveraging):
 
 
 class PhantomIntake(Callback):
-    """Looks for cases that have been made in the meantime."""
+    """Adds the cases that have been made in the meantime."""
 
     def __init__(self, look: Callable[[], None]) -> None:
         self.look = look
@@ -108,12 +108,12 @@ class PhantomIntake(Callback):
 
 
 def stepped(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether this micro-batch was the last of an optimizer step."""
+    """Return whether this micro-batch was the last of an optimizer step."""
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
 def cosine(progress: float) -> float:
-    """Share of the highest learning rate: warm-up, then half a cosine to zero."""
+    """Return the share of the highest learning rate: warm-up, then half a cosine to zero."""
     if progress < WARM_UP:
         return max(0.02, progress / WARM_UP)
     return 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))

@@ -1,4 +1,4 @@
-"""What Lightning runs: the network, its loss, its optimizer, and how it is judged."""
+"""The Lightning module: the network, its loss, its optimizer, and its validation."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from training.recipe.presets import Preset
 
 
 class Segmenter(LightningModule):
-    """A network that is trained on batches of `training.data.batches` and judged on whole held-out studies.
+    """A network that is trained on batches of `training.data.batches` and validated on whole studies.
 
     Args:
         preset: says network, loss and optimizer.
-        studies: shared with the loader; copies of this module share them too.
+        pool: shared with the loader; copies of this module share them too.
         threshold: probability at which validation cuts.
         teacher: of a run before, or None.
 
     Attributes:
-        score: after a validation, the sum over the held-out studies of all devices.
+        counts: after a validation, the sum over the validation cases of all devices.
     """
 
-    def __init__(self, preset: Preset, studies: CasePool, threshold: float, teacher: Teacher | None = None) -> None:
+    def __init__(self, preset: Preset, pool: CasePool, threshold: float, teacher: Teacher | None = None) -> None:
         super().__init__()
-        self.preset, self.studies, self.threshold, self.teacher = preset, studies, threshold, teacher
-        self.card = replace(studies.card, threshold=threshold)
+        self.preset, self.pool, self.threshold, self.teacher = preset, pool, threshold, teacher
+        self.card = replace(pool.card, threshold=threshold)
         self.net = build_network(preset.network, preset.width)
         self.loss = node_loss(preset.loss)
         self._validated_net: list[nn.Module] = []  # in a list, lest its weights count as this module's
@@ -42,11 +42,11 @@ class Segmenter(LightningModule):
 
     @property
     def validated_net(self) -> nn.Module:
-        """After a validation, the network that was validated, in evaluation mode."""
+        """The network that was validated last, in evaluation mode."""
         return self._validated_net[0]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of one micro-batch."""
+        """Return the loss of one micro-batch."""
         image, truth, weight, index = batch
         step, part = divmod(index, self.trainer.accumulate_grad_batches)
         if (step, part) != (self.global_step, batch_idx % self.trainer.accumulate_grad_batches):
@@ -67,7 +67,7 @@ class Segmenter(LightningModule):
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam or AdamW; the rate is set before each step by `training.fit.schedule.Budget`."""
+        """Return Adam or AdamW; the rate is set before each step by `training.fit.schedule.Budget`."""
         rate, decay, learned = self.preset.learning_rate, self.preset.weight_decay, list(self.net.parameters())
         if decay is None:
             return torch.optim.Adam(learned, lr=rate)
@@ -84,12 +84,12 @@ class Segmenter(LightningModule):
         self.counts = ValidationCounts()
 
     def validation_step(self, index: int, batch_idx: int) -> None:
-        """Add one held-out study to the score."""
-        case = self.studies.held[index].load()
+        """Add the counts of one validation case."""
+        case = self.pool.validation[index].load()
         self.counts += validate_case(self.validated_net, case, self.card, str(self.trainer.precision))
 
     def on_validation_epoch_end(self) -> None:
-        """Add up over devices; Dice goes to early stopping and to the progress bar."""
+        """Sum the counts over devices; Dice goes to early stopping and to the progress bar."""
         counts = torch.tensor(astuple(self.counts), dtype=torch.int64, device=self.device)
         summed: Any = self.trainer.strategy.reduce(counts, reduce_op="sum")
         self.counts = ValidationCounts(*(int(n) for n in summed))
@@ -97,7 +97,7 @@ class Segmenter(LightningModule):
 
 
 def share_buffers(net: nn.Module) -> None:
-    """Several devices judge by the batch statistics of the first: those that the snapshot is written with.
+    """Validate with the batch statistics of the first device, with which the weights are written.
 
     Each has learned from other items since statistics were last shared, at the beginning of its last micro-batch.
     """

@@ -1,4 +1,4 @@
-"""The source of cases that the command line asks for."""
+"""The source of cases that the command line names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.data.phantom_source import PhantomSource
 from training.data.source import Source
 from training.fit.run_settings import read_run_settings
 
-# Small fields, each made and judged in a fraction of a second.
+# Phantoms of small fields, each made and validated in a fraction of a second.
 QUICK_SEEDS, QUICK_VALIDATION = range(1003, 1027, 8), range(9003, 9004)
 
 
@@ -26,7 +26,7 @@ def source_of(
     quick: bool,
     complete: bool,
 ) -> Source:
-    """What the command line asks for.
+    """Return the source of cases that the command line names.
 
     Raises:
         UsageError: ``no-cases``, ``two-sources``, ``bad-run``.

@@ -1,4 +1,4 @@
-"""How good the network is on studies that it has not learned from: by the runtime's own masks and measures."""
+"""Validation on cases that were not trained on, by the runtime's own masks, measures and matches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TYPES = {BFLOAT16: torch.bfloat16, "16-mixed": torch.float16, "32-true": None}
 
 @dataclass(frozen=True)
 class ValidationCounts:
-    """Counts over cases; they add.
+    """Counts over validation cases; they can be added.
 
     Attributes:
         both, predicted, true: voxels of intersection and of either mask, native grid.
@@ -57,7 +57,7 @@ class ValidationCounts:
         return ValidationCounts(**{name: counts[name] + added[name] for name in counts})
 
     def summary(self) -> dict[str, float | int | None]:
-        """Ratios (None where there is nothing to divide by) and the counts behind them."""
+        """Return ratios (None where there is nothing to divide by) and the counts behind them."""
 
         dice = dice_of_counts(self.both, self.predicted, self.true)
 
@@ -74,7 +74,7 @@ class ValidationCounts:
 
 
 def predict(model: nn.Module, volume: Volume, card: ModelCard, precision: str = "32-true") -> NDArray[np.float32]:
-    """Logits of a whole study, ``card.shape_zyx`` float32; ``model`` in evaluation mode."""
+    """Return the logits of a whole study, ``card.shape_zyx`` float32; ``model`` is in evaluation mode."""
     image = np.empty(card.shape_zyx, np.float32)
     write_input(volume, card, image)
     logits = _logits(model, torch.from_numpy(image)[None, None], precision)
@@ -130,7 +130,7 @@ def compare_with_truth(predicted: NodeMap, case: Case, card: ModelCard) -> Valid
 def validate(
     model: nn.Module, cases: Sequence[LoadableCase], card: ModelCard, precision: str = "32-true"
 ) -> ValidationCounts:
-    """The sum over cases."""
+    """Return the sum of the counts over cases."""
     total = ValidationCounts()
     for case in cases:
         total += validate_case(model, case.load(), card, precision)
@@ -138,7 +138,7 @@ def validate(
 
 
 def _logits(model: nn.Module, image: Tensor, precision: str) -> Tensor:
-    """Of a whole study, where the model lies, in the run's precision as far as that is safe."""
+    """Run the network on its own device, in the run's precision."""
     device, kind = next(model.parameters()).device, _TYPES[precision]
     with torch.inference_mode(), torch.autocast(device.type, dtype=kind, enabled=kind is not None):
         logits: Tensor = model(image.to(device).contiguous(memory_format=torch.channels_last_3d))

@@ -38,7 +38,7 @@ class SlowNorm(nn.BatchNorm3d):
 
 
 class ConvNorm(nn.Module):
-    """Convolution and batch normalization, which `training.model.networks.fuse` makes one of."""
+    """Convolution and batch normalization, which `training.model.networks.fuse` folds into one."""
 
     def __init__(
         self,

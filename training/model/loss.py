@@ -1,4 +1,4 @@
-"""What is minimized."""
+"""The losses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def node_loss(kind: str) -> Loss:
-    """A loss of logits, soft truth and weights of voxels: "dice", the paper's, or "dice+ce".
+    """Return a loss of logits, soft truth and voxel weights: "dice", the paper's, or "dice+ce".
 
     Dice is taken over the whole batch: a crop without a node has no Dice of its own. Alone it draws nodes too large:
     what maximizes Dice calls a voxel node when its probability is above *half the Dice reached*, so at a Dice of 0.6 a
@@ -42,13 +42,13 @@ def node_loss(kind: str) -> Loss:
 
 
 def coarse_loss(loss: Loss, logits: Tensor, truth: Tensor) -> Tensor:
-    """The same loss on a coarser grid, on which the truth is the mean of the voxels that one covers."""
+    """Return the same loss on a coarser grid, where the truth is the mean of the voxels that each voxel covers."""
     depth, height, width = logits.shape[2:]
     return loss(logits, adaptive_avg_pool3d(truth, (depth, height, width)), torch.ones_like(logits))
 
 
 class Teacher:
-    """A trained network whose probabilities are a second truth. Copies of the pupil share it.
+    """A trained network whose probabilities are a second truth. Copies of the student share it.
 
     Args:
         net: maps ``(n, 1, z, y, x)`` to logits of that shape.
@@ -61,7 +61,7 @@ class Teacher:
         return self
 
     def loss(self, image: Tensor, logits: Tensor) -> Tensor:
-        """Weighted cross-entropy of the pupil's logits (float32) with the teacher's probabilities."""
+        """Return the weighted cross-entropy of the student's logits (float32) with the teacher's probabilities."""
         self.net.to(image.device)
         with torch.no_grad():
             soft = torch.sigmoid(self.net(image).float())

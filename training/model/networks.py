@@ -1,4 +1,4 @@
-"""The networks that a preset can name, and what is done to any of them."""
+"""The networks that a preset can name, and operations on any of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KINDS: dict[str, Callable[[int], nn.Module]] = {"unet": UNet, "edgenet": EdgeNe
 
 
 def build_network(name: str, width: int) -> nn.Module:
-    """A network with first weights, its convolutions laid out as CPUs and GPUs like them (channels last).
+    """Build a network with initial weights, its convolutions in channels-last layout, which CPUs and GPUs prefer.
 
     Raises:
         KeyError: no network of that name.
@@ -26,7 +26,7 @@ def build_network(name: str, width: int) -> nn.Module:
 
 
 def network_of_config(config: Mapping[str, Any]) -> nn.Module:
-    """The network that a snapshot's ``config`` names; one that names none is of the time when all were U-Nets.
+    """Build the network that a header's ``config`` names; older ones name none, for all were U-Nets then.
 
     Raises:
         KeyError, TypeError: the config names none that there is.
@@ -35,7 +35,7 @@ def network_of_config(config: Mapping[str, Any]) -> nn.Module:
 
 
 def config_of(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """What kind of network some weights are of, by their names and shapes; None where they are of none."""
+    """Return the network and width of weights, by their names and shapes; None where they are of no network here."""
     for name, first in (("edgenet", "stem.0.conv.weight"), ("unet", "down.0.0.conv.weight")):
         if first in tensors and tensors[first].ndim == 5:
             return {"network": name, "width": int(tensors[first].shape[0])}
@@ -43,7 +43,7 @@ def config_of(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
 
 
 def fuse(model: nn.Module) -> nn.Module:
-    """Fold every batch normalization into the convolution before it, in place; what is left computes the same."""
+    """Fold every batch normalization into the convolution before it, in place; the result computes the same."""
     model.eval()
     for module in model.modules():
         conv, norm = getattr(module, "conv", None), getattr(module, "norm", None)
@@ -53,12 +53,12 @@ def fuse(model: nn.Module) -> nn.Module:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """How many numbers are learned."""
+    """Return the number of trainable parameters."""
     return sum(p.numel() for p in model.parameters())
 
 
 def freeze_norms(model: nn.Module) -> None:
-    """Let batch normalization use the statistics that it has, and gather no more."""
+    """Freeze the statistics of every batch normalization."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.eval()

@@ -1,4 +1,4 @@
-"""A validated network as one safetensors file: what `fit` leaves, and what `export` and later runs take."""
+"""Validated weights as one safetensors file: `fit` writes it, `export` and later runs read it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from lnfast.errors import ModelError
 from training.model.networks import config_of, network_of_config
 
 WEIGHTS_FILE = "snapshot.safetensors"
-# What of a header stands in a file of weights: how it was made, not how some snapshot of it was judged.
+# The part of a header that compact weights keep.
 _OF_WEIGHTS = ("config", "step", "minutes", "rounds", "sources", "taught_by", "validated_on", "validation", "threshold")
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """One safetensors file with a JSON header, whole or not at all: a snapshot, which `export` takes."""
+    """Write weights as one safetensors file with a JSON header, whole or not at all."""
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     # Not `save_file`, whose files only their owner may read.
     write_file(path, save(contiguous, metadata={"lnfast": json.dumps(header)}))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save_weights` wrote: tensors and header.
+    """Read tensors and header, as `save_weights` wrote them.
 
     Raises:
         ModelError: ``no-snapshot``, ``bad-snapshot``.
@@ -45,9 +45,9 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_initial_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Trainable weights: what `save_compact_weights` or `save_weights` wrote, or the bare tensors of a network.
+    """Read weights to start from: as `save_compact_weights` or `save_weights` wrote them, or bare tensors.
 
-    Of bare tensors nobody knows what they have learned from; the header that is made up for them says so.
+    What bare tensors were trained on is unknown; the header that is made for them says so.
 
     Raises:
         ModelError: ``no-snapshot``, ``bad-snapshot``.
@@ -69,7 +69,7 @@ def load_initial_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]
 
 
 def save_compact_weights(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """A snapshot at half the size, to go on from: convolutions in bfloat16, the rest as it is.
+    """Write weights at half the size, to start from: convolutions in bfloat16, the rest as it is.
 
     Their rounding by 0.2 % is less than a step of training. What is one number for each channel stays in FP32: batch
     normalization divides by it.
@@ -79,7 +79,7 @@ def save_compact_weights(path: Path, tensors: dict[str, Tensor], header: dict[st
 
 
 def network_from(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> nn.Module:
-    """The network of a snapshot, in evaluation mode.
+    """Build the network of weights, in evaluation mode.
 
     Raises:
         ModelError: ``bad-snapshot`` when the tensors are not those of the network that the header names.
@@ -94,7 +94,7 @@ def network_from(path: Path, tensors: dict[str, Tensor], header: dict[str, Any])
 
 
 def load_network(run: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The snapshot of a run in evaluation mode, and its header.
+    """Return the validated network of a run in evaluation mode, and the header of its weights.
 
     Raises:
         ModelError: ``no-snapshot``, ``bad-snapshot``.
@@ -104,7 +104,7 @@ def load_network(run: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def weights_sha256(tensors: dict[str, Tensor]) -> str:
-    """Of the tensors alone: another threshold in the header is the same network."""
+    """Return a hash of the tensors alone: another threshold in the header is the same network."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()

@@ -1,4 +1,4 @@
-"""Reader against reader: Dice as in the paper (mean and standard deviation over cases), and nodes that both have."""
+"""Agreement of readers: Dice as in the paper (mean and standard deviation over cases), and shared nodes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class PairSummary:
 def compare_readers(
     case: str, readers: Sequence[str], masks: Sequence[NDArray[np.bool_]]
 ) -> tuple[ReaderAgreement, ...]:
-    """Every two readers of one case, in the order in which the readers were given.
+    """Compare every two readers of one case, in the order of the readers.
 
     Args:
         case: its name.
@@ -88,7 +88,7 @@ def compare_readers(
 
 
 def summarize(rows: Sequence[ReaderAgreement]) -> tuple[PairSummary, ...]:
-    """Every pair over its cases."""
+    """Summarize every pair of readers over its cases."""
     pairs: dict[tuple[str, str], list[ReaderAgreement]] = {}
     for row in rows:
         pairs.setdefault((row.first, row.second), []).append(row)

@@ -1,4 +1,4 @@
-"""Label maps of several readers become one, and a record of how far the readers agree.
+"""One set of label maps from those of several readers, and a record of how far the readers agree.
 
     OUT/labelsTr/<case>.nii.gz    the consensus, node ids, on the grid of the first reader's map
     OUT/consensus.json            each reader's sensitivity and specificity by case, as STAPLE estimates them
@@ -49,7 +49,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class ConsensusOutput:
-    """What was made.
+    """The result of `make_consensus`.
 
     Attributes:
         agreements: every two readers of every case.
@@ -89,7 +89,7 @@ def make_consensus(
     Args:
         readers: as `open_readers` returns them.
         out: must not be there yet, or be empty.
-        progress: told each case's name, and how many there are.
+        progress: called with each case's name, and with the number of cases.
 
     Raises:
         UsageError: ``output-exists``.
@@ -144,7 +144,7 @@ def _write(readers: Sequence[Reader], work: Path, progress: Callable[[str, int],
 
 
 def _masks(case: str, readers: Sequence[Reader]) -> tuple[Volume, list[Mask]]:
-    """The first reader's map as it is stored, and each reader's mask with axes as `AXES`."""
+    """Return the first reader's map as it is stored, and each reader's mask with axes as `AXES`."""
     volumes = [read_label_file(reader.maps[case]).values for reader in readers]
     views = [volume.oriented(AXES) for volume in volumes]
     for reader, view in zip(readers[1:], views[1:], strict=True):
@@ -211,7 +211,7 @@ def _maps(folder: Path) -> dict[str, Path]:
 
 
 def _names(folders: Sequence[Path]) -> tuple[str, ...]:
-    """As few of the last parts of the paths as tell all apart: ``anna/labelsTr``, ``ben/labelsTr``."""
+    """Return as few of the last parts of the paths as tell all apart: ``anna/labelsTr``, ``ben/labelsTr``."""
     parts = [folder.resolve().parts for folder in folders]
     for length in range(1, max(map(len, parts))):
         names = tuple("/".join(path[-length:]) for path in parts)

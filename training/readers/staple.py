@@ -1,4 +1,4 @@
-"""STAPLE (Warfield et al., IEEE TMI 2004): what several readers' masks say together, and how good each reader is.
+"""STAPLE (Warfield et al., IEEE TMI 2004): a consensus of several readers' masks, and how good each reader is.
 
 STAPLE takes the share of node among the voxels it is shown for its prior, so what it is shown is a choice. It is
 shown the box about everything that any reader marked, and one voxel more on each side: background far from any node
@@ -34,7 +34,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class StapleEstimate:
-    """What STAPLE says of one case.
+    """STAPLE's estimate for one case.
 
     Attributes:
         mask: ``(z, y, x)`` bool.
@@ -50,12 +50,12 @@ class StapleEstimate:
 
     @property
     def converged(self) -> bool:
-        """Whether it came to rest."""
+        """Whether the estimate converged."""
         return self.iterations < MOST_ITERATIONS
 
 
 def staple(masks: Sequence[Mask]) -> StapleEstimate:
-    """Consensus of readers.
+    """Estimate the consensus of readers.
 
     Args:
         masks: two or more of one shape ``(z, y, x)``. With two, which of them is right where they differ cannot be
@@ -89,12 +89,12 @@ def staple(masks: Sequence[Mask]) -> StapleEstimate:
 
 
 def simpleitk_version() -> str:
-    """Of SimpleITK."""
+    """Return the version of SimpleITK."""
     return str(_simple_itk().Version_VersionString())
 
 
 def _box(mask: Mask) -> tuple[slice, ...]:
-    """What holds the mask, and one voxel more on each side where there is one."""
+    """Return the box of the mask, and one voxel more on each side where there is one."""
     places = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     return tuple(slice(max(0, int(place[0]) - 1), int(place[-1]) + 2) for place in places)
 

@@ -1,4 +1,4 @@
-"""What this recipe writes into ``card.json``; the runtime's own reader makes a `ModelCard` of it."""
+"""What training writes into ``card.json``; the runtime's own reader makes a `ModelCard` of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NORMALIZATIONS: dict[str, dict[str, Any]] = {
     "zscore": {"clip_percentiles": [0.5, 99.9]},
     "body": {"body": {"floor": FLOOR, "tissue": TISSUE, "ceiling": CEILING}},
 }
-# Of snapshots that do not say: they are older than the choice.
+# Of weights whose header does not say: they are older than the choice.
 OLD_SHAPE_ZYX, OLD_NORMALIZATION = (64, 256, 256), "zscore"
 _UNSAID: Mapping[str, Any] = MappingProxyType({})
 
@@ -31,10 +31,10 @@ def card_dict(
     files: dict[str, dict[str, Any]] | None = None,
     training: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The card as it stands in the file.
+    """Return the content of ``card.json``.
 
     Args:
-        config: of a preset or a snapshot: ``shape_zyx`` and ``normalization``.
+        config: of a preset or of the header of weights: ``shape_zyx`` and ``normalization``.
         name, version, trained_on, threshold: as in `ModelCard`.
         files: ``sha256`` and ``bytes`` by file name.
         training: how it was trained, in free form.
@@ -66,7 +66,7 @@ def card_dict(
 
 
 def draft_card(config: Mapping[str, Any] = _UNSAID, threshold: float = 0.5) -> ModelCard:
-    """The card before there is a model: what `lnfast.preprocess` and `lnfast.postprocess` need while training.
+    """Return the card before there is a model: what `lnfast.preprocess` and `lnfast.postprocess` need in training.
 
     Args:
         config: as of `card_dict`.

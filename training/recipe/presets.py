@@ -1,6 +1,6 @@
-"""What a training run is: two presets, and each of them small enough to be tried in seconds.
+"""The two presets, and a small form of each that runs in seconds.
 
-Whatever stands here has no option on the command line: a preset's name and the seed say what was trained.
+What is set here has no option on the command line: preset and seed describe a training.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Precision = Literal["16-mixed", "bf16-mixed", "32-true"]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a whole study is moved, in voxels of the network's grid; see `training.data.affine`.
+    """How far a whole study is moved, in voxels of the model grid; see `training.data.affine`.
 
     Attributes:
         rotation_deg: highest angle about each axis, either way; the paper's "skewing".
@@ -36,7 +36,7 @@ class Crops:
 
     Attributes:
         per_patient: crops that a batch has of each patient.
-        about_node, about_bright: shares that lie about a node, and about something bright; the rest lies anywhere.
+        about_node, about_bright: shares that are placed on a node, and on a bright structure; the rest lies anywhere.
         suspicious: share of those about a node for which it is a suspicious one, where there is any.
         boxes: how many boxes of other crops a crop gets, drawn from these.
         move: share that is turned, scaled, stretched and sheared through the slices.
@@ -72,7 +72,7 @@ class Crops:
 
 @dataclass(frozen=True)
 class Preset:
-    """Everything that is the same in all runs of one kind.
+    """Everything that is the same in all runs of one preset.
 
     Attributes:
         name: what the command line calls it.
@@ -81,27 +81,27 @@ class Preset:
         shape_zyx: voxels of the network's input, the card's.
         normalization: of intensities, the card's.
         patch_zyx: voxels of a training crop; None trains on whole studies.
-        crops: how they are made; None where there are none.
-        augmentation: of whole studies; None where crops are cut.
+        crops: how crops are made; None trains on whole studies.
+        augmentation: of whole studies; None where crops are used.
         batch: studies or crops an optimizer step.
-        micro: how many of them are in memory at a time; None takes what the device holds (`training.fit.run`).
+        micro: how many of them are in memory at a time; None takes what the device holds (`training.fit.devices`).
         learning_rate: the highest.
-        learning_rate_again: the same with ``--start``, where the weights are good already.
-        weight_decay: of AdamW, on what has more than one axis; None is Adam.
+        learning_rate_again: the highest with ``--start``, where the weights are good already.
+        weight_decay: of AdamW, for parameters of more than one axis; None is Adam.
         schedule: "cosine" warms up and falls to zero at the end of the budget; "constant" stays.
         loss: "dice" is the paper's; "dice+ce" adds cross-entropy (`training.model.loss`).
-        coarse: weight of the same loss in the middle of the decoder, where the network has logits there.
-        rim: how much more than others the voxels count in which a node of 6 to 10 mm ends.
-        clip: norm that gradients are cut to; None leaves them.
-        average: share of the old in the moving average of the weights; None validates the weights themselves.
-        freeze_norms: share of the budget after which batch statistics stay as they are; None never freezes them.
+        coarse: weight of the same loss on the coarse logits in the middle of the decoder, where the network has them.
+        rim: additional weight of the voxels at the edge of a node of 6 to 10 mm.
+        clip: norm that gradients are clipped to; None does not clip.
+        average: decay of the moving average of the weights; None validates the weights themselves.
+        freeze_norms: share of the budget after which batch statistics are frozen; None never freezes them.
         precision: of Lightning; "16-mixed" on CUDA, "bf16-mixed" on CPUs that have it, else FP32.
         epoch_steps: optimizer steps between two validations; None is one pass over the cases.
         epochs: the budget where none is given.
         patience: validations without a better Dice after which the run ends; None never ends early.
-        keep: which validated weights `export` gets. "last" where the schedule ends at a learning rate of zero: the
+        keep: which validated weights `export` uses. "last" where the schedule ends at a learning rate of zero: the
             last are the best but for chance. "best", by Dice over all voxels, where it stays.
-        teaching: weight of a teacher's opinion against the truth's, with ``--teacher``.
+        teaching: weight of the teacher's probabilities against the truth, with ``--teacher``.
         checkpoint_steps: optimizer steps between two checkpoints.
     """
 
@@ -212,5 +212,5 @@ _QUICK = {
 
 
 def preset(name: str, *, quick: bool = False) -> Preset:
-    """A preset by its name, or the one that shows in seconds that everything works."""
+    """Return a preset by its name, or its small form, which shows in seconds that everything works."""
     return _QUICK[name] if quick else {"paper": PAPER, "edge": EDGE}[name]

@@ -1,4 +1,4 @@
-"""What a run is, beside its cases; what contradicts itself is refused here."""
+"""The settings of a run, beside its cases; contradictions are refused here."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from training.recipe.presets import Precision, Preset
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a run is, beside its cases.
+    """The settings of a run, beside its cases.
 
     Attributes:
         preset: everything that does not change from run to run.
         seed: of weights and batches.
         steps, minutes, epochs: where the run ends, and the schedule with it; at most one of them, none is the preset's.
         exact: FP32 on one thread, so that the run repeats to the bit.
-        start: run, file or name of weights that this run goes on from, with a schedule of its own, or None.
-        teacher: run whose snapshot is a second truth, or None.
-        real: folder of real scans that are looked at after each validation, or None; it changes nothing else.
+        start: run, file or name of the weights that this run begins with, with a schedule of its own, or None.
+        teacher: run whose network is a second truth, or None.
+        real: folder of real scans on which marks are counted after each validation, or None; it changes nothing else.
         precision: of Lightning, or None for the preset's.
         accelerator, devices: of Lightning.
     """
@@ -57,7 +57,7 @@ class RunConfig:
 
 
 def items_per_device(preset: Preset, world: int) -> int:
-    """Items of a batch that each device learns from.
+    """Return how many items of a batch each device trains on.
 
     Raises:
         UsageError: ``bad-batch`` when the batch cannot be shared out evenly.

@@ -1,9 +1,8 @@
-"""The mean of several snapshots' weights, with batch statistics of its own.
+"""The mean of several weights, with newly measured batch statistics.
 
-What is learned last is the phantom: a run's figures on phantoms rise to its end while it marks less in people. The mean
-of the weights that a run began with and of those that it ended with holds much of both. Its batch statistics are no
-mean of anything: each of its layers sees what its other layers make of a crop, so they are measured anew, over crops
-as the training has them.
+What a network learns last is the phantom: a run's figures on phantoms rise to its end, while it marks less in people.
+The mean of the weights at its beginning and at its end keeps much of both. Its batch statistics are not the mean of the
+others': the input of each layer depends on all layers before it. So they are measured anew, on training crops.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from training.recipe.presets import preset
 
 # Forty brought back the visible nodes that statistics of no network had lost (benchmarks/LOG.md).
 BATCHES = 40
-# Of the header of the weights that were trained longest; none of them says how the mean was judged.
+# Taken from the header of the weights that were trained longest; none of them says how the mean was validated.
 _KEPT = ("config", "step", "minutes", "rounds", "precision")
 
 
 def average(
     out: Path, origins: Sequence[Path], shares: Sequence[float], *, seeds: range, cache: Path, batches: int = BATCHES
 ) -> dict[str, Any]:
-    """Write a run with the averaged snapshot, which must be validated before `export` takes it.
+    """Write a run with averaged weights, which must be validated before they can be exported.
 
     Args:
         out: folder of the run.
@@ -46,7 +45,7 @@ def average(
         batches: how many to measure.
 
     Returns:
-        The snapshot's header.
+        The header of the weights.
 
     Raises:
         UsageError: ``bad-shares``; ``other-network`` for weights of several networks; ``reserved-seed``.
@@ -82,7 +81,7 @@ def average(
 
 
 def _mean(loaded: Sequence[dict[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
-    """Of floating-point tensors; counters are the last one's."""
+    """Return the weighted mean of floating-point tensors; counters are those of the last weights."""
     mean = {}
     for name, value in loaded[-1].items():
         if not value.is_floating_point():
@@ -94,7 +93,7 @@ def _mean(loaded: Sequence[dict[str, Tensor]], weights: Sequence[float]) -> dict
 
 
 def _distinct(headers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What any of them learned from, each source once."""
+    """Return what any of them was trained on, each source once."""
     sources: list[dict[str, Any]] = []
     for header in headers:
         sources += [source for source in learned_from(header) if source not in sources]

@@ -1,4 +1,4 @@
-"""From a snapshot to a model folder, and the proof that the folder computes what was trained.
+"""From validated weights to a model folder, and the proof that the folder computes what was trained.
 
 model.onnx      FP32, batch normalization folded, fixed shape, one file
 probe.npz       a phantom that was never trained on, and the FP32 mask of it on its own grid
@@ -52,7 +52,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """What the folder says of itself.
+    """Name and version of a model folder.
 
     Attributes:
         name, version: of the model.
@@ -63,13 +63,13 @@ class ExportConfig:
 
 
 def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
-    """Write the model folder of a run's snapshot, complete or not at all; an older model folder is replaced.
+    """Write the model folder of a run's weights, complete or not at all; an older model folder is replaced.
 
-    The threshold is the one that the snapshot was validated at.
+    The threshold is the one that the weights were validated at.
 
     Raises:
         UsageError: ``output-exists`` when something is there that is no model folder and nothing else.
-        ModelError: ``not-validated`` for averaged weights that nobody has judged yet, ``runtimes-disagree`` when ONNX
+        ModelError: ``not-validated`` for averaged weights that were not validated, ``runtimes-disagree`` when ONNX
             Runtime does not compute what torch computes, ``blank`` when the network finds nothing on the probe. Nothing
             is written then.
     """
@@ -77,7 +77,7 @@ def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
     _check_replaceable(out)
     tensors, header = load_weights(run / WEIGHTS_FILE)
     if "validation" not in header:
-        raise ModelError("not-validated", f"nobody has judged {run}; run `python -m training validate {run}` first")
+        raise ModelError("not-validated", f"{run} was never validated; run `python -m training validate {run}` first")
     model = network_from(run / WEIGHTS_FILE, tensors, header)
     card = draft_card(header["config"], header["threshold"])
     trained = header | {"parameters": count_parameters(model), "sources": sources_of(header)}
@@ -90,7 +90,7 @@ def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
 
 
 def export_weights(run: Path, path: Path) -> None:
-    """Write the weights of a run's snapshot for others to go on from: `fit --start`.
+    """Write the weights of a run for `fit --start`.
 
     Raises:
         ModelError: ``no-snapshot``, ``bad-snapshot``.
@@ -101,7 +101,7 @@ def export_weights(run: Path, path: Path) -> None:
 
 
 def _check_replaceable(out: Path) -> None:
-    """A model folder may take the place of a model folder, and of nothing else: a run would be lost with it.
+    """Refuse to replace anything but a model folder: a run would be lost with it.
 
     Raises:
         UsageError: ``output-exists``.
@@ -116,7 +116,7 @@ def _check_replaceable(out: Path) -> None:
 
 
 def write_onnx(model: nn.Module, path: Path, shape_zyx: tuple[int, int, int]) -> None:
-    """The network as one ONNX file: input ``dwi``, output ``logits``, both ``(1, 1, z, y, x)`` float32."""
+    """Write the network as one ONNX file: input ``dwi``, output ``logits``, both ``(1, 1, z, y, x)`` float32."""
     example = torch.zeros((1, 1, *shape_zyx))
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -154,12 +154,12 @@ def write_onnx(model: nn.Module, path: Path, shape_zyx: tuple[int, int, int]) ->
 
 
 def logit_difference(expected: Floats, got: Floats) -> float:
-    """Largest difference of two logit volumes, as a share of the range of the first."""
+    """Return the largest difference of two logit volumes, as a share of the range of the first."""
     return float(np.abs(expected - got).max() / np.ptp(expected))
 
 
 def check_agreement(expected: Floats, got: Floats, mask: NDArray[np.uint8], mask_got: NDArray[np.uint8]) -> None:
-    """Refuse a graph that computes something else than the weights, or nothing.
+    """Refuse a graph that computes anything but what the weights compute, or finds no node.
 
     Raises:
         ModelError: ``runtimes-disagree`` or ``blank``.
@@ -179,14 +179,14 @@ def check_agreement(expected: Floats, got: Floats, mask: NDArray[np.uint8], mask
 
 
 def run_onnx(path: Path, image: Floats) -> Floats:
-    """Logits by ONNX Runtime's CPU provider."""
+    """Return the logits by ONNX Runtime's CPU provider."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     logits: Floats = session.run(["logits"], {"dwi": image[None, None]})[0][0, 0]
     return logits
 
 
 def probe_phantom() -> Phantom:
-    """The study that travels with the model: the smallest protocol, to keep the folder small."""
+    """Make the study of the probe: of the smallest protocol, to keep the folder small."""
     return make_phantom(PROBE_SEED, stage="n1", protocol=SMALL_FIELDS[0])
 
 

@@ -1,10 +1,9 @@
-"""The 77 patients that a model is judged on: as many as in the paper's hold-out set, made from seeds set aside for it.
+"""The hold-out: 77 phantoms, as many as the paper's hold-out set has patients, of seeds set aside for it.
 
-Nobody trains or tunes on them: `training.data.phantom_cache` refuses their seeds, and none of their figures may decide
-anything. The
-shipped engine runs them as a user would, from files, and `lnfast.evaluate` compares.
+Nothing may be trained or tuned on them: `training.data.phantom_seeds` refuses their seeds, and none of their figures
+may decide anything. The shipped engine runs them as a user would, from files, and `lnfast.evaluate` compares.
 
-    DIR/phantoms-<version>/     nnU-Net's raw layout and the truth; made where missing, of the present sources only
+    DIR/phantoms-<version>/     nnU-Net's raw layout and the truth; made where missing, of the present version only
     DIR/runs-<version>/         what `lnfast run` writes
     DIR/evaluation/             what `lnfast evaluate` writes, evaluation.html among them
 """
@@ -38,7 +37,7 @@ PATIENTS: dict[Literal["n1", "n0"], dict[str, int]] = {
 
 @dataclass(frozen=True)
 class HoldoutPatient:
-    """One of the 77: what `lnfast.phantom.make_phantom` takes."""
+    """One of the 77, as `lnfast.phantom.make_phantom` makes it."""
 
     seed: int
     scanner: str
@@ -46,7 +45,7 @@ class HoldoutPatient:
 
 
 def patients() -> Iterator[HoldoutPatient]:
-    """All of them, by seed."""
+    """Yield the 77 patients by seed."""
     seed = FIRST_SEED
     for stage, scanners in PATIENTS.items():
         for scanner, count in scanners.items():
@@ -56,16 +55,16 @@ def patients() -> Iterator[HoldoutPatient]:
 
 
 def run_holdout(folder: Path, model: str, progress: Callable[[str], None], *, record: bool = False) -> dict[str, Any]:
-    """Make the patients, run the model on them, compare.
+    """Make the phantoms, run the model on them, and compare.
 
     Args:
         folder: takes everything; phantoms that are there are kept.
         model: name or folder, as `lnfast.Engine` takes it.
-        progress: is told each study's name and stage.
+        progress: called with each study's name and stage.
         record: write what came out into the card of ``model``, which is a folder then.
 
     Returns:
-        What stands in ``evaluation/metrics.json``.
+        The content of ``evaluation/metrics.json``.
 
     Raises:
         UsageError: ``not-a-folder``: a model by name has no card to write into.
@@ -91,7 +90,7 @@ def run_holdout(folder: Path, model: str, progress: Callable[[str], None], *, re
 
 
 def _phantom_file(phantoms: Path, patient: HoldoutPatient, progress: Callable[[str], None]) -> Path:
-    """The study's file; the image is written last, so where it is, all of the case is."""
+    """Return the study's file; the image is written last, so where it is, the case is complete."""
     image = phantoms / "imagesTr" / f"phantom_{patient.scanner}_{patient.seed:06d}_0000.nii.gz"
     if not image.exists():
         progress(f"making {image.name}")

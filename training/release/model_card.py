@@ -97,7 +97,7 @@ run from files with {backend} (`python -m training holdout`, phantoms of version
 
 
 def holdout_record(metrics: dict[str, Any], *, version: str, backend: str) -> dict[str, Any]:
-    """What of ``metrics.json`` (`lnfast.evaluate`) a card keeps; its numbers unrounded.
+    """Return what a card keeps of ``metrics.json`` (`lnfast.evaluate`), unrounded.
 
     Args:
         metrics: of the hold-out patients.
@@ -138,7 +138,7 @@ def record_holdout(folder: Path, holdout: dict[str, Any]) -> None:
 
 
 def model_card(card: dict[str, Any]) -> str:
-    """The text for a card as written by `training.recipe.card.card_dict`, with its ``training`` entry filled."""
+    """Return the text for a card by `training.recipe.card.card_dict` whose ``training`` entry is filled."""
     training, field = card["training"], card["input"]["field_of_view_mm"]
     figures = dict(training["validation"])
     figures["validation_cases"] = figures.pop("cases")
@@ -213,19 +213,19 @@ def _holdout(holdout: dict[str, Any]) -> str:
 
 
 def only_phantoms(training: dict[str, Any]) -> bool:
-    """Whether no patient was learned from."""
+    """Return whether only phantoms were trained on."""
     return all(source["kind"] == "phantoms" for source in sources_of(training))
 
 
 def _validated_kind(training: dict[str, Any]) -> str:
-    """ "phantoms" or "folder"; an older snapshot does not say, and was judged on what it was trained on."""
+    """ "phantoms" or "folder"; an older header does not say: then validation and training cases are of one kind."""
     default = "phantoms" if only_phantoms(training) else "folder"
     kind: str = training.get("validated_on", {}).get("kind", default)
     return kind
 
 
 def describe_sources(training: dict[str, Any]) -> str:
-    """What was learned from, in one line."""
+    """Describe what was trained on, in one line."""
     return "; then ".join(
         f"{source['cases']} phantoms of `lnfast.phantom`, seeds {source['seeds'][0]}-{source['seeds'][1] - 1}"
         if source["kind"] == "phantoms"
@@ -237,7 +237,7 @@ def describe_sources(training: dict[str, Any]) -> str:
 
 
 def trained_on(training: dict[str, Any]) -> str:
-    """What the card, and so every report, says of it; cases that were learned from twice count once."""
+    """Return what the card, and so every report, says of the training data; cases used twice count once."""
     if only_phantoms(training):
         return f"digital phantom ({_phantoms(sources_of(training))} cases), no patient data"
     return describe_sources(training).replace("`", "")

@@ -1,4 +1,4 @@
-"""Judges a snapshot again: at another threshold, on the cases that are the run's own to be judged by."""
+"""Validation of a run's weights, at a threshold, on phantoms or on the run's own validation cases."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ def validate_run(
     cache: Path | None = None,
     real: Path | None = None,
 ) -> dict[str, Any]:
-    """Validate a run's snapshot; the snapshot says what came out and on what from now on.
+    """Validate a run's weights, and write figures, threshold and cases into their header.
 
     Args:
-        run: with a snapshot.
+        run: with validated weights.
         threshold: probability at which a voxel is called node.
         data: folder of the run's own studies; the validation part of ``RUN/split.json`` is taken.
         seeds: phantoms of the present sources instead; `PHANTOMS` where neither is given and the run is of phantoms.
         cache: where phantoms lie; beside ``run`` where it is None.
-        real: folder of real scans to look at too (`training.fit.real_scans`); what is seen there goes into no snapshot.
+        real: folder of real scans to look at too (`training.fit.real_scans`); the counts are returned and not
+            written into the header.
 
     Raises:
         UsageError: ``reserved-seed``, ``two-sources``, ``bad-split``, ``leaked-cases``, ``bad-spots``; ``no-cases``
@@ -57,7 +58,7 @@ def validate_run(
         cases, validated_on = _own(run, header, data)
     else:
         cases, validated_on = _phantoms(cache or run.parent / "phantoms", seeds or PHANTOMS)
-    # On the CPU, which has no half precision; a snapshot that says nothing is older than the choice.
+    # On the CPU, which has no half precision; a header that does not say is older than the choice.
     precision = "32-true" if header.get("precision") == "32-true" or not cpu_has_bfloat16() else BFLOAT16
     card = draft_card(header["config"], threshold)
     scans = () if real is None else read_scans(real, card)
