@@ -64,7 +64,7 @@ def main(path: Path) -> None:
 
 
 def draw_slice(axes: Axes, result: lnfast.Result, image: NDArray[np.int16], slice_z: int, aspect: float) -> None:
-    """The slice as a radiologist sees it (the patient's left on the right) with every node's outline."""
+    """Draw the slice as a radiologist sees it (the patient's left on the right) with every node's outline."""
     axes.imshow(image, cmap="gray", vmax=float(np.percentile(image, 99.2)), aspect=aspect, interpolation="bilinear")
     labels = result.labels.array[slice_z]
     for node in result.nodes:
@@ -74,7 +74,7 @@ def draw_slice(axes: Axes, result: lnfast.Result, image: NDArray[np.int16], slic
 
 
 def draw_box(axes: Axes, node: lnfast.LymphNode, to_index: NDArray[np.float64]) -> None:
-    """The minimum-volume box as it projects into the slice, and its short edge through the centre."""
+    """Draw the minimum-volume box as it projects into the slice, and its short edge through the centre."""
     centre, rows, edges = (np.array(value) for value in (node.box_centre_ras_mm, node.box_axes_ras, node.box_mm))
     corners = [centre + (np.array(signs) * edges / 2) @ rows for signs in product((-1, 1), repeat=3)]
     flat = np.array([(to_index @ (*corner, 1.0))[:2] for corner in corners])

@@ -3,7 +3,7 @@
 python docs/make_real_studies.py FOLDER_OF_STUDIES [MODEL]        # needs matplotlib; MODEL is a name or a model folder
 
 The studies are PROSTATEx 0000 and 0218 (The Cancer Imaging Archive, doi 10.7937/K9TCIA.2017.MURS5CL, CC BY 3.0), as
-`benchmarks` and the tests take them. Nobody has marked their nodes: the pictures are to be looked at.
+`benchmarks` and the tests use them. No expert has marked their nodes: look at the pictures.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COLUMNS, PANEL_INCH, DPI = 5, 2.0, 75
 
 
 def draw(study: Path, model: str, out: Path) -> None:
-    """One panel a slice, feet first, the patient's left on the right; prints what was marked."""
+    """Draw one panel for each slice, feet first, the patient's left on the right, and print the marks."""
     volume = read_study(study).volume
     with lnfast.Engine(model) as engine:
         result = engine.run(volume)
@@ -55,7 +55,7 @@ def draw(study: Path, model: str, out: Path) -> None:
 
 
 def main(folder: Path, model: str) -> None:
-    """Both studies, beside this file."""
+    """Draw both studies into the folder of this file."""
     for name, pattern in STUDIES.items():
         draw(next(folder.glob(pattern)), model, Path(__file__).with_name(f"real-{name}.png"))
 

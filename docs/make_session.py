@@ -1,4 +1,4 @@
-"""Run the README's Python session and put what it really prints below it.
+"""Run the README's Python session and put what it prints below it.
 
 python docs/make_session.py
 """
@@ -22,16 +22,16 @@ PRINTED = re.compile(r"(<!-- session: begin -->\n).*?(<!-- session: end -->)", r
 
 
 def main(readme: Path) -> None:
-    """Rewrite one block of the README."""
+    """Rewrite the block of the README with what the session prints."""
     text = readme.read_text(encoding="utf-8")
-    found = SESSION.search(text)
-    if found is None or PRINTED.search(text) is None:
+    session = SESSION.search(text)
+    if session is None or PRINTED.search(text) is None:
         sys.exit(f"{readme} has no session, or no place for what it prints")
     printed = io.StringIO()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(printed):
         os.chdir(folder)
         add_case(Path("lnfast-demo/phantom"), make_phantom(SEED, SCANNER, "n1"))
-        exec(found[1], {})
+        exec(session[1], {})
         os.chdir(readme.parent)
     block = f"```\n{printed.getvalue()}```\n"
     readme.write_text(PRINTED.sub(lambda match: match[1] + block + match[2], text), encoding="utf-8")

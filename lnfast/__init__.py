@@ -22,15 +22,18 @@ if TYPE_CHECKING:
     from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, StudyError, UsageError
     from lnfast.geometry import Grid, Volume
     from lnfast.measure import LymphNode, Rules
-    from lnfast.report import EngineFacts, ModelFacts, Notice, Report, StudyFacts
+    from lnfast.report import DicomFacts, EngineFacts, ModelFacts, Notice, Report, StudyFacts
     from lnfast.result import Result, StudyFailure
     from lnfast.selftest import SelfTest
-    from lnfast.study import Provenance, Study
+    from lnfast.study import DicomChoice, DicomSource, Provenance, Study, read_study
 
 __all__ = [
     "Admission",
     "BackendError",
     "BackendInfo",
+    "DicomChoice",
+    "DicomFacts",
+    "DicomSource",
     "Engine",
     "EngineError",
     "EngineFacts",
@@ -53,6 +56,7 @@ __all__ = [
     "StudyFailure",
     "UsageError",
     "Volume",
+    "read_study",
 ]
 
 _HOMES = {
@@ -64,10 +68,10 @@ _HOMES = {
     "errors": ("BackendError", "EngineError", "LnfastError", "ModelError", "StudyError", "UsageError"),
     "geometry": ("Grid", "Volume"),
     "measure": ("LymphNode", "Rules"),
-    "report": ("EngineFacts", "ModelFacts", "Notice", "Report", "StudyFacts"),
+    "report": ("DicomFacts", "EngineFacts", "ModelFacts", "Notice", "Report", "StudyFacts"),
     "result": ("Result", "StudyFailure"),
     "selftest": ("SelfTest",),
-    "study": ("Provenance", "Study"),
+    "study": ("DicomChoice", "DicomSource", "Provenance", "Study", "read_study"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,15 +27,15 @@ from numpy.typing import ArrayLike
 from lnfast.admission import admit
 from lnfast.backends import BackendInfo
 from lnfast.card import Model, load_model
-from lnfast.errors import LnfastError, StudyError, UsageError
+from lnfast.errors import BackendError, LnfastError, StudyError, UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import Rules
 from lnfast.network import Network
 from lnfast.report import EngineFacts, distinct_names, make_report
-from lnfast.result import Result, StudyFailure, sample_of, write_outcome
+from lnfast.result import Parts, Result, SegFrames, StudyFailure, sample_of, write_outcome
 from lnfast.selftest import SelfTest
 from lnfast.serving import EngineRequest, serve
-from lnfast.study import Study, read_study, study_from_array
+from lnfast.study import DicomChoice, Study, is_dicom, read_study, study_from_array
 
 # Studies read ahead of the network by run_many: one is read while one is inferred. More would hold more memory and
 # gain nothing, since reading is faster than the network.
@@ -49,7 +49,7 @@ class _Read:
     """A study as the reading thread hands it over, or why there is none."""
 
     source: str
-    study: Study | StudyError
+    study: Study | LnfastError
     read_ms: float
 
 
@@ -133,18 +133,21 @@ class Engine:
         """The runtime, device and precision that serve, as the runtime itself says."""
         return self._open().info
 
-    def read(self, study: StudyInput) -> Study:
+    def read(self, study: StudyInput, *, choice: DicomChoice | None = None) -> Study:
         """Read a study as the model's card asks for it.
 
         Args:
-            study: a path, a `Volume`, or ``(array_zyx, affine)``.
+            study: the path of a NIfTI file, of a folder of DICOM files or of an enhanced DICOM file, a `Volume`, or
+                ``(array_zyx, affine)``.
+            choice: of the DICOM series to take.
 
         Raises:
             StudyError: the study is refused.
+            BackendError: ``backend-missing`` where a DICOM file needs a package that is not installed.
         """
         card = self.model.card
         if isinstance(study, (str, Path)):
-            return read_study(study, b_targets=card.b_targets, b_range=card.b_range)
+            return read_study(study, b_targets=card.b_targets, b_range=card.b_range, choice=choice)
         if isinstance(study, Volume):
             return study_from_array(study.array, study.grid.affine)
         if isinstance(study, tuple) and len(study) == 2:
@@ -152,23 +155,31 @@ class Engine:
             return study_from_array(array, affine)
         raise UsageError("bad-study", f"got a {type(study).__name__}, wanted a path, a Volume or (array_zyx, affine)")
 
-    def run(self, study: StudyInput) -> Result:
+    def run(self, study: StudyInput, *, choice: DicomChoice | None = None) -> Result:
         """Find and measure the nodes of one study.
 
         Args:
-            study: a path, a `Volume`, or ``(array_zyx, affine)``.
+            study, choice: as for `read`.
 
         Raises:
             StudyError: the study is refused.
+            BackendError: as for `read`.
             EngineError: the network failed or its answer cannot be trusted.
             UsageError: ``engine-closed``; ``engine-busy`` from a signal handler in the middle of another study.
         """
         started = perf_counter()
-        read = self.read(study)
+        read = self.read(study, choice=choice)
         return self._analyse(read, (perf_counter() - started) * 1e3)
 
     def run_many(
-        self, studies: Iterable[StudyInput], *, out: str | Path | None = None, html: bool = True
+        self,
+        studies: Iterable[StudyInput],
+        *,
+        out: str | Path | None = None,
+        html: bool = True,
+        dicom: bool = True,
+        seg_frames: SegFrames = "sparse",
+        choice: DicomChoice | None = None,
     ) -> Iterator[Result | StudyFailure]:
         """Run studies in order, reading the next ones while the network works on this one.
 
@@ -177,20 +188,24 @@ class Engine:
                 holds up none before it. Leaving early waits for the study that is being read.
             out: where results are written, each while the network works on the next; a result is yielded once its
                 folder is complete. Then all studies are looked at first, because those of one name get folders of their
-                own, as `lnfast.report.distinct_names` says.
+                own, as `lnfast.report.distinct_names` says. A study from DICOM has a name of its own, which says
+                nothing of the patient or of the folder.
             html: write report.html too, after the report; `Result.page_problem` says why one is missing.
+            dicom, seg_frames: as for `Result.write`; `Result.dicom_problem` says why the objects are missing.
+            choice: as for `read`, of every study.
 
         Yields:
             A result, or a `StudyFailure` in its place. What is wrong with the disk or the call ends the iteration.
         """
         if out is None:
-            yield from self._outcomes(iter(studies))
+            yield from self._outcomes(iter(studies), choice)
             return
         studies = list(studies)
-        outcomes = self._outcomes(iter(studies))
+        outcomes = self._outcomes(iter(studies), choice)
+        parts = Parts(html, dicom, seg_frames)
         with ThreadPoolExecutor(1, thread_name_prefix="lnfast-write") as writer:
             previous: Future[Result | StudyFailure] | None = None
-            for name in distinct_names(map(_source, studies)):
+            for name in _names(studies):
                 failure: Exception | None = None
                 try:
                     outcome = next(outcomes)
@@ -200,34 +215,34 @@ class Engine:
                     yield previous.result()  # what was finished before a failure is still handed over
                 if failure is not None:
                     raise failure
-                previous = writer.submit(write_outcome, outcome, Path(out), name, html)
+                previous = writer.submit(write_outcome, outcome, Path(out), name, parts)
             if previous is not None:
                 yield previous.result()
 
-    def _outcomes(self, studies: Iterator[StudyInput]) -> Iterator[Result | StudyFailure]:
+    def _outcomes(self, studies: Iterator[StudyInput], choice: DicomChoice | None) -> Iterator[Result | StudyFailure]:
         with ThreadPoolExecutor(1, thread_name_prefix="lnfast-read") as reader:
-            pending = deque(reader.submit(self._read_next, studies) for _ in range(READ_AHEAD))
+            pending = deque(reader.submit(self._read_next, studies, choice) for _ in range(READ_AHEAD))
             try:
                 while (read := pending.popleft().result()) is not None:
-                    pending.append(reader.submit(self._read_next, studies))
+                    pending.append(reader.submit(self._read_next, studies, choice))
                     yield self._outcome(read)
             finally:
                 for future in pending:
                     future.cancel()
 
-    def _read_next(self, studies: Iterator[StudyInput]) -> _Read | None:
+    def _read_next(self, studies: Iterator[StudyInput], choice: DicomChoice | None) -> _Read | None:
         for study in studies:
             started = perf_counter()
-            outcome: Study | StudyError
+            outcome: Study | LnfastError
             try:
-                outcome = self.read(study)
-            except StudyError as error:
+                outcome = self.read(study, choice=choice)
+            except (StudyError, BackendError) as error:
                 outcome = error
             return _Read(_source(study), outcome, (perf_counter() - started) * 1e3)
         return None
 
     def _outcome(self, read: _Read) -> Result | StudyFailure:
-        if isinstance(read.study, StudyError):
+        if isinstance(read.study, LnfastError):
             return StudyFailure(read.source, read.study)
         try:
             return self._analyse(read.study, read.read_ms)
@@ -280,6 +295,13 @@ class Engine:
         if self._network is None:
             raise UsageError("engine-closed", "this engine was closed; make a new one")
         return self._network
+
+
+def _names(studies: Sequence[StudyInput]) -> list[str | None]:
+    """Name each study's folder, no two alike; None of DICOM, where the name is the study's own."""
+    dicom = [isinstance(study, (str, Path)) and is_dicom(Path(study)) for study in studies]
+    others = iter(distinct_names(_source(study) for study, own in zip(studies, dicom, strict=True) if not own))
+    return [None if own else next(others) for own in dicom]
 
 
 def _source(study: StudyInput) -> str:

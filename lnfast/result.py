@@ -6,12 +6,15 @@ import warnings
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from lnfast.errors import LnfastError, UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode
-from lnfast.report import Notice, Report, add_page, write_study_folder
+from lnfast.report import Notice, Report, add_files, add_page, write_study_folder
 from lnfast.study import Study
+
+SegFrames = Literal["sparse", "all"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,7 @@ class Result:
         report: everything that is written, as `lnfast.report.Report`.
         folder: the study folder, where `Engine.run_many` wrote it.
         page_problem: why that folder has no report.html, where one was wanted; the report stands without it.
+        dicom_problem: the same of seg.dcm and sr.dcm.
     """
 
     study: Study
@@ -33,6 +37,7 @@ class Result:
     report: Report
     folder: Path | None = None
     page_problem: Notice | None = None
+    dicom_problem: Notice | None = None
     _sample: int | None = None  # see `sample_of`
 
     @property
@@ -50,16 +55,27 @@ class Result:
         """What the reader of the numbers must know, most important first."""
         return self.report.warnings
 
-    def write(self, out: str | Path, *, name: str | None = None, html: bool = True) -> Path:
+    def write(
+        self,
+        out: str | Path,
+        *,
+        name: str | None = None,
+        html: bool = True,
+        dicom: bool = True,
+        seg_frames: SegFrames = "sparse",
+    ) -> Path:
         """Write ``out/<study name>/`` with report.json, report.txt and labels.nii.gz: whole or not at all.
 
-        Then report.html, whole or not at all, with the study's voxels. Where it cannot be written the report stands,
-        and a RuntimeWarning ``page-not-written`` says why.
+        Then report.html, whole or not at all, with the study's voxels, and of a study that was read from DICOM seg.dcm
+        and sr.dcm, the second last. Where they cannot be written the report stands, and a RuntimeWarning
+        ``page-not-written`` or ``dicom-not-written`` says why.
 
         Args:
             out: folder of study folders, made where it is missing.
             name: another name for the study, in the report as well: two inputs may have the same file name.
             html: write the page too.
+            dicom: write seg.dcm and sr.dcm too; the study's files must still be there.
+            seg_frames: ``"all"`` writes a frame of every segment for every slice, ``"sparse"`` those with voxels.
 
         Returns:
             The study folder.
@@ -68,11 +84,21 @@ class Result:
             UsageError: ``output-exists`` when something else of that name is there, such as another study's report.
             OSError: what the disk said; nothing is left behind.
         """
-        written = write_result(self, Path(out), name or self.study.name, html)
-        if written.page_problem is not None:
-            warnings.warn(str(written.page_problem), RuntimeWarning, stacklevel=2)
+        written = write_result(self, Path(out), name or self.study.name, Parts(html, dicom, seg_frames))
+        for problem in (written.page_problem, written.dicom_problem):
+            if problem is not None:
+                warnings.warn(str(problem), RuntimeWarning, stacklevel=2)
         assert written.folder is not None
         return written.folder
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is written beside the report; see `Result.write`."""
+
+    html: bool = True
+    dicom: bool = True
+    seg_frames: SegFrames = "sparse"
 
 
 @dataclass(frozen=True)
@@ -94,23 +120,27 @@ def sample_of(study: Study) -> int | None:
     return zlib.crc32(study.volume.array[:, ::4, ::4].tobytes()) if study.provenance.path is None else None
 
 
-def write_result(result: Result, out: Path, name: str, html: bool) -> Result:
+def write_result(result: Result, out: Path, name: str, parts: Parts) -> Result:
     """Write a result as `Result.write` does, without its Python warning.
 
     Returns:
-        The same result with the report as it was written, the folder, and why there is no page.
+        The same result with the report as it was written, the folder, and why there is no page or no DICOM.
 
     Raises:
         UsageError, OSError: as `Result.write`.
     """
     report = replace(result.report, study=replace(result.report.study, name=name))
     folder, report = write_study_folder(report, result.labels, out, name)
-    problem = _add_page(result, folder, report) if html else None
-    return replace(result, report=report, folder=folder, page_problem=problem)
+    written = replace(result, report=report, folder=folder)
+    if parts.html:
+        written = replace(written, page_problem=_add_page(written, folder, report))
+    if parts.dicom and result.study.provenance.dicom is not None:
+        written = replace(written, dicom_problem=_add_dicom(written, folder, report, parts.seg_frames))
+    return written
 
 
-def write_outcome(outcome: Result | StudyFailure, out: Path, name: str, html: bool) -> Result | StudyFailure:
-    """Write what a batch has of one study; a place that is taken is that study's failure.
+def write_outcome(outcome: Result | StudyFailure, out: Path, name: str | None, parts: Parts) -> Result | StudyFailure:
+    """Write what a batch has of one study, under its own name if none is given; a taken place is its failure.
 
     Raises:
         OSError: as `Result.write`.
@@ -118,7 +148,7 @@ def write_outcome(outcome: Result | StudyFailure, out: Path, name: str, html: bo
     if isinstance(outcome, StudyFailure):
         return outcome
     try:
-        return write_result(outcome, out, name, html)
+        return write_result(outcome, out, name or outcome.study.name, parts)
     except UsageError as error:
         return StudyFailure(outcome.study.provenance.path or "array", error)
 
@@ -134,4 +164,17 @@ def _add_page(result: Result, folder: Path, report: Report) -> Notice | None:
     except Exception as error:
         reason = error if isinstance(error, (LnfastError, OSError)) else f"{type(error).__name__}: {error}"
         return Notice("page-not-written", " ".join(f"report.html is missing: {reason}".split()))
+    return None
+
+
+def _add_dicom(result: Result, folder: Path, report: Report, seg_frames: SegFrames) -> Notice | None:
+    """Write seg.dcm and sr.dcm and return why they could not be, without any text of a header."""
+    try:
+        from lnfast.report.dicom import render_dicom
+
+        files = render_dicom(result.study, result.labels, report, all_frames=seg_frames == "all")
+        add_files(folder, report, files)
+    except Exception as error:
+        reason = error if isinstance(error, (LnfastError, OSError)) else type(error).__name__
+        return Notice("dicom-not-written", " ".join(f"seg.dcm and sr.dcm are missing: {reason}".split()))
     return None

@@ -33,9 +33,9 @@ LARGE, SMALL = (slice(2, 6), slice(4, 10), slice(5, 10)), (slice(2, 5), slice(12
 def deep_blob_network(
     shape_zyx: tuple[int, int, int] = SHAPE_ZYX, *, inner: int = 4, at: float = 1.0
 ) -> onnx.ModelProto:
-    """What `model_files.blob_network` computes, by way of some convolutions that 8 bits are worth while in.
+    """Return a network that computes what `model_files.blob_network` does, by way of convolutions for 8 bits.
 
-    The z-score goes in two channels, above zero and below it, past two others of noise that nobody reads.
+    The z-score goes in two channels, above zero and below it, beside two channels of noise that nothing reads.
     """
     rng = np.random.default_rng(3)
     weights, nodes, tensor = [], [], "input"
@@ -67,7 +67,7 @@ def deep_blob_network(
 
 
 def write_study(path: Path, *blocks: Block, array: NDArray[np.int16] | None = None) -> Path:
-    """A dark study with a little noise, and blocks of a brightness; its grid is the network's."""
+    """Write a dark study with a little noise, and blocks of a brightness, on the model grid."""
     if array is None:
         array = np.random.default_rng(len(path.name)).integers(90, 110, SHAPE_ZYX).astype(np.int16)
     for where, value in blocks:
@@ -78,7 +78,7 @@ def write_study(path: Path, *blocks: Block, array: NDArray[np.int16] | None = No
 
 
 def write_studies(folder: Path, *blocks: Block, count: int = 3) -> Path:
-    """So many studies, all with the same blocks; the first is taken for ranges, the others for the certificate."""
+    """Write studies that all have the same blocks; ranges are measured on the first, the others certify."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         write_study(folder / f"study{number}.nii.gz", *blocks)

@@ -25,7 +25,7 @@ class Gpu:
         self.local = threading.local()
         self.streams: dict[int, Stream] = {}
         self.log: list[str] = []
-        self.broken: set[str] = set()  # what fails
+        self.broken: set[str] = set()  # the calls that fail
         self.validity = 0
         self.core = SimpleNamespace(
             Device=lambda number: FakeDevice(self, number), LegacyPinnedMemoryResource=lambda: Pinned(self)

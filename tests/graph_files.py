@@ -1,4 +1,4 @@
-"""ONNX graphs in tests: loaded, computed by ONNX Runtime, and compared."""
+"""Load ONNX graphs in tests, compute them with ONNX Runtime, and compare."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def inputs(count: int = 2, seed: int = 0) -> list[NDArray[np.float32]]:
 
 
 def run(content: bytes, x: NDArray[Any], *outputs: str) -> list[NDArray[Any]]:
-    """The truth: ONNX Runtime, on what is asked for."""
+    """Return the truth: the outputs that ONNX Runtime computes."""
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     values: list[NDArray[Any]] = session.run(list(outputs) or None, {session.get_inputs()[0].name: x})
     return values
 
 
 def values_of(graph: Graph, tensors: list[str], x: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """Activations, handed out whole."""
+    """Return the activations of some tensors."""
     proto = onnx.ModelProto()
     proto.CopyFrom(graph.proto)
     proto.graph.output.extend(
@@ -45,7 +45,7 @@ def values_of(graph: Graph, tensors: list[str], x: NDArray[np.float32]) -> dict[
 
 
 def off(values: NDArray[Any], wanted: NDArray[Any]) -> float:
-    """Root mean square difference, as a part of that of the truth."""
+    """Return the root mean square difference, as a part of the truth's root mean square."""
     difference = values.astype(np.float64) - wanted
     return float(np.sqrt(np.mean(np.square(difference)) / np.mean(np.square(wanted.astype(np.float64)))))
 

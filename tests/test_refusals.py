@@ -97,9 +97,9 @@ def _sayer(call: ast.Call) -> str | None:
     """The error's class, or what a `Notice` is in; None for any other call."""
     name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", None)
     if name == "Notice":
-        # The one that is no part of a report, since the report is written by then.
-        page = isinstance(call.args[0], ast.Constant) and call.args[0].value == "page-not-written"
-        return STDERR if page else REPORT
+        # Those that are no part of a report, since the report is written by then.
+        beside = isinstance(call.args[0], ast.Constant) and str(call.args[0].value).endswith("-not-written")
+        return STDERR if beside else REPORT
     return name if name in CLASSES else None
 
 

@@ -147,8 +147,8 @@ def _offers(names: tuple[str, ...]) -> list[Candidate]:
 
 def _no_device(backend: str, device: str, offered: list[Candidate]) -> str:
     here = ", ".join(dict.fromkeys(offer.device for offer in offered))
-    whose = "any backend" if backend == "auto" else f"backend {backend}"
-    message = f"device {device} is not available to {whose}; here: {here}"
+    runtime = "any backend" if backend == "auto" else f"backend {backend}"
+    message = f"device {device} is not available to {runtime}; here: {here}"
     if device.startswith("cuda") and backend != "openvino":
         message += "; onnxruntime reaches an NVIDIA GPU with its driver and onnxruntime-gpu instead of onnxruntime: "
         message += "pip uninstall onnxruntime && pip install onnxruntime-gpu"

@@ -1,4 +1,4 @@
-"""What all runtimes share: two buffers in host memory, and the checks around the call."""
+"""The part that all runtimes share: two buffers in host memory, and the checks around the call."""
 
 from __future__ import annotations
 

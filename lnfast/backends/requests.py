@@ -1,4 +1,4 @@
-"""What a runtime is asked to do: load a model's network, or build an engine of it."""
+"""Requests to a runtime: to load a model's network, or to build an engine of it."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class Build:
-    """What a runtime built.
+    """The files that a runtime built.
 
     Attributes:
         files: contents by file name.

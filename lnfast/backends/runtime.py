@@ -1,4 +1,4 @@
-"""What an inference library must offer to serve lnfast."""
+"""The protocol that an inference library must follow to serve lnfast."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """From a model to an engine: fast, and proven to find the same nodes, the same millimetres and the same stage.
 
     source.py        a model folder, a bare .onnx with a card, or an engine folder to be exported again
-    request.py       what is asked for, and what comes of it
+    request.py       the request, the attempts and the result
     target.py        a target on this machine
     studies.py       the calibration studies
     pipeline.py      for each precision: graph variants -> build -> certify; the fastest is chosen

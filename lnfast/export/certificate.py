@@ -15,14 +15,18 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lnfast.backends import candidates
+from lnfast.card import Model
 from lnfast.errors import UsageError
 from lnfast.export.studies import StudySet, counted
 from lnfast.geometry import Volume
 from lnfast.matching import NodeMap, compare
 from lnfast.measure import LymphNode, Rules, n_stage_by_rule
 from lnfast.network import Network
+from lnfast.optional import Package
 from lnfast.window import shape_text
 
+_RUNTIME = Package("export", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "export")
 RULES: tuple[Literal["box"], Literal["axial"]] = ("box", "axial")
 
 
@@ -123,6 +127,16 @@ class Certificate:
             f"suspicious nodes lost, {marked['added']} added, worst short axis off by {mm['max_difference']:.2f} mm "
             f"(mean {mm['mean_difference']:.3f}), worst Dice {self.dice['worst']:.4f}"
         )
+
+
+def open_reference_network(model: Model, threads: int = 0) -> Network:
+    """Load a model in FP32 on ONNX Runtime, which candidates are compared with.
+
+    Raises:
+        BackendError: ``backend-missing``, with the extra that installs all that export needs; ``backend-broken``.
+    """
+    _RUNTIME.check_installed()
+    return Network(model, candidates("onnxruntime", "cpu", "fp32")[0], threads=threads)
 
 
 def references(studies: StudySet, network: Network) -> Iterator[Reference]:

@@ -46,7 +46,7 @@ class Certifier:
 
     @property
     def answered(self) -> int:
-        """How many studies FP32 has answered."""
+        """The number of studies that FP32 has answered."""
         return len(self._answers)
 
     def certify(self, engine: EngineFolder, candidate: Candidate) -> tuple[Certificate | None, str]:

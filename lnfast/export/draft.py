@@ -23,7 +23,7 @@ from lnfast.window import Zyx
 
 @dataclass(frozen=True)
 class DraftBuilder:
-    """What all drafts of an export share.
+    """Builds the drafts of an export: one model, one target.
 
     Attributes:
         model: the model of which engines are built.

@@ -7,11 +7,12 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from lnfast.backends import Candidate, candidates
+from lnfast.backends import Candidate
 from lnfast.backends.protocol import Progress
 from lnfast.backends.registry import AUTO
 from lnfast.card import Model
 from lnfast.errors import EngineError, ModelError
+from lnfast.export.certificate import open_reference_network
 from lnfast.export.certifier import Certifier
 from lnfast.export.draft import DraftBuilder
 from lnfast.export.request import Attempt, Request
@@ -38,7 +39,7 @@ class Pipeline:
         self._work, self._progress = work, progress
         range_studies, certificate_studies = request.study_sets(model)
         self._builder = DraftBuilder(model, target, request)
-        self._reference = Network(model, candidates("onnxruntime", "cpu", "fp32")[0], threads=request.threads)
+        self._reference = open_reference_network(model, request.threads)
         self._variants = GraphVariants(model, range_studies, self._reference, None, progress)
         self._certifier = Certifier(self._reference, certificate_studies, request.threads, progress)
 

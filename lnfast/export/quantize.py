@@ -38,7 +38,7 @@ _POSITIVE = ("Relu", "LeakyRelu")  # operators that commute with a positive fact
 
 @dataclass(frozen=True)
 class Scheme:
-    """How activations become integers.
+    """The way in which activations become integers.
 
     Attributes:
         symmetric: int8 around zero; else uint8 with a zero point, which has twice the steps for what is never negative.

@@ -1,4 +1,4 @@
-"""What an export is asked for, and what comes of it."""
+"""The request for an export, the attempts at it, and its result."""
 
 from __future__ import annotations
 

@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.backends import candidates
 from lnfast.card import Model, load_model
 from lnfast.errors import ModelError, UsageError
+from lnfast.export.certificate import open_reference_network
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules
-from lnfast.network import Network
 from lnfast.phantom import make_phantom
 from lnfast.window import Window
 
@@ -89,7 +88,7 @@ def _with_probe(onnx: Path, card: Path, folder: Path) -> Model:
     (folder / "card.json").write_text(text, encoding="utf-8")
     model = load_model(folder)
     volume = make_phantom(PROBE_SEED, PROBE_SCANNER, stage="n1").volume
-    network = Network(model, candidates("onnxruntime", "cpu", "fp32")[0])
+    network = open_reference_network(model)
     try:
         answer = network.answer(volume, Rules(), window=Window.whole(model.card.shape_zyx))
     finally:

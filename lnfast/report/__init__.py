@@ -6,13 +6,14 @@ notices.py   warnings for the reader of the numbers
 text.py      report.txt
 folder.py    OUT/<study>/, whole or not at all
 page/        report.html; imported when a page is made
+dicom/       seg.dcm and sr.dcm; imported when they are made
 names.py     distinct folder names for a batch
 """
 
 from __future__ import annotations
 
-from lnfast.report.content import DISCLAIMER, SCHEMA, EngineFacts, ModelFacts, StudyFacts
-from lnfast.report.folder import add_page, folder_name, write_study_folder
+from lnfast.report.content import DISCLAIMER, SCHEMA, DicomFacts, EngineFacts, ModelFacts, StudyFacts
+from lnfast.report.folder import add_files, add_page, folder_name, write_study_folder
 from lnfast.report.names import distinct_names
 from lnfast.report.notices import Notice
 from lnfast.report.record import Report, make_report
@@ -20,11 +21,13 @@ from lnfast.report.record import Report, make_report
 __all__ = [
     "DISCLAIMER",
     "SCHEMA",
+    "DicomFacts",
     "EngineFacts",
     "ModelFacts",
     "Notice",
     "Report",
     "StudyFacts",
+    "add_files",
     "add_page",
     "distinct_names",
     "folder_name",

@@ -21,6 +21,19 @@ STAGES = ("read", "preprocess", "infer", "postprocess", "measure", "write")
 
 
 @dataclass(frozen=True)
+class DicomFacts:
+    """Facts of the images of a study that was read from DICOM.
+
+    Attributes:
+        series_number: of the scanner; None where the images have none.
+        computed_b: whether the image was computed for its b-value and not acquired.
+    """
+
+    series_number: int | None
+    computed_b: bool
+
+
+@dataclass(frozen=True)
 class StudyFacts:
     """Facts of the study; only its file's name may identify a patient."""
 
@@ -30,6 +43,7 @@ class StudyFacts:
     spacing_zyx_mm: tuple[float, float, float]
     b_value: float | None
     sha256: str | None
+    dicom: DicomFacts | None = None
 
 
 @dataclass(frozen=True)

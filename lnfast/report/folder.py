@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lnfast.atomic import flush, replacing_folder
@@ -25,7 +25,7 @@ from lnfast.study.label_writer import label_map_bytes
 
 # No other file is ever deleted: a folder that holds any other file is not lnfast's.
 PAGE = "report.html"
-OWN_FILES = frozenset({"report.json", "report.txt", PAGE, "labels.nii.gz"})
+OWN_FILES = frozenset({"report.json", "report.txt", PAGE, "labels.nii.gz", "seg.dcm", "sr.dcm"})
 _NAME_BYTES_AT_MOST = 200  # of 255, so that the temporary name fits as well
 
 
@@ -67,33 +67,42 @@ def write_study_folder(report: Report, labels: Volume, out_dir: Path, name: str)
 
 
 def add_page(folder: Path, report: Report, page: bytes) -> None:
-    """Put report.html into a study folder beside its report.json, whole or not at all.
+    """Put report.html into a study folder; see `add_files`."""
+    add_files(folder, report, {PAGE: page})
+
+
+def add_files(folder: Path, report: Report, files: Mapping[str, bytes]) -> None:
+    """Put files into a study folder beside its report.json, each whole or not at all, in their order.
 
     Args:
         folder: as `write_study_folder` returned it.
-        report: as `write_study_folder` returned it: the page must not be put beside another report.
-        page: of the report, HTML in UTF-8.
+        report: as `write_study_folder` returned it: the files must not be put beside another report.
+        files: name, of `OWN_FILES`, to content.
 
     Raises:
         UsageError: ``report-replaced`` when the folder holds another report by now.
-        OSError: of the disk. Nothing of the page is left behind.
+        OSError: of the disk. Nothing half-written is left behind.
     """
     work = temporary_name(folder)
     try:
         work.mkdir()
-        (work / PAGE).write_bytes(page)
-        flush(work / PAGE)
+        for name, content in files.items():
+            (work / name).write_bytes(content)
+        flush(*(work / name for name in files))
         with _opened(folder) as descriptor:
             # The descriptor stays with this folder, also if another run renames it.
             _check_report(folder, descriptor, report)
             if descriptor is not None:
-                os.rename(work / PAGE, PAGE, dst_dir_fd=descriptor)
+                for name in files:
+                    os.rename(work / name, name, dst_dir_fd=descriptor)
                 return
-            os.replace(work / PAGE, folder / PAGE)
+            for name in files:
+                os.replace(work / name, folder / name)
             try:  # without a descriptor another folder may have got the name in between
                 _check_report(folder, None, report)
             except UsageError:
-                (folder / PAGE).unlink(missing_ok=True)
+                for name in files:
+                    (folder / name).unlink(missing_ok=True)
                 raise
     finally:
         discard(work, OWN_FILES)

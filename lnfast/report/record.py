@@ -17,6 +17,7 @@ from lnfast.report.content import (
     MEASURED_ON,
     SCHEMA,
     STAGES,
+    DicomFacts,
     EngineFacts,
     ModelFacts,
     ReportContent,
@@ -100,7 +101,7 @@ def make_report(
         timings_ms: read, preprocess, infer, postprocess, measure; ``total`` is their sum.
         admission: of the study.
     """
-    card, grid = model.card, study.volume.grid
+    card, grid, source = model.card, study.volume.grid, study.provenance.dicom
     return Report(
         created=datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         study=StudyFacts(
@@ -110,6 +111,7 @@ def make_report(
             spacing_zyx_mm=grid.spacing_zyx_mm,
             b_value=study.b_value,
             sha256=study.provenance.sha256,
+            dicom=DicomFacts(source.series_number, source.computed_b) if source else None,
         ),
         admission=admission,
         model=ModelFacts(card.name, card.version, model.sha256, card.trained_on, card.threshold),

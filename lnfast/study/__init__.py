@@ -1,4 +1,4 @@
-"""Read a study: a NIfTI file, or an array, becomes a `Study`: one diffusion-weighted volume and where it is from.
+"""Read a study: NIfTI, DICOM or an array becomes a `Study`: one diffusion-weighted volume and where it is from.
 
     stored.py    bytes, plain or gzip, each read once under a cap
     nifti.py     the header of NIfTI-1 and NIfTI-2, checked before anything else is read
@@ -8,6 +8,8 @@
     sidecar.py   what a .json that a converter wrote says of the image
     named.py     b-values that a text names
     kind.py      evidence that a file is no diffusion-weighted image: a table of words
+    dicom/       a folder of DICOM files
+    record.py    what a study is
     reader.py    the stages above, in order
     labelmap.py  the one reader of label maps; label_writer.py writes them
 
@@ -18,6 +20,18 @@ measurement must not be made on; the tests hold this reader against nibabel.
 from __future__ import annotations
 
 from lnfast.study.beside import shown
-from lnfast.study.reader import Provenance, Study, read_study, study_from_array, study_name
+from lnfast.study.dicom import DicomChoice, is_dicom
+from lnfast.study.reader import read_study, study_from_array, study_name
+from lnfast.study.record import DicomSource, Provenance, Study
 
-__all__ = ["Provenance", "Study", "read_study", "shown", "study_from_array", "study_name"]
+__all__ = [
+    "DicomChoice",
+    "DicomSource",
+    "Provenance",
+    "Study",
+    "is_dicom",
+    "read_study",
+    "shown",
+    "study_from_array",
+    "study_name",
+]

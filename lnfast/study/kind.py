@@ -219,6 +219,17 @@ def refuse_other_kinds(
     refuse(_B0 if single and says_b0(own) else None, "its name says so; rename it if that is wrong")
 
 
+def code_of_series(types: str, description: str) -> str:
+    """The code with which a series of DICOM is refused for what it calls itself, empty where it calls itself nothing.
+
+    Args:
+        types: ImageType and FrameType.
+        description: of the series, or of its protocol.
+    """
+    kind = _kind_of_types(plain(types)) or _kind_of(plain(description), "described")
+    return kind.code if kind and kind is not _B0 else ""
+
+
 _B0 = next(kind for kind in _KINDS if kind.what == "a b = 0 image")
 
 

@@ -130,7 +130,7 @@ def _recognize(head: bytes) -> tuple[int, Literal["<", ">"]]:
         if found[:3] == magic[:3]:
             raise StudyError("damaged-header", "the header's size or signature is damaged; copy or export it again")
     if head[128:132] == b"DICM":
-        raise StudyError("not-nifti", "is a DICOM file, wanted NIfTI; convert its series with dcm2niix")
+        raise StudyError("not-nifti", "is a compressed DICOM file; unpack it, and give the folder of its series")
     raise StudyError("not-nifti", "is no single-file NIfTI-1 or NIfTI-2; export the study as .nii or .nii.gz")
 
 

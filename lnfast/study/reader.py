@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,56 +13,15 @@ from lnfast.errors import StudyError
 from lnfast.geometry import Grid, Volume, as_numpy
 from lnfast.study.beside import files_beside, shown, stem
 from lnfast.study.bvalues import BVAL_ENDINGS, BRule, choose_volume, read_bvalues
+from lnfast.study.dicom import DicomChoice, is_dicom, read_dicom
 from lnfast.study.kind import refuse_other_kinds
 from lnfast.study.nifti import NiftiHeader, parse_header
+from lnfast.study.record import Provenance, Study
 from lnfast.study.sidecar import check_b_value, read_sidecar
 from lnfast.study.stored import open_stored
 from lnfast.study.tail import check_tail
 
 _KINDS = {"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"}
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a study came from. Holds nothing of the patient.
-
-    Attributes:
-        format: ``"nifti-1"``, ``"nifti-2"`` or ``"array"``.
-        path: as it was given; None for an array.
-        sha256: hex digest of the file's bytes; None for an array.
-        volume_index: which volume of a 4D file, from 0; None where there was one.
-        b_values: of all volumes in s/mm2, where a ``.bval`` file gives them.
-        notes: lines for a person about what was chosen.
-        warnings: ``(code, message)`` for the report, about what a person should check.
-    """
-
-    format: str
-    path: str | None = None
-    sha256: str | None = None
-    volume_index: int | None = None
-    b_values: tuple[float, ...] | None = None
-    notes: tuple[str, ...] = ()
-    warnings: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Study:
-    """One diffusion-weighted volume.
-
-    Attributes:
-        name: file name without ``.nii``, ``.nii.gz`` and a trailing ``_0000``.
-        volume: stored values on the native grid, ``(z, y, x)``; a read-only view of the bytes that were read.
-        slope, inter: real value = slope * stored + inter; slope is above 0.
-        b_value: s/mm2, where known.
-        provenance: what was read and what was chosen.
-    """
-
-    name: str
-    volume: Volume
-    slope: float
-    inter: float
-    b_value: float | None
-    provenance: Provenance
 
 
 def study_name(path: str | os.PathLike[str]) -> str:
@@ -79,8 +37,11 @@ def read_study(
     b_targets: tuple[float, ...] = (800.0, 1000.0),
     b_range: tuple[float, float] = (500.0, 1500.0),
     max_bytes: int = 2 << 30,
+    choice: DicomChoice | None = None,
 ) -> Study:
-    """Read a NIfTI-1 or NIfTI-2 file, ``.nii`` or ``.nii.gz`` by content.
+    """Read a NIfTI-1 or NIfTI-2 file, ``.nii`` or ``.nii.gz`` by content, or DICOM: a folder, or an enhanced file.
+
+    Of a folder of DICOM files the acquired high-b trace image is taken (`lnfast.study.dicom`).
 
     A file with a few more bytes than its header promises is taken with the warning ``trailing-data``; whole rows,
     slices or volumes more, or the bytes of a wider type, are refused as ``damaged-header`` (`lnfast.study.tail`).
@@ -95,13 +56,19 @@ def read_study(
         b_targets: s/mm2, at least one.
         b_range: least and greatest b-value to take, s/mm2.
         max_bytes: greatest size of the file, compressed and not.
+        choice: what a person said of the series to take; of DICOM only.
 
     Raises:
         StudyError: ``not-found``, ``not-a-file``, ``unreadable``, ``not-nifti``, ``damaged-header``, ``truncated``,
             ``damaged``, ``too-large``, ``not-3d``, ``rgb-or-complex``, ``unsupported-type``, ``bad-scaling``,
-            ``no-geometry``, ``bad-geometry``, ``adc-map``, ``not-dwi``, ``bad-bval``, ``no-high-b``, ``ambiguous``.
+            ``no-geometry``, ``bad-geometry``, ``adc-map``, ``not-dwi``, ``bad-bval``, ``no-high-b``, ``ambiguous``; of
+            DICOM those of `lnfast.study.dicom.read_dicom`.
+        BackendError: ``backend-missing`` where DICOM needs a package that is not installed.
     """
     file = Path(path)
+    if is_dicom(file):
+        # Its names may be a patient's: no message begins with them.
+        return read_dicom(file, BRule(b_targets, *b_range), choice)
     try:
         return _read(file, BRule(b_targets, *b_range), max_bytes)
     except StudyError as error:

@@ -59,10 +59,8 @@ def open_stored(path: Path, max_bytes: int) -> Stored:
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            what = "a folder" if stat.S_ISDIR(status.st_mode) else "not an ordinary file"
             raise StudyError(
-                "not-a-file",
-                f"is {what}, wanted one .nii or .nii.gz file; convert a folder of DICOM files with dcm2niix",
+                "not-a-file", "is not an ordinary file, wanted one .nii or .nii.gz file, or a folder of DICOM files"
             )
         with ExitStack() as stack:
             # A buffered file would be joined from two copies.

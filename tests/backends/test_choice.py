@@ -11,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from runtime_files import NO_TENSORRT, ONNXRUNTIME, OPENVINO, oracle, refusal, show_tensorrt
 
-from lnfast.backends import Candidate, candidates, open_backend
+from lnfast.backends import Candidate, candidates, choice, open_backend
 from lnfast.backends import openvino as ov_backend
 from lnfast.backends import ort as ort_backend
+from lnfast.backends.registry import BACKENDS, PRECISIONS, TARGET_PRECISIONS, TARGETS
 from lnfast.card import Model
 from lnfast.errors import BackendError, EngineError, UsageError
 
@@ -138,3 +139,9 @@ def test_threads(model: Model, study: NDArray[np.float32]) -> None:
                 backend.input[...] = study
                 backend.infer()
                 assert np.abs(backend.output - oracle(study, model.onnx_bytes)).max() < 1e-4
+
+
+def test_the_lists_of_names_agree() -> None:
+    assert set(choice.RUNTIMES) == set(BACKENDS) == set(TARGETS.values())
+    assert set(TARGET_PRECISIONS) == set(TARGETS)
+    assert all(set(precisions) <= set(PRECISIONS) for precisions in TARGET_PRECISIONS.values())

@@ -261,7 +261,7 @@ def test_a_killed_export_leaves_no_half_engine(model: Model, studies: Path, monk
     assert checked, "no child lived long enough to make anything"
 
     again = Request("openvino", "fp32", calibration=studies, windows=False)
-    for number in range(KILLS):  # the lock of the dead holds up nobody: the key that each of them died at
+    for number in range(KILLS):  # the lock of a killed process holds up no other export of its key
         for recipe in range(1000 * (number + 1), 1000 * (number + 2)):
             monkeypatch.setattr(engine_cache, "RECIPE", recipe)
             if not engine_cache.folder_of(key_of(model, "fp32")).exists():
@@ -362,7 +362,7 @@ def test_an_engine_on_a_read_only_disk_serves(model: Model, request_: Request, m
 
 
 def test_a_cache_that_cannot_be_looked_into_serves(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As that of another user is; root may read everything, so the system's error is simulated."""
+    """The cache of another user; root may read everything, so the system's error is simulated."""
     real = os.stat
 
     def closed(path: object, *more: object, **options: object) -> os.stat_result:

@@ -370,7 +370,7 @@ def test_an_engine_is_never_another(
         lnfast.Engine(engine, **{more[0][2:]: more[1]})
 
 
-def test_what_was_asked_for_by_name_and_is_there_serves(engine: Path) -> None:
+def test_what_is_requested_by_name_and_is_there_serves(engine: Path) -> None:
     precision = read_engine_folder(engine).manifest.precision
     with lnfast.Engine(engine, "openvino", "cpu", precision) as served:
         assert served.choice is None and served.info.precision == precision
@@ -386,7 +386,7 @@ def test_a_manifest_survives_its_text(engine: Path) -> None:
 
 
 class Proofs:
-    """How often the probe was run."""
+    """A counter of the runs of the probe."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0

@@ -180,7 +180,7 @@ def test_a_failing_runtime_is_told_with_its_own_exception(model: Model, candidat
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @BOTH
 def test_a_forked_child_gets_an_error_and_does_not_hang(tmp_path: Path, candidate: Candidate) -> None:
-    """In a process of its own: a fork of the test process would carry the threads of all other tests."""
+    """The fork is in a process of its own: a fork of the test process would carry the threads of other tests."""
     make_model_folder(tmp_path, network())
     script = f"""
 import os, pathlib, signal, warnings
@@ -194,7 +194,7 @@ backend = open_backend(model, candidate, threads=1)
 backend.infer()
 child = os.fork()
 if not child:
-    signal.alarm(30)  # a child that hangs outlives nobody
+    signal.alarm(30)  # a child that hangs is killed
     try:
         backend.infer()
     except EngineError as error:

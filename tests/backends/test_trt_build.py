@@ -268,7 +268,7 @@ def test_no_package_is_no_builder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tensorrt_builds_for_its_own_gpu(plug: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With TensorRT-RTX in its place, less what TensorRT lacks."""
+    """TensorRT-RTX stands in for TensorRT, without what TensorRT lacks."""
     import tensorrt_rtx as rtx
 
     names = ("ILogger", "IProgressMonitor", "Builder", "NetworkDefinitionCreationFlag", "OnnxParser", "MemoryPoolType")

@@ -128,7 +128,7 @@ def test_folders_the_wrong_way_round_are_refused_and_masks_of_either_side_are_no
 
 
 def test_an_engine_that_the_cache_holds_is_copied(model: Model, tmp_path: Path) -> None:
-    """Where it is what is asked for: the same windows, and a certificate on the same studies."""
+    """The copy is taken where windows and the studies of the certificate are the requested ones."""
     assert openvino.offers()
     request = Request("openvino", "fp32", studies=1, windows=False)
     exported = export(model, tmp_path / "first", request)

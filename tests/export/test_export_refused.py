@@ -24,6 +24,7 @@ from engine_files import (
 from model_files import blob_network
 
 import lnfast
+from lnfast import optional
 from lnfast.backends import openvino
 from lnfast.backends.engine.folder import read_engine_folder
 from lnfast.backends.engine.manifest import GRAPH, SERIALIZED
@@ -97,7 +98,7 @@ def test_a_blank_engine_is_not_written_and_an_older_one_stays(
 
 
 def test_int8_keeps_more_high_until_it_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, studies: Path) -> None:
-    """Whoever needs /conv2 high gets it after the first rung has failed."""
+    """A network that needs /conv2 in FP32 gets it after the first variant has failed."""
 
     def fragile(*arguments: Any, **options: Any) -> Graph:
         quantized = quantize(*arguments, **options)
@@ -208,3 +209,14 @@ def test_what_cannot_run_here_is_made_and_not_served(tmp_path: Path, blob: Model
         lambda: export_to_cache(blob, Request("tensorrt-rtx", "fp16", calibration=studies)),
         "bad-device",
     )
+
+
+def test_without_onnx_runtime_the_line_of_the_extra_for_export_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blob: Model, studies: Path
+) -> None:
+    """The extra ``cpu`` installs OpenVINO alone; ``export`` brings the reference and onnx at once."""
+    find_spec = optional.find_spec
+    monkeypatch.setattr(optional, "find_spec", lambda name: None if name == "onnxruntime" else find_spec(name))
+    with pytest.raises(BackendError, match=r"pip install 'lnfast\[export\]'") as caught:
+        export(blob, tmp_path / "out", Request("openvino", "int8", calibration=studies))
+    assert caught.value.code == "backend-missing"

@@ -340,7 +340,8 @@ def test_voxel_offset_must_be_a_byte(tmp_path: Path, offset: float) -> None:
         (b"\x1f\x8b", "truncated", "gzip"),
         (gzip.compress(b"", mtime=0), "not-nifti", "NIfTI"),
         (b"hello", "not-nifti", "NIfTI"),
-        (bytes(128) + b"DICM" + bytes(500), "not-nifti", "dcm2niix"),
+        (bytes(128) + b"DICM" + bytes(500), "damaged", "DICOM"),
+        (gzip.compress(bytes(128) + b"DICM" + bytes(500), mtime=0), "not-nifti", "compressed DICOM"),
         (b"\x1f\x8b" + bytes(600), "damaged", "damaged"),
         # A time in it would give the test another name in each process that runs tests.
         (gzip.compress(gzip.compress(nifti_bytes(voxels(SHAPE)), mtime=0), mtime=0), "not-nifti", "NIfTI"),
@@ -359,7 +360,8 @@ def test_paths_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(path / "below.nii").code == "not-found"
     assert refusal(tmp_path / "nul\0.nii").code == "not-found"
     assert refusal(tmp_path / ("long" * 100)).code == "unreadable"
-    assert refusal(tmp_path).code == "not-a-file"
+    (tmp_path / "empty").mkdir()
+    assert refusal(tmp_path / "empty").code == "not-dicom"
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.nii")
         assert refusal(tmp_path / "pipe.nii").code == "not-a-file"

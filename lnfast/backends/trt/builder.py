@@ -24,7 +24,7 @@ _NETWORK = "lnfast"  # else the engine holds a running number, and no two builds
 
 @dataclass(frozen=True)
 class BuildTarget:
-    """What an engine is built for.
+    """The package, GPUs and memory that an engine is built for.
 
     Attributes:
         name: ``"tensorrt"`` or ``"tensorrt-rtx"``.
@@ -196,21 +196,22 @@ def _check_io(toolkit: Toolkit, network: Any, io: NetworkIO) -> None:
 
 
 def _parse_error(toolkit: Toolkit, parser: Any, mark: int) -> ModelError:
-    whose = f"{toolkit.name} {toolkit.version}"
+    package = f"{toolkit.name} {toolkit.version}"
     if not parser.num_errors:
-        return ModelError("bad-onnx", f"{whose} cannot read the graph: {_plain(toolkit.reason(mark))}")
+        return ModelError("bad-onnx", f"{package} cannot read the graph: {_plain(toolkit.reason(mark))}")
     error = parser.get_error(0)
     reason, operator = str(error.desc()), str(error.node_operator())
     if not operator:  # of the file, not of a node
-        return ModelError("bad-onnx", f"{whose} cannot read the graph: {_plain(reason)}")
+        return ModelError("bad-onnx", f"{package} cannot read the graph: {_plain(reason)}")
     node = str(error.node_name()) or f"number {error.node()}"
     unknown = "Plugin not found" in reason or "is not supported in TensorRT" in reason
     if unknown or str(error.code()).endswith("UNSUPPORTED_NODE"):
         return ModelError(
             "unsupported-op",
-            f"{whose} has no operator {operator} (node {node}); export the model with another, or take another target",
+            f"{package} has no operator {operator} (node {node}); export the model with another, or take another "
+            "target",
         )
-    return ModelError("unsupported-op", f"{whose} does not take operator {operator} (node {node}): {_plain(reason)}")
+    return ModelError("unsupported-op", f"{package} does not take operator {operator} (node {node}): {_plain(reason)}")
 
 
 def _plain(reason: str) -> str:

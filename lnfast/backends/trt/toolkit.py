@@ -21,7 +21,7 @@ _NOISE = ("Thread context has not been set", "catchCudaError")  # beside the err
 
 @dataclass(frozen=True)
 class BuiltFor:
-    """What an engine runs on, as its manifest keeps it.
+    """The version and the GPUs that an engine runs on, as its manifest has them.
 
     Attributes:
         target: ``"tensorrt"`` or ``"tensorrt-rtx"``.

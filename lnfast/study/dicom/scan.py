@@ -1,0 +1,150 @@
+"""What a folder holds: the frames of its MR images. Every file is read once, whatever it is called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lnfast.errors import StudyError
+from lnfast.study.dicom import tags
+from lnfast.study.dicom.frames import SOP_CLASSES, Frame, frame_of
+from lnfast.study.dicom.full import LOSSY_SYNTAXES, SYNTAXES, read_frames
+from lnfast.study.dicom.peek import EXPLICIT_LITTLE_ENDIAN, PREAMBLE, DamagedError, NotPlainError, peek, read_meta
+
+MOST_FILES = 4096
+MOST_FILE_BYTES = 64 << 20
+MOST_STUDY_BYTES = 512 << 20
+_META_SOP_CLASS_UID = 0x00020002
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What was read.
+
+    Attributes:
+        frames: of all MR images.
+        others: how many DICOM files are no MR image.
+        not_dicom: how many files are no DICOM.
+    """
+
+    frames: tuple[Frame, ...]
+    others: int
+    not_dicom: int
+
+
+def scan(root: Path) -> Contents:
+    """Read the headers of all files in a folder and its folders, or of one file.
+
+    Raises:
+        StudyError: ``not-found``, ``unreadable``, ``too-large``, ``truncated``, ``damaged``, ``lossy`` or
+            ``unsupported-transfer-syntax``: an MR image that cannot be read may be a slice of the stack.
+        BackendError: ``backend-missing`` where pydicom is needed for a file.
+    """
+    frames: list[Frame] = []
+    others = not_dicom = 0
+    total = 0
+    for path in _files(root):
+        data = _content(path)
+        if data[PREAMBLE - 4 : PREAMBLE] != b"DICM":
+            not_dicom += 1
+            continue
+        try:
+            frames_here = _frames(path, data)
+        except DamagedError as error:
+            raise StudyError("truncated", "a DICOM file ends before what it promises; send it again") from error
+        if frames_here is None:
+            others += 1
+            continue
+        frames += frames_here
+        total += len(data)
+        if total > MOST_STUDY_BYTES:
+            raise StudyError("too-large", f"the MR images have more than {MOST_STUDY_BYTES} bytes; give one series")
+    return Contents(tuple(frames), others, not_dicom)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a path is to be read as DICOM: a folder, or a file with the signature."""
+    try:
+        if path.is_dir():
+            return True
+        if not path.is_file():  # a pipe would never end
+            return False
+        with open(path, "rb", buffering=0) as file:
+            return file.read(PREAMBLE)[PREAMBLE - 4 :] == b"DICM"
+    except (OSError, ValueError):
+        return False
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Ordinary files below a folder, in the order of their names; the order changes no result."""
+    if not root.is_dir():
+        yield root
+        return
+    count = 0
+    folders = [root]
+    while folders:
+        try:
+            entries = sorted(os.scandir(folders.pop()), key=lambda entry: entry.name)
+        except OSError as error:
+            raise StudyError("unreadable", f"a folder cannot be read ({os.strerror(error.errno or 0)})") from error
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry.path))
+            elif entry.is_file():
+                count += 1
+                if count > MOST_FILES:
+                    raise StudyError("too-large", f"the folder holds more than {MOST_FILES} files; give one series")
+                yield Path(entry.path)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MOST_FILE_BYTES:
+                head = file.read(PREAMBLE)
+                if head[PREAMBLE - 4 :] != b"DICM":
+                    return head
+                raise StudyError("too-large", f"a DICOM file has {size} bytes, wanted at most {MOST_FILE_BYTES}")
+            return file.read()
+    except FileNotFoundError as error:
+        raise StudyError("not-found", "no such file or folder; check the path") from error
+    except OSError as error:
+        raise StudyError("unreadable", f"a file cannot be read ({os.strerror(error.errno or 0)})") from error
+
+
+def _frames(path: Path, data: bytes) -> list[Frame] | None:
+    """The frames of a DICOM file; None where it is no MR image."""
+    meta, at = read_meta(data)
+    if not meta:
+        raise StudyError("damaged", "a DICOM file does not say how it is stored; send it again")
+    sop_class = tags.text(meta, _META_SOP_CLASS_UID)
+    if sop_class and sop_class not in SOP_CLASSES:
+        return None
+    syntax = tags.text(meta, tags.TRANSFER_SYNTAX_UID)
+    if syntax in LOSSY_SYNTAXES:
+        raise StudyError("lossy", "the images were compressed with loss; send them uncompressed")
+    if syntax not in SYNTAXES:
+        raise StudyError(
+            "unsupported-transfer-syntax",
+            "the images are stored in a transfer syntax that is not read (deflated, big endian or unknown); send them "
+            "as explicit VR little endian",
+        )
+    if syntax == EXPLICIT_LITTLE_ENDIAN:
+        try:
+            header = peek(data, at)
+        except NotPlainError:
+            pass
+        else:
+            if tags.text(header.elements, tags.SOP_CLASS_UID) not in SOP_CLASSES:
+                return None
+            frame = frame_of(path, 0, header.offset, header.elements)
+            return [frame if header.size >= frame.pixels.size else _cut_short()]
+    frames = read_frames(path)
+    return frames if frames and frames[0].sop_class in SOP_CLASSES else None
+
+
+def _cut_short() -> Frame:
+    raise StudyError("truncated", "a DICOM file has fewer pixels than it promises; send it again")

@@ -1,0 +1,172 @@
+"""Which of the volumes in a folder is the high-b trace image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lnfast.errors import StudyError
+from lnfast.study.bvalues import BRule
+from lnfast.study.dicom.frames import Frame
+from lnfast.study.dicom.scan import Contents
+
+ACQUIRED, COMPUTED = "trace", "computed"
+
+
+@dataclass(frozen=True)
+class DicomChoice:
+    """What a person may say about the choice.
+
+    Attributes:
+        series: number or UID of the series to take; None takes what the rules find.
+        b_value: s/mm2, of images whose headers have none; None takes none such.
+        synthetic: take an image that was computed for a b-value where none was acquired.
+    """
+
+    series: str | None = None
+    b_value: float | None = None
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The frames of one volume: of one series, kind and b-value.
+
+    Attributes:
+        frames: in any order.
+        kind: as in `Frame`.
+        code: as in `Frame`.
+        b_value: s/mm2, whole; None where unknown.
+        series_number: -1 where there is none.
+        given: the b-value is what a person said.
+    """
+
+    frames: tuple[Frame, ...]
+    kind: str
+    code: str
+    b_value: float | None
+    series_number: int
+    given: bool = False
+
+    @property
+    def series_uid(self) -> str:
+        """Never printed."""
+        return self.frames[0].series_uid
+
+
+def candidates(frames: Iterable[Frame], choice: DicomChoice) -> list[Candidate]:
+    """The volumes that frames make, by series number and b-value."""
+    groups: dict[tuple[str, str, str, int | None], list[Frame]] = {}
+    for frame in frames:
+        rounded = None if frame.b_value is None else round(frame.b_value)
+        groups.setdefault((frame.series_uid, frame.kind, frame.code, rounded), []).append(frame)
+    volumes = []
+    for (_, kind, code, b_value), members in groups.items():
+        given = b_value is None and kind in ("unknown", "trace", "computed") and choice.b_value is not None
+        if given and kind == "unknown":
+            kind = ACQUIRED
+        value = choice.b_value if given else b_value
+        volumes.append(
+            Candidate(
+                tuple(members), kind, code, None if value is None else float(value), members[0].series_number, given
+            )
+        )
+    return sorted(
+        volumes, key=lambda volume: (volume.series_number, volume.series_uid, volume.b_value or 0.0, volume.kind)
+    )
+
+
+def select(contents: Contents, rule: BRule, choice: DicomChoice) -> tuple[Candidate, list[Candidate]]:
+    """The volume to take, and all volumes of its series.
+
+    Args:
+        contents: of the folder.
+        rule: which b-values the model takes.
+        choice: what a person said.
+
+    Raises:
+        StudyError: ``not-dicom``, ``no-mr-image``, ``mixed-patients``, ``mixed-studies``, ``no-series``, ``mosaic``,
+            ``adc-map``, ``not-dwi``, ``computed-b``, ``no-trace``, ``no-high-b``, ``no-b-value`` or ``ambiguous``.
+    """
+    frames = _one_patient(contents)
+    if choice.series is not None:
+        frames = [frame for frame in frames if choice.series in (str(frame.series_number), frame.series_uid)]
+        if not frames:
+            raise StudyError("no-series", "the folder has no series of that number or UID; --list shows what is there")
+    volumes = candidates(frames, choice)
+    refusal = refusal_of(volumes, rule, choice)
+    if refusal is not None:
+        raise refusal
+    usable = [volume for volume in volumes if _is_usable(volume, rule, choice)]
+    best = min(usable, key=lambda volume: _rank(volume, rule))
+    rivals = [volume for volume in usable if _rank(volume, rule) == _rank(best, rule)]
+    if len(rivals) > 1:
+        numbers = ", ".join(str(volume.series_number) for volume in rivals)
+        raise StudyError(
+            "ambiguous", f"{len(rivals)} series have b = {best.b_value:g} (numbers {numbers}); name one with --series"
+        )
+    return best, [volume for volume in volumes if volume.series_uid == best.series_uid]
+
+
+def refusal_of(volumes: Sequence[Candidate], rule: BRule, choice: DicomChoice) -> StudyError | None:
+    """Why none of some volumes can be taken; None where one can."""
+    if any(_is_usable(volume, rule, choice) for volume in volumes):
+        return None
+    return _refusal(volumes, rule)
+
+
+def _one_patient(contents: Contents) -> list[Frame]:
+    frames = list(contents.frames)
+    if not frames:
+        if contents.others:
+            raise StudyError("no-mr-image", f"none of {contents.others} DICOM files is an MR image; give the MR study")
+        raise StudyError("not-dicom", f"none of {contents.not_dicom} files is DICOM; give the folder of a series")
+    if len({frame.patient for frame in frames}) > 1:
+        raise StudyError("mixed-patients", "the images are of more than one patient; give one patient's folder")
+    if len({frame.study_uid for frame in frames}) > 1:
+        raise StudyError("mixed-studies", "the images are of more than one study; give one study's folder")
+    return frames
+
+
+def _is_usable(volume: Candidate, rule: BRule, choice: DicomChoice) -> bool:
+    return volume.kind in ((ACQUIRED, COMPUTED) if choice.synthetic else (ACQUIRED,)) and _in_range(volume, rule)
+
+
+def _in_range(candidate: Candidate, rule: BRule) -> bool:
+    return candidate.b_value is not None and rule.low <= candidate.b_value <= rule.high
+
+
+def _rank(candidate: Candidate, rule: BRule) -> tuple[bool, float, float]:
+    """Acquired before computed, then the nearest to a target, then the higher."""
+    value = candidate.b_value or 0.0
+    return candidate.kind == COMPUTED, min(abs(value - target) for target in rule.targets), -value
+
+
+def _refusal(volumes: Sequence[Candidate], rule: BRule) -> StudyError:
+    """Why nothing can be taken: what came nearest to it decides the code."""
+    in_range = {volume.kind for volume in volumes if _in_range(volume, rule)}
+    if COMPUTED in in_range:
+        return StudyError(
+            "computed-b",
+            "the only image with such a b-value was computed and not acquired; give the acquired series, or take it "
+            "with --synthetic",
+        )
+    if in_range & {"directional", "unknown"}:
+        return StudyError(
+            "no-trace", "the images with such a b-value show single directions, wanted their trace (mean) image"
+        )
+    if any(volume.kind == "tiled" for volume in volumes):
+        return StudyError("mosaic", "the slices are tiled into one image; export the series without mosaic")
+    values = sorted({volume.b_value for volume in volumes if volume.b_value is not None and volume.kind != "map"})
+    if values:
+        got = ", ".join(f"{value:g}" for value in values[:8]) + (", ..." if len(values) > 8 else "")
+        return StudyError("no-high-b", f"has b = {got}, wanted {rule.text()}; give the series with the high b-value")
+    # Of another sequence without a b-value that it has none says more.
+    maps = {volume.code for volume in volumes if volume.kind == "map" and (volume.b_value or volume.code == "adc-map")}
+    if "adc-map" in maps:
+        return StudyError("adc-map", "is an ADC map, wanted a high-b diffusion-weighted image; give that series")
+    if maps:
+        return StudyError("not-dwi", "is a map or another sequence, wanted a high-b diffusion-weighted image")
+    return StudyError(
+        "no-b-value", "no image has a b-value in its header; name the series with --series and its b with --b-value"
+    )

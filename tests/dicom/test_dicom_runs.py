@@ -1,0 +1,120 @@
+"""From a folder of DICOM files to reports and objects: the engine and the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_files import SECRET, write_series
+
+import lnfast
+from lnfast.engine import Engine, Result, StudyFailure
+from lnfast.errors import StudyError
+from lnfast.study import DicomChoice
+
+TRACE = "prostatex-0000/6_tracew_b50_400_800"
+OBJECTS = {"seg.dcm", "sr.dcm"}
+REPORT = {"report.json", "report.txt", "report.html", "labels.nii.gz"}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    with lnfast.Engine(backend="openvino", precision="fp32") as engine:
+        yield engine
+
+
+def names_in(folder: Path | None) -> set[str]:
+    assert folder is not None
+    return {path.name for path in folder.iterdir()}
+
+
+def write_patient(folder: Path, number: int = 5) -> Path:
+    """A pelvis of our own phantom as a DICOM series of a patient with a secret name."""
+    from lnfast.phantom import make_phantom
+
+    phantom = make_phantom(7)
+    stored = np.clip(phantom.volume.array, 0, None).astype(np.uint16)
+    write_series(folder, stored, phantom.volume.grid.affine, number=number)
+    return folder
+
+
+def test_a_dicom_folder_and_its_nifti_file_have_the_same_nodes(engine: Engine, data: Path, shared_data: Path) -> None:
+    from_dicom = engine.run(data / TRACE)
+    from_nifti = engine.run(shared_data / "prostatex-0000" / "6_ep2d_diff_tra_DYNDIST.nii.gz")
+    assert from_dicom.n_stage == from_nifti.n_stage and len(from_dicom.nodes) == len(from_nifti.nodes) > 5
+
+    def measures(result: Result) -> np.ndarray:
+        rows = [
+            (*node.centroid_ras_mm, *node.box_mm, node.axial_short_mm, node.axial_long_mm, node.volume_mm3)
+            for node in result.nodes
+        ]
+        return np.array(sorted(np.round(rows, 3).tolist()))
+
+    np.testing.assert_allclose(measures(from_dicom), measures(from_nifti), atol=2e-3)
+
+
+def test_a_batch_writes_objects_of_dicom_and_none_of_nifti(
+    engine: Engine, data: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    nifti = shared_data / "prostatex-0000" / "6_ep2d_diff_tra_DYNDIST.nii.gz"
+    outcomes = list(engine.run_many([data / "prostatex-0000", data / "ge-classic-tensor", nifti], out=tmp_path))
+    first, second, third = outcomes
+    assert isinstance(first, Result) and names_in(first.folder) == REPORT | OBJECTS
+    assert first.folder == tmp_path / first.study.name and first.dicom_problem is None
+    assert isinstance(second, StudyFailure) and second.error.code == "no-trace"
+    assert isinstance(third, Result) and names_in(third.folder) == REPORT
+    assert json.loads((tmp_path / first.study.name / "report.json").read_text())["study"]["dicom"] == {
+        "series_number": 6,
+        "computed_b": False,
+    }
+    assert json.loads((tmp_path / "6_ep2d_diff_tra_DYNDIST" / "report.json").read_text())["study"]["dicom"] is None
+
+
+def test_objects_may_be_left_out_and_are_made_again_the_same(engine: Engine, data: Path, tmp_path: Path) -> None:
+    result = engine.run(data / TRACE)
+    assert names_in(result.write(tmp_path, dicom=False)) == REPORT
+    folder = result.write(tmp_path)
+    before = {name: (folder / name).read_bytes() for name in OBJECTS}
+    again = result.write(tmp_path, seg_frames="sparse")
+    assert {name: (again / name).read_bytes() for name in OBJECTS} == before
+    many = pydicom.dcmread(result.write(tmp_path, seg_frames="all") / "seg.dcm")
+    assert int(many.NumberOfFrames) == len(result.nodes) * result.study.volume.array.shape[0]
+
+
+def test_the_report_stands_where_the_objects_cannot_be_written(engine: Engine, tmp_path: Path) -> None:
+    source = write_patient(tmp_path / "in")
+    result = engine.run(source)
+    for path in source.iterdir():
+        path.unlink()
+    with pytest.warns(RuntimeWarning, match="dicom-not-written: seg.dcm and sr.dcm are missing: source-changed"):
+        folder = result.write(tmp_path / "out")
+    assert names_in(folder) == REPORT
+
+
+def test_nothing_but_the_objects_names_the_patient(
+    engine: Engine, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    write_patient(tmp_path / "in")
+    (outcome,) = engine.run_many([tmp_path / "in"], out=tmp_path / "out")
+    assert isinstance(outcome, Result)
+    for path in (tmp_path / "out").rglob("*"):
+        assert "SECRET" not in path.name
+        if path.is_file():
+            inside = b"SECRET" in path.read_bytes()
+            assert inside == (path.name in OBJECTS), path.name
+    printed = capfd.readouterr()
+    assert "SECRET" not in printed.out + printed.err + caplog.text
+    assert pydicom.dcmread(tmp_path / "out" / outcome.study.name / "sr.dcm").PatientName == SECRET
+
+
+def test_a_choice_goes_to_the_reader(engine: Engine, data: Path) -> None:
+    computed = data / "prostatex-0000" / "8_calc_b1000"
+    with pytest.raises(StudyError) as caught:
+        engine.run(computed)
+    assert caught.value.code == "computed-b"
+    result = engine.run(computed, choice=DicomChoice(synthetic=True))
+    assert "computed-b" in [notice.code for notice in result.warnings]
+    assert result.report.study.dicom is not None and result.report.study.dicom.computed_b

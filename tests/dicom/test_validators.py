@@ -1,0 +1,87 @@
+"""Independent validators and readers accept what is written: dciodvfy, DCMTK, PixelMed, dcmqi, dcmjs, Orthanc.
+
+``validate.sh`` lies beside the real series. It installs what it runs (Debian's packages as root, PyPI, npm), so the
+first call takes a minute.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+from pathlib import Path
+
+import pydicom
+import pytest
+from dicom_results import labels_of, report_of_study
+
+from lnfast.report.dicom import SEGMENTATION, render_dicom
+from lnfast.study.bvalues import BRule
+from lnfast.study.dicom import read_dicom
+from lnfast.study.label_writer import label_map_bytes
+
+CARD = BRule((800.0, 1000.0), 500.0, 1500.0)
+TRACE = "prostatex-0000/6_tracew_b50_400_800"
+# All but the one that needs the standard's text, which it would download.
+CHECKS = (
+    "dciodvfy dciodvfy_debian dcentvfy dcmtk_dump dsrdump pixelmed pydicom_strict references highdicom_read dcmqi_seg"
+)
+CHECKS += " dcmqi_sr dcmjs dcmtk_store orthanc labels"
+
+
+@pytest.fixture(scope="session")
+def script(shared_data: Path) -> Path:
+    path = shared_data.parent / "dicom" / "validate.sh"
+    if not path.is_file() or os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail(f"no validators in {path}, or not root: CI must not skip these tests")
+        pytest.skip("the validators are not here, or cannot be installed without root")
+    return path
+
+
+def validate(script: Path, results: Path, source: Path, checks: str = CHECKS) -> subprocess.CompletedProcess[str]:
+    command = ["bash", str(script), str(results), str(source), "--require-all", "--only", checks.replace(" ", ",")]
+    labels = results.parent / "labels.nii.gz"
+    return subprocess.run([*command, "--labels", str(labels)], capture_output=True, text=True, timeout=600)
+
+
+def write(folder: Path, source: Path, nodes: int) -> dict[str, bytes]:
+    study = read_dicom(source, CARD)
+    labels = labels_of(study, nodes)
+    files = render_dicom(study, labels, report_of_study(study, labels))
+    (folder / "results").mkdir()
+    (folder / "labels.nii.gz").write_bytes(label_map_bytes(labels))
+    for name, content in files.items():
+        (folder / "results" / name).write_bytes(content)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes"),
+    [
+        ("prostatex-0000/6_tracew_b50_400_800", 3),
+        ("prostatex-0000/6_tracew_b50_400_800", 0),
+        ("philips-enhanced-dti", 2),
+    ],
+    ids=["nodes", "no nodes", "enhanced"],
+)
+def test_every_validator_accepts_the_objects(script: Path, data: Path, tmp_path: Path, name: str, nodes: int) -> None:
+    write(tmp_path, data / name, nodes)
+    checked = validate(script, tmp_path / "results", data / name)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert checked.stdout.count("PASS") == len(CHECKS.split())
+
+
+def test_a_segmentation_that_is_shifted_by_a_slice_is_found(script: Path, data: Path, tmp_path: Path) -> None:
+    source = data / TRACE
+    files = write(tmp_path, source, 2)
+    shifted = pydicom.dcmread(io.BytesIO(files[SEGMENTATION]))
+    planes = [groups.PlanePositionSequence[0] for groups in shifted.PerFrameFunctionalGroupsSequence]
+    study = read_dicom(source, CARD)
+    step = (study.volume.grid.affine[:3, 2] * (-1, -1, 1)).tolist()
+    for plane in planes:
+        moved = [float(value) + by for value, by in zip(plane.ImagePositionPatient, step, strict=True)]
+        plane.ImagePositionPatient = [f"{value:.8g}" for value in moved]
+    shifted.save_as(tmp_path / "results" / SEGMENTATION)
+    checked = validate(script, tmp_path / "results", source, "labels")
+    assert checked.returncode == 1 and "FAIL labels" in checked.stdout
