@@ -69,12 +69,12 @@ def _cells(slab: NDArray[np.generic]) -> Floats:
 
 
 def _sums(rows: Floats) -> Floats:
-    """Of ``CELL`` rows, fewer at the far end."""
-    found = rows[::CELL].copy()
+    """Return the sums of each ``CELL`` rows, fewer at the far end."""
+    sums = rows[::CELL].copy()
     for k in range(1, CELL):
         more = rows[k::CELL]
-        found[: len(more)] += more
-    return found
+        sums[: len(more)] += more
+    return sums
 
 
 def _is_body(cells: Floats) -> NDArray[np.bool_]:
@@ -90,10 +90,10 @@ def _is_body(cells: Floats) -> NDArray[np.bool_]:
 def _without_specks(body: NDArray[np.bool_]) -> NDArray[np.bool_]:
     labels, count = label_components(body[np.newaxis])
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    kept = sizes >= SPECK * max(sizes[1:], default=0)
-    kept[0] = False
-    found: NDArray[np.bool_] = kept[labels[0]]
-    return found
+    large = sizes >= SPECK * max(sizes[1:], default=0)
+    large[0] = False
+    mask: NDArray[np.bool_] = large[labels[0]]
+    return mask
 
 
 def _reach(cells: NDArray[np.intp], native: int, grid: int) -> tuple[int, int]:

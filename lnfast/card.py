@@ -116,14 +116,14 @@ class ModelCard:
             raise ModelError("bad-card", f"card.json cannot be used: {error}") from error
 
     @classmethod
-    def _from_dict(cls, card: dict[str, Any]) -> ModelCard:
-        source, target = card["input"], card["output"]
-        if card["rules"]["connectivity"] != 26:
-            raise ValueError(f"connectivity is {card['rules']['connectivity']!r}, wanted 26")
-        made = cls(
-            name=str(card["name"]),
-            version=str(card["version"]),
-            trained_on=str(card["trained_on"]),
+    def _from_dict(cls, content: dict[str, Any]) -> ModelCard:
+        source, target = content["input"], content["output"]
+        if content["rules"]["connectivity"] != 26:
+            raise ValueError(f"connectivity is {content['rules']['connectivity']!r}, wanted 26")
+        card = cls(
+            name=str(content["name"]),
+            version=str(content["version"]),
+            trained_on=str(content["trained_on"]),
             input_name=str(source["name"]),
             output_name=str(target["name"]),
             shape_zyx=_three(source["shape_zyx"]),
@@ -134,21 +134,21 @@ class ModelCard:
             in_plane_mm=_rising(source["field_of_view_mm"]["in_plane"], 0.0, 2_000.0),
             through_plane_mm=_rising(source["field_of_view_mm"]["through_plane"], 0.0, 2_000.0),
             threshold=float(target["threshold"]),
-            sha256={name: str(card["files"][name]["sha256"]) for name in _FILES},
+            sha256={name: str(content["files"][name]["sha256"]) for name in _FILES},
             admission=str(source.get("admission", "pelvis")),
         )
-        if made.admission not in ("pelvis", "none"):
-            raise ValueError(f"admission is {made.admission!r}, wanted 'pelvis' or 'none'")
-        if not 0.0 < made.threshold < 1.0:
-            raise ValueError(f"threshold is {made.threshold}, wanted a probability between 0 and 1")
-        if sorted(made.orientation.translate(str.maketrans("LPI", "RAS"))) != ["A", "R", "S"]:
-            raise ValueError(f"orientation is {made.orientation!r}, wanted one letter of each of R/L, A/P, S/I")
-        if not made.b_targets:
+        if card.admission not in ("pelvis", "none"):
+            raise ValueError(f"admission is {card.admission!r}, wanted 'pelvis' or 'none'")
+        if not 0.0 < card.threshold < 1.0:
+            raise ValueError(f"threshold is {card.threshold}, wanted a probability between 0 and 1")
+        if sorted(card.orientation.translate(str.maketrans("LPI", "RAS"))) != ["A", "R", "S"]:
+            raise ValueError(f"orientation is {card.orientation!r}, wanted one letter of each of R/L, A/P, S/I")
+        if not card.b_targets:
             raise ValueError("b_targets is empty")
         for entry in ("name", "version", "trained_on", "input_name", "output_name"):
-            if not getattr(made, entry).strip():
+            if not getattr(card, entry).strip():
                 raise ValueError(f"{entry} is empty")
-        return made
+        return card
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,8 +63,8 @@ def ellipsoid_short_mm(
     shorts = []
     for label, (start, stop) in enumerate(zip(low, high, strict=True), start=1):
         box = _box(start, stop)
-        found = labels[np.ix_(*(nearest[axis] for nearest, axis in zip(under, box, strict=True)))]
-        own, theirs = found == label, (found > 0) & (found != label)
+        ids_near = labels[np.ix_(*(nearest[axis] for nearest, axis in zip(under, box, strict=True)))]
+        own, theirs = ids_near == label, (ids_near > 0) & (ids_near != label)
         if finer:
             ids, holders = _held(labels, start, stop, native, network)
             own[tuple(holders[ids == label].T)] = True

@@ -1,13 +1,13 @@
-"""A finished folder takes its place, and nothing that must not be replaced is ever lost.
+"""Give a finished folder its name without ever losing a folder that must not be replaced; the core of `lnfast.atomic`.
 
-nothing there    one rename, which fails where something came meanwhile
-something there  it is checked, the two names are exchanged in one step, and what came out is checked again: if it is
-                 not what may go, the names are exchanged back
+name is free     a single rename, which fails where another process took the name meanwhile
+name is taken    the folder there is checked, the two names are exchanged in a single step, and what came out is checked
+                 again: if it must not be replaced, the names are exchanged back
 no exchange      (network file systems, other systems than Linux) the same by way of a third name
 
-Every step refuses to overwrite, and only what was checked after it was taken out is deleted. Where two names can be
-exchanged that needs no lock. Where they cannot, the name is free for a moment, in which another process must not take
-it: there a lock file stands beside the folder as long as it takes.
+Every step refuses to overwrite, and a folder is deleted only if it passed the check after it was taken out. Where two
+names can be exchanged no lock is needed. Where they cannot, the name is free for a moment, in which another process
+must not take it: a lock file beside the folder prevents that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from lnfast.errors import UsageError
 
 Check = Callable[[Path], None]
-# Each round that fails is one in which another process put something there. More than a few are not seen.
+# A round fails when another process put something there. More than a few never happen.
 _ROUNDS = 100
 _PATIENCE_S = 60.0
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EPERM)
@@ -60,12 +60,12 @@ def put_in_place(work: Path, target: Path, names: frozenset[str], check: Check) 
 
 
 def temporary_name(target: Path) -> Path:
-    """A name beside a folder's that nobody has."""
+    """Return a free name beside that of a file or folder."""
     return target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
 
 
 def discard(folder: Path, names: frozenset[str]) -> None:
-    """Delete a temporary folder of ours: known files, then the folder if it is empty."""
+    """Delete a temporary folder that lnfast wrote: its known files, then the folder if it is empty."""
     with suppress(OSError):
         for name in names:
             (folder / name).unlink(missing_ok=True)
@@ -126,7 +126,7 @@ def _replaced_by_moving(work: Path, target: Path, names: frozenset[str], check: 
 
 
 def _give_back(work: Path, target: Path, ours: tuple[int, int] | None) -> None:
-    """Undo an exchange that took out what must stay."""
+    """Undo an exchange that took out a folder that must stay."""
     if not _exchange(work, target):
         if not _renamed(work, target):
             _set_apart(work, target)
@@ -136,35 +136,35 @@ def _give_back(work: Path, target: Path, ours: tuple[int, int] | None) -> None:
 
 
 def _set_apart(folder: Path, target: Path) -> None:
-    """Keep what has no place any more under a name that people see.
+    """Give a folder that lost its name another that people see.
 
     Raises:
         UsageError: ``output-exists``, always.
     """
-    kept = target.with_name(f"{target.name}.{secrets.token_hex(4)}")
-    os.rename(folder, kept)
+    visible = target.with_name(f"{target.name}.{secrets.token_hex(4)}")
+    os.rename(folder, visible)
     raise UsageError(
         "output-exists",
-        f"other processes wrote {target} at the same moment; what one of them had written there is now {kept}; "
+        f"other processes wrote {target} at the same moment; what one of them had written there is now {visible}; "
         "give each process an -o or name of its own",
     )
 
 
 def _can_exchange(target: Path) -> bool:
-    """Whether the file system can, tried on two empty folders (0.1 ms): no other question has a sure answer."""
-    one, other = temporary_name(target), temporary_name(target)
+    """Return whether the file system can exchange names, tried on two empty folders (0.1 ms): nothing else is sure."""
+    first, second = temporary_name(target), temporary_name(target)
     try:
-        one.mkdir()
-        other.mkdir()
-        return _exchange(one, other)
+        first.mkdir()
+        second.mkdir()
+        return _exchange(first, second)
     finally:
-        discard(one, frozenset())
-        discard(other, frozenset())
+        discard(first, frozenset())
+        discard(second, frozenset())
 
 
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
-    """Hold the right to give a name away; who dies lets go of it.
+    """Hold a lock file beside a name; a process that dies releases it.
 
     Raises:
         OSError: another process has held it for long.
@@ -192,7 +192,7 @@ def _alone(target: Path) -> Iterator[None]:
 
 
 def _locked(path: Path) -> int:
-    """A descriptor of a lock file that is ours and still has its name."""
+    """Return a descriptor of a lock file that this process holds and that still has its name."""
     import fcntl
 
     until = time.monotonic() + _PATIENCE_S
@@ -212,7 +212,7 @@ def _locked(path: Path) -> int:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Of whatever a path, its links not followed, leads to."""
+    """Return device and inode of a path, its links not followed; None where there is nothing."""
     try:
         facts = os.lstat(path)
     except OSError:
@@ -221,7 +221,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _state(path: Path) -> tuple[int, ...] | None:
-    """The same with the time of the last change: numbers of deleted folders are given again at once."""
+    """Return the same with the time of the last change: inodes of deleted folders are reused at once."""
     try:
         facts = os.lstat(path)
     except OSError:
@@ -229,7 +229,7 @@ def _state(path: Path) -> tuple[int, ...] | None:
     return facts.st_dev, facts.st_ino, facts.st_ctime_ns
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def _exchange(first: Path, second: Path) -> bool:
     """Swap two names in one step; False where the system or the file system cannot (Linux 3.15 and most of its can)."""
     import ctypes
 
@@ -238,5 +238,5 @@ def _exchange(one: Path, other: Path) -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     at_fdcwd, rename_exchange = -100, 2
-    done: int = renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), ctypes.c_uint(rename_exchange))
-    return done == 0
+    status: int = renameat2(at_fdcwd, os.fsencode(first), at_fdcwd, os.fsencode(second), ctypes.c_uint(rename_exchange))
+    return status == 0

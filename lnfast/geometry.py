@@ -48,16 +48,16 @@ class Grid:
         if len(shape) != 3 or min(shape) < 1:
             raise StudyError("not-3d", f"got a grid of shape {tuple(shape)}, wanted three axes of at least one voxel")
         try:
-            given = np.asarray(affine)
+            stated = np.asarray(affine)
         except Exception as error:  # rows of different lengths, a tensor on a device
             raise StudyError(
                 "bad-geometry", f"got an affine that NumPy cannot read ({str(error)[:200]}), wanted 4x4 real numbers"
             ) from error
-        if given.shape != (4, 4) or given.dtype.kind not in "fiu":
+        if stated.shape != (4, 4) or stated.dtype.kind not in "fiu":
             raise StudyError(
-                "bad-geometry", f"got an affine of {given.dtype} and shape {given.shape}, wanted 4x4 real numbers"
+                "bad-geometry", f"got an affine of {stated.dtype} and shape {stated.shape}, wanted 4x4 real numbers"
             )
-        matrix = np.array(given, dtype=np.float64)
+        matrix = np.array(stated, dtype=np.float64)
         matrix.flags.writeable = False
         object.__setattr__(self, "shape", (int(shape[0]), int(shape[1]), int(shape[2])))
         object.__setattr__(self, "affine", matrix)
@@ -112,9 +112,9 @@ class Volume:
     grid: Grid
 
     def __post_init__(self) -> None:
-        given: Any = self.array
-        if not isinstance(given, np.ndarray):
-            object.__setattr__(self, "array", as_numpy(given))
+        array: Any = self.array
+        if not isinstance(array, np.ndarray):
+            object.__setattr__(self, "array", as_numpy(array))
         if self.array.shape != self.grid.shape:
             raise StudyError("not-3d", f"got an array of shape {self.array.shape} for a grid of {self.grid.shape}")
 

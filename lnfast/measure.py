@@ -72,11 +72,11 @@ class Rules:
 
 
 def _no_limit(got: float) -> str:
-    told = f"got a limit of {got:g} mm, wanted {SMALLEST_LIMIT_MM:g} to {LARGEST_LIMIT_MM:g} mm"
+    message = f"got a limit of {got:g} mm, wanted {SMALLEST_LIMIT_MM:g} to {LARGEST_LIMIT_MM:g} mm"
     for factor, unit in ((10.0, "cm"), (1e-3, "micrometres"), (1e3, "m")):
         if 5.0 <= got * factor <= 15.0:
-            return f"{told}; did you mean {got * factor:.1f} mm ({got:g} {unit})?"
-    return told
+            return f"{message}; did you mean {got * factor:.1f} mm ({got:g} {unit})?"
+    return message
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
     preprocess -> infer -> postprocess -> measure        in a window of the grid, where the engine has some
 
-What serves studies, what proves itself on the probe and what export certifies is this one path.
+Serving, the self-test and export's certificate all run this path.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lnfast.window import Window, Zyx, choose_window, voxel_count
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a network says of one study.
+    """The answer of a network to one study.
 
     Attributes:
         labels: ``(z, y, x)`` uint16, native grid, value = node id.
@@ -80,8 +80,8 @@ class Network:
             EngineError: ``forked`` in a child process of the one that made the network; else as `Network`.
         """
         if os.getpid() != self._process:  # a runtime that was started before a fork loads nothing after it
-            told = f"the network was loaded in process {self._process} and is used in its fork {os.getpid()}"
-            raise EngineError("forked", f"{told}; load one in each process")
+            message = f"the network was loaded in process {self._process} and is used in its fork {os.getpid()}"
+            raise EngineError("forked", f"{message}; load one in each process")
         if shape_zyx not in self._loaded:
             self._loaded[shape_zyx] = open_backend(
                 self.model, self.candidate, engine=self.engine, shape_zyx=shape_zyx, threads=self._threads
@@ -89,7 +89,7 @@ class Network:
         return self._loaded[shape_zyx]
 
     def close(self) -> None:
-        """Let go of the runtime; a second call does nothing."""
+        """Release the runtime; a second call does nothing."""
         for backend in self._loaded.values():
             backend.close()
 
@@ -126,14 +126,14 @@ class Network:
         with watch("preprocess"):
             chosen = self.window_for(volume) if window is None else window
             norm = norm or normalization(volume, card, threads=self._threads)
-        backend, found = self._find(volume, norm, chosen, watch)
-        if window is None and touches_edge(found, chosen, card):
+        backend, segmentation = self._find(volume, norm, chosen, watch)
+        if window is None and touches_edge(segmentation, chosen, card):
             chosen = Window.whole(self.grid_zyx)
-            backend, found = self._find(volume, norm, chosen, watch)
+            backend, segmentation = self._find(volume, norm, chosen, watch)
         with watch("measure"):
             nodes = measure_nodes(
-                found.labels,
-                found.count,
+                segmentation.labels,
+                segmentation.count,
                 rules,
                 orientation=card.orientation,
                 intensity=intensity,
@@ -141,7 +141,7 @@ class Network:
                 window=chosen,
                 threads=self._threads,
             )
-        return Answer(found.labels, nodes, chosen, watch.spent_ms)
+        return Answer(segmentation.labels, nodes, chosen, watch.spent_ms)
 
     def _find(self, volume: Volume, norm: Normalization, window: Window, watch: _Watch) -> tuple[Backend, Segmentation]:
         card = self.model.card
@@ -151,8 +151,8 @@ class Network:
         with watch("infer"):
             backend.infer()
         with watch("postprocess"):
-            found = segment(backend.output[0, 0], volume.grid, card, window=window, threads=self._threads)
-        return backend, found
+            segmentation = segment(backend.output[0, 0], volume.grid, card, window=window, threads=self._threads)
+        return backend, segmentation
 
 
 class _Watch:

@@ -75,24 +75,24 @@ def segment(
             "non-finite-logits",
             "the network answered with NaN or infinity, so there is no result; try another precision or backend",
         ) from error
-    found = Components(mask.array)
-    if found.count > NODES_AT_MOST:
+    components = Components(mask.array)
+    if components.count > NODES_AT_MOST:
         raise EngineError(
-            "too-many-nodes", f"got {found.count} separate nodes, wanted at most {NODES_AT_MOST}: not a pelvis"
+            "too-many-nodes", f"got {components.count} separate nodes, wanted at most {NODES_AT_MOST}: not a pelvis"
         )
-    return Segmentation(Volume(found.label(np.empty(grid.shape, np.uint16)), grid), found.count)
+    return Segmentation(Volume(components.label(np.empty(grid.shape, np.uint16)), grid), components.count)
 
 
-def touches_edge(found: Segmentation, window: Window, card: ModelCard, margin_vox: int = EDGE_VOX) -> bool:
+def touches_edge(segmentation: Segmentation, window: Window, card: ModelCard, margin_vox: int = EDGE_VOX) -> bool:
     """Whether a node comes so near to a face of the window that the network may have missed a part of it or misread it.
 
     Faces of the window that are faces of the grid cut nothing off and do not count.
 
     Args:
-        found: what `segment` found in the window.
+        segmentation: what `segment` made of the window's logits.
         window: that window.
         card: says the axes.
         margin_vox: as in `lnfast.window.Window.edge_slabs`.
     """
-    view = found.labels.oriented(card.orientation).array
+    view = segmentation.labels.oriented(card.orientation).array
     return any(view[slab].any() for slab in window.edge_slabs(view.shape, margin_vox))

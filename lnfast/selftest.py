@@ -1,7 +1,7 @@
 """An engine proves itself before it serves: the probe's FP32 answer travels with the model.
 
 A reduced-precision engine that came out blank, or was built for other weights, would call every patient N0. So no
-engine answers before it has found, on the probe, what the FP32 reference found there.
+engine serves before its answer on the probe agrees with that of the FP32 reference.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class SelfTest:
 
     @classmethod
     def from_facts(cls, facts: dict[str, Any] | None) -> SelfTest | None:
-        """Of its own attributes; None for anything else that stands where they were kept."""
-        told = facts or {}
-        dice, nodes = told.get("dice"), told.get("nodes")
-        if not (isinstance(dice, float) and isinstance(nodes, int) and told.keys() == {"dice", "nodes"}):
+        """Return a self-test from its stored attributes; None for any other content."""
+        stored = facts or {}
+        dice, nodes = stored.get("dice"), stored.get("nodes")
+        if not (isinstance(dice, float) and isinstance(nodes, int) and stored.keys() == {"dice", "nodes"}):
             return None
         return cls(dice, nodes)
 
@@ -83,18 +83,18 @@ def _run(network: Network, volume: Volume, window: Window) -> Answer:
     try:
         return network.answer(volume, Rules(), window=window)
     except StudyError as error:
-        told = f"the probe of model {network.model.card.name} cannot be run: {error}"
-        raise ModelError("model-damaged", told) from error
+        message = f"the probe of model {network.model.card.name} cannot be run: {error}"
+        raise ModelError("model-damaged", message) from error
 
 
 def _prove_window(engine: str, network: Network, volume: Volume, window: Window) -> None:
-    """A window that cuts the probe's patient sees no more than its middle as the whole grid does."""
-    card, found = network.model.card, _run(network, volume, window)
+    """Prove a window; where it cuts the probe's patient only its middle can agree with the whole grid."""
+    card, answer = network.model.card, _run(network, volume, window)
     inner = np.zeros(volume.grid.shape, np.bool_)
     view = Volume(inner, volume.grid).oriented(card.orientation).array
     view[window.interior(view.shape)] = True
-    told = f"{engine}, in its window of {shape_text(window.shape_zyx)},"
-    _overlap(told, (found.labels.array > 0) & inner, (network.model.probe.mask > 0) & inner)
+    windowed = f"{engine}, in its window of {shape_text(window.shape_zyx)},"
+    _overlap(windowed, (answer.labels.array > 0) & inner, (network.model.probe.mask > 0) & inner)
 
 
 def _window_on(volume: Volume, mask: NDArray[np.uint8], model: Model, shape: Zyx) -> Window:
@@ -109,15 +109,15 @@ def _window_on(volume: Volume, mask: NDArray[np.uint8], model: Model, shape: Zyx
     return Window.around((z, y, x), shape, card.shape_zyx)
 
 
-def _overlap(engine: str, found: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> float:
+def _overlap(engine: str, mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
     """Dice with the stored mask.
 
     Raises:
         EngineError: ``self-test-failed``.
     """
-    if not found.any():
+    if not mask.any():
         raise EngineError("self-test-failed", f"{engine} finds nothing on the probe, where FP32 finds nodes")
-    overlap = dice(found, wanted)
+    overlap = dice(mask, reference)
     assert overlap is not None
     if overlap < DICE_AT_LEAST:
         raise EngineError(
@@ -131,7 +131,7 @@ def _compare_ellipsoids(
     engine: str,
     wanted_mm: NDArray[np.float64],
     truth: NDArray[np.integer],
-    found: NDArray[np.integer],
+    predicted: NDArray[np.integer],
     nodes: Sequence[LymphNode],
 ) -> None:
     """Logits of another scale leave the mask as it is, and every ellipsoid another size.
@@ -142,7 +142,7 @@ def _compare_ellipsoids(
     """
     if len(wanted_mm) != int(truth.max()):
         raise ModelError("model-damaged", f"the probe has {int(truth.max())} nodes and {len(wanted_mm)} ellipsoids")
-    shared = shared_voxels(truth, found, (len(wanted_mm), len(nodes)))
+    shared = shared_voxels(truth, predicted, (len(wanted_mm), len(nodes)))
     apart = []
     for wanted, column in zip(wanted_mm, best_columns(shared), strict=True):
         if column < 0:

@@ -39,7 +39,7 @@ def files_beside(image: Path, endings: tuple[str, ...]) -> tuple[Path, ...]:
     if without not in ("", bare) and not any(name.lower() in _images_of(without.lower()) for name in names):
         stems.add(without)
     # Asked for by name too: a folder may be closed to listing, and some systems list a name in other code points.
-    direct = {one + ending for one in stems for ending in endings}
+    direct = {stem + ending for stem in stems for ending in endings}
     listed = {
         name for name in names for ending in endings if name.lower().endswith(ending) and name[: -len(ending)] in stems
     }

@@ -116,18 +116,18 @@ def parse_header(head: bytes, max_bytes: int) -> NiftiHeader:
 def _recognize(head: bytes) -> tuple[int, Literal["<", ">"]]:
     """Version and byte order, from the header's own size field and its magic."""
     for version, size, magic, pair, at in ((1, 348, _MAGIC1, _PAIR1, 344), (2, 540, _MAGIC2, _PAIR2, 4)):
-        found = head[at : at + len(magic)]
+        signature = head[at : at + len(magic)]
         orders: dict[bytes, Literal["<", ">"]] = {size.to_bytes(4, "little"): "<", size.to_bytes(4, "big"): ">"}
         order = orders.get(head[:4])
-        if order is not None and found == magic:
+        if order is not None and signature == magic:
             return version, order
-        if order is not None and found[:4] == pair:
+        if order is not None and signature[:4] == pair:
             raise StudyError(
                 "not-nifti", "is one half of a .hdr/.img pair, wanted a single .nii or .nii.gz; convert it"
             )
         if order is not None and len(head) < size:
             raise StudyError("truncated", f"stops inside its header ({len(head)} of {size} bytes); copy it again")
-        if found[:3] == magic[:3]:
+        if signature[:3] == magic[:3]:
             raise StudyError("damaged-header", "the header's size or signature is damaged; copy or export it again")
     if head[128:132] == b"DICM":
         raise StudyError("not-nifti", "is a compressed DICOM file; unpack it, and give the folder of its series")
