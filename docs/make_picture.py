@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 import lnfast
-from lnfast.cli.demo import SCANNER, SEED
+from lnfast.cli.demonstration import SCANNER, SEED
 from lnfast.phantom import make_phantom
 
 mpl.use("Agg")

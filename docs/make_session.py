@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lnfast.cli.demo import SCANNER, SEED
+from lnfast.cli.demonstration import SCANNER, SEED
 from lnfast.cohort import add_case
 from lnfast.phantom import make_phantom
 

@@ -155,3 +155,26 @@ def _block(shape_zyx: tuple[int, int, int]) -> tuple[NDArray[np.int16], NDArray[
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def card_entries() -> dict[str, Any]:
+    """The entries of a valid card.json, for a model that has no files."""
+    return {
+        "schema": "lnfast.card/1",
+        "name": "tiny",
+        "version": "1",
+        "trained_on": "nothing",
+        "input": {
+            "name": "dwi",
+            "shape_zyx": [8, 16, 16],
+            "orientation": "LPS",
+            "clip_percentiles": [0.5, 99.9],
+            "normalization": "zscore",
+            "b_targets": [800, 1000],
+            "b_range": [500, 1500],
+            "field_of_view_mm": {"in_plane": [150, 420], "through_plane": [50, 210]},
+        },
+        "output": {"name": "logits", "threshold": 0.25},
+        "rules": {"connectivity": 26},
+        "files": {"model.onnx": {"sha256": "0" * 64}, "probe.npz": {"sha256": "0" * 64}},
+    }

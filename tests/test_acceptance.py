@@ -42,5 +42,5 @@ def test_suspicious_nodes_are_found_and_few_are_invented(answers: list[tuple[int
 
 def test_no_n1_patient_is_called_n0(answers: list[tuple[int, str, str, Comparison]]) -> None:
     assert {truth for _, truth, *_ in answers} == {"N0", "N1"}
-    missed = [seed for seed, truth, found, _ in answers if (truth, found) == ("N1", "N0")]
+    missed = [seed for seed, truth, predicted, _ in answers if (truth, predicted) == ("N1", "N0")]
     assert missed == []

@@ -14,7 +14,7 @@ import pytest
 
 import lnfast
 import lnfast_ext
-from lnfast.cli.demo import SCANNER, SEED
+from lnfast.cli.demonstration import SCANNER, SEED
 from lnfast.cohort import add_case
 from lnfast.phantom import make_phantom
 

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import SHAPE_ZYX, check_whole, write_block_study
+from command_line import lnfast as command
 from engine_files import LARGE, deep_blob_network, write_studies
 from model_files import blob_network, make_model_folder
-from test_cli import SHAPE_ZYX, block, check_whole
-from test_cli import lnfast as command
 
 from lnfast.backends.engine import cache as engine_cache
 from lnfast.cli import main
@@ -32,7 +32,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return block(tmp_path_factory.mktemp("study") / "patient_0000.nii.gz")
+    return write_block_study(tmp_path_factory.mktemp("study") / "patient_0000.nii.gz")
 
 
 # --- no home folder -------------------------------------------------------------------------------------------------
@@ -66,8 +66,8 @@ def test_without_a_home_folder_a_study_is_served_and_it_is_said_once(
     done = as_stranger(variables, "run", study, study, "-o", tmp_path / "out", "--model", model)
     assert done.returncode == 0, done.stderr
     assert check_whole(tmp_path / "out") == 2
-    said = [line for line in done.stderr.splitlines() if line.startswith("lnfast: no-cache: ")]
-    assert len(said) == 1 and "LNFAST_CACHE" in said[0], done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("lnfast: no-cache: ")]
+    assert len(lines) == 1 and "LNFAST_CACHE" in lines[0], done.stderr
     assert "Traceback" not in done.stderr and not Path("~").exists()
 
 
@@ -201,9 +201,9 @@ def test_a_link_to_nothing_is_named(
     link.symlink_to(tmp_path / "nothing")
     with pytest.raises(SystemExit) as ended:
         main([*arguments, str(link / below)])
-    said = capsys.readouterr().err.splitlines()[-1]
+    last_line = capsys.readouterr().err.splitlines()[-1]
     assert ended.value.code == 2
-    assert f"{link} is a link to {tmp_path / 'nothing'}, which is not there" in said
+    assert f"{link} is a link to {tmp_path / 'nothing'}, which is not there" in last_line
 
 
 @posix
@@ -253,12 +253,12 @@ finally:
 
 @pytest.fixture(scope="module")
 def strace() -> str:
-    found = shutil.which("strace")
-    if found is None:
+    path = shutil.which("strace")
+    if path is None:
         if os.environ.get("CI"):
             pytest.fail("no strace on the path: CI must not skip these tests")
         pytest.skip("needs strace")
-    return found
+    return path
 
 
 BACKEND = """

@@ -205,7 +205,7 @@ def weights(run: Path, out: Path) -> None:
 @click.option("--model", default="pelvic-ln-edge", show_default=True, metavar="NAME|DIR")
 @click.option("--record", is_flag=True, help="Write the figures into the model's card; --model must be a folder.")
 def holdout(out: Path, model: str, record: bool) -> None:
-    from lnfast.cli.scores import show_metrics
+    from lnfast.cli.show_evaluation import show_metrics
     from training.release.holdout import run_holdout
 
     show_metrics(run_holdout(out, model, lambda line: click.echo(line, err=True), record=record), out / "evaluation")
@@ -213,7 +213,7 @@ def holdout(out: Path, model: str, record: bool) -> None:
 
 def run() -> int:
     """Run the program, print an error as one line as `lnfast.cli` does, and return the exit code."""
-    from lnfast import cli
+    from lnfast.cli.exit_status import exit_status
     from training.fit.interrupt import StoppedError
 
     first = os.environ.get("LOCAL_RANK", "0") == "0"  # of several devices the first prints
@@ -228,7 +228,7 @@ def run() -> int:
             import traceback
 
             traceback.print_exc()
-        code, line = cli._say(_out_of_memory(error) or error)
+        code, line = exit_status(_out_of_memory(error) or error)
         if line:
             click.echo(line, err=True)
     return code or 0

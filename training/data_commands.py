@@ -76,10 +76,10 @@ class _Bar:
     """A progress bar on a terminal; called with each case's name and the number of cases."""
 
     def __init__(self, doing: str) -> None:
-        from lnfast.cli.watch import Watcher
+        from lnfast.cli.progress import ProgressDisplay
 
-        self._doing, self._open = doing, Watcher
-        self._watcher: Watcher | None = None
+        self._doing, self._open = doing, ProgressDisplay
+        self._watcher: ProgressDisplay | None = None
 
     def __enter__(self) -> _Bar:
         return self
@@ -88,8 +88,8 @@ class _Bar:
         if self._watcher is None:
             self._watcher = self._open(cases, self._doing).__enter__()
         else:
-            self._watcher.done_with_one(name)
-        self._watcher.working_on(name)
+            self._watcher.advance(name)
+        self._watcher.show(name)
 
     def __exit__(self, *of_error: object) -> None:
         if self._watcher is not None:
@@ -97,7 +97,7 @@ class _Bar:
 
 
 def _show(findings: Findings) -> None:
-    from lnfast.cli.tables import stdout, table
+    from lnfast.cli.console import stdout, table
 
     for trouble in findings.troubles:
         click.echo(f"trouble  {trouble}")
@@ -124,7 +124,7 @@ def _range_text(ranges: Sequence[tuple[float, float]] | None) -> str:
 
 
 def _show_readers(rows: Sequence[ReaderAgreement]) -> None:
-    from lnfast.cli.tables import stdout, table
+    from lnfast.cli.console import stdout, table
     from training.readers.agreement import summarize
 
     console = stdout()

@@ -1,8 +1,8 @@
 """The command line: each command parses, calls one function and prints.
 
 stdout is for results; logs, progress and errors go to stderr. The exit codes are those of the tree in `lnfast.errors`
-(0 where all went well), 130 after Ctrl-C and 141 when the reader of stdout went away, as a shell says it. In a batch
-the exit code is the worst seen. Commands import what they need when they run, so that ``--help`` is instant.
+(0 for success), 130 after Ctrl-C and 141 when the reader of stdout went away, as a shell reports it. In a batch the
+exit code is the highest of all studies. Commands import what they need when they run, so that ``--help`` is instant.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ from lnfast.cli import streams
 from lnfast.cli.demo import demo
 from lnfast.cli.doctor import doctor
 from lnfast.cli.evaluate import evaluate
+from lnfast.cli.exit_status import READER_GONE, exit_status
 from lnfast.cli.export import export
 from lnfast.cli.phantom import phantom
 from lnfast.cli.run import run
-from lnfast.errors import LnfastError, UsageError
 
 __all__ = ["main"]
-
-INTERRUPTED, READER_GONE = 130, 141
 
 
 @click.group(
@@ -36,7 +34,7 @@ INTERRUPTED, READER_GONE = 130, 141
 @click.option("--debug", is_flag=True, envvar="LNFAST_DEBUG", help="Show the traceback of an error.")
 @click.pass_context
 def lnfast(context: click.Context, debug: bool) -> None:
-    """Pelvic lymph nodes on diffusion-weighted MR: found, outlined, measured, staged N0 or N1.
+    """Find, outline and measure pelvic lymph nodes on diffusion-weighted MR, and stage them N0 or N1.
 
     For research use only. Not a medical device.
     """
@@ -56,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     streams.open_closed()
     if "numpy" not in sys.modules:
-        # Nothing here multiplies large matrices, and where memory or processes are short OpenBLAS complains on stderr
-        # of each thread that it could not start.
+        # Nothing here multiplies large matrices, and where memory or processes are short OpenBLAS writes a line to
+        # stderr for each thread that it could not start.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     root: click.Context | None = None
     try:
@@ -72,40 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             import traceback
 
             traceback.print_exc()
-        code, line = _say(error)
+        code, line = exit_status(error)
         if line:
             streams.log(line)
     streams.settle()
     sys.exit(code or 0)
-
-
-def _say(error: BaseException) -> tuple[int, str | None]:
-    """The one place that turns an error into an exit code and a line."""
-    if isinstance(error, click.exceptions.Exit):
-        return error.exit_code, None
-    if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        return INTERRUPTED, "interrupted"
-    if isinstance(error, LnfastError):
-        return error.exit_code, str(error)
-    if isinstance(error, click.ClickException):
-        context = error.ctx if isinstance(error, click.UsageError) else None
-        path = context.command_path if context else "lnfast"
-        message = " ".join(error.format_message().split()).rstrip(".")
-        return UsageError.exit_code, f"usage: {message}; see {path} --help"
-    if isinstance(error, OSError):
-        return LnfastError.exit_code, f"os-error: {_where(error)}{error.strerror or error}"
-    if isinstance(error, Exception):
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        return LnfastError.exit_code, f"internal: {what}; set LNFAST_DEBUG=1 for the traceback, and please report it"
-    raise error
-
-
-def _where(error: OSError) -> str:
-    """What an error of the disk is about, as it names it or as can be told from what no longer works."""
-    if error.filename:
-        return f"{error.filename}: "
-    try:
-        os.getcwd()
-    except OSError:
-        return "the working folder was deleted or may not be looked at; go into another: "
-    return ""

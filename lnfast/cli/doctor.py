@@ -1,4 +1,4 @@
-"""``lnfast doctor``: what this machine can run, what is missing, and the line that mends it."""
+"""``lnfast doctor``: what this machine can run, what is missing, and the command that installs it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from lnfast.cli import streams
 from lnfast.errors import BackendError, LnfastError
 
 
-@click.command(short_help="Say what this machine can run and what is missing.")
+@click.command(short_help="Show what this machine can run and what is missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(as_json: bool) -> int:
-    """Say what this machine can run, what is missing, and the line that mends it.
+    """Show what this machine can run, what is missing, and the command that installs it.
 
-    Loads the shipped model as `run` does and lets it prove itself. Exits 0 when something can run, else 5.
+    Loads the shipped model as `lnfast run` does, with its self-test. Exits with 0 when a backend can run it, else
+    with 5.
     """
     findings = examine()
     with streams.printing():
         if as_json:
             click.echo(json.dumps(findings, indent=1))
         else:
-            from lnfast.cli.tables import show_findings
+            from lnfast.cli.show_doctor import show_findings
 
             show_findings(findings)
     return 0 if findings["auto"]["error"] is None else BackendError.exit_code
 
 
 def examine() -> dict[str, Any]:
-    """Everything that `doctor` says, as plain values."""
+    """Return everything that `doctor` prints, as plain values."""
     from dataclasses import asdict
 
     from lnfast._version import __version__
@@ -58,21 +59,21 @@ def examine() -> dict[str, Any]:
 def _models() -> list[dict[str, Any]]:
     from lnfast.card import SHIPPED_MODELS, load_model, shipped_models
 
-    found = []
+    rows = []
     for name in shipped_models():
         row: dict[str, Any] = {"name": name, "version": None, "trained_on": None, "sha256": None, "problem": None}
         try:
             model = load_model(SHIPPED_MODELS / name)
             row |= {"version": model.card.version, "trained_on": model.card.trained_on, "sha256": model.sha256}
-            _ = model.onnx_bytes, model.probe  # reading proves the hashes
+            _ = model.onnx_bytes, model.probe  # reading checks the hashes
         except LnfastError as error:
             row["problem"] = str(error)
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def _cache() -> dict[str, Any]:
-    """Where engines and proofs are kept, or why nowhere."""
+    """Return where engines and proofs are cached, or why nowhere."""
     from lnfast.backends.engine import cache as engine_cache
 
     folder = engine_cache.root()
@@ -80,28 +81,35 @@ def _cache() -> dict[str, Any]:
 
 
 def _engines() -> list[dict[str, Any]]:
-    """What the cache holds, and whether it can serve here."""
+    """Return the engines of the cache, and whether each can be used on this machine."""
     from lnfast.backends.choice import version_of
     from lnfast.backends.engine import cache as engine_cache
     from lnfast.backends.engine.folder import check_certified, check_here
 
-    found = []
+    rows = []
     for engine in engine_cache.engines():
-        told = engine.manifest
-        row: dict[str, Any] = {"folder": str(engine.folder), "model": told.model["name"], "target": told.target}
-        row |= {"version": told.version, "precision": told.precision, "certificate": told.certificate, "problem": None}
+        manifest = engine.manifest
+        row: dict[str, Any] = {
+            "folder": str(engine.folder),
+            "model": manifest.model["name"],
+            "target": manifest.target,
+            "version": manifest.version,
+            "precision": manifest.precision,
+            "certificate": manifest.certificate,
+            "problem": None,
+        }
         try:
             engine.check_files()
-            check_here(engine, version_of(told.target))
-            check_certified(engine, "cpu" if told.device == "cpu" else "cuda:0")
+            check_here(engine, version_of(manifest.target))
+            check_certified(engine, "cpu" if manifest.device == "cpu" else "cuda:0")
         except LnfastError as error:
             row["problem"] = str(error)
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def _auto() -> dict[str, Any]:
-    """What `run` would use, loaded and proven."""
+    """Return the engine that `run` would use, loaded and self-tested."""
     from dataclasses import asdict
 
     from lnfast.engine import Engine

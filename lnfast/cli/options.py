@@ -1,4 +1,4 @@
-"""What the options of several commands have in common."""
+"""Option types and checks that several commands share."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ import click
 from lnfast.errors import UsageError
 
 
-class Place(click.Path):
-    """A folder to write into. An empty name (``-o "$UNSET"``) is not the working folder but a mistake."""
+class OutputFolder(click.Path):
+    """A folder to write into. An empty name (``-o "$UNSET"``) is a mistake and not the working folder."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        """The path, refused when it is blank."""
+        """Return the path; an empty one is a usage error."""
         if not str(os.fspath(value)).strip() or value == Path(""):
             self.fail("got an empty name, wanted a folder (the working folder is .)", parameter, context)
         return super().convert(value, parameter, context)
 
 
-def check_place(out: Path) -> None:
-    """Say no before any work is done where no folder can be.
+def check_output_folder(out: Path) -> None:
+    """Refuse, before any work is done, a path at which no folder can be made.
 
     Raises:
-        UsageError: ``bad-output`` for a file, and as `check_way`.
+        UsageError: ``bad-output`` for a file, and those of `check_output_path`.
     """
-    check_way(out)
+    check_output_path(out)
     if out.exists() and not out.is_dir():
         raise UsageError("bad-output", f"got -o {out}, which is a file; wanted a folder")
 
 
-def check_way(out: Path) -> None:
+def check_output_path(out: Path) -> None:
     """Refuse a path that leads nowhere.
 
     Raises:
-        UsageError: ``bad-output`` for a link to nothing, at the end of the path or on its way, and for a working folder
+        UsageError: ``bad-output`` for a dangling link, at the end of the path or within it, and for a working folder
             that was deleted.
     """
     if not out.is_absolute():
@@ -50,10 +50,10 @@ def check_way(out: Path) -> None:
                 "bad-output",
                 f"got -o {out} in a working folder that was deleted; go into another, or give an absolute path",
             ) from None
-    for place in (out, *out.parents):
-        if place.is_symlink() and not place.exists():
-            nothing = os.readlink(place)
+    for path in (out, *out.parents):
+        if path.is_symlink() and not path.exists():
+            target = os.readlink(path)
             raise UsageError(
                 "bad-output",
-                f"got -o {out}: {place} is a link to {nothing}, which is not there; make it, or give another",
+                f"got -o {out}: {path} is a link to {target}, which is not there; make it, or give another",
             )

@@ -1,4 +1,4 @@
-"""stdin, stdout and stderr as they may be: closed by who started the program, full, or left by their reader."""
+"""stdin, stdout and stderr in every state: closed by the parent process, on a full disk, or without a reader."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import click
 
 
 def open_closed() -> None:
-    """Give each standard stream that is closed something that takes everything.
+    """Open each standard stream that is closed on the null device.
 
-    A daemon, ``pythonw`` or ``>&-`` starts a program without. The next file that is opened would get the number of the
-    stream, and whatever a library prints there would go into it: into labels.nii.gz perhaps.
+    A daemon, ``pythonw`` or ``>&-`` starts a program without them. The next file that is opened would get the number of
+    the stream, and whatever a library prints there would go into that file, labels.nii.gz for example.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -26,19 +26,19 @@ def open_closed() -> None:
                 os.close(opened)
             os.set_inheritable(number, True)
         if getattr(sys, name) is None:
-            stream = open(number, mode, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115  # stays
+            stream = open(number, mode, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115  # stays open
             setattr(sys, name, stream)
 
 
 def log(line: str) -> None:
-    """A line on stderr; where it cannot be written nobody can be told, and no study is given up for that."""
+    """Write a line to stderr. Where that fails it is ignored: no study is given up for a log line."""
     with suppress(OSError, ValueError):
         click.echo(f"lnfast: {line}", err=True)
 
 
 @contextmanager
 def printing() -> Iterator[None]:
-    """Names stdout in an error of the disk that comes of printing: it is full, say."""
+    """Name stdout in an OSError that printing raises, for example when the disk is full."""
     try:
         yield
     except OSError as error:
@@ -48,7 +48,7 @@ def printing() -> Iterator[None]:
 
 
 def settle() -> None:
-    """Let go of what a stream does not take: Python would try again at the end, complain, and exit with 120."""
+    """Discard what a stream does not accept: Python would try again at exit, print a warning and exit with 120."""
     for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
         try:
             stream.flush()

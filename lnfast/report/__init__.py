@@ -1,30 +1,22 @@
-"""What the engine says of a study, for a radiologist and for a machine.
+"""The report of a study, for radiologists and for programs.
 
-record.py    Report: everything that is said, in the order of report.schema.json
-notices.py   what the reader of the numbers must know
+record.py    Report: its content in the order of report.schema.json, as JSON and as text
+content.py   the facts that a report states
+notices.py   warnings for the reader of the numbers
 text.py      report.txt
 folder.py    OUT/<study>/, whole or not at all
-labels.py    labels.nii.gz
 page/        report.html; imported when a page is made
 dicom/       seg.dcm and sr.dcm; imported when they are made
-    names.py     folder names for a batch, of which no two are alike
+names.py     distinct folder names for a batch
 """
 
 from __future__ import annotations
 
+from lnfast.report.content import DISCLAIMER, SCHEMA, DicomFacts, EngineFacts, ModelFacts, StudyFacts
 from lnfast.report.folder import add_files, add_page, folder_name, write_study_folder
 from lnfast.report.names import distinct_names
 from lnfast.report.notices import Notice
-from lnfast.report.record import (
-    DISCLAIMER,
-    SCHEMA,
-    DicomFacts,
-    EngineFacts,
-    ModelFacts,
-    Report,
-    StudyFacts,
-    make_report,
-)
+from lnfast.report.record import Report, make_report
 
 __all__ = [
     "DISCLAIMER",

@@ -1,10 +1,10 @@
-"""OUT/<study>/: a study folder is whole or absent, whenever the power goes, and is never that of another patient.
+"""OUT/<study>/: a study folder is whole or absent, also after a power cut, and never replaces that of another patient.
 
 .<study>.<random>.tmp/   written and flushed to the disk
-    | `lnfast.exchange`: renamed to its place, or exchanged with an older report of the very same study
+    | `lnfast.exchange`: renamed, or exchanged with an older report of the same study
 <study>/                 the old one, now under the temporary name, is deleted
 
-The page comes afterwards, by a rename of its own, so that no report waits for it: it is there and whole, or not there.
+The page is added later by a rename of its own, so that no report waits for it; it is whole or absent as well.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from lnfast.geometry import Volume
 from lnfast.report.record import Report
 from lnfast.study.label_writer import label_map_bytes
 
-# Nothing else is ever deleted: a folder that holds more than these is somebody's.
+# No other file is ever deleted: a folder that holds any other file is not lnfast's.
 PAGE = "report.html"
 OWN_FILES = frozenset({"report.json", "report.txt", PAGE, "labels.nii.gz", "seg.dcm", "sr.dcm"})
-_NAME_BYTES_AT_MOST = 200  # of 255, so that the temporary name fits too
+_NAME_BYTES_AT_MOST = 200  # of 255, so that the temporary name fits as well
 
 
 def write_study_folder(report: Report, labels: Volume, out_dir: Path, name: str) -> tuple[Path, Report]:
     """Write ``out_dir/<name>/`` with labels.nii.gz, report.txt and report.json, replacing an older report of the study.
 
     ``timings_ms.write`` of report.json ends when the other two files are on the disk: report.json is written last, so
-    its own flush and the rename (about 3 ms of 7 on an ext4 disk) cannot stand in it.
+    its own flush and the rename (about 3 ms of 7 on an ext4 disk) are not included.
 
     Args:
         report: its ``timings_ms["write"]`` is not read.
@@ -46,10 +46,9 @@ def write_study_folder(report: Report, labels: Volume, out_dir: Path, name: str)
 
     Raises:
         UsageError: ``output-exists`` when something of that name is there that lnfast did not write, or that it wrote
-            of another study: a patient's report never takes the place of another's, also where that one comes while
-            this one is being written, by another process too.
-        OSError: what the disk said, with the file's name. Nothing is left behind, and what was there before is still
-            there.
+            for another study: a patient's report never replaces that of another, also when another process writes it
+            at the same time.
+        OSError: of the disk, with the file's name. Nothing is left behind, and an older report is still there.
     """
     started = time.perf_counter()
     target = Path(out_dir) / folder_name(name)
@@ -77,12 +76,12 @@ def add_files(folder: Path, report: Report, files: Mapping[str, bytes]) -> None:
 
     Args:
         folder: as `write_study_folder` returned it.
-        report: as `write_study_folder` returned it: the files must not come beside another one.
+        report: as `write_study_folder` returned it: the files must not be put beside another report.
         files: name, of `OWN_FILES`, to content.
 
     Raises:
         UsageError: ``report-replaced`` when the folder holds another report by now.
-        OSError: what the disk said. Nothing half-written is left behind.
+        OSError: of the disk. Nothing half-written is left behind.
     """
     work = temporary_name(folder)
     try:
@@ -90,8 +89,8 @@ def add_files(folder: Path, report: Report, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
             (work / name).write_bytes(content)
         flush(*(work / name for name in files))
-        with _held(folder) as descriptor:
-            # From here on the folder is this very one, also if another run should take its name away.
+        with _opened(folder) as descriptor:
+            # The descriptor stays with this folder, also if another run renames it.
             _check_report(folder, descriptor, report)
             if descriptor is not None:
                 for name in files:
@@ -99,7 +98,7 @@ def add_files(folder: Path, report: Report, files: Mapping[str, bytes]) -> None:
                 return
             for name in files:
                 os.replace(work / name, folder / name)
-            try:  # without a descriptor the name may have come to mean another folder in between
+            try:  # without a descriptor another folder may have got the name in between
                 _check_report(folder, None, report)
             except UsageError:
                 for name in files:
@@ -110,13 +109,13 @@ def add_files(folder: Path, report: Report, files: Mapping[str, bytes]) -> None:
 
 
 def _check_report(folder: Path, descriptor: int | None, report: Report) -> None:
-    if _content("report.json", folder, descriptor) != report.json().encode("ascii"):
+    if _read("report.json", folder, descriptor) != report.json().encode("ascii"):
         raise UsageError("report-replaced", f"{folder} holds the report of another run by now")
 
 
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[int | None]:
-    """A descriptor of a folder, which stays the same folder whatever it is called; None where the system has none."""
+def _opened(folder: Path) -> Iterator[int | None]:
+    """Open a descriptor of a folder, which stays with it through renames; None where the system has none."""
     if os.rename not in os.supports_dir_fd:
         yield None
         return
@@ -127,7 +126,7 @@ def _held(folder: Path) -> Iterator[int | None]:
         os.close(descriptor)
 
 
-def _content(name: str, folder: Path, descriptor: int | None) -> bytes:
+def _read(name: str, folder: Path, descriptor: int | None) -> bytes:
     if descriptor is None:
         return (folder / name).read_bytes()
     with open(os.open(name, os.O_RDONLY, dir_fd=descriptor), "rb") as file:
@@ -135,15 +134,18 @@ def _content(name: str, folder: Path, descriptor: int | None) -> bytes:
 
 
 def folder_name(name: str, number: int | None = None) -> str:
-    """A study's name as one harmless file name: no separators, no leading dot, printable, at most 200 bytes.
+    """Return a study's name as a safe file name: no separators, no leading dot, printable, at most 200 bytes.
 
-    Two names may become one (``a/b`` and ``a_b``): telling studies apart is for the caller, who may have a ``number``
-    put behind the name.
+    Different names may become equal (``a/b`` and ``a_b``): the caller makes them distinct.
+
+    Args:
+        name: of the study.
+        number: appended to the name when given.
     """
-    kept = "".join("_" if letter in '/\\:*?"<>|' or not letter.isprintable() else letter for letter in name)
-    behind = "" if number is None else f"_{number}"
-    kept = kept.lstrip(". ").encode()[: _NAME_BYTES_AT_MOST - len(behind)].decode(errors="ignore")
-    return (kept.rstrip(". ") or "study") + behind
+    safe = "".join("_" if letter in '/\\:*?"<>|' or not letter.isprintable() else letter for letter in name)
+    suffix = "" if number is None else f"_{number}"
+    safe = safe.lstrip(". ").encode()[: _NAME_BYTES_AT_MOST - len(suffix)].decode(errors="ignore")
+    return (safe.rstrip(". ") or "study") + suffix
 
 
 def _check_replaceable(target: Path, sha256: str | None) -> None:
@@ -151,13 +153,13 @@ def _check_replaceable(target: Path, sha256: str | None) -> None:
         return
     if target.is_symlink() or not target.is_dir():
         raise UsageError("output-exists", f"{target} is there and is not a folder; move it or give another -o")
-    strange = sorted(entry.name for entry in os.scandir(target) if entry.name not in OWN_FILES)
-    if strange:
+    foreign = sorted(entry.name for entry in os.scandir(target) if entry.name not in OWN_FILES)
+    if foreign:
         raise UsageError(
             "output-exists",
-            f"{target} holds {strange[0]!r}, which lnfast did not write; move it or give another -o",
+            f"{target} holds {foreign[0]!r}, which lnfast did not write; move it or give another -o",
         )
-    if any(target.iterdir()) and (sha256 is None or _study_of(target) != sha256):
+    if any(target.iterdir()) and (sha256 is None or _study_sha256(target) != sha256):
         raise UsageError(
             "output-exists",
             f"{target} is the report of another study of that name, or of one that cannot be told from this; move it, "
@@ -165,11 +167,11 @@ def _check_replaceable(target: Path, sha256: str | None) -> None:
         )
 
 
-def _study_of(folder: Path) -> str | None:
-    """The hash of the study that a folder reports on; None where it does not say."""
+def _study_sha256(folder: Path) -> str | None:
+    """Return the hash of the study that a folder's report is of; None where the report has none."""
     try:
         report = json.loads((folder / "report.json").read_bytes())
-        found = report["study"]["sha256"]
+        sha256 = report["study"]["sha256"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return found if isinstance(found, str) else None
+    return sha256 if isinstance(sha256, str) else None

@@ -1,4 +1,4 @@
-"""Folder names for the studies of a batch, of which no two are alike."""
+"""Distinct folder names for the studies of a batch."""
 
 from __future__ import annotations
 
@@ -11,44 +11,46 @@ from lnfast.study import study_name
 
 
 def distinct_names(paths: Iterable[str | Path]) -> list[str]:
-    """A folder name for each study: its own, with as many of its folders before it as tell it from others, or a number.
+    """Return a folder name for each study: its own, after as many of its folders as make it distinct, or numbered.
 
-    Names are compared as the folders that they become, on file systems that know no case as well: two studies never
-    share a folder.
+    Names are compared as folder names on a case-insensitive file system: two studies never share a folder.
     """
     files = [Path(path) for path in paths]
-    # From the nearest outward; a bare file name has none.
+    # From the nearest folder outwards; a bare file name has none.
     parents = [() if file.parent == Path() else Path(os.path.abspath(file)).parent.parts[:0:-1] for file in files]
     depths = [0] * len(files)
 
     def name(index: int) -> str:
-        before = parents[index][: depths[index]]
-        return folder_name("_".join((*reversed(before), study_name(files[index]))))
+        prefix = parents[index][: depths[index]]
+        return folder_name("_".join((*reversed(prefix), study_name(files[index]))))
 
     while deeper := _to_deepen([name(index).casefold() for index in range(len(files))], parents, depths):
         for index in deeper:
             depths[index] += 1
-    taken: set[str] = set()
+    used: set[str] = set()
     names = []
     for index in range(len(files)):
-        free, number = name(index), 2
-        while free.casefold() in taken:
-            free, number = folder_name(name(index), number), number + 1
-        taken.add(free.casefold())
-        names.append(free)
+        candidate, number = name(index), 2
+        while candidate.casefold() in used:
+            candidate, number = folder_name(name(index), number), number + 1
+        used.add(candidate.casefold())
+        names.append(candidate)
     return names
 
 
 def _to_deepen(keys: list[str], parents: Sequence[tuple[str, ...]], depths: list[int]) -> list[int]:
-    """Which of the names that are alike get one more folder: the least deep, once anyway, then where it leads apart."""
-    alike: dict[str, list[int]] = {}
+    """Return which of equal names get one more folder: those with the fewest, where that can make them differ.
+
+    Equal names get a first folder in any case.
+    """
+    equal: dict[str, list[int]] = {}
     for index, key in enumerate(keys):
-        alike.setdefault(key, []).append(index)
-    found: list[int] = []
-    for group in alike.values():
-        apart = len({parents[index][depths[index] :] for index in group}) > 1
-        can = [index for index in group if depths[index] < len(parents[index])]
-        if len(group) > 1 and can and (apart or not any(depths[index] for index in group)):
-            least = min(depths[index] for index in can)
-            found += [index for index in can if depths[index] == least]
-    return found
+        equal.setdefault(key, []).append(index)
+    selected: list[int] = []
+    for group in equal.values():
+        distinguishable = len({parents[index][depths[index] :] for index in group}) > 1
+        extendable = [index for index in group if depths[index] < len(parents[index])]
+        if len(group) > 1 and extendable and (distinguishable or not any(depths[index] for index in group)):
+            least = min(depths[index] for index in extendable)
+            selected += [index for index in extendable if depths[index] == least]
+    return selected

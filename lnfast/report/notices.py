@@ -1,4 +1,4 @@
-"""What the reader of the numbers must know before trusting them."""
+"""Warnings of a report: what its reader must know before relying on the numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RULES: dict[ShortAxis, str] = {"box": "bounding box", "axial": "axial slice", "
 
 @dataclass(frozen=True)
 class Notice:
-    """One warning: a stable code for machines, one line for people."""
+    """One warning: a stable code for programs, and a line for people."""
 
     code: str
     message: str
@@ -30,35 +30,43 @@ class Notice:
 def notices(
     study: Study, card: ModelCard, rules: Rules, nodes: Sequence[LymphNode], *, admission: Admission
 ) -> tuple[Notice, ...]:
-    """Everything that makes a result less certain than it looks, most important first."""
+    """Return everything that makes a result less certain than it looks, most important first.
+
+    Args:
+        study: that was read.
+        card: of the model that was run.
+        rules: by which the nodes were measured.
+        nodes: of the study.
+        admission: of the study.
+    """
     grid = study.volume.oriented(card.orientation).grid
     return (
         *(Notice(code, message) for code, message in admission.warnings),
         *_rules_disagree(rules, nodes),
         *_slice_limited(rules, nodes),
-        *_of_the_ellipsoid(rules),
+        *_ellipsoid_decides(rules),
         *_not_axial(grid),
         *_field_of_view(grid, card),
-        *_of_reading(study),
+        *_provenance_notices(study),
     )
 
 
 def _rules_disagree(rules: Rules, nodes: Sequence[LymphNode]) -> Iterator[Notice]:
     stages = {rule: stage for rule, stage in n_stage_by_rule(nodes, rules).items() if stage is not None}
     if len(set(stages.values())) > 1:
-        said = ", ".join(f"{stage} by the {_RULES[rule]}" for rule, stage in stages.items())
-        yield Notice("rules-disagree", f"{said}: look at the nodes yourself")
+        by_rule = ", ".join(f"{stage} by the {_RULES[rule]}" for rule, stage in stages.items())
+        yield Notice("rules-disagree", f"{by_rule}: look at the nodes yourself")
 
 
 def _slice_limited(rules: Rules, nodes: Sequence[LymphNode]) -> Iterator[Notice]:
-    """For the nodes on which the stage hangs: those over the limit by any rule, and the largest."""
+    """Warn about the nodes that the stage depends on: those above the limit by any rule, and the largest."""
     if rules.short_axis != "box":
         return
-    first = largest(nodes)
+    largest_node = largest(nodes)
     deciding = [
         node
         for node in nodes
-        if node is first or any(rules.exceeded(short_mm) for short_mm in _shorts_mm(node))
+        if node is largest_node or any(rules.exceeded(short_mm) for short_mm in _shorts_mm(node))
         if node.slice_limited
     ]
     if deciding:
@@ -73,7 +81,7 @@ def _shorts_mm(node: LymphNode) -> list[float]:
     return [short_mm for rule in _RULES if (short_mm := node.short_mm(rule)) is not None]
 
 
-def _of_the_ellipsoid(rules: Rules) -> Iterator[Notice]:
+def _ellipsoid_decides(rules: Rules) -> Iterator[Notice]:
     if rules.short_axis == "ellipsoid":
         yield Notice(
             "ellipsoid-decides",
@@ -84,8 +92,8 @@ def _of_the_ellipsoid(rules: Rules) -> Iterator[Notice]:
 
 def _not_axial(grid: Grid) -> Iterator[Notice]:
     z, y, x = grid.spacing_zyx_mm
-    others = {"sagittal": (x, max(y, z)), "coronal": (y, max(x, z))}
-    for plane, (spacing, next_longest) in others.items():
+    planes = {"sagittal": (x, max(y, z)), "coronal": (y, max(x, z))}
+    for plane, (spacing, next_longest) in planes.items():
         if spacing > SLICE_SPACING_RATIO * next_longest:
             yield Notice(
                 "not-axial",
@@ -96,8 +104,8 @@ def _not_axial(grid: Grid) -> Iterator[Notice]:
 
 def _field_of_view(grid: Grid, card: ModelCard) -> Iterator[Notice]:
     through, *in_plane = grid.extent_zyx_mm
-    seen = (card.through_plane_mm, card.in_plane_mm, card.in_plane_mm)
-    if any(not low <= extent <= high for extent, (low, high) in zip((through, *in_plane), seen, strict=True)):
+    known = (card.through_plane_mm, card.in_plane_mm, card.in_plane_mm)
+    if any(not low <= extent <= high for extent, (low, high) in zip((through, *in_plane), known, strict=True)):
         yield Notice(
             "field-of-view",
             f"the field of view is {in_plane[1]:.0f} x {in_plane[0]:.0f} x {through:.0f} mm; the model knows "
@@ -106,9 +114,9 @@ def _field_of_view(grid: Grid, card: ModelCard) -> Iterator[Notice]:
         )
 
 
-def _of_reading(study: Study) -> Iterator[Notice]:
-    known = {code for code, _ in study.provenance.warnings}
-    if study.b_value is None and "unknown-b-value" not in known:
+def _provenance_notices(study: Study) -> Iterator[Notice]:
+    codes = {code for code, _ in study.provenance.warnings}
+    if study.b_value is None and "unknown-b-value" not in codes:
         yield Notice("unknown-b-value", "no b-value came with the study: that it is a high-b image was taken on trust")
     for code, message in study.provenance.warnings:
         yield Notice(code, message)

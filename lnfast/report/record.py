@@ -1,4 +1,4 @@
-"""The report as data: everything that is said of a study, frozen."""
+"""The report of a study, and its forms: JSON of schema ``lnfast.report/1`` and text."""
 
 from __future__ import annotations
 
@@ -10,129 +10,39 @@ from typing import Any
 
 from lnfast.admission import Admission
 from lnfast.card import Model
-from lnfast.measure import LymphNode, NStage, Rules, ShortAxis, largest, n_stage, n_stage_by_rule
-from lnfast.report.notices import Notice, notices
+from lnfast.measure import LymphNode, Rules
+from lnfast.report.content import (
+    DISCLAIMER,
+    ELLIPSOID_MEASURED_ON,
+    MEASURED_ON,
+    SCHEMA,
+    STAGES,
+    DicomFacts,
+    EngineFacts,
+    ModelFacts,
+    ReportContent,
+    StudyFacts,
+)
+from lnfast.report.notices import notices
 from lnfast.report.text import render
 from lnfast.study import Study
 
-SCHEMA = "lnfast.report/1"
-DISCLAIMER = (
-    "For research use only. Not a medical device. The models that ship with lnfast were trained on synthetic data "
-    "(digital phantoms) only and have not been validated on patients."
-)
-MEASURED_ON = "native grid, voxel corners"
-ELLIPSOID_MEASURED_ON = "short axis: network's grid, probability; all else: native grid, voxel corners"
-STAGES = ("read", "preprocess", "infer", "postprocess", "measure", "write")
-
 
 @dataclass(frozen=True)
-class DicomFacts:
-    """Which images a study that was read from DICOM is made of.
-
-    Attributes:
-        series_number: as the scanner counted; None where the images have none.
-        computed_b: the image was computed for its b-value and not acquired.
-    """
-
-    series_number: int | None
-    computed_b: bool
-
-
-@dataclass(frozen=True)
-class StudyFacts:
-    """The study, without anything that names a patient beyond its file's name."""
-
-    name: str
-    format: str
-    shape_zyx: tuple[int, int, int]
-    spacing_zyx_mm: tuple[float, float, float]
-    b_value: float | None
-    sha256: str | None
-    dicom: DicomFacts | None = None
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """The model, as its card says."""
-
-    name: str
-    version: str
-    sha256: str
-    trained_on: str
-    threshold: float
-
-
-@dataclass(frozen=True)
-class EngineFacts:
-    """What ran the model.
-
-    Attributes:
-        backend, backend_version, device, precision: as the runtime itself says.
-        engine_sha256: of what the runtime loaded; None where nothing is on disk.
-        certificate: what the export proved; None where the model itself was run.
-        self_test: there is no engine that did not pass.
-        choice: one line on why this engine was taken; None when it was asked for by name.
-    """
-
-    backend: str
-    backend_version: str
-    device: str
-    precision: str
-    engine_sha256: str | None
-    certificate: Mapping[str, Any] | None = None
-    self_test: str = "passed"
-    choice: str | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """What is written of a study.
-
-    Attributes:
-        created: ISO 8601, UTC.
-        admission: why the study was staged at all.
-        nodes: in the order of their ids.
-        timings_ms: by stage; ``write`` is 0 until the report is written.
-        warnings: most important first.
-    """
-
-    created: str
-    study: StudyFacts
-    admission: Admission
-    model: ModelFacts
-    engine: EngineFacts
-    rules: Rules
-    nodes: tuple[LymphNode, ...]
-    timings_ms: Mapping[str, float]
-    warnings: tuple[Notice, ...]
-
-    @property
-    def n_stage(self) -> NStage:
-        """By the chosen rule."""
-        return n_stage(self.nodes, self.rules)
-
-    @property
-    def n_stage_by_rule(self) -> dict[ShortAxis, NStage | None]:
-        """By every rule."""
-        return n_stage_by_rule(self.nodes, self.rules)
-
-    @property
-    def largest(self) -> LymphNode | None:
-        """The node with the greatest short axis."""
-        return largest(self.nodes)
-
-    @property
-    def suspicious(self) -> tuple[LymphNode, ...]:
-        """The nodes over the limit."""
-        return tuple(node for node in self.nodes if node.suspicious)
+class Report(ReportContent):
+    """The report of a study: its content, with the forms in which it is written."""
 
     def written_in(self, write_ms: float) -> Report:
-        """The same report with the time that writing took."""
+        """Return the report with the time that writing took.
+
+        Args:
+            write_ms: in milliseconds.
+        """
         return replace(self, timings_ms=_timings({**self.timings_ms, "write": write_ms}))
 
     def to_dict(self) -> dict[str, Any]:
-        """The report of schema ``lnfast.report/1``: plain dicts, lists, unrounded numbers."""
-        first = self.largest
+        """Return the report in schema ``lnfast.report/1``: plain dicts, lists, unrounded numbers."""
+        node = self.largest
         measured_on = ELLIPSOID_MEASURED_ON if self.rules.short_axis == "ellipsoid" else MEASURED_ON
         plain = {
             "schema": SCHEMA,
@@ -147,27 +57,26 @@ class Report:
             "summary": {
                 "nodes": len(self.nodes),
                 "suspicious": len(self.suspicious),
-                "largest": first
-                and {"id": first.id, "short_axis_mm": first.short_axis_mm, "volume_mm3": first.volume_mm3},
+                "largest": node and {"id": node.id, "short_axis_mm": node.short_axis_mm, "volume_mm3": node.volume_mm3},
                 "n_stage": self.n_stage,
                 "n_stage_by_rule": self.n_stage_by_rule,
             },
             "timings_ms": dict(self.timings_ms),
             "warnings": [asdict(notice) for notice in self.warnings],
         }
-        made: dict[str, Any] = _without_tuples(plain)
-        return made
+        result: dict[str, Any] = _without_tuples(plain)
+        return result
 
     def json(self) -> str:
-        """`to_dict` as JSON text.
+        """Return `to_dict` as JSON text.
 
         Raises:
-            ValueError: a number is not finite; there is no NaN in JSON and none in a report.
+            ValueError: a number is not finite; JSON has no NaN, and a report must not have one.
         """
         return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
 
     def text(self) -> str:
-        """The structured report for a radiologist: ASCII, at most 100 columns."""
+        """Return the structured report for a radiologist: ASCII, at most 100 columns."""
         return render(self)
 
 
@@ -181,16 +90,16 @@ def make_report(
     *,
     admission: Admission,
 ) -> Report:
-    """Bring together what is said of a study.
+    """Make the report of a study.
 
     Args:
-        study: what was read; only facts of it are kept, no voxels.
-        model: what was run.
-        engine: what ran it.
+        study: only its facts are kept, no voxels.
+        model: the model that was run.
+        engine: the engine that ran it.
         rules: by which the nodes were measured.
-        nodes: as `lnfast.measure.measure_nodes` gives them.
+        nodes: of `lnfast.measure.measure_nodes`.
         timings_ms: read, preprocess, infer, postprocess, measure; ``total`` is their sum.
-        admission: of that study.
+        admission: of the study.
     """
     card, grid, source = model.card, study.volume.grid, study.provenance.dicom
     return Report(

@@ -1,18 +1,15 @@
-"""report.txt: the structured report of the clinical method, for a person."""
+"""report.txt: the structured report of the clinical method, as text."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from lnfast.measure import LymphNode, Rules
-
-if TYPE_CHECKING:
-    from lnfast.report.record import Report
+from lnfast.report.content import DISCLAIMER, ReportContent
 
 WIDTH = 100
-_RULE_IN_WORDS = {
+_RULE_TEXTS = {
     "box": "short edge of the minimum-volume bounding box of the voxel corners",
     "axial": "extent across the longest diameter, in the axial slice where that is largest (voxel corners)",
     "ellipsoid": "short axis of the ellipsoid that spreads as the network's probability does",
@@ -30,15 +27,15 @@ _COLUMNS = (
 )
 
 
-def render(report: Report) -> str:
-    """The report as lines of at most 100 ASCII characters."""
+def render(report: ReportContent) -> str:
+    """Return the report as lines of at most 100 ASCII characters."""
     return "".join(_plain(line).rstrip() + "\n" for line in _lines(report))
 
 
 def length_text(value_mm: float, rules: Rules) -> str:
-    """Millimetres with as few digits (at least one) as show on which side of the limit they are.
+    """Return millimetres with the fewest decimals (at least one) that show on which side of the limit they are.
 
-    8.04 of a node over the limit of 8 reads "8.04", since "8.0" would contradict the word beside it.
+    8.04 of a node above the limit of 8 is "8.04", since "8.0" would contradict the word "suspicious".
     """
     text = ""
     for digits in range(1, 8):
@@ -48,9 +45,7 @@ def length_text(value_mm: float, rules: Rules) -> str:
     return text
 
 
-def _lines(report: Report) -> Iterator[str]:
-    from lnfast.report.record import DISCLAIMER
-
+def _lines(report: ReportContent) -> Iterator[str]:
     yield "PELVIC LYMPH NODES ON DIFFUSION-WEIGHTED MR" + "RESEARCH USE ONLY".rjust(WIDTH - 43)
     yield "=" * WIDTH
     yield from _field("Study", _study(report))
@@ -61,7 +56,7 @@ def _lines(report: Report) -> Iterator[str]:
         "Suspicious", f"{len(report.suspicious)} of {len(report.nodes)} nodes (short diameter > {limit} mm)"
     )
     yield from _field("Largest node", _largest(report))
-    yield from _field("Short diameter", _RULE_IN_WORDS[report.rules.short_axis])
+    yield from _field("Short diameter", _RULE_TEXTS[report.rules.short_axis])
     by_rule = ", ".join(f"{stage} by {rule}" for rule, stage in report.n_stage_by_rule.items() if stage is not None)
     yield from _field("Each rule", by_rule)
     yield ""
@@ -78,12 +73,12 @@ def _lines(report: Report) -> Iterator[str]:
         yield from _field("Warning", f"{notice.message} [{notice.code}]")
     if report.warnings:
         yield ""
-    yield from _made_by(report)
+    yield from _provenance(report)
     yield "-" * WIDTH
     yield from textwrap.wrap(DISCLAIMER, WIDTH)
 
 
-def _study(report: Report) -> str:
+def _study(report: ReportContent) -> str:
     study = report.study
     voxels = " x ".join(str(size) for size in reversed(study.shape_zyx))
     spacing = " x ".join(f"{size:.2f}" for size in reversed(study.spacing_zyx_mm))
@@ -91,7 +86,7 @@ def _study(report: Report) -> str:
     return f"{study.name} ({study.format}, {b_value}, {voxels} voxels of {spacing} mm)"
 
 
-def _largest(report: Report) -> str:
+def _largest(report: ReportContent) -> str:
     node = report.largest
     if node is None:
         return "none"
@@ -119,7 +114,7 @@ def _cells(node: LymphNode, rules: Rules) -> tuple[str, ...]:
     )
 
 
-def _made_by(report: Report) -> Iterator[str]:
+def _provenance(report: ReportContent) -> Iterator[str]:
     model, engine, timings_ms = report.model, report.engine, report.timings_ms
     yield from _field(
         "Model", f"{model.name} {model.version}, trained on {model.trained_on}, sha256 {model.sha256[:12]}"
@@ -145,7 +140,7 @@ def _field(label: str, value: str) -> list[str]:
 
 
 def _plain(line: str) -> str:
-    """Printable ASCII: a file name may hold anything, and this is printed on terminals."""
+    """Return printable ASCII: a file name may hold any character, and the report is printed on terminals."""
     return "".join(
         letter if letter.isascii() and letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
         for letter in line

@@ -102,7 +102,7 @@ def number_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint16], int]
     if count > NODES_AT_MOST:
         raise StudyError("bad-labels", f"holds {count} separate pieces, wanted at most {NODES_AT_MOST} nodes")
     labels: NDArray[np.uint16] = components.label(np.zeros(mask.shape, np.uint16))
-    return labels, count
+    return labels, components.count
 
 
 def _integers(values: NDArray[Any], header: NiftiHeader) -> NDArray[Any]:

@@ -17,15 +17,13 @@ from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
-import nibabel
 import numpy as np
 import pytest
+from command_line import SHAPE_ZYX, check_whole, lnfast, write_block_study
 from model_files import blob_network, make_model_folder
-from nifti_files import write_nifti
 
 from lnfast import __version__
 from lnfast.backends import trt
-from lnfast.cli import main
 from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, StudyError, UsageError
 from lnfast.evaluate.inputs.labelmap import read_label_map
 from lnfast.matching import compare, node_map
@@ -34,9 +32,7 @@ from lnfast.optional import Package
 from lnfast.study import read_study
 from lnfast_ext import instruction_set
 
-SHAPE_ZYX = (12, 24, 24)  # of study and network alike, so that nothing is interpolated
 COMMANDS = {"run", "export", "evaluate", "demo", "phantom", "doctor"}
-STUDY_FILES = {"report.json", "report.txt", "report.html", "labels.nii.gz"}
 
 
 @pytest.fixture(scope="module")
@@ -49,63 +45,36 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One bright block of 10 x 12 x 15 mm at b = 1000."""
-    return block(tmp_path_factory.mktemp("study") / "patient_0000.nii.gz")
+    return write_block_study(tmp_path_factory.mktemp("study") / "patient_0000.nii.gz")
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cohort")
     for number in range(4):
-        block(folder / f"patient{number}.nii.gz")
+        write_block_study(folder / f"patient{number}.nii.gz")
     return folder
-
-
-def block(path: Path) -> Path:
-    """A study whose one node measures 10 x 12 x 15 mm: 4 x 6 x 5 voxels of 2.5 x 2 x 3 mm (z, y, x)."""
-    array = np.full(SHAPE_ZYX, 100, np.int16)
-    array[4:8, 10:16, 12:17] = 1000
-    srow = (-3.0, 0.0, 0.0, 60.0, 0.0, -2.0, 0.0, 40.0, 0.0, 0.0, 2.5, -20.0)
-    return write_nifti(path, array, bval="1000", srow=srow, pixdim=(1, 3, 2, 2.5, 1, 1, 1, 1))
-
-
-def lnfast(*arguments: object) -> int:
-    """Exit code of the command line, run in this process."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
 
 
 @contextmanager
 def running(folder: Path, *arguments: object) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A run of its own process after its first line on stdout, and the file that takes its stderr."""
     command = [sys.executable, "-m", "lnfast", *(str(argument) for argument in arguments)]
-    told = folder / "stderr.txt"
-    with told.open("w") as stderr, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as run:
+    stderr_file = folder / "stderr.txt"
+    with (
+        stderr_file.open("w") as stderr,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as run,
+    ):
         try:
             assert run.stdout is not None
-            assert run.stdout.readline(), told.read_text()
-            yield run, told
+            assert run.stdout.readline(), stderr_file.read_text()
+            yield run, stderr_file
         finally:
             run.kill()
 
 
 def last_line(text: str) -> str:
     return text.strip().splitlines()[-1]
-
-
-def check_whole(out: Path, *, killed: bool = False) -> int:
-    """Every visible folder is a whole study folder; how many there are. The page comes last: a kill may go before."""
-    folders = [path for path in out.glob("*") if not path.name.startswith(".")] if out.exists() else []
-    for folder in folders:
-        names = {path.name for path in folder.iterdir()}
-        assert names == STUDY_FILES or (killed and names == STUDY_FILES - {"report.html"})
-        assert "report.html" not in names or (folder / "report.html").read_bytes().endswith(b"</html>\n")
-        report = json.loads((folder / "report.json").read_text())
-        labels = np.asanyarray(nibabel.load(folder / "labels.nii.gz").dataobj)
-        assert int(labels.max()) == report["summary"]["nodes"]
-        assert "research use only" in (folder / "report.txt").read_text().lower()
-    return len(folders)
 
 
 # --- what a person sees ---------------------------------------------------------------------------------------------
@@ -145,10 +114,10 @@ def test_run_prints_a_line_and_leaves_a_folder(
     study: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert lnfast("run", study, "-o", tmp_path / "out", "--model", model) == 0
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     expected = f"patient: N1, 1 of 1 nodes suspicious, largest 10.0 mm, 1.80 cm3, in {tmp_path / 'out' / 'patient'}\n"
-    assert said.out == expected
-    assert all(line.startswith("lnfast: ") for line in said.err.splitlines())
+    assert output.out == expected
+    assert all(line.startswith("lnfast: ") for line in output.err.splitlines())
     assert check_whole(tmp_path / "out") == 1
 
 
@@ -186,12 +155,12 @@ def test_a_bad_study_does_not_stop_the_others(
     bad.write_bytes(b"not a study")
     studies = (cohort / "patient0.nii.gz", tmp_path / "absent.nii", bad, tmp_path, cohort / "patient1.nii.gz")
     assert lnfast("run", *studies, "-o", tmp_path / "out", "--model", model, "--json") == StudyError.exit_code
-    said = capsys.readouterr()
-    lines = [json.loads(line) for line in said.out.splitlines()]
+    output = capsys.readouterr()
+    lines = [json.loads(line) for line in output.out.splitlines()]
     assert [line.get("error", {}).get("code") for line in lines] == [None, "not-found", "not-nifti", "not-a-file", None]
     assert [line["study"] for line in lines[1:4]] == [str(path) for path in studies[1:4]]
     for path, code in zip(studies[1:4], ("not-found", "not-nifti", "not-a-file"), strict=True):
-        assert re.search(rf"^lnfast: {code}: {re.escape(str(path))}: ", said.err, re.M)
+        assert re.search(rf"^lnfast: {code}: {re.escape(str(path))}: ", output.err, re.M)
     assert check_whole(tmp_path / "out") == 2
 
 
@@ -209,10 +178,10 @@ def test_a_file_name_cannot_forge_a_line(
 def test_a_place_that_is_taken_does_not_stop_the_others(
     study: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = shutil.copy(study, tmp_path / "other.nii.gz")
+    other_study = shutil.copy(study, tmp_path / "other.nii.gz")
     (tmp_path / "out" / "patient").mkdir(parents=True)
     (tmp_path / "out" / "patient" / "notes.txt").write_text("mine")
-    assert lnfast("run", study, other, "-o", tmp_path / "out", "--model", model, "--json") == UsageError.exit_code
+    assert lnfast("run", study, other_study, "-o", tmp_path / "out", "--model", model, "--json") == UsageError.exit_code
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert first["error"]["code"] == "output-exists" and second["study"]["name"] == "other"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"patient", "other"}
@@ -224,7 +193,7 @@ def test_studies_of_one_name_get_folders_of_their_own(
     paths = [tmp_path / folder / "dwi.nii.gz" for folder in ("anna/one", "bert/one", "carl/two")]
     for path in paths:
         path.parent.mkdir(parents=True)
-        block(path)
+        write_block_study(path)
     assert lnfast("run", *paths, "-o", tmp_path / "out", "--model", model) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"anna_one_dwi", "bert_one_dwi", "two_dwi"}
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [
@@ -246,13 +215,13 @@ def test_real_studies(shared_data: Path, model: str, tmp_path: Path, capsys: pyt
     dwi = shared_data / "prostatex-0000" / "6_ep2d_diff_tra_DYNDIST.nii.gz"
     adc = shared_data / "prostatex-0000" / "7_ep2d_diff_tra_DYNDIST_ADC.nii.gz"
     assert lnfast("run", dwi, "-o", tmp_path, "--model", model, "--json") == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out)["study"]["b_value"] == 800
-    assert "took volume 3 of 3, b = 800" in said.err
+    output = capsys.readouterr()
+    assert json.loads(output.out)["study"]["b_value"] == 800
+    assert "took volume 3 of 3, b = 800" in output.err
     assert lnfast("run", adc, "-o", tmp_path, "--model", model) == StudyError.exit_code
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert last_line(said.err).startswith(f"lnfast: adc-map: {adc}: ")
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert last_line(output.err).startswith(f"lnfast: adc-map: {adc}: ")
     assert check_whole(tmp_path) == 1
 
 
@@ -283,10 +252,10 @@ def test_a_wrong_call_exits_2_with_one_line(
     arguments: list[str], line: str, study: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert lnfast(*(text.format(study=study, model=model) for text in arguments)) == UsageError.exit_code == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith(f"lnfast: {line}")
-    assert said.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(f"lnfast: {line}")
+    assert output.err.count("\n") == 1
 
 
 def test_a_model_that_is_not_there_exits_4(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -319,11 +288,11 @@ def test_tensorrt_where_it_is_not_exits_5_and_says_what_to_do(
     monkeypatch.setattr(Package, "installed", lambda self: package)
     arguments = ("run", study, "-o", tmp_path / "out", "--model", model, "--backend", "tensorrt")
     assert lnfast(*arguments) == BackendError.exit_code == 5
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    assert mend in said.err
-    assert "tensorrt" in said.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert mend in output.err
+    assert "tensorrt" in output.err
 
 
 def test_a_device_that_is_not_there_exits_5(study: Path, model: str, tmp_path: Path) -> None:
@@ -340,9 +309,9 @@ def test_our_own_fault_exits_1_with_a_hint_and_no_traceback(
     monkeypatch.delenv("LNFAST_DEBUG", raising=False)
     arguments = ("run", study, "-o", tmp_path, "--model", model)
     assert lnfast(*arguments) == LnfastError.exit_code == 1
-    said = capsys.readouterr().err
-    assert last_line(said).startswith("lnfast: internal: ZeroDivisionError: two lines; set LNFAST_DEBUG=1 ")
-    assert "Traceback" not in said
+    output = capsys.readouterr().err
+    assert last_line(output).startswith("lnfast: internal: ZeroDivisionError: two lines; set LNFAST_DEBUG=1 ")
+    assert "Traceback" not in output
     assert lnfast("--debug", *arguments) == 1
     assert "Traceback" in capsys.readouterr().err
     monkeypatch.setenv("LNFAST_DEBUG", "1")
@@ -378,25 +347,25 @@ def test_ctrl_c_leaves_nothing_half_written(cohort: Path, model: str, tmp_path: 
     out = tmp_path / "out"
     # A background job of a script ignores Ctrl-C, and its children with it; a handler is not inherited.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    with running(tmp_path, "run", *studies, "-o", out, "--model", model) as (run, told):
+    with running(tmp_path, "run", *studies, "-o", out, "--model", model) as (run, stderr_file):
         signal.signal(signal.SIGINT, before)
         run.send_signal(signal.SIGINT)
         assert run.wait(timeout=60) == 130
-    said = told.read_text()
-    assert last_line(said) == "lnfast: interrupted"
-    assert "Traceback" not in said
+    output = stderr_file.read_text()
+    assert last_line(output) == "lnfast: interrupted"
+    assert "Traceback" not in output
     assert 1 <= check_whole(out) < len(studies)
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
 def test_a_reader_that_leaves_is_no_fault(cohort: Path, model: str, tmp_path: Path) -> None:
     studies = sorted(cohort.glob("*.nii.gz")) * 200
-    with running(tmp_path, "run", *studies, "-o", tmp_path / "out", "--model", model) as (run, told):
+    with running(tmp_path, "run", *studies, "-o", tmp_path / "out", "--model", model) as (run, stderr_file):
         assert run.stdout is not None
         run.stdout.close()
         assert run.wait(timeout=60) == 141
-    assert "Traceback" not in told.read_text()
-    assert "BrokenPipe" not in told.read_text()
+    assert "Traceback" not in stderr_file.read_text()
+    assert "BrokenPipe" not in stderr_file.read_text()
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="no pseudo-terminals here")
@@ -462,15 +431,15 @@ def test_a_phantom_and_its_truth_agree(tmp_path: Path) -> None:
     rules = Rules()
     nodes = measure_nodes(labels, len(truth["nodes"]), rules)
     assert truth["n_stage_by_rule"]["box"] == "N1"
-    for node, told in zip(nodes, truth["nodes"], strict=True):
-        assert told["id"] == node.id
-        assert told["mask"]["volume_mm3"] == pytest.approx(node.volume_mm3, rel=1e-5)
-        assert told["mask"]["box_mm"] == pytest.approx(list(node.box_mm), rel=1e-4)
-        assert told["mask"]["suspicious"] == node.suspicious
-        assert told["volume_mm3"] == pytest.approx(4 / 3 * np.pi * np.prod(told["semi_axes_mm"]), rel=0.35)
-        if len(told["lobes"]) == 1:
-            assert told["volume_mm3"] == pytest.approx(4 / 3 * np.pi * np.prod(told["semi_axes_mm"]))
-        apart_mm = np.linalg.norm(np.subtract(told["centre_ras_mm"], node.centroid_ras_mm))
+    for node, record in zip(nodes, truth["nodes"], strict=True):
+        assert record["id"] == node.id
+        assert record["mask"]["volume_mm3"] == pytest.approx(node.volume_mm3, rel=1e-5)
+        assert record["mask"]["box_mm"] == pytest.approx(list(node.box_mm), rel=1e-4)
+        assert record["mask"]["suspicious"] == node.suspicious
+        assert record["volume_mm3"] == pytest.approx(4 / 3 * np.pi * np.prod(record["semi_axes_mm"]), rel=0.35)
+        if len(record["lobes"]) == 1:
+            assert record["volume_mm3"] == pytest.approx(4 / 3 * np.pi * np.prod(record["semi_axes_mm"]))
+        apart_mm = np.linalg.norm(np.subtract(record["centre_ras_mm"], node.centroid_ras_mm))
         assert apart_mm < study.volume.grid.spacing_zyx_mm[0], "within a slice of the analytic centre"
 
 
@@ -486,17 +455,17 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_doctor_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert lnfast("doctor", "--json") == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["lnfast"] == __version__
-    assert said["kernels"] == instruction_set()
-    assert {row["name"] for row in said["backends"]} == {"openvino", "onnxruntime", "tensorrt"}
-    (model,) = (row for row in said["models"] if row["name"] == "pelvic-ln-edge")
+    output = json.loads(capsys.readouterr().out)
+    assert output["lnfast"] == __version__
+    assert output["kernels"] == instruction_set()
+    assert {row["name"] for row in output["backends"]} == {"openvino", "onnxruntime", "tensorrt"}
+    (model,) = (row for row in output["models"] if row["name"] == "pelvic-ln-edge")
     assert model["problem"] is None
-    assert said["auto"]["error"] is None
-    assert said["auto"]["self_test"]["dice"] >= 0.98
+    assert output["auto"]["error"] is None
+    assert output["auto"]["self_test"]["dice"] >= 0.98
     assert lnfast("doctor") == 0
     text = capsys.readouterr().out
-    assert f"auto takes {said['auto']['name']}" in text
+    assert f"auto takes {output['auto']['name']}" in text
     assert max(map(len, text.splitlines())) <= 100 or "self-test passed" in max(text.splitlines(), key=len)
 
 
@@ -513,9 +482,9 @@ def test_doctor_where_nothing_runs_exits_5_and_says_what_to_type(
 def test_demo_tells_what_the_written_files_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whether what it finds is good enough is not asked here but of many phantoms in test_acceptance.py."""
     assert lnfast("demo", "-o", tmp_path / "demo") == 0
-    said = capsys.readouterr().out
-    assert max(map(len, said.splitlines())) <= 100
-    assert "research use only" in said.lower()
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 100
+    assert "research use only" in output.lower()
     assert check_whole(tmp_path / "demo" / "results") == 1
     (folder,) = (tmp_path / "demo" / "results").iterdir()
     (truth_path,) = (tmp_path / "demo" / "phantom" / "labelsTr").glob("*.nii.gz")
@@ -524,15 +493,16 @@ def test_demo_tells_what_the_written_files_say(tmp_path: Path, capsys: pytest.Ca
         node_map(read_label_map(path, "ids").labels, rules) for path in (folder / "labels.nii.gz", truth_path)
     )
     counted = compare(predicted, truth)
-    found = sum(pair.predicted is not None for pair in counted.matches)
-    assert f"\nnodes       {found} of {len(truth.nodes)} found, {len(counted.unmatched)} extra (" in said
+    matched = sum(pair.predicted is not None for pair in counted.matches)
+    assert f"\nnodes       {matched} of {len(truth.nodes)} found, {len(counted.unmatched)} extra (" in output
     detection = counted.detection
     suspicious = detection.detected + detection.missed
     assert (
-        f"\nsuspicious  {detection.detected} of {suspicious} found, {detection.wrong} others called suspicious" in said
+        f"\nsuspicious  {detection.detected} of {suspicious} found, {detection.wrong} others called suspicious"
+        in output
     )
     stage = json.loads((folder / "report.json").read_text())["summary"]["n_stage"]
-    assert f"\nN stage     {stage}, truth N1\n" in said
+    assert f"\nN stage     {stage}, truth N1\n" in output
     assert detection.detected > 0
-    rows = re.findall(r"^ +(\d+) \|.*\|", said, re.M)
+    rows = re.findall(r"^ +(\d+) \|.*\|", output, re.M)
     assert sorted(map(int, rows)) == [node.id for node in truth.nodes]

@@ -7,15 +7,15 @@ import oracles
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from node_blocks import LARGE, SMALL, nodes_at
 from scipy.stats import binomtest
-from test_node_comparison import LARGE, SMALL, nodes_at
 
-from lnfast.evaluate.measures.detection import Counts, Detected, detect, interval, paired
-from lnfast.evaluate.measures.values import Subset
+from lnfast.evaluate.measures.detection import Counts, DetectionCounts, detect, interval, match_one_to_one
+from lnfast.evaluate.measures.subsets import Subset
 from lnfast.matching import NodeMap, shared_voxels
 
 
-def detected(predicted: NodeMap, truth: NodeMap, subset: Subset = "suspicious") -> Detected:
+def detected(predicted: NodeMap, truth: NodeMap, subset: Subset = "suspicious") -> DetectionCounts:
     return detect(
         shared_voxels(truth.labels.array, predicted.labels.array, (len(truth.nodes), len(predicted.nodes))),
         truth.nodes,
@@ -25,33 +25,33 @@ def detected(predicted: NodeMap, truth: NodeMap, subset: Subset = "suspicious") 
 
 
 def test_the_paper_s_counts_give_the_paper_s_measures() -> None:
-    told = Counts(tp=226, fp=5, fn=4).to_dict()
-    assert (told["precision"], told["recall"]) == (226 / 231, 226 / 230)
-    assert told["f1"] == pytest.approx(452 / 461, rel=1e-15)
-    assert [round(told[key], 4) for key in ("precision", "recall", "f1")] == [0.9784, 0.9826, 0.9805]
+    counts = Counts(tp=226, fp=5, fn=4).to_dict()
+    assert (counts["precision"], counts["recall"]) == (226 / 231, 226 / 230)
+    assert counts["f1"] == pytest.approx(452 / 461, rel=1e-15)
+    assert [round(counts[key], 4) for key in ("precision", "recall", "f1")] == [0.9784, 0.9826, 0.9805]
     ends = ("precision_low", "precision_high", "recall_low", "recall_high")
-    assert [round(told[key], 3) for key in ends] == [0.950, 0.993, 0.956, 0.995]
+    assert [round(counts[key], 3) for key in ends] == [0.950, 0.993, 0.956, 0.995]
 
 
 def test_a_merged_node() -> None:
     truth = nodes_at(((0, 0, 0), LARGE), ((0, 0, 20), LARGE))
-    told = detected(nodes_at(((0, 0, 5), (9, 10, 20))), truth)
-    assert (told.any_voxel, told.right, told.one_to_one) == (Counts(2, 0, 0), 1, Counts(1, 0, 1))
-    assert told.iou_10 == Counts(1, 0, 1)  # 450 of 2250 voxels
-    assert told.iou_50 == Counts(0, 1, 2)
+    counts = detected(nodes_at(((0, 0, 5), (9, 10, 20))), truth)
+    assert (counts.any_voxel, counts.right, counts.one_to_one) == (Counts(2, 0, 0), 1, Counts(1, 0, 1))
+    assert counts.iou_10 == Counts(1, 0, 1)  # 450 of 2250 voxels
+    assert counts.iou_50 == Counts(0, 1, 2)
 
 
 def test_a_split_node() -> None:
     truth = nodes_at(((0, 0, 5), (9, 10, 20)))
-    told = detected(nodes_at(((0, 0, 0), LARGE), ((0, 0, 20), LARGE)), truth)
-    assert (told.any_voxel, told.right, told.one_to_one) == (Counts(1, 0, 0), 2, Counts(1, 1, 0))
+    counts = detected(nodes_at(((0, 0, 0), LARGE), ((0, 0, 20), LARGE)), truth)
+    assert (counts.any_voxel, counts.right, counts.one_to_one) == (Counts(1, 0, 0), 2, Counts(1, 1, 0))
 
 
 def test_a_prediction_on_the_other_side_of_the_limit() -> None:
     """Missed and not false by the paper's words; found where any size may touch."""
     truth, small = nodes_at(((0, 0, 0), LARGE)), nodes_at(((2, 2, 2), SMALL))
-    told = detected(small, truth)
-    assert (told.any_voxel, told.any_size) == (Counts(0, 0, 1), Counts(1, 0, 0))
+    counts = detected(small, truth)
+    assert (counts.any_voxel, counts.any_size) == (Counts(0, 0, 1), Counts(1, 0, 0))
     other_way = detected(truth, small)
     assert (other_way.any_voxel, other_way.any_size) == (Counts(0, 1, 0), Counts(0, 0, 0))
 
@@ -59,8 +59,8 @@ def test_a_prediction_on_the_other_side_of_the_limit() -> None:
 def test_the_largest_is_one_on_each_side() -> None:
     truth = nodes_at(((0, 0, 0), LARGE), ((0, 30, 30), SMALL))
     predicted = nodes_at(((0, 0, 0), SMALL), ((0, 30, 30), LARGE))
-    told = detected(predicted, truth, "largest")
-    assert (told.any_voxel, told.any_size) == (Counts(0, 1, 1), Counts(1, 0, 0))
+    counts = detected(predicted, truth, "largest")
+    assert (counts.any_voxel, counts.any_size) == (Counts(0, 1, 1), Counts(1, 0, 0))
     assert detected(truth, truth, "largest").iou_50 == Counts(1, 0, 0)
     assert detected(truth, truth, "all").iou_50 == Counts(2, 0, 0)
 
@@ -76,9 +76,15 @@ def test_iou_of_a_tenth_and_a_half_count() -> None:
 
 def test_without_nodes_nothing_is_defined() -> None:
     for subset in ("all", "suspicious", "largest"):
-        told = detected(nodes_at(), nodes_at(), subset).to_dict()
-        assert (told["tp"], told["fp"], told["fn"]) == (0, 0, 0)
-        for part in (told, told["by_prediction"], told["one_to_one"], told["iou_0.5"], told["touching_any_size"]):
+        counts = detected(nodes_at(), nodes_at(), subset).to_dict()
+        assert (counts["tp"], counts["fp"], counts["fn"]) == (0, 0, 0)
+        for part in (
+            counts,
+            counts["by_prediction"],
+            counts["one_to_one"],
+            counts["iou_0.5"],
+            counts["touching_any_size"],
+        ):
             assert (part["precision"], part["f1"], part["precision_low"]) == (None, None, None)
             assert part["reason"] == "no predicted node, no true node"
     one_sided = detected(nodes_at(), nodes_at(((0, 0, 0), LARGE))).to_dict()
@@ -87,7 +93,7 @@ def test_without_nodes_nothing_is_defined() -> None:
 
 def test_studies_add_up() -> None:
     truth, none = nodes_at(((0, 0, 0), LARGE)), nodes_at()
-    whole = sum((detected(truth, truth), detected(none, truth), detected(truth, none)), Detected())
+    whole = sum((detected(truth, truth), detected(none, truth), detected(truth, none)), DetectionCounts())
     assert (whole.any_voxel, whole.right, whole.iou_50) == (Counts(1, 1, 1), 1, Counts(1, 1, 1))
 
 
@@ -97,7 +103,7 @@ def test_pairs_against_all_ways_to_make_them(seed: int, rows: int, columns: int)
     iou = np.random.default_rng(seed).random((rows, columns)) ** 2
     allowed = iou >= 0.3
     pairs = oracles.most_pairs(allowed)
-    assert paired(iou, allowed) == Counts(pairs, columns - pairs, rows - pairs)
+    assert match_one_to_one(iou, allowed) == Counts(pairs, columns - pairs, rows - pairs)
 
 
 @pytest.mark.parametrize(("part", "whole"), [(37, 37), (37, 40), (0, 7), (226, 231)])

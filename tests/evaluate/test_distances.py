@@ -61,16 +61,16 @@ KINDS = ["one voxel", "one voxel in many", "sparse", "dense", "full"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_distances_against_every_pair(kind: str, affine: Any) -> None:
     for seed in range(3):
-        one, other = masks(kind, seed)
-        there, back = directed(one, other, affine), directed(other, one, affine)
-        expected = oracles.directed_distances(one, other, affine), oracles.directed_distances(other, one, affine)
+        first, second = masks(kind, seed)
+        there, back = directed(first, second, affine), directed(second, first, affine)
+        expected = oracles.directed_distances(first, second, affine), oracles.directed_distances(second, first, affine)
         assert (there.greatest_mm, there.average_mm) == pytest.approx(expected[0], abs=1e-9)
         assert (back.greatest_mm, back.average_mm) == pytest.approx(expected[1], abs=1e-9)
-        told = overlap(one, other, affine)
-        assert told.hd_mm.value == pytest.approx(max(expected[0][0], expected[1][0]), abs=1e-9)
-        assert told.avd_mm.value == pytest.approx(max(expected[0][1], expected[1][1]), abs=1e-9)
+        result = overlap(first, second, affine)
+        assert result.hd_mm.value == pytest.approx(max(expected[0][0], expected[1][0]), abs=1e-9)
+        assert result.avd_mm.value == pytest.approx(max(expected[0][1], expected[1][1]), abs=1e-9)
         if kind != "one voxel":
-            assert told.mhd.value == pytest.approx(oracles.mahalanobis(one, other, affine), rel=1e-6)
+            assert result.mhd.value == pytest.approx(oracles.mahalanobis(first, second, affine), rel=1e-6)
 
 
 def test_the_greatest_shear_that_a_grid_may_have() -> None:
@@ -79,12 +79,12 @@ def test_the_greatest_shear_that_a_grid_may_have() -> None:
     affine[0, 2] = 1e-3 * 10
     rng = np.random.default_rng(0)
     grid = Grid((4, 6, 160), affine)
-    one, other = np.zeros(grid.shape, bool), np.zeros(grid.shape, bool)
-    one[:, :, :8], other[1:, 1:, 100:] = True, True
-    one |= rng.random(grid.shape) < 0.002
-    expected = oracles.directed_distances(one, other, affine)
-    told = directed(one, other, grid.affine)
-    assert (told.greatest_mm, told.average_mm) == pytest.approx(expected, abs=1e-9)
+    first, second = np.zeros(grid.shape, bool), np.zeros(grid.shape, bool)
+    first[:, :, :8], second[1:, 1:, 100:] = True, True
+    first |= rng.random(grid.shape) < 0.002
+    expected = oracles.directed_distances(first, second, affine)
+    result = directed(first, second, grid.affine)
+    assert (result.greatest_mm, result.average_mm) == pytest.approx(expected, abs=1e-9)
 
 
 def itk_image(mask: Any) -> Any:
@@ -98,71 +98,71 @@ def itk_image(mask: Any) -> Any:
 def test_against_simpleitk(kind: str, affine: str) -> None:
     """ITK looks at spacing alone, and turning changes nothing. Its AVD is the mean of both ways, its VS signed."""
     for seed in range(10, 14):
-        one, other = masks(kind, seed)
-        told = overlap(one, other, AFFINES[affine])
-        ours, theirs = itk_image(one), itk_image(other)
+        first, second = masks(kind, seed)
+        result = overlap(first, second, AFFINES[affine])
+        ours, theirs = itk_image(first), itk_image(second)
         distance = SimpleITK.HausdorffDistanceImageFilter()
         distance.Execute(ours, theirs)
-        assert told.hd_mm.value == pytest.approx(distance.GetHausdorffDistance(), rel=1e-5, abs=1e-6)
-        there, back = directed(one, other, AFFINES[affine]), directed(other, one, AFFINES[affine])
+        assert result.hd_mm.value == pytest.approx(distance.GetHausdorffDistance(), rel=1e-5, abs=1e-6)
+        there, back = directed(first, second, AFFINES[affine]), directed(second, first, AFFINES[affine])
         mean = (there.average_mm + back.average_mm) / 2
         assert mean == pytest.approx(distance.GetAverageHausdorffDistance(), rel=1e-5, abs=1e-6)
         measures = SimpleITK.LabelOverlapMeasuresImageFilter()
         measures.Execute(ours, theirs)  # source, target
-        assert told.dice.value == pytest.approx(measures.GetDiceCoefficient())
-        assert told.vs.value == pytest.approx(1 - abs(measures.GetVolumeSimilarity()) / 2)
-        assert told.tpr.value == pytest.approx(1 - measures.GetFalseNegativeError())
-        assert told.ppv.value == pytest.approx(1 - measures.GetFalseDiscoveryRate())
+        assert result.dice.value == pytest.approx(measures.GetDiceCoefficient())
+        assert result.vs.value == pytest.approx(1 - abs(measures.GetVolumeSimilarity()) / 2)
+        assert result.tpr.value == pytest.approx(1 - measures.GetFalseNegativeError())
+        assert result.ppv.value == pytest.approx(1 - measures.GetFalseDiscoveryRate())
 
 
 def test_simpleitk_has_no_distance_of_an_empty_mask_either() -> None:
-    one, none = some(np.random.default_rng(0), (4, 4, 4), 0.2), np.zeros((4, 4, 4), bool)
+    mask, none = some(np.random.default_rng(0), (4, 4, 4), 0.2), np.zeros((4, 4, 4), bool)
     with pytest.raises(RuntimeError):
-        SimpleITK.HausdorffDistanceImageFilter().Execute(itk_image(one), itk_image(none))
-    assert overlap(one, none, AFFINES["isotropic"]).hd_mm.value is None
+        SimpleITK.HausdorffDistanceImageFilter().Execute(itk_image(mask), itk_image(none))
+    assert overlap(mask, none, AFFINES["isotropic"]).hd_mm.value is None
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(KINDS), st.sampled_from(sorted(AFFINES)))
 def test_what_is_symmetric_is_and_what_is_bounded_is(seed: int, kind: str, affine: str) -> None:
-    one, other = masks(kind, seed)
-    there, back = overlap(one, other, AFFINES[affine]), overlap(other, one, AFFINES[affine])
+    first, second = masks(kind, seed)
+    there, back = overlap(first, second, AFFINES[affine]), overlap(second, first, AFFINES[affine])
     for measure in ("dice", "vs", "hd_mm", "avd_mm", "mhd"):
-        first, second = there.score(measure), back.score(measure)
-        assert (first.value is None) == (second.value is None)
-        if first.value is not None:
-            assert first.value == pytest.approx(second.value, rel=1e-9, abs=1e-12)
+        forward, backward = there.value_of(measure), back.value_of(measure)
+        assert (forward.value is None) == (backward.value is None)
+        if forward.value is not None:
+            assert forward.value == pytest.approx(backward.value, rel=1e-9, abs=1e-12)
     assert there.ppv == back.tpr
     for measure in ("dice", "ppv", "tpr", "vs"):
-        value = there.score(measure).value
+        value = there.value_of(measure).value
         assert value is not None and 0 <= value <= 1
     assert there.hd_mm.value is not None and there.avd_mm.value is not None
     assert 0 <= there.avd_mm.value <= there.hd_mm.value
-    itself = overlap(one, one, AFFINES[affine])
-    assert [itself.score(measure).value for measure in MEASURES[:6]] == [1, 1, 1, 1, 0, 0]
+    itself = overlap(first, first, AFFINES[affine])
+    assert [itself.value_of(measure).value for measure in MEASURES[:6]] == [1, 1, 1, 1, 0, 0]
 
 
 def test_counted_by_hand() -> None:
     """Two voxels and three of which one is shared: TP 1, FP 1, FN 2."""
     predicted, truth = np.zeros((1, 1, 6), bool), np.zeros((1, 1, 6), bool)
     predicted[0, 0, :2], truth[0, 0, 1:4] = True, True
-    told = overlap(predicted, truth, affine_of((2.0, 1.0, 1.0)))
-    assert [told.score(measure).value for measure in MEASURES[:4]] == [2 / 5, 1 / 2, 1 / 3, 1 - 1 / 5]
-    assert told.hd_mm.value == 4.0  # from x = 3 to 1
-    assert told.avd_mm.value == (0 + 2 + 4) / 3  # the greater of (2 + 0) / 2 and this
-    assert told.mhd.value is None and told.mhd.reason == FLAT
+    result = overlap(predicted, truth, affine_of((2.0, 1.0, 1.0)))
+    assert [result.value_of(measure).value for measure in MEASURES[:4]] == [2 / 5, 1 / 2, 1 / 3, 1 - 1 / 5]
+    assert result.hd_mm.value == 4.0  # from x = 3 to 1
+    assert result.avd_mm.value == (0 + 2 + 4) / 3  # the greater of (2 + 0) / 2 and this
+    assert result.mhd.value is None and result.mhd.reason == FLAT
 
 
 def test_nothing_on_one_side_or_on_both() -> None:
     none, some_ = np.zeros((3, 3, 3), bool), np.ones((3, 3, 3), bool)
     affine = AFFINES["isotropic"]
     missed, false, neither = overlap(none, some_, affine), overlap(some_, none, affine), overlap(none, none, affine)
-    assert [missed.score(m).value for m in MEASURES] == [0, None, 0, 0, None, None, None]
-    assert [false.score(m).value for m in MEASURES] == [0, 0, None, 0, None, None, None]
-    assert [neither.score(m).value for m in MEASURES] == [None] * 7
-    assert {missed.score(m).reason for m in MEASURES} == {None, NO_PREDICTION}
-    assert {false.score(m).reason for m in MEASURES} == {None, NO_TRUTH}
-    assert {neither.score(m).reason for m in MEASURES} == {NEITHER}
+    assert [missed.value_of(m).value for m in MEASURES] == [0, None, 0, 0, None, None, None]
+    assert [false.value_of(m).value for m in MEASURES] == [0, 0, None, 0, None, None, None]
+    assert [neither.value_of(m).value for m in MEASURES] == [None] * 7
+    assert {missed.value_of(m).reason for m in MEASURES} == {None, NO_PREDICTION}
+    assert {false.value_of(m).reason for m in MEASURES} == {None, NO_TRUTH}
+    assert {neither.value_of(m).reason for m in MEASURES} == {NEITHER}
 
 
 def test_mhd_of_flat_sets() -> None:
@@ -179,9 +179,9 @@ def test_mhd_of_flat_sets() -> None:
 
 
 def test_mhd_does_not_change_with_the_grid() -> None:
-    one, other = masks("dense", 3)
-    told = [overlap(one, other, affine).mhd.value for affine in AFFINES.values()]
-    assert all(first == second for first, second in pairwise(told))
+    first, second = masks("dense", 3)
+    values = [overlap(first, second, affine).mhd.value for affine in AFFINES.values()]
+    assert all(value == next_value for value, next_value in pairwise(values))
 
 
 def test_a_large_mask_takes_no_time() -> None:
@@ -189,9 +189,9 @@ def test_a_large_mask_takes_no_time() -> None:
     body = np.ones((28, 240, 240), bool)
     shifted = body.copy()
     shifted[:, :3] = False
-    told = overlap(shifted, body, affine_of((1.5, 1.5, 7.0)))
-    assert told.hd_mm.value == 4.5
-    assert told.avd_mm.value == pytest.approx((1.5 + 3 + 4.5) / 240)
+    result = overlap(shifted, body, affine_of((1.5, 1.5, 7.0)))
+    assert result.hd_mm.value == 4.5
+    assert result.avd_mm.value == pytest.approx((1.5 + 3 + 4.5) / 240)
 
 
 def test_subsets_are_chosen_on_each_side() -> None:
@@ -202,17 +202,17 @@ def test_subsets_are_chosen_on_each_side() -> None:
     shrunk = labels.copy()
     shrunk[8:9] = 0  # 8 mm: no longer suspicious
     predicted = node_map(Volume(shrunk, truth.labels.grid), Rules())
-    told = overlap_by_subset(predicted, truth)
-    assert told["suspicious"].dice.value == 0
-    assert told["suspicious"].hd_mm.reason == NO_PREDICTION
-    assert told["largest"].dice.value == pytest.approx(2 * 648 / (648 + 729))
-    assert told["all"].tpr.value == pytest.approx((648 + 64) / (729 + 64))
+    by_subset = overlap_by_subset(predicted, truth)
+    assert by_subset["suspicious"].dice.value == 0
+    assert by_subset["suspicious"].hd_mm.reason == NO_PREDICTION
+    assert by_subset["largest"].dice.value == pytest.approx(2 * 648 / (648 + 729))
+    assert by_subset["all"].tpr.value == pytest.approx((648 + 64) / (729 + 64))
     assert overlap_by_subset(truth, truth)["largest"].dice.value == 1
 
 
 def test_two_parallel_planes_are_not_one_plane() -> None:
     """The reason says what is so: either side is flat, wherever the other lies."""
-    one, other = np.zeros((5, 6, 6), bool), np.zeros((5, 6, 6), bool)
-    one[1], other[3] = True, True
-    told = overlap(one, other, np.eye(4)).mhd
-    assert (told.value, told.reason) == (None, "both sides are flat in one direction")
+    first, second = np.zeros((5, 6, 6), bool), np.zeros((5, 6, 6), bool)
+    first[1], second[3] = True, True
+    result = overlap(first, second, np.eye(4)).mhd
+    assert (result.value, result.reason) == (None, "both sides are flat in one direction")

@@ -53,11 +53,11 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for patient in range(PATIENTS):
         name = f"patient {patient:02d}"
         true = list(range(7 if patient < 8 else 6)) if patient < N1 else []
-        found = true[1:] if patient < 4 else true
-        found = found + ([20] if patient in (10, 11) or N1 <= patient < N1 + 3 else [])
+        predicted = true[1:] if patient < 4 else true
+        predicted = predicted + ([20] if patient in (10, 11) or N1 <= patient < N1 + 3 else [])
         small = [30, 32] if patient % 2 else [30]
         write_map(root / "truth" / "labelsTr" / f"{name}.nii.gz", true, small)
-        write_map(root / "pred" / f"{name}.nii.gz", found, small, mask=True)
+        write_map(root / "pred" / f"{name}.nii.gz", predicted, small, mask=True)
         scanner = ("achieva", "discovery", "ingenia")[patient % 3]
         (root / "truth" / "truth" / f"{name}.json").write_text(json.dumps({"scanner": scanner}))
     return root / "pred", root / "truth"
@@ -71,7 +71,7 @@ def written(cohort: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="module")
-def told(written: Path) -> dict[str, Any]:
+def content(written: Path) -> dict[str, Any]:
     def no(constant: str) -> None:
         pytest.fail(f"metrics.json holds {constant}")
 
@@ -79,15 +79,15 @@ def told(written: Path) -> dict[str, Any]:
     return content
 
 
-def rounded(told: dict[str, Any], digits: int, *keys: str) -> list[float]:
-    return [round(told[key], digits) for key in keys]
+def rounded(content: dict[str, Any], digits: int, *keys: str) -> list[float]:
+    return [round(content[key], digits) for key in keys]
 
 
 # --- the paper's numbers --------------------------------------------------------------------------------------------
 
 
-def test_the_paper_s_patients(told: dict[str, Any]) -> None:
-    patient = told["patient"]
+def test_the_paper_s_patients(content: dict[str, Any]) -> None:
+    patient = content["patient"]
     assert patient["table"] == {"tp": 37, "fp": 3, "fn": 0, "tn": 37}
     assert rounded(patient["sensitivity"], 3, "value", "low", "high") == [1.0, 0.905, 1.0]
     assert rounded(patient["specificity"], 3, "value", "low", "high") == [0.925, 0.796, 0.984]
@@ -97,8 +97,8 @@ def test_the_paper_s_patients(told: dict[str, Any]) -> None:
     assert rounded(patient["kappa"], 4, "value", "se") == [0.9222, 0.0439]
 
 
-def test_the_paper_s_nodes(told: dict[str, Any]) -> None:
-    suspicious = told["detection"]["suspicious"]
+def test_the_paper_s_nodes(content: dict[str, Any]) -> None:
+    suspicious = content["detection"]["suspicious"]
     assert (suspicious["tp"], suspicious["fp"], suspicious["fn"]) == (226, 5, 4)
     assert rounded(suspicious, 4, "precision", "recall", "f1") == [0.9784, 0.9826, 0.9805]
     for key in ("one_to_one", "iou_0.1", "iou_0.5", "touching_any_size"):
@@ -108,20 +108,20 @@ def test_the_paper_s_nodes(told: dict[str, Any]) -> None:
 
 @pytest.mark.usefixtures("no_figures")
 def test_the_same_from_a_pipe(
-    cohort: tuple[Path, Path], told: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cohort: tuple[Path, Path], content: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert lnfast("evaluate", *cohort, "-o", tmp_path / "again", "--json") == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out) == told
-    assert said.err == ""
+    output = capsys.readouterr()
+    assert json.loads(output.out) == content
+    assert output.err == ""
 
 
 # --- what is written ------------------------------------------------------------------------------------------------
 
 
-def test_metrics_json_has_the_promised_keys_in_order(told: dict[str, Any]) -> None:
-    assert list(told)[:5] == ["schema", "disclaimer", "versions", "rules", "counts"]
-    assert list(told)[5:] == [
+def test_metrics_json_has_the_promised_keys_in_order(content: dict[str, Any]) -> None:
+    assert list(content)[:5] == ["schema", "disclaimer", "versions", "rules", "counts"]
+    assert list(content)[5:] == [
         "predictions_by",
         "segmentation",
         "segmentation_of_matched_nodes",
@@ -133,39 +133,39 @@ def test_metrics_json_has_the_promised_keys_in_order(told: dict[str, Any]) -> No
         "warnings",
         "definitions",
     ]
-    assert told["schema"] == "lnfast.metrics/1"
+    assert content["schema"] == "lnfast.metrics/1"
     for subset in ("all", "suspicious", "largest"):
-        assert list(told["segmentation"][subset]) == ["dice", "ppv", "tpr", "vs", "hd_mm", "avd_mm", "mhd"]
-        for measure in told["segmentation"][subset].values():
+        assert list(content["segmentation"][subset]) == ["dice", "ppv", "tpr", "vs", "hd_mm", "avd_mm", "mhd"]
+        for measure in content["segmentation"][subset].values():
             assert list(measure)[:3] == ["mean", "sd", "n"]
             assert measure["n"] + measure["undefined"] == PATIENTS == measure["n"] + sum(measure["reasons"].values())
-        assert list(told["detection"][subset])[:6] == ["tp", "fp", "fn", "precision", "recall", "f1"]
+        assert list(content["detection"][subset])[:6] == ["tp", "fp", "fn", "precision", "recall", "f1"]
     for measure in ("sensitivity", "specificity", "auc", "kappa"):
-        assert list(told["patient"][measure])[:3] == ["value", "low", "high"]
+        assert list(content["patient"][measure])[:3] == ["value", "low", "high"]
     for quantity in ("short_axis_mm", "volume_mm3"):
         promised = ["bias", "loa_low", "loa_high", "pearson_r", "p_value"]
-        for part in (told["measurement"][quantity], told["measurement"][quantity]["largest"]):
+        for part in (content["measurement"][quantity], content["measurement"][quantity]["largest"]):
             assert list(part)[:5] == promised
-    assert set(told["versions"]) == {"lnfast", *PACKAGES.values()}
-    assert told["counts"]["predicted_read_as"] == {"components": 58, "one node": 19}
-    assert told["counts"]["true_nodes"] == 230 + PATIENTS + PATIENTS // 2
+    assert set(content["versions"]) == {"lnfast", *PACKAGES.values()}
+    assert content["counts"]["predicted_read_as"] == {"components": 58, "one node": 19}
+    assert content["counts"]["true_nodes"] == 230 + PATIENTS + PATIENTS // 2
 
 
-def test_a_measure_that_is_undefined_is_not_counted(told: dict[str, Any]) -> None:
+def test_a_measure_that_is_undefined_is_not_counted(content: dict[str, Any]) -> None:
     """No suspicious node on either side in 37 patients; three of the others have only a false one."""
-    dice = told["segmentation"]["suspicious"]["dice"]
+    dice = content["segmentation"]["suspicious"]["dice"]
     assert (dice["n"], dice["reasons"]) == (40, {"no node on either side": 37})
-    assert told["segmentation"]["suspicious"]["hd_mm"]["reasons"] == {
+    assert content["segmentation"]["suspicious"]["hd_mm"]["reasons"] == {
         "no node on either side": 37,
         "no true node": 3,
     }
-    short = told["measurement"]["short_axis_mm"]
+    short = content["measurement"]["short_axis_mm"]
     assert (short["bias"], short["p_value"], short["n"]) == (pytest.approx(0), None, 226 + 115)
     assert short["reasons"]["p_value"] == "all differences are alike"
 
 
-def test_scanners_are_compared(told: dict[str, Any]) -> None:
-    groups = told["groups"]
+def test_scanners_are_compared(content: dict[str, Any]) -> None:
+    groups = content["groups"]
     assert (groups["from"], groups["studies"]) == ("truth/<name>.json", PATIENTS)
     dice = groups["segmentation"]["all"]["dice"]
     assert {name: group["n"] for name, group in dice["groups"].items()} == {
@@ -178,7 +178,7 @@ def test_scanners_are_compared(told: dict[str, Any]) -> None:
     assert groups["error"]["volume_mm3"]["reason"] == "the values of each group are alike"
 
 
-def test_the_three_subsets_are_compared(written: Path, told: dict[str, Any]) -> None:
+def test_the_three_subsets_are_compared(written: Path, content: dict[str, Any]) -> None:
     """The paper's ANOVA, by scipy from what cases.csv says, and the words that say what it ignores."""
     with open(written / "cases.csv", encoding="utf-8", newline="") as stream:
         cases = list(csv.DictReader(stream))
@@ -187,28 +187,28 @@ def test_the_three_subsets_are_compared(written: Path, told: dict[str, Any]) -> 
             subset: [float(case[f"{subset}_{measure}"]) for case in cases if case[f"{subset}_{measure}"]]
             for subset in ("all", "suspicious", "largest")
         }
-        found, expected = told["subset_comparison"][measure], stats.f_oneway(*values.values())
-        assert (found["f"], found["p_value"]) == pytest.approx((expected.statistic, expected.pvalue))
-        assert {name: group["n"] for name, group in found["groups"].items()} == {
+        result, expected = content["subset_comparison"][measure], stats.f_oneway(*values.values())
+        assert (result["f"], result["p_value"]) == pytest.approx((expected.statistic, expected.pvalue))
+        assert {name: group["n"] for name, group in result["groups"].items()} == {
             name: len(numbers) for name, numbers in values.items()
         }
-        assert len(found["lsd"]) == 3
-    assert "not independent" in told["definitions"]["subset_comparison"]
-    assert "tp counts true nodes and fp predictions" in told["definitions"]["detection"]
+        assert len(result["lsd"]) == 3
+    assert "not independent" in content["definitions"]["subset_comparison"]
+    assert "tp counts true nodes and fp predictions" in content["definitions"]["detection"]
     for key in ("intervals", "measurement"):
-        assert "counted as independent" in told["definitions"][key]
-    assert "ignores how many patients each class has" in told["definitions"]["patient.auc"]
+        assert "counted as independent" in content["definitions"][key]
+    assert "ignores how many patients each class has" in content["definitions"]["patient.auc"]
 
 
-def test_tables_agree_with_the_numbers(written: Path, told: dict[str, Any]) -> None:
+def test_tables_agree_with_the_numbers(written: Path, content: dict[str, Any]) -> None:
     with open(written / "cases.csv", encoding="utf-8", newline="") as stream:
         cases = list(csv.DictReader(stream))
     assert [case["name"] for case in cases] == [f"patient {number:02d}" for number in range(PATIENTS)]
     for subset in ("all", "suspicious", "largest"):
         for key in ("tp", "fp", "fn"):
-            assert sum(int(case[f"{subset}_{key}"]) for case in cases) == told["detection"][subset][key]
+            assert sum(int(case[f"{subset}_{key}"]) for case in cases) == content["detection"][subset][key]
         values = [float(case[f"{subset}_dice"]) for case in cases if case[f"{subset}_dice"]]
-        assert np.mean(values) == pytest.approx(told["segmentation"][subset]["dice"]["mean"], rel=1e-12)
+        assert np.mean(values) == pytest.approx(content["segmentation"][subset]["dice"]["mean"], rel=1e-12)
     assert {case["truth_read_as"] for case in cases} == {"ids", "one node"}
     assert {case["predicted_read_as"] for case in cases} == {"components", "one node"}
     assert "suspicious_dice: no node on either side" in cases[-1]["undefined"]
@@ -247,14 +247,14 @@ def test_what_is_printed(cohort: tuple[Path, Path], tmp_path: Path, capsys: pyte
     """Each measure beside the paper's; notes on stderr."""
     pred, truth = cohort
     assert lnfast("evaluate", pred, truth / "labelsTr", "-o", tmp_path / "out", "--suspicious-mm", "9.5") == 0
-    said = capsys.readouterr()
-    assert max(map(len, said.out.splitlines())) <= 100
-    assert said.out.isascii()
-    assert "all against suspicious nodes: Dice p - (paper 0.009), VS p - (paper 0.046)" in said.out
-    assert "226/231 0.978" in said.out  # the paper's, for no node is suspicious here
-    assert re.search(r"^Sensitivity for N1 +\| ?- \(no patient is N1 in the truth\)", said.out, re.M)
-    assert "| 0.892-0.993" not in said.out
-    assert said.err == ""
+    output = capsys.readouterr()
+    assert max(map(len, output.out.splitlines())) <= 100
+    assert output.out.isascii()
+    assert "all against suspicious nodes: Dice p - (paper 0.009), VS p - (paper 0.046)" in output.out
+    assert "226/231 0.978" in output.out  # the paper's, for no node is suspicious here
+    assert re.search(r"^Sensitivity for N1 +\| ?- \(no patient is N1 in the truth\)", output.out, re.M)
+    assert "| 0.892-0.993" not in output.out
+    assert output.err == ""
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert content["rules"]["suspicious_mm"] == 9.5
     assert content["patient"]["auc"]["value"] is None
@@ -267,8 +267,8 @@ def test_studies_without_any_node(tmp_path: Path, capsys: pytest.CaptureFixture[
         for name in ("=1+1", "Ö; DROP"):
             write_map(tmp_path / side / f"{name}.nii.gz", [], [])
     assert lnfast("evaluate", tmp_path / "pred", tmp_path / "truth", "-o", tmp_path / "out") == 0
-    said = capsys.readouterr()
-    assert said.err.startswith("lnfast: no-groups: no scanner is named; ")
+    output = capsys.readouterr()
+    assert output.err.startswith("lnfast: no-groups: no scanner is named; ")
     content = json.loads((tmp_path / "out" / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert content["segmentation"]["all"]["dice"]["n"] == 0
     assert content["patient"]["specificity"]["value"] == 1.0
@@ -322,9 +322,9 @@ def test_an_earlier_evaluation_is_replaced_and_nothing_else(
     (foreign / "metrics.json").write_text('{"schema": "somebody.else/1"}')
     link.symlink_to(out)
     capsys.readouterr()
-    for taken in (out, file, foreign, link, small[0]):
-        assert lnfast("evaluate", *small, "-o", taken) == 2
-        assert capsys.readouterr().err.startswith(f"lnfast: output-exists: {taken} ")
+    for occupied in (out, file, foreign, link, small[0]):
+        assert lnfast("evaluate", *small, "-o", occupied) == 2
+        assert capsys.readouterr().err.startswith(f"lnfast: output-exists: {occupied} ")
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before | {"notes.txt": b"mine"}
     (tmp_path / "empty").mkdir()
     assert lnfast("evaluate", *small, "-o", tmp_path / "empty") == 0
@@ -389,10 +389,10 @@ def test_a_wrong_call_is_one_line(
     folders = {"pred": pred, "truth": truth, "short": tmp_path / "short", "bad": tmp_path / "bad"}
     monkeypatch.chdir(tmp_path)
     assert lnfast("evaluate", *(argument.format(**folders) for argument in arguments)) == code
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith(f"lnfast: {line}")
-    assert said.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(f"lnfast: {line}")
+    assert output.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -424,7 +424,7 @@ import numpy as np
 from lnfast.matching import compare, node_map
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
-import lnfast.cli.demo, lnfast.cli.tables
+import lnfast.cli.demonstration, lnfast.cli.show_demo
 labels = np.zeros((10, 20, 20), np.uint16)
 labels[:9, :9, :9] = 1
 nodes = node_map(Volume(labels, Grid(labels.shape, np.eye(4))), Rules())
@@ -442,7 +442,7 @@ def test_a_package_that_is_there_and_broken(
 
     monkeypatch.setattr("lnfast.optional.importlib.import_module", broken)
     assert lnfast("evaluate", *small, "-o", tmp_path / "out") == 5
-    said = capsys.readouterr().err
-    assert said.startswith("lnfast: backend-broken: the package scipy is installed and cannot be imported (scipy.")
-    assert said.endswith("install it again: pip install 'lnfast[evaluate]'\n")
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith("lnfast: backend-broken: the package scipy is installed and cannot be imported (scipy.")
+    assert output.endswith("install it again: pip install 'lnfast[evaluate]'\n")
+    assert output.count("\n") == 1

@@ -14,8 +14,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from blocks import affine_of
-from nifti_files import write_nifti
+from evaluations import (
+    COHORT,
+    FIGURES,
+    RIGHT,
+    SHAPE_ZYX,
+    A,
+    C,
+    cubes,
+    evaluation_page,
+    write_cohort,
+    write_image,
+    write_labels,
+)
 from numpy.typing import NDArray
 
 from lnfast.cli import main
@@ -27,29 +38,9 @@ from lnfast.evaluate.output.metrics import metrics
 from lnfast.evaluate.output.page import render
 from lnfast.evaluate.output.page.drawing import PNG_BYTES_AT_MOST, grey_png, outline
 from lnfast.evaluate.output.page.slices import slice_of
-from lnfast.evaluate.output.page.worst import RULE, in_words, worst
-from lnfast.geometry import Grid, Volume
+from lnfast.evaluate.output.page.worst import RULE, describe_mistakes, worst_studies
 from lnfast.measure import Rules
-from lnfast.study.label_writer import label_map_bytes
 
-SHAPE_ZYX, SPACING_MM = (8, 40, 40), 3.0
-AFFINE = affine_of((SPACING_MM,) * 3, 5, 10, 20)
-FIGURES = {f"{name}.png": grey_png(np.zeros((2, 3), np.uint8)) for name in ("correlation", "bland_altman", "roc")}
-# A cube of 3 voxels is suspicious (9 mm), of 2 it is not (6 mm); where they begin in (z, y, x).
-A, B, C = (1, 4, 4), (1, 4, 20), (1, 20, 20)
-# By name: true cubes, predicted cubes, each (place, edge). In the order of the page.
-COHORT = {
-    "d called N0": ([(A, 3)], [(A, 2)]),
-    "c called N1": ([(A, 2)], [(A, 2), (C, 3)]),
-    "z misses two": ([(A, 3), (B, 3), (C, 3)], [(A, 3)]),
-    "y misses one, one false": ([(A, 3), (B, 3)], [(A, 3), (C, 3)]),
-    "x misses one": ([(A, 3), (B, 3)], [(A, 3)]),
-    "a one false": ([(A, 3)], [(A, 3), (C, 3)]),
-    "w poor overlap": ([(A, 3)], [((1, 5, 5), 3)]),
-    "v small poor": ([(B, 2)], [((1, 5, 20), 2)]),
-    "b small better": ([(B, 2), (C, 2)], [((1, 5, 20), 2), (C, 2)]),
-}
-RIGHT = {"e right": ([(A, 3), (B, 2)], [(A, 3), (B, 2)]), "f empty": ([], [])}
 HOSTILE = "<script>alert(1)</script>&\"'"
 
 
@@ -96,41 +87,6 @@ class Parsed(HTMLParser):
             self._rows[-1][-1] += data
 
 
-def write(folder: Path, name: str, array: NDArray[Any], affine: NDArray[np.float64] = AFFINE) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.nii.gz").write_bytes(label_map_bytes(Volume(array, Grid(array.shape, affine))))
-
-
-def write_image(folder: Path, name: str, affine: NDArray[np.float64] = AFFINE, slices: int = SHAPE_ZYX[0]) -> None:
-    """An image of noise. Not by `label_map_bytes`, whose header says that it is a label map."""
-    folder.mkdir(parents=True, exist_ok=True)
-    pixdim = (1.0, *np.linalg.norm(affine[:3, :3], axis=0), 1.0, 1.0, 1.0, 1.0)
-    array = np.random.default_rng(1).integers(0, 1000, SHAPE_ZYX).astype(np.uint16)[:slices]
-    write_nifti(folder / f"{name}.nii.gz", array, srow=tuple(affine[:3].ravel()), pixdim=pixdim)
-
-
-def cubes(found: list[tuple[tuple[int, int, int], int]]) -> NDArray[np.uint16]:
-    labels = np.zeros(SHAPE_ZYX, np.uint16)
-    for number, (place, edge) in enumerate(found, 1):
-        labels[tuple(slice(start, start + edge) for start in place)] = number
-    return labels
-
-
-def write_cohort(folder: Path, cohort: dict[str, Any], images: bool = True) -> tuple[Path, Path]:
-    for name, (true, found) in cohort.items():
-        write(folder / "truth" / "labelsTr", name, cubes(true))
-        write(folder / "pred", name, cubes(found))
-        if images:
-            write_image(folder / "truth" / "imagesTr", f"{name}_0000")
-    return folder / "pred", folder / "truth"
-
-
-def page_of(pred: Path, truth: Path, **options: Any) -> tuple[str, dict[str, Any]]:
-    found = evaluate(pair_up(pred, truth), Rules(), **options)
-    told = metrics(found)
-    return render(found, told, FIGURES).decode(), told
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("page")
@@ -142,24 +98,24 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def made(folders: tuple[Path, Path]) -> tuple[str, dict[str, Any]]:
-    return page_of(*folders)
+def page_and_content(folders: tuple[Path, Path]) -> tuple[str, dict[str, Any]]:
+    return evaluation_page(*folders)
 
 
 @pytest.fixture(scope="module")
-def parsed(made: tuple[str, dict[str, Any]]) -> Parsed:
-    return Parsed(made[0])
+def parsed(page_and_content: tuple[str, dict[str, Any]]) -> Parsed:
+    return Parsed(page_and_content[0])
 
 
 # --- the numbers ------------------------------------------------------------------------------------------------------
 
 
-def test_it_opens_on_the_answer(made: tuple[str, dict[str, Any]], parsed: Parsed) -> None:
-    page, told = made
-    patient = told["patient"]
+def test_it_opens_on_the_answer(page_and_content: tuple[str, dict[str, Any]], parsed: Parsed) -> None:
+    page, content = page_and_content
+    patient = content["patient"]
     text = " ".join(parsed.text.split())
     right = patient["table"]["tp"] + patient["table"]["tn"]
-    assert f"{right} of {told['counts']['studies']} studies staged as in the truth" in text
+    assert f"{right} of {content['counts']['studies']} studies staged as in the truth" in text
     for key, name in (("sensitivity", "Sensitivity for N1"), ("specificity", "Specificity"), ("kappa", "Kappa")):
         low, high = (f"{patient[key][edge]:.3f}" for edge in ("low", "high"))
         assert re.search(rf"{name}{patient[key]['value']:.3f}(\d+ of \d+, )?{low} to {high}paper", text)
@@ -167,36 +123,38 @@ def test_it_opens_on_the_answer(made: tuple[str, dict[str, Any]], parsed: Parsed
     assert page.index('class="answer"') < page.index("<table") < page.index('class="plot') < page.index('class="case"')
 
 
-def test_the_tables_are_those_of_metrics_json(made: tuple[str, dict[str, Any]], parsed: Parsed) -> None:
-    told, tables = made[1], parsed.tables
+def test_the_tables_are_those_of_metrics_json(page_and_content: tuple[str, dict[str, Any]], parsed: Parsed) -> None:
+    content, tables = page_and_content[1], parsed.tables
     measures, subsets = ("dice", "ppv", "tpr", "vs", "hd_mm", "avd_mm", "mhd"), ("all", "suspicious", "largest")
-    parts = [told[key][subset] for key in ("segmentation", "segmentation_of_matched_nodes") for subset in subsets]
+    parts = [content[key][subset] for key in ("segmentation", "segmentation_of_matched_nodes") for subset in subsets]
     for row, part in zip(tables["Segmentation"][1:], parts, strict=True):
         for cell, measure in zip(row[1:], measures, strict=True):
             score = part[measure]
             assert cell.startswith(f"{score['mean']:.2f} \u00b1 {score['sd']:.2f}|n {score['n']}"), (row[0], measure)
     detection = tables["Detection"]
     for start, subset in ((1, "suspicious"), (7, "largest")):
-        found = told["detection"][subset]
-        by_prediction = found["by_prediction"] | {"recall": found["recall"]}
-        others = (found[key] for key in ("one_to_one", "iou_0.1", "iou_0.5", "touching_any_size"))
-        for row, part in zip(detection[start : start + 6], (found, by_prediction, *others), strict=True):
+        counts = content["detection"][subset]
+        by_prediction = counts["by_prediction"] | {"recall": counts["recall"]}
+        stricter = (counts[key] for key in ("one_to_one", "iou_0.1", "iou_0.5", "touching_any_size"))
+        for row, part in zip(detection[start : start + 6], (counts, by_prediction, *stricter), strict=True):
             shown = [cell.partition("|")[0] for cell in row[1:]]
             assert shown == [f"{part[key]:.3f}" for key in ("precision", "recall", "f1")], row[0]
-    found = told["detection"]["suspicious"]
-    recall = f"{found['tp']} of {found['tp'] + found['fn']}, {found['recall_low']:.3f} to {found['recall_high']:.3f}"
+    counts = content["detection"]["suspicious"]
+    recall = (
+        f"{counts['tp']} of {counts['tp'] + counts['fn']}, {counts['recall_low']:.3f} to {counts['recall_high']:.3f}"
+    )
     assert f"{recall}|paper 226/230 0.983" in detection[1][2]
     for row, name in zip(
         tables["Diagnosis by scanner, with 95 % intervals"][1:], ("All", "<b>", "achieva"), strict=True
     ):
-        part = told["patient"] if name == "All" else told["groups"]["patient"][name]
+        part = content["patient"] if name == "All" else content["groups"]["patient"][name]
         assert row[0] == f"{name}|{part['n']} studies"
         assert [cell.partition("|")[0] for cell in row[1:]] == [
             f"{part[key]['value']:.3f}" for key in ("sensitivity", "specificity", "auc", "auc_short_axis", "kappa")
         ]
-    groups = told["groups"]["patient"].values()
-    assert sum(part["truth_n1"] for part in groups) == told["patient"]["truth_n1"]
-    short, volume = (told["measurement"][key] for key in ("short_axis_mm", "volume_mm3"))
+    groups = content["groups"]["patient"].values()
+    assert sum(part["truth_n1"] for part in groups) == content["patient"]["truth_n1"]
+    short, volume = (content["measurement"][key] for key in ("short_axis_mm", "volume_mm3"))
     rows = tables["Measurement agreement of matched nodes"]
     assert len(rows) == 7
     assert rows[1][3] == f"{short['bias']:.2f}|{short['n']} pairs".replace("-", "\u2212")
@@ -208,9 +166,9 @@ def test_the_tables_are_those_of_metrics_json(made: tuple[str, dict[str, Any]], 
 
 def test_what_is_undefined_is_a_dash_with_its_reason(tmp_path: Path) -> None:
     """One study without a node: no zero and no NaN where nothing is defined."""
-    page, told = page_of(*write_cohort(tmp_path, {"empty": ([], [])}))
+    page, content = evaluation_page(*write_cohort(tmp_path, {"empty": ([], [])}))
     parsed = Parsed(page)
-    assert told["segmentation"]["all"]["dice"]["mean"] is None
+    assert content["segmentation"]["all"]["dice"]["mean"] is None
     assert {cell for row in parsed.tables["Segmentation"][1:] for cell in row[1:]} <= {"\u2014", "\u2014|paper"} | {
         f"\u2014|paper {value}" for value in re.findall(r"paper (\d\.\d\d)", page)
     }
@@ -227,8 +185,8 @@ def test_what_is_undefined_is_a_dash_with_its_reason(tmp_path: Path) -> None:
 # --- what a browser makes of it ---------------------------------------------------------------------------------------
 
 
-def test_it_asks_nobody_and_runs_nothing(made: tuple[str, dict[str, Any]], parsed: Parsed) -> None:
-    page, _ = made
+def test_it_asks_nobody_and_runs_nothing(page_and_content: tuple[str, dict[str, Any]], parsed: Parsed) -> None:
+    page, _ = page_and_content
     assert not re.search(r"(?i)https?:|@import|url\(|javascript:", page)
     for tag, attrs in parsed.tags:
         assert tag not in ("script", "link", "iframe", "object", "embed", "form", "base")
@@ -264,7 +222,7 @@ def test_a_hostile_name_is_text(tmp_path: Path) -> None:
     name = "<script>alert(1)<\u200b\u202escript>&\"'"
     pred, truth = write_cohort(tmp_path, {name: COHORT["d called N0"]})
     (tmp_path / "groups.csv").write_text(f'name,group\n"{name.replace(chr(34), chr(34) * 2)}","{HOSTILE[:8]}"\n')
-    page, _ = page_of(pred, truth, groups=tmp_path / "groups.csv")
+    page, _ = evaluation_page(pred, truth, groups=tmp_path / "groups.csv")
     parsed = Parsed(page)
     assert "script" not in {tag for tag, _ in parsed.tags}
     assert "<script>alert(1)<??script>&\"'" in parsed.text
@@ -277,9 +235,9 @@ def test_a_hostile_name_is_text(tmp_path: Path) -> None:
 
 def test_the_worst_come_first(folders: tuple[Path, Path], parsed: Parsed) -> None:
     """Each name of the hand-made cohort says what is wrong; what is right is not shown."""
-    found = evaluate(pair_up(*folders), Rules())
-    assert [case.study.name for case in worst(found)] == list(COHORT)
-    assert [case.study.name for case in worst(found, 2)] == list(COHORT)[:2]
+    evaluation = evaluate(pair_up(*folders), Rules())
+    assert [case.study.name for case in worst_studies(evaluation)] == list(COHORT)
+    assert [case.study.name for case in worst_studies(evaluation, 2)] == list(COHORT)[:2]
     text = " ".join(parsed.text.split())
     assert RULE in text
     assert [text.index(f"{number} {name}") for number, name in enumerate(COHORT, 1)] == sorted(
@@ -290,8 +248,8 @@ def test_the_worst_come_first(folders: tuple[Path, Path], parsed: Parsed) -> Non
 
 
 def test_what_went_wrong_is_said(folders: tuple[Path, Path]) -> None:
-    found = evaluate(pair_up(*folders), Rules())
-    words = {case.study.name: " ".join(in_words(case, found.rules)) for case in worst(found)}
+    evaluation = evaluate(pair_up(*folders), Rules())
+    words = {case.study.name: " ".join(describe_mistakes(case, evaluation.rules)) for case in worst_studies(evaluation)}
     assert words["d called N0"] == (
         "Missed suspicious nodes: 1 of 1, of 9.0 mm. The prediction there has 6.0 mm and is not suspicious. "
         "Dice 0.00 of suspicious nodes and 0.46 of all nodes."
@@ -308,15 +266,15 @@ def test_what_went_wrong_is_said(folders: tuple[Path, Path]) -> None:
 def test_the_slice_is_the_one_with_the_greatest_error(tmp_path: Path) -> None:
     """Where the missed node is: most of its voxels that nobody predicted, in slice 6 of 8; its place in the picture by
     millimetres, for a grid that runs to the right."""
-    truth, found = cubes([(C, 3)]), np.zeros(SHAPE_ZYX, np.uint16)
+    truth, predicted = cubes([(C, 3)]), np.zeros(SHAPE_ZYX, np.uint16)
     truth[5, 4:8, 30:34] = truth[4, 4:7, 30:33] = truth[6, 5:7, 31:33] = 2
-    found[C[0] : C[0] + 3, 20:23, 20:23] = 1
+    predicted[C[0] : C[0] + 3, 20:23, 20:23] = 1
     right = np.diag([-2.0, 3.0, 4.0, 1.0])
-    for side, array in (("truth/labelsTr", truth), ("pred", found)):
-        write(tmp_path / side, "0", array, right)
+    for side, array in (("truth/labelsTr", truth), ("pred", predicted)):
+        write_labels(tmp_path / side, "0", array, right)
     write_image(tmp_path / "truth" / "imagesTr", "0_0000", right)
     evaluation = evaluate(pair_up(tmp_path / "pred", tmp_path / "truth"), Rules(suspicious_mm=4.0))
-    (case,) = worst(evaluation)
+    (case,) = worst_studies(evaluation)
     shown = slice_of(case, evaluation)
     assert (shown.number, shown.count, shown.spacing_xy_mm) == (6, 8, (2.0, 3.0))
     # To the left and to the back: x grows to the left already, y is turned round.
@@ -327,9 +285,11 @@ def test_the_slice_is_the_one_with_the_greatest_error(tmp_path: Path) -> None:
     assert shown.grey is not None and shown.grey.min() == 0 and shown.grey.max() == 255
 
 
-def test_a_missing_image_is_said(folders: tuple[Path, Path], made: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+def test_a_missing_image_is_said(
+    folders: tuple[Path, Path], page_and_content: tuple[str, dict[str, Any]], tmp_path: Path
+) -> None:
     """None, one on another grid, one that is no study, one that the report beside the prediction was not made of."""
-    assert "Outlines only" not in made[0] and made[0].count("<image ") == len(COHORT)
+    assert "Outlines only" not in page_and_content[0] and page_and_content[0].count("<image ") == len(COHORT)
     cohort = dict.fromkeys(("absent", "elsewhere", "no study", "other file"), COHORT["x misses one"])
     pred, truth = write_cohort(tmp_path, cohort, images=False)
     images = tmp_path / "images"
@@ -347,23 +307,23 @@ def test_a_missing_image_is_said(folders: tuple[Path, Path], made: tuple[str, di
         "summary": {"n_stage_by_rule": {"box": "N1"}},
     }
     (pred / "other file" / "report.json").write_text(json.dumps(report))
-    page, _ = page_of(pred, truth, images=images)
-    said = re.findall(r'<p class="noimage">Outlines only: (.*?)\.</p>', page)
-    assert said[0] == "no image of this study was found"
-    assert said[1].startswith("its image was not taken (grid-mismatch: ")
-    assert said[2].startswith("its image was not taken (not-nifti: no study_0000.nii")
-    assert said[3] == "its image was not taken: the report beside the prediction is of another file"
+    page, _ = evaluation_page(pred, truth, images=images)
+    reasons = re.findall(r'<p class="noimage">Outlines only: (.*?)\.</p>', page)
+    assert reasons[0] == "no image of this study was found"
+    assert reasons[1].startswith("its image was not taken (grid-mismatch: ")
+    assert reasons[2].startswith("its image was not taken (not-nifti: no study_0000.nii")
+    assert reasons[3] == "its image was not taken: the report beside the prediction is of another file"
     assert "<image" not in page and page.count('class="plain"') == 4
     report["study"] = {"sha256": hashlib.sha256((images / "other file_0000.nii.gz").read_bytes()).hexdigest()}
     (pred / "other file" / "report.json").write_text(json.dumps(report))
-    page, _ = page_of(pred, truth, images=images)
+    page, _ = evaluation_page(pred, truth, images=images)
     assert page.count("<image ") == 1
 
 
 def test_a_label_map_that_changes_meanwhile_is_refused(tmp_path: Path) -> None:
     pred, truth = write_cohort(tmp_path, {"0": COHORT["x misses one"]})
     evaluation = evaluate(pair_up(pred, truth), Rules())
-    write(pred, "0", cubes([(A, 3), (C, 3)]))
+    write_labels(pred, "0", cubes([(A, 3), (C, 3)]))
     with pytest.raises(StudyError, match="changed since") as refused:
         render(evaluation, metrics(evaluation), FIGURES)
     assert refused.value.code == "changed"
@@ -377,10 +337,10 @@ def filled(path: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
     winding = np.zeros((shape[0], shape[1] + 1), np.int64)
     x = y = 0
     start = (0, 0)
-    for kind, value, other in re.findall(r"([MHVz])(\d*) ?(\d*)", path):
+    for kind, value, second in re.findall(r"([MHVz])(\d*) ?(\d*)", path):
         before = y
         if kind == "M":
-            x, y = int(value), int(other)
+            x, y = int(value), int(second)
             start = (x, y)
             continue
         if kind == "H":
@@ -403,9 +363,9 @@ def test_an_outline_holds_its_mask_and_nothing_else(seed: int) -> None:
     assert path.count("M") == path.count("z")
 
 
-def test_no_outline_is_hidden_by_what_lies_below_another(made: tuple[str, dict[str, Any]]) -> None:
+def test_no_outline_is_hidden_by_what_lies_below_another(page_and_content: tuple[str, dict[str, Any]]) -> None:
     """Where both sides run along the same edges, both are seen: all that is dark comes first."""
-    groups = re.findall(r'-outlines" .*?</g>', made[0])
+    groups = re.findall(r'-outlines" .*?</g>', page_and_content[0])
     assert len(groups) == len(COHORT)
     for group in groups:
         kinds = re.findall(r'<path class="(\w+)', group)

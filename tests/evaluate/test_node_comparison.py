@@ -5,45 +5,32 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from blocks import affine_of
+from node_blocks import LARGE, SHAPE_ZYX, SMALL, nodes_at
 
 from lnfast.errors import UsageError
-from lnfast.evaluate.measures.overlap import overlap, overlap_by_pair
+from lnfast.evaluate.measures.overlap import overlap, overlap_by_match
 from lnfast.geometry import Grid, Volume
-from lnfast.matching import Detection, NodeMap, compare, dice, node_map
+from lnfast.matching import Detection, compare, dice, node_map
 from lnfast.measure import Rules
-
-SHAPE_ZYX = (20, 60, 60)
-Corner = tuple[int, int, int]
-
-
-def nodes_at(*blocks: tuple[Corner, Corner], spacing_mm: float = 1.0) -> NodeMap:
-    """Blocks given by first corner and size, (z, y, x) voxels of 1 mm, numbered in the order given."""
-    labels = np.zeros(SHAPE_ZYX, np.uint16)
-    for label, (start, size) in enumerate(blocks, start=1):
-        labels[tuple(slice(first, first + length) for first, length in zip(start, size, strict=True))] = label
-    return node_map(Volume(labels, Grid(SHAPE_ZYX, affine_of((spacing_mm,) * 3))), Rules())
-
-
-LARGE, SMALL = (9, 10, 10), (4, 4, 4)
 
 
 def test_a_truth_finds_itself() -> None:
     truth = nodes_at(((0, 0, 0), LARGE), ((0, 30, 30), SMALL))
-    told = compare(truth, truth)
-    assert told.dice == 1.0
-    assert told.detection == Detection(detected=1, missed=0, right=1, wrong=0)
-    assert [(pair.truth.id, pair.predicted and pair.predicted.id) for pair in told.matches] == [(1, 1), (2, 2)]
-    assert [pair.shared_voxels for pair in told.matches] == [900, 64]
-    assert told.shared.tolist() == [[900, 0], [0, 64]]
-    assert told.unmatched == ()
+    comparison = compare(truth, truth)
+    assert comparison.dice == 1.0
+    assert comparison.detection == Detection(detected=1, missed=0, right=1, wrong=0)
+    assert [(pair.truth.id, pair.predicted and pair.predicted.id) for pair in comparison.matches] == [(1, 1), (2, 2)]
+    assert [pair.shared_voxels for pair in comparison.matches] == [900, 64]
+    assert comparison.shared.tolist() == [[900, 0], [0, 64]]
+    assert comparison.unmatched == ()
 
 
 def test_one_shared_voxel_is_found() -> None:
     truth, predicted = nodes_at(((0, 0, 0), LARGE)), nodes_at(((8, 9, 9), LARGE))
-    told = compare(predicted, truth)
-    assert told.detection == Detection(1, 0, 1, 0)
-    assert told.matches[0].shared_voxels == 1
-    assert told.dice == pytest.approx(2 * 1 / 1800)
+    comparison = compare(predicted, truth)
+    assert comparison.detection == Detection(1, 0, 1, 0)
+    assert comparison.matches[0].shared_voxels == 1
+    assert comparison.dice == pytest.approx(2 * 1 / 1800)
 
 
 def test_one_prediction_over_two_true_nodes_is_two_found_and_one_right() -> None:
@@ -55,34 +42,34 @@ def test_one_prediction_over_two_true_nodes_is_two_found_and_one_right() -> None
 def test_two_predictions_over_one_true_node_are_one_found_and_two_right() -> None:
     truth = nodes_at(((0, 0, 5), (9, 10, 20)))
     predicted = nodes_at(((0, 0, 0), LARGE), ((0, 0, 20), LARGE))
-    told = compare(predicted, truth)
-    assert told.detection == Detection(detected=1, missed=0, right=2, wrong=0)
-    assert told.matches[0].predicted is predicted.nodes[0]  # 50 voxels each: the lower id
+    comparison = compare(predicted, truth)
+    assert comparison.detection == Detection(detected=1, missed=0, right=2, wrong=0)
+    assert comparison.matches[0].predicted is predicted.nodes[0]  # 50 voxels each: the lower id
 
 
 def test_a_prediction_that_is_too_small_does_not_find_a_suspicious_node() -> None:
     truth, predicted = nodes_at(((0, 0, 0), LARGE)), nodes_at(((2, 2, 2), SMALL))
-    told = compare(predicted, truth)
-    assert told.detection == Detection(detected=0, missed=1, right=0, wrong=0)
-    assert told.matches[0].predicted is not None
-    assert told.matches[0].predicted.short_axis_mm == pytest.approx(4.0)
-    assert told.unmatched == ()
+    comparison = compare(predicted, truth)
+    assert comparison.detection == Detection(detected=0, missed=1, right=0, wrong=0)
+    assert comparison.matches[0].predicted is not None
+    assert comparison.matches[0].predicted.short_axis_mm == pytest.approx(4.0)
+    assert comparison.unmatched == ()
 
 
 def test_a_prediction_beside_the_truth_is_wrong_and_the_truth_missed() -> None:
     truth, predicted = nodes_at(((0, 0, 0), LARGE)), nodes_at(((0, 30, 30), LARGE))
-    told = compare(predicted, truth)
-    assert told.detection == Detection(detected=0, missed=1, right=0, wrong=1)
-    assert told.detection.f1 == 0.0
-    assert told.matches[0].predicted is None
-    assert told.unmatched == predicted.nodes
+    comparison = compare(predicted, truth)
+    assert comparison.detection == Detection(detected=0, missed=1, right=0, wrong=1)
+    assert comparison.detection.f1 == 0.0
+    assert comparison.matches[0].predicted is None
+    assert comparison.unmatched == predicted.nodes
 
 
 def test_without_nodes_nothing_is_defined() -> None:
-    told = compare(nodes_at(), nodes_at())
-    assert told.dice is None
-    assert told.detection == Detection(0, 0, 0, 0)
-    assert (told.detection.recall, told.detection.precision, told.detection.f1) == (None, None, None)
+    comparison = compare(nodes_at(), nodes_at())
+    assert comparison.dice is None
+    assert comparison.detection == Detection(0, 0, 0, 0)
+    assert (comparison.detection.recall, comparison.detection.precision, comparison.detection.f1) == (None, None, None)
 
 
 def test_one_side_empty() -> None:
@@ -109,9 +96,9 @@ def test_dice_counts_what_is_not_zero() -> None:
 
 
 def test_two_grids_are_not_compared() -> None:
-    one, other = nodes_at(((0, 0, 0), LARGE)), nodes_at(((0, 0, 0), LARGE), spacing_mm=1.001)
+    first, second = nodes_at(((0, 0, 0), LARGE)), nodes_at(((0, 0, 0), LARGE), spacing_mm=1.001)
     with pytest.raises(UsageError, match="grid-mismatch"):
-        compare(one, other)
+        compare(first, second)
 
 
 def test_labels_with_a_gap_are_refused() -> None:
@@ -124,9 +111,9 @@ def test_labels_with_a_gap_are_refused() -> None:
 def test_a_matched_node_is_measured_against_its_match_alone() -> None:
     truth = nodes_at(((0, 0, 0), LARGE), ((0, 30, 30), SMALL), ((12, 0, 0), SMALL))
     predicted = nodes_at(((1, 2, 0), LARGE), ((0, 31, 30), SMALL), ((15, 50, 50), SMALL))
-    found = overlap_by_pair(predicted, truth, compare(predicted, truth).matches)
+    overlaps = overlap_by_match(predicted, truth, compare(predicted, truth).matches)
     affine = truth.labels.grid.affine
     for i in (0, 1):
-        mine, other = predicted.labels.array == i + 1, truth.labels.array == i + 1
-        assert found[i] == overlap(mine, other, affine)
-    assert found[2] is None  # nothing touches it, and what lies elsewhere is no match
+        predicted_mask, true_mask = predicted.labels.array == i + 1, truth.labels.array == i + 1
+        assert overlaps[i] == overlap(predicted_mask, true_mask, affine)
+    assert overlaps[2] is None  # nothing touches it, and what lies elsewhere is no match

@@ -12,35 +12,43 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from lnfast.evaluate.measures.delong import delong
-from lnfast.evaluate.measures.patient import NO_NEGATIVE, NO_POSITIVE, ONE_CLASS, TOO_FEW, Patient, kappa, patient_level
+from lnfast.evaluate.measures.patient import (
+    NO_NEGATIVE,
+    NO_POSITIVE,
+    ONE_CLASS,
+    TOO_FEW,
+    PatientStaging,
+    kappa,
+    patient_level,
+)
 
 
-def patients(tp: int, fp: int, fn: int, tn: int) -> list[Patient]:
+def patients(tp: int, fp: int, fn: int, tn: int) -> list[PatientStaging]:
     return (
-        [Patient(True, True, 12.0)] * tp
-        + [Patient(False, True, 9.0)] * fp
-        + [Patient(True, False, 7.0)] * fn
-        + [Patient(False, False, 5.0)] * tn
+        [PatientStaging(True, True, 12.0)] * tp
+        + [PatientStaging(False, True, 9.0)] * fp
+        + [PatientStaging(True, False, 7.0)] * fn
+        + [PatientStaging(False, False, 5.0)] * tn
     )
 
 
-def rounded(told: dict[str, Any], digits: int, *keys: str) -> list[float]:
-    return [round(told[key], digits) for key in keys or ("value", "low", "high")]
+def rounded(result: dict[str, Any], digits: int, *keys: str) -> list[float]:
+    return [round(result[key], digits) for key in keys or ("value", "low", "high")]
 
 
 def test_the_paper_s_patients() -> None:
-    told = patient_level(patients(tp=37, fp=3, fn=0, tn=37))
-    sensitivity, specificity = told["sensitivity"], told["specificity"]
+    result = patient_level(patients(tp=37, fp=3, fn=0, tn=37))
+    sensitivity, specificity = result["sensitivity"], result["specificity"]
     assert (sensitivity["count"], sensitivity["of"]) == (37, 37)
     assert (specificity["count"], specificity["of"]) == (37, 40)
     assert rounded(sensitivity, 4) == [1.0, 0.9051, 1.0]
     assert rounded(specificity, 4) == [0.925, 0.7961, 0.9843]
-    assert told["auc"]["value"] == 0.9625
-    assert rounded(told["auc"], 3, "low", "high") == [0.892, 0.993]
-    assert rounded(told["auc"], 3, "delong_low", "delong_high") == [0.921, 1.0]
-    assert rounded(told["kappa"], 4, "value", "se") == [0.9222, 0.0439]
-    assert told["kappa"]["high"] == 1.0
-    assert rounded(told["kappa"], 4, "low") == [0.8361]
+    assert result["auc"]["value"] == 0.9625
+    assert rounded(result["auc"], 3, "low", "high") == [0.892, 0.993]
+    assert rounded(result["auc"], 3, "delong_low", "delong_high") == [0.921, 1.0]
+    assert rounded(result["kappa"], 4, "value", "se") == [0.9222, 0.0439]
+    assert result["kappa"]["high"] == 1.0
+    assert rounded(result["kappa"], 4, "low") == [0.8361]
 
 
 @pytest.mark.parametrize(
@@ -52,12 +60,12 @@ def test_the_paper_s_patients() -> None:
     ],
 )
 def test_the_paper_s_readers(table: list[list[int]], expected: float) -> None:
-    told = kappa(table)
-    assert round(told["value"], 4) == expected
-    assert kappa(np.transpose(table))["value"] == pytest.approx(told["value"], rel=1e-12)
-    one = [row for row in (0, 1) for column in (0, 1) for _ in range(table[row][column])]
-    other = [column for row in (0, 1) for column in (0, 1) for _ in range(table[row][column])]
-    assert told["value"] == pytest.approx(cohen_kappa_score(one, other), rel=1e-12)
+    result = kappa(table)
+    assert round(result["value"], 4) == expected
+    assert kappa(np.transpose(table))["value"] == pytest.approx(result["value"], rel=1e-12)
+    first_reader = [row for row in (0, 1) for column in (0, 1) for _ in range(table[row][column])]
+    second_reader = [column for row in (0, 1) for column in (0, 1) for _ in range(table[row][column])]
+    assert result["value"] == pytest.approx(cohen_kappa_score(first_reader, second_reader), rel=1e-12)
 
 
 def test_a_reader_is_a_prediction() -> None:
@@ -66,9 +74,9 @@ def test_a_reader_is_a_prediction() -> None:
 
 
 def test_all_patients_of_one_class() -> None:
-    told = patient_level(patients(tp=3, fp=0, fn=1, tn=0))
-    assert told["sensitivity"]["value"] == 0.75
-    assert told["specificity"] == {
+    result = patient_level(patients(tp=3, fp=0, fn=1, tn=0))
+    assert result["sensitivity"]["value"] == 0.75
+    assert result["specificity"] == {
         "value": None,
         "low": None,
         "high": None,
@@ -77,10 +85,10 @@ def test_all_patients_of_one_class() -> None:
         "of": 0,
     }
     for measure in ("auc", "auc_short_axis"):
-        assert (told[measure]["value"], told[measure]["reason"]) == (None, NO_NEGATIVE)
-    told = patient_level(patients(tp=0, fp=0, fn=0, tn=5))
-    assert (told["sensitivity"]["reason"], told["specificity"]["value"]) == (NO_POSITIVE, 1.0)
-    assert (told["kappa"]["value"], told["kappa"]["reason"]) == (None, ONE_CLASS)
+        assert (result[measure]["value"], result[measure]["reason"]) == (None, NO_NEGATIVE)
+    result = patient_level(patients(tp=0, fp=0, fn=0, tn=5))
+    assert (result["sensitivity"]["reason"], result["specificity"]["value"]) == (NO_POSITIVE, 1.0)
+    assert (result["kappa"]["value"], result["kappa"]["reason"]) == (None, ONE_CLASS)
     assert kappa([[0, 0], [0, 0]])["value"] is None
 
 
@@ -90,26 +98,26 @@ def test_a_reader_who_calls_all_alike_agrees_by_chance() -> None:
 
 def test_perfect_has_no_asymptotic_interval() -> None:
     """A variance of 0 is a small sample, not certainty; the exact interval says how small."""
-    told = patient_level(patients(tp=5, fp=0, fn=0, tn=5))
-    assert (told["auc"]["value"], told["auc"]["high"], told["auc"]["delong_low"]) == (1.0, 1.0, None)
-    assert 0.6 < told["auc"]["low"] < 0.7
-    assert told["auc"]["reason"] is None
-    assert told["auc"]["delong_reason"]
-    assert (told["kappa"]["value"], told["kappa"]["low"], told["kappa"]["se"]) == (1.0, None, None)
-    assert told["kappa"]["reason"]
+    result = patient_level(patients(tp=5, fp=0, fn=0, tn=5))
+    assert (result["auc"]["value"], result["auc"]["high"], result["auc"]["delong_low"]) == (1.0, 1.0, None)
+    assert 0.6 < result["auc"]["low"] < 0.7
+    assert result["auc"]["reason"] is None
+    assert result["auc"]["delong_reason"]
+    assert (result["kappa"]["value"], result["kappa"]["low"], result["kappa"]["se"]) == (1.0, None, None)
+    assert result["kappa"]["reason"]
 
 
 @pytest.mark.parametrize(("table", "value"), [((1, 1, 0, 9), 0.95), ((9, 0, 1, 1), 0.95), ((1, 0, 0, 1), 1.0)])
 def test_an_auc_of_one_patient_of_a_class_has_no_interval(table: tuple[int, int, int, int], value: float) -> None:
     """Ten patients of one class tell nothing of the other."""
-    told = patient_level(patients(*table))
+    result = patient_level(patients(*table))
     for measure in ("auc", "auc_short_axis"):
-        assert (told[measure]["low"], told[measure]["high"]) == (None, None)
-        assert told[measure]["reason"]
-    assert told["auc"]["value"] == pytest.approx(value)
-    assert told["auc"]["reason"] == TOO_FEW
-    told = patient_level(patients(2, 0, 0, 2))
-    assert (told["auc"]["high"], told["auc"]["reason"]) == (1.0, None)
+        assert (result[measure]["low"], result[measure]["high"]) == (None, None)
+        assert result[measure]["reason"]
+    assert result["auc"]["value"] == pytest.approx(value)
+    assert result["auc"]["reason"] == TOO_FEW
+    result = patient_level(patients(2, 0, 0, 2))
+    assert (result["auc"]["high"], result["auc"]["reason"]) == (1.0, None)
 
 
 @settings(max_examples=80, deadline=None)
@@ -118,12 +126,12 @@ def test_an_auc_of_one_patient_of_a_class_has_no_interval(table: tuple[int, int,
     st.lists(st.integers(0, 9), min_size=2, max_size=12),
 )
 def test_delong_against_every_pair(positives: list[int], negatives: list[int]) -> None:
-    told = delong(positives, negatives)
+    result = delong(positives, negatives)
     value, variance = oracles.delong(positives, negatives)  # type: ignore[arg-type]  # integers are floats here
-    assert told.value == pytest.approx(value, abs=1e-12)
-    assert (told.se or 0.0) ** 2 == pytest.approx(variance, abs=1e-12)
+    assert result.value == pytest.approx(value, abs=1e-12)
+    assert (result.se or 0.0) ** 2 == pytest.approx(variance, abs=1e-12)
     truth = [1] * len(positives) + [0] * len(negatives)
-    assert told.value == pytest.approx(roc_auc_score(truth, positives + negatives), abs=1e-12)
+    assert result.value == pytest.approx(roc_auc_score(truth, positives + negatives), abs=1e-12)
     assert delong(negatives, positives).value == pytest.approx(1 - value, abs=1e-12)
 
 

@@ -151,7 +151,7 @@ def test_what_is_passed_over_is_named(tmp_path: Path) -> None:
     (tmp_path / "truth" / "dataset.json").write_text("{}")
     (tmp_path / "truth" / "labelsTr" / "c.nrrd").write_text("")
     write_map(tmp_path / "runs" / "a" / "labels.nii.gz")
-    assert label_files(tmp_path / "runs").passed_over == ()
+    assert label_files(tmp_path / "runs").ignored == ()
     (tmp_path / "runs" / "b").mkdir()
     (tmp_path / "runs" / "plans.json").write_text("{}")
     notes = evaluate(pair_up(tmp_path / "runs", tmp_path / "truth"), Rules()).notes
@@ -221,9 +221,10 @@ def test_equal_names_come_first_and_unequal_ones_stay_two(tmp_path: Path) -> Non
     ],
 )
 def test_what_a_map_means(tmp_path: Path, values: Any, read_as: str, ids: tuple[int, ...], labels: set[int]) -> None:
-    told = read_label_map(write_map(tmp_path / "a.nii.gz", values))
-    assert (told.read_as, told.ids, set(np.unique(told.labels.array).tolist())) == (read_as, ids, labels)
-    assert told.split == 0
+    label_map = read_label_map(write_map(tmp_path / "a.nii.gz", values))
+    present = set(np.unique(label_map.labels.array).tolist())
+    assert (label_map.read_as, label_map.ids, present) == (read_as, ids, labels)
+    assert label_map.split == 0
 
 
 def test_classes_that_pass_for_ids_are_noticed(tmp_path: Path) -> None:
@@ -271,8 +272,8 @@ def test_scaled_labels(tmp_path: Path) -> None:
 def test_what_a_map_is_said_to_mean(
     tmp_path: Path, values: Any, meaning: Meaning, read_as: str, ids: tuple[int, ...], split: int
 ) -> None:
-    told = read_label_map(write_map(tmp_path / "a.nii.gz", values), meaning)
-    assert (told.read_as, told.ids, told.split) == (read_as, ids, split)
+    labels = read_label_map(write_map(tmp_path / "a.nii.gz", values), meaning)
+    assert (labels.read_as, labels.ids, labels.split) == (read_as, ids, split)
 
 
 def test_a_side_that_mixes_ids_and_masks_is_told_so(tmp_path: Path) -> None:
@@ -280,18 +281,18 @@ def test_a_side_that_mixes_ids_and_masks_is_told_so(tmp_path: Path) -> None:
         write_map(tmp_path / "truth" / f"{name}.nii.gz", values)
         write_map(tmp_path / "pred" / f"{name}.nii.gz", values > 0)
     pairing = pair_up(tmp_path / "pred", tmp_path / "truth")
-    told = evaluate(pairing, Rules())
-    assert [note for note in told.notes if note[0] == "mixed-reading"] == [
+    evaluation = evaluate(pairing, Rules())
+    assert [note for note in evaluation.notes if note[0] == "mixed-reading"] == [
         (
             "mixed-reading",
             "truths: 1 read as ids, 1 as a mask's components; --read-as ids or --read-as mask takes all alike",
         )
     ]
     for meaning, nodes in (("ids", [2, 1, 1]), ("mask", [2, 2, 1])):
-        told = evaluate(pairing, Rules(), read_as=meaning)  # type: ignore[arg-type]  # both are meanings
-        assert "mixed-reading" not in dict(told.notes)
-        assert [len(study.truth) for study in told.studies] == nodes
-        assert metrics(told)["rules"]["read_as"] == meaning
+        evaluation = evaluate(pairing, Rules(), read_as=meaning)  # type: ignore[arg-type]  # both are meanings
+        assert "mixed-reading" not in dict(evaluation.notes)
+        assert [len(study.truth) for study in evaluation.studies] == nodes
+        assert metrics(evaluation)["rules"]["read_as"] == meaning
 
 
 def test_bytes_behind_the_voxels_are_told(tmp_path: Path) -> None:
@@ -367,9 +368,9 @@ def test_the_same_voxels_in_another_order_of_axes(tmp_path: Path, code: str) -> 
     (expected,) = evaluate(pairing, Rules()).studies
     turned = read_label_map(plain).labels.oriented(code)
     plain.write_bytes(label_map_bytes(Volume(np.ascontiguousarray(turned.array), turned.grid)))
-    (told,) = evaluate(pairing, Rules()).studies
-    assert (told.truth, told.predicted, told.pairs) == (expected.truth, expected.predicted, expected.pairs)
-    assert told.overlap == expected.overlap
+    (study,) = evaluate(pairing, Rules()).studies
+    assert (study.truth, study.predicted, study.matches) == (expected.truth, expected.predicted, expected.matches)
+    assert study.overlap == expected.overlap
 
 
 # --- scanners -------------------------------------------------------------------------------------------------------
@@ -395,14 +396,14 @@ def test_the_truth_s_record_names_the_scanner(
     assert [scanner_of(pair, Path(".")) for pair in pairs] == ["ingenia", None]
 
 
-@pytest.mark.parametrize(("said", "scanner"), [('""', None), ('" "', None), ("3", None), ('"\\ud800 x"', "? x")])
-def test_a_scanner_s_name_is_some_text(tmp_path: Path, said: str, scanner: str | None) -> None:
+@pytest.mark.parametrize(("text", "scanner"), [('""', None), ('" "', None), ("3", None), ('"\\ud800 x"', "? x")])
+def test_a_scanner_s_name_is_some_text(tmp_path: Path, text: str, scanner: str | None) -> None:
     folder = truth_folder(tmp_path, "a", "b")
     for name in ("a", "b"):
-        (folder / "truth" / f"{name}.json").write_text(f'{{"scanner": {said}}}')
-    told = evaluate(pair_up(tmp_path / "pred", folder), Rules())
-    assert [study.group for study in told.studies] == [scanner] * 2
-    cases_csv(told.studies).encode()
+        (folder / "truth" / f"{name}.json").write_text(f'{{"scanner": {text}}}')
+    evaluation = evaluate(pair_up(tmp_path / "pred", folder), Rules())
+    assert [study.group for study in evaluation.studies] == [scanner] * 2
+    cases_csv(evaluation.studies).encode()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "\xff"])
@@ -446,9 +447,12 @@ def test_groups_of_a_file(tmp_path: Path) -> None:
 
 def test_without_scanners_there_is_a_note(tmp_path: Path) -> None:
     folder = truth_folder(tmp_path, "a", "b")
-    told = evaluate(pair_up(tmp_path / "pred", folder), Rules())
-    assert (told.groups_from, dict(told.notes)["no-groups"].partition(";")[0]) == (None, "no scanner is named")
+    evaluation = evaluate(pair_up(tmp_path / "pred", folder), Rules())
+    assert (evaluation.groups_from, dict(evaluation.notes)["no-groups"].partition(";")[0]) == (
+        None,
+        "no scanner is named",
+    )
     (folder / "truth" / "a.json").write_text(json.dumps({"scanner": "ingenia"}))
-    told = evaluate(pair_up(tmp_path / "pred", folder), Rules())
-    assert told.groups_from == "truth/<name>.json"
-    assert dict(told.notes)["no-groups"].startswith("1 of 2 have no scanner")
+    evaluation = evaluate(pair_up(tmp_path / "pred", folder), Rules())
+    assert evaluation.groups_from == "truth/<name>.json"
+    assert dict(evaluation.notes)["no-groups"].startswith("1 of 2 have no scanner")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from blocks import affine_of, block
-from test_report import report_of
+from reports import report_of
 
-from lnfast.cli.scores import show_metrics
+from lnfast.cli.show_evaluation import show_metrics
 from lnfast.evaluate.evaluation import Evaluation, evaluate
 from lnfast.evaluate.inputs.pairing import pair_up
 from lnfast.evaluate.output.metrics import metrics
@@ -59,13 +59,13 @@ def about_reports(evaluation: Evaluation) -> dict[str, str]:
 def test_who_predicted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluation = evaluated(tmp_path, report(), report(), None)
     assert about_reports(evaluation) == {}
-    told = metrics(evaluation)
-    assert told["predictions_by"] == {
+    content = metrics(evaluation)
+    assert content["predictions_by"] == {
         "model": {"name": "edge", "version": "1.0"},
         "engine": {"backend": "openvino", "precision": "int8"},
         "studies": 2,
     }
-    show_metrics(told, tmp_path)
+    show_metrics(content, tmp_path)
     assert "\n2 predicted by edge 1.0, openvino int8\n" in capsys.readouterr().out
 
 
@@ -81,9 +81,12 @@ def test_our_own_report_is_understood(tmp_path: Path) -> None:
 
 
 def test_several_who_predicted(tmp_path: Path) -> None:
-    other = report(engine={"backend": "onnxruntime", "precision": "fp32"})
-    told = metrics(evaluated(tmp_path, report(), other, report()))["predictions_by"]
-    assert [(one["engine"]["backend"], one["studies"]) for one in told] == [("onnxruntime", 1), ("openvino", 2)]
+    different = report(engine={"backend": "onnxruntime", "precision": "fp32"})
+    entries = metrics(evaluated(tmp_path, report(), different, report()))["predictions_by"]
+    assert [(entry["engine"]["backend"], entry["studies"]) for entry in entries] == [
+        ("onnxruntime", 1),
+        ("openvino", 2),
+    ]
 
 
 def test_label_maps_without_reports_name_nobody(tmp_path: Path) -> None:

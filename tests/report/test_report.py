@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import json
 import math
 import os
@@ -20,47 +19,30 @@ import jsonschema
 import numpy as np
 import pytest
 from blocks import ADMISSION, affine_of, block, make_card, stored_in_all_ways
+from reports import (
+    REPORT_FILES,
+    SCHEMA,
+    TESTS,
+    TIMINGS_MS,
+    check_schema,
+    report_of,
+    summary_of,
+    two_nodes,
+)
 
 import lnfast.exchange as exchange
-import lnfast.report.folder as folder
 from lnfast.atomic import STALE_S
 from lnfast.card import Model
 from lnfast.errors import UsageError
 from lnfast.geometry import Grid, Volume
-from lnfast.measure import LymphNode, Rules, measure_nodes
+from lnfast.measure import LymphNode, Rules
 from lnfast.report import DISCLAIMER, EngineFacts, Report, folder_name, make_report, write_study_folder
 from lnfast.report.text import WIDTH, length_text
-from lnfast.study import Provenance, Study, study_from_array
-
-FILES = {"report.json", "report.txt", "labels.nii.gz"}
-TIMINGS_MS = {"read": 5.0, "preprocess": 7.0, "infer": 700.25, "postprocess": 6.0, "measure": 3.0}
-SCHEMA = json.loads((Path(folder.__file__).parents[1] / "report.schema.json").read_text(encoding="utf-8"))
-
-
-def two_nodes() -> Volume:
-    labels = block((2, 7, 7), affine_of((1.5, 1.5, 6.0)))
-    labels.array[8:9, 14:17, 15:19] = 2
-    return labels
-
-
-def report_of(labels: Volume, rules: Rules | None = None, **other: Any) -> Report:
-    rules = rules or Rules()
-    nodes = measure_nodes(labels, int(labels.array.max()), rules)
-    provenance = other.pop("provenance", Provenance("nifti-1", "a/0000.nii", "ab" * 32))
-    study = Study(other.pop("name", "0000"), labels, 1.0, 0.0, other.pop("b_value", 800.0), provenance)
-    engine = EngineFacts("openvino", "2026.4.0", "cpu", "int8", "0" * 64, {"passed": True}, choice="fastest here")
-    admission = other.pop("admission", ADMISSION)
-    model = Model(Path("nowhere"), make_card(**other))
-    return make_report(study, model, engine, rules, nodes, TIMINGS_MS, admission=admission)
+from lnfast.study import Provenance, study_from_array
 
 
 def codes(report: Report) -> list[str]:
     return [notice.code for notice in report.warnings]
-
-
-def check(report: Report | dict[str, Any]) -> None:
-    said = report.to_dict() if isinstance(report, Report) else report
-    jsonschema.Draft202012Validator(SCHEMA).validate(said)
 
 
 def test_the_schema_is_a_schema() -> None:
@@ -69,12 +51,12 @@ def test_the_schema_is_a_schema() -> None:
 
 @pytest.mark.parametrize("rules", [Rules(), Rules(short_axis="axial", suspicious_mm=6.5)])
 def test_a_report_is_of_its_schema_in_the_order_of_its_schema(rules: Rules) -> None:
-    said = report_of(two_nodes(), rules).to_dict()
-    check(said)
-    assert list(said) == SCHEMA["required"]
+    record = report_of(two_nodes(), rules).to_dict()
+    check_schema(record)
+    assert list(record) == SCHEMA["required"]
     for part in ("study", "model", "engine", "rules", "summary", "timings_ms"):
-        assert list(said[part]) == list(SCHEMA["properties"][part]["properties"])
-    assert list(said["nodes"][0]) == list(SCHEMA["$defs"]["node"]["properties"])
+        assert list(record[part]) == list(SCHEMA["properties"][part]["properties"])
+    assert list(record["nodes"][0]) == list(SCHEMA["$defs"]["node"]["properties"])
 
 
 def test_a_report_survives_json_to_the_last_bit() -> None:
@@ -98,7 +80,7 @@ def test_the_summary_follows_the_nodes() -> None:
 
 def test_without_nodes_the_stage_is_n0_and_nothing_is_largest() -> None:
     report = report_of(Volume(np.zeros((4, 20, 20), np.uint16), Grid((4, 20, 20), affine_of((1.5, 1.5, 6.0)))))
-    check(report)
+    check_schema(report)
     summary = report.to_dict()["summary"]
     assert summary["largest"] is None
     assert summary["n_stage"] == "N0"
@@ -111,7 +93,7 @@ def test_an_array_in_memory_has_no_hash_and_no_b_value() -> None:
     model = Model(Path("nowhere"), make_card())
     engine = EngineFacts("onnxruntime", "1.30", "cpu", "fp32", None)
     report = make_report(study, model, engine, Rules(), (), TIMINGS_MS, admission=ADMISSION)
-    check(report)
+    check_schema(report)
     assert report.to_dict()["study"]["sha256"] is None
     assert codes(report) == ["unknown-b-value"]
 
@@ -144,21 +126,21 @@ def wrong_reports() -> list[tuple[str, Any]]:
 
 @pytest.mark.parametrize(("path", "value"), wrong_reports())
 def test_the_schema_refuses_what_is_wrong(path: str, value: Any) -> None:
-    said = report_of(two_nodes()).to_dict()
+    record = report_of(two_nodes()).to_dict()
     *way, last = path.split(".")
-    part: Any = said
+    part: Any = record
     for step in way:
         part = part[int(step) if step.isdigit() else step]
     part[last] = value
     with pytest.raises(jsonschema.ValidationError):
-        check(said)
+        check_schema(record)
 
 
 def test_the_schema_refuses_what_is_missing() -> None:
     whole = report_of(two_nodes()).to_dict()
     for key in whole:
         with pytest.raises(jsonschema.ValidationError):
-            check({other: value for other, value in whole.items() if other != key})
+            check_schema({remaining: value for remaining, value in whole.items() if remaining != key})
 
 
 def test_a_number_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
@@ -190,7 +172,7 @@ def test_the_text_takes_any_name_and_any_line() -> None:
     assert text.isascii()
     assert max(map(len, text.splitlines())) <= WIDTH
     assert "took volume 2 of 3" in text
-    check(report)
+    check_schema(report)
 
 
 @pytest.mark.parametrize(
@@ -242,15 +224,15 @@ def test_what_the_reader_noticed_is_said_once() -> None:
 def test_the_folder_holds_the_report_and_the_labels(tmp_path: Path) -> None:
     labels = two_nodes()
     report = report_of(labels)
-    made, _ = write_study_folder(report, labels, tmp_path / "deep" / "out", "0000")
-    assert made == tmp_path / "deep" / "out" / "0000"
-    assert {path.name for path in made.iterdir()} == FILES
-    said = json.loads((made / "report.json").read_text(encoding="utf-8"))
-    check(said)
-    assert said["timings_ms"]["write"] > 0
-    assert said["timings_ms"]["total"] == pytest.approx(721.25 + said["timings_ms"]["write"])
-    assert (made / "report.txt").read_text(encoding="utf-8") == report.text()
-    assert [path.name for path in made.parent.iterdir()] == ["0000"]
+    folder_path, _ = write_study_folder(report, labels, tmp_path / "deep" / "out", "0000")
+    assert folder_path == tmp_path / "deep" / "out" / "0000"
+    assert {path.name for path in folder_path.iterdir()} == REPORT_FILES
+    record = json.loads((folder_path / "report.json").read_text(encoding="utf-8"))
+    check_schema(record)
+    assert record["timings_ms"]["write"] > 0
+    assert record["timings_ms"]["total"] == pytest.approx(721.25 + record["timings_ms"]["write"])
+    assert (folder_path / "report.txt").read_text(encoding="utf-8") == report.text()
+    assert [path.name for path in folder_path.parent.iterdir()] == ["0000"]
 
 
 @pytest.mark.parametrize("turn_deg", [(0, 0, 0), (12, -33, 71), (180, 0, 0), (0, 0, 180), (120, 0, 90)])
@@ -260,8 +242,8 @@ def test_the_labels_are_read_by_others_as_they_were(tmp_path: Path, turn_deg: tu
     turned = Volume(labels.array, Grid(labels.grid.shape, affine_of((1.5, 1.25, 6.0), *turn_deg)))
     report = report_of(turned)
     for stored in list(stored_in_all_ways(turned))[::5]:
-        made, _ = write_study_folder(report, stored, tmp_path, "a")
-        image = nibabel.load(made / "labels.nii.gz")
+        folder_path, _ = write_study_folder(report, stored, tmp_path, "a")
+        image = nibabel.load(folder_path / "labels.nii.gz")
         assert image.get_data_dtype() == np.uint16
         assert np.array_equal(np.asanyarray(image.dataobj).T, stored.array)
         assert np.allclose(image.affine, stored.grid.affine, atol=1e-5)
@@ -275,9 +257,9 @@ def test_the_same_labels_are_the_same_bytes_of_any_type_and_strides(tmp_path: Pa
     report = report_of(labels)
     wide = np.zeros((12, 20, 44), np.int32)[:, :, ::2]
     wide[:] = labels.array
-    one = (write_study_folder(report, labels, tmp_path, "a")[0] / "labels.nii.gz").read_bytes()
+    narrow = (write_study_folder(report, labels, tmp_path, "a")[0] / "labels.nii.gz").read_bytes()
     other = write_study_folder(report, Volume(wide, labels.grid), tmp_path, "b")[0] / "labels.nii.gz"
-    assert one == other.read_bytes()
+    assert narrow == other.read_bytes()
 
 
 def test_labels_that_do_not_fit_the_file_are_refused(tmp_path: Path) -> None:
@@ -314,14 +296,14 @@ def test_a_study_s_name_is_a_harmless_folder_name(name: str, safe: str, tmp_path
 @pytest.mark.parametrize("can_exchange", [True, False])
 def test_a_study_folder_is_replaced(tmp_path: Path, can_exchange: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not can_exchange:
-        monkeypatch.setattr(exchange, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(exchange, "_exchange", lambda first, second: False)
     labels = two_nodes()
     empty = Volume(np.zeros_like(labels.array), labels.grid)
-    made, _ = write_study_folder(report_of(labels), labels, tmp_path, "a")
-    (made / "report.html").write_text("of the last run")
+    folder_path, _ = write_study_folder(report_of(labels), labels, tmp_path, "a")
+    (folder_path / "report.html").write_text("of the last run")
     write_study_folder(report_of(empty), empty, tmp_path, "a")
-    assert {path.name for path in made.iterdir()} == FILES
-    assert json.loads((made / "report.json").read_text(encoding="utf-8"))["summary"]["n_stage"] == "N0"
+    assert {path.name for path in folder_path.iterdir()} == REPORT_FILES
+    assert json.loads((folder_path / "report.json").read_text(encoding="utf-8"))["summary"]["n_stage"] == "N0"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
@@ -382,20 +364,20 @@ def test_what_died_runs_left_is_removed_and_nothing_else(tmp_path: Path) -> None
         os.utime(path, (old, old))
     labels = two_nodes()
     write_study_folder(report_of(labels), labels, tmp_path, "a")
-    kept = {left["foreign"].name, left["young"].name, ".keep.tmp", "a"}
-    assert {path.name for path in tmp_path.iterdir()} == kept
+    expected = {left["foreign"].name, left["young"].name, ".keep.tmp", "a"}
+    assert {path.name for path in tmp_path.iterdir()} == expected
     assert (left["foreign"] / "thesis.txt").exists()
 
 
 WRITE_FOREVER = """
 import sys
 from pathlib import Path
-sys.path[:0] = [sys.argv[2], str(Path(sys.argv[2]).parent)]
+sys.path.insert(0, sys.argv[2])
 import numpy as np
 import lnfast.report.folder as folder
 import lnfast.exchange as exchange
 from lnfast.geometry import Volume
-from test_report import report_of, two_nodes
+from reports import report_of, two_nodes
 if sys.argv[3] == "no-exchange":
     exchange._exchange = lambda one, other: False
 labels = two_nodes()
@@ -408,24 +390,12 @@ while True:
 """
 
 
-def summary_of(study: Path) -> dict[str, Any]:
-    """The summary of a whole study folder whose parts belong together."""
-    assert {path.name for path in study.iterdir()} == FILES
-    said = json.loads((study / "report.json").read_text(encoding="utf-8"))
-    check(said)
-    summary: dict[str, Any] = said["summary"]
-    voxels = np.frombuffer(gzip.decompress((study / "labels.nii.gz").read_bytes())[352:], "<u2")
-    assert voxels.max() == summary["nodes"]
-    assert f"of {summary['nodes']} nodes" in (study / "report.txt").read_text(encoding="utf-8")
-    return summary
-
-
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 @pytest.mark.parametrize("how", ["exchange", "no-exchange"])
 def test_a_kill_at_any_moment_leaves_a_whole_study_folder_or_none(tmp_path: Path, how: str) -> None:
     rng = random.Random(how)
     for attempt in range(8):
-        command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), str(Path(__file__).parent), how]
+        command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), TESTS, how]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
             child.stdout.readline()
@@ -445,9 +415,9 @@ def test_a_kill_at_any_moment_leaves_a_whole_study_folder_or_none(tmp_path: Path
 
 
 def test_a_reader_never_misses_a_report_that_is_replaced(tmp_path: Path) -> None:
-    if not exchange._exchange(*(_made(tmp_path / "probe" / name) for name in "ab")):
+    if not exchange._exchange(*(_make_folder(tmp_path / "probe" / name) for name in "ab")):
         pytest.skip("this file system cannot exchange two names")
-    command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), str(Path(__file__).parent), "exchange"]
+    command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), TESTS, "exchange"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
@@ -458,7 +428,7 @@ def test_a_reader_never_misses_a_report_that_is_replaced(tmp_path: Path) -> None
         child.kill()
 
 
-def _made(path: Path) -> Path:
+def _make_folder(path: Path) -> Path:
     path.mkdir(parents=True)
     return path
 
@@ -466,7 +436,7 @@ def _made(path: Path) -> Path:
 def test_nothing_of_a_node_is_lost(tmp_path: Path) -> None:
     labels = two_nodes()
     report = report_of(labels)
-    for said, node in zip(report.to_dict()["nodes"], report.nodes, strict=True):
-        x, y, z = (tuple(axis) for axis in said["box_axes_ras"])
-        tuples = {key: tuple(value) for key, value in said.items() if key.endswith("_mm") and isinstance(value, list)}
-        assert LymphNode(**{**said, **tuples, "box_axes_ras": (x, y, z)}) == node
+    for entry, node in zip(report.to_dict()["nodes"], report.nodes, strict=True):
+        x, y, z = (tuple(axis) for axis in entry["box_axes_ras"])
+        tuples = {key: tuple(value) for key, value in entry.items() if key.endswith("_mm") and isinstance(value, list)}
+        assert LymphNode(**{**entry, **tuples, "box_axes_ras": (x, y, z)}) == node

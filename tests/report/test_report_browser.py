@@ -22,15 +22,14 @@ from typing import Any
 import numpy as np
 import pytest
 from blocks import affine_of, stored_in_all_ways
+from evaluations import COHORT, FIGURES, evaluation_page, write_cohort
 from matplotlib.image import imread
+from reports import EVIL, evil_report, many_nodes, report_of, study_of
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from test_evaluation_page import COHORT, FIGURES, page_of, write_cohort
-from test_report import report_of
-from test_report_page import EVIL, evil_report, many_nodes, study_of
 
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
@@ -97,9 +96,9 @@ class Browser:
         self.frame()
 
     def slice(self) -> int:
-        found = re.match(r"Slice (\d+) of 12, ", self.text("where"))
-        assert found
-        return int(found[1])
+        match = re.match(r"Slice (\d+) of 12, ", self.text("where"))
+        assert match
+        return int(match[1])
 
     def lines(self, view: str) -> dict[str, float]:
         """Lengths in mm of the lines drawn in a view, by their kind."""
@@ -122,8 +121,8 @@ class Browser:
         return [entry["params"]["request"]["url"] for entry in logged if entry["method"] == "Network.requestWillBeSent"]
 
     def printed_pages(self) -> int:
-        made = self.driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
-        return len(re.findall(rb"/Type\s*/Page\b", base64.b64decode(made["data"])))
+        pdf = self.driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
+        return len(re.findall(rb"/Type\s*/Page\b", base64.b64decode(pdf["data"])))
 
 
 @pytest.fixture(scope="module")
@@ -245,13 +244,13 @@ def test_the_wheel_and_the_keys_go_through_all_slices(browser: Browser, page: st
     browser.open(page)
     frame = browser.driver.find_element(By.CSS_SELECTOR, "#whole .frame")
     browser.press(Keys.HOME)
-    seen = [browser.slice()]
+    slices = [browser.slice()]
     for _ in range(12):
         origin = ScrollOrigin.from_element(frame)
         ActionChains(browser.driver, duration=0).scroll_from_origin(origin, 0, -100).perform()
         browser.frame()
-        seen.append(browser.slice())
-    assert seen == [*range(1, 13), 12]
+        slices.append(browser.slice())
+    assert slices == [*range(1, 13), 12]
     for keys, slice_number in (
         ((Keys.HOME,), 1),
         ((Keys.ARROW_UP,), 2),
@@ -317,7 +316,7 @@ def test_a_click_in_the_picture_takes_the_node_there(browser: Browser, page: str
 def test_a_screen_reader_is_told_what_is_seen(browser: Browser, page: str) -> None:
     browser.open(page)
     browser.press(Keys.HOME)
-    browser.until(lambda: "Slice 1 of 12" in browser.run("return document.getElementById('said').textContent"))
+    browser.until(lambda: "Slice 1 of 12" in browser.run("return document.getElementById('announcement').textContent"))
     tree = browser.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     named = [(node["role"]["value"], node["name"]["value"]) for node in tree if "name" in node and not node["ignored"]]
     for role in ("button", "slider", "image", "table", "columnheader", "rowheader"):
@@ -334,8 +333,8 @@ def test_a_screen_reader_is_told_what_is_seen(browser: Browser, page: str) -> No
 class Counting(BaseHTTPRequestHandler):
     """Serves one page and remembers who asked for what."""
 
-    def __init__(self, content: bytes, asked: list[str], *arguments: Any) -> None:
-        self.content, self.asked = content, asked
+    def __init__(self, content: bytes, requests: list[str], *arguments: Any) -> None:
+        self.content, self.asked = content, requests
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
@@ -353,9 +352,9 @@ def test_nothing_is_asked_for_and_nothing_can_be(browser: Browser, page: str) ->
     browser.open(page)
     browser.press(Keys.HOME, "n", "o", "m", "r")
     assert browser.requests() == [page]
-    asked: list[str] = []
+    requests: list[str] = []
     content = (Path(page.removeprefix("file://"))).read_bytes()
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Counting, content, asked)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Counting, content, requests)) as server:
         threading.Thread(target=server.serve_forever).start()
         address = f"http://127.0.0.1:{server.server_port}"
         try:
@@ -375,7 +374,7 @@ def test_nothing_is_asked_for_and_nothing_can_be(browser: Browser, page: str) ->
         finally:
             browser.driver.get("about:blank")
             server.shutdown()
-    assert asked == ["/report.html"]
+    assert requests == ["/report.html"]
     browser.driver.get_log("browser")  # the refusals that were asked for
 
 
@@ -443,7 +442,7 @@ def test_on_a_phone_nothing_is_cut_off_and_on_paper_it_is_one_page(
 def test_the_page_of_an_evaluation_shows_misses_and_false_nodes_and_asks_for_nothing(
     browser: Browser, tmp_path: Path
 ) -> None:
-    content, _ = page_of(*write_cohort(tmp_path, dict(list(COHORT.items())[:3])))
+    content, _ = evaluation_page(*write_cohort(tmp_path, dict(list(COHORT.items())[:3])))
     page = saved(tmp_path, content.encode())
     browser.load(page, PHONE)
     assert browser.run("return document.documentElement.scrollWidth") <= PHONE[0]
@@ -458,8 +457,8 @@ def test_the_page_of_an_evaluation_shows_misses_and_false_nodes_and_asks_for_not
         close = case.find_elements(By.TAG_NAME, "svg")[-1]
         browser.run("arguments[0].scrollIntoView({block: 'center'})", close)
         pixels = imread(io.BytesIO(close.screenshot_as_png))[..., :3]
-        found = re.search(rf"--{side}: #(\w{{6}})", content)
-        assert found
-        colour = np.array(list(bytes.fromhex(found[1]))) / 255
+        match = re.search(rf"--{side}: #(\w{{6}})", content)
+        assert match
+        colour = np.array(list(bytes.fromhex(match[1]))) / 255
         assert (np.abs(pixels - colour).max(axis=2) < 0.02).sum() > 50
     assert browser.driver.get_log("browser") == []

@@ -26,7 +26,7 @@ import pytest
 from blocks import affine_of, block, small_patient, stored_in_all_ways
 from model_files import make_model_folder
 from numpy.typing import NDArray
-from test_report import report_of, two_nodes
+from reports import EVIL, TESTS, evil_report, many_nodes, report_of, study_of, two_nodes, write_report
 
 import lnfast.report.folder as folder
 import lnfast.report.page.voxels as voxels_module
@@ -35,20 +35,15 @@ from lnfast.engine import Engine
 from lnfast.errors import UsageError
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules, measure_nodes
-from lnfast.report import Notice, Report, add_page, write_study_folder
+from lnfast.report import Report, add_page
 from lnfast.report.page import render
 from lnfast.report.page.diameters import axial_diameters
 from lnfast.report.page.scene import scene_of
 from lnfast.report.page.voxels import pack_labels, pack_voxels
-from lnfast.study import Provenance, Study
+from lnfast.study import Provenance
 
 PAGE_BYTES_AT_MOST = 3_000_000
 ORDINARY_ZYX = (28, 240, 240)
-
-
-def study_of(volume: Volume, **other: Any) -> Study:
-    facts = {"slope": 1.0, "inter": 0.0, "b_value": 800.0, "provenance": Provenance("nifti-1", "a.nii", "ab" * 32)}
-    return Study(name="0000", volume=volume, **(facts | other))
 
 
 def page_of(labels: Volume, report: Report | None = None, **other: Any) -> str:
@@ -89,35 +84,10 @@ class Parsed(HTMLParser):
 
 def rows_of(page: str) -> list[tuple[int, str]]:
     """``(node, markup)`` of the table's rows."""
-    return [(int(found[1]), found[0]) for found in re.finditer(r'<tr data-node="(\d+)".*?(?=<tr|</table>)', page)]
-
-
-def many_nodes(count: int) -> Volume:
-    """Nodes of growing size in rows; from the 21st on over the limit in every direction."""
-    labels = np.zeros((4 * 12, 60, 120), np.uint16)
-    for number in range(count):
-        z, y, x = 4 * (number // 40), 12 * (number // 10 % 4) + 1, 11 * (number % 10) + 1
-        size = 3 if number < 20 else 7
-        labels[z : z + 3, y : y + size, x : x + size] = number + 1
-    return Volume(labels, Grid(labels.shape, affine_of((1.5, 1.5, 3.0))))
+    return [(int(match[1]), match[0]) for match in re.finditer(r'<tr data-node="(\d+)".*?(?=<tr|</table>)', page)]
 
 
 # --- nothing in it runs or calls out --------------------------------------------------------------------------------
-
-EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;${name}$title\u202e\u2028\udc80\x00-->"
-
-
-def evil_report(labels: Volume) -> Report:
-    report = report_of(labels, name=EVIL)
-    return replace(
-        report,
-        study=replace(report.study, format=EVIL),
-        model=replace(report.model, trained_on=EVIL, name=EVIL, version=EVIL),
-        engine=replace(
-            report.engine, device=EVIL, choice=EVIL, certificate={"studies": EVIL, "dice": {EVIL: EVIL}, EVIL: EVIL}
-        ),
-        warnings=(Notice("note", EVIL), Notice("rules-disagree", EVIL)),
-    )
 
 
 def test_nothing_from_a_study_becomes_markup() -> None:
@@ -151,8 +121,8 @@ def test_the_page_can_ask_nobody_for_anything() -> None:
     assert not [
         name for _, of in parsed.tags for name in of if name in ("src", "href", "style") or name.startswith("on")
     ]
-    said = page.replace(parsed.raw["voxels"], "").replace(parsed.raw["labels"], "")
-    assert not re.search(r"https?:|url\(|@import|fetch\(|XMLHttp|WebSocket|import\(|sendBeacon|getImageData", said)
+    text = page.replace(parsed.raw["voxels"], "").replace(parsed.raw["labels"], "")
+    assert not re.search(r"https?:|url\(|@import|fetch\(|XMLHttp|WebSocket|import\(|sendBeacon|getImageData", text)
 
 
 # --- voxels ---------------------------------------------------------------------------------------------------------
@@ -180,8 +150,8 @@ def test_other_values_come_back_to_half_a_step(dtype: str) -> None:
     packed = pack_voxels(Volume(values, Grid(values.shape, affine_of((1, 1, 3)))), 2.0, 5.0)
     assert packed is not None and not packed.exact
     shown = packed.slope * unpacked(packed.text, values.shape) + packed.inter
-    wanted = np.clip(2.0 * values.astype(np.float64) + 5.0, None, shown.max())
-    assert np.abs(shown - wanted).max() <= packed.slope / 2 * 1.001
+    expected = np.clip(2.0 * values.astype(np.float64) + 5.0, None, shown.max())
+    assert np.abs(shown - expected).max() <= packed.slope / 2 * 1.001
     low, high = packed.window
     assert packed.slope < (high - low) / 1000
 
@@ -237,7 +207,7 @@ def test_what_is_shown_is_the_same_however_the_study_is_stored() -> None:
         assert np.array_equal(unpacked(page.raw["voxels"], shape) + int(values.min()), values)  # LPS as they lie here
         assert np.array_equal(unpacked(page.raw["labels"], shape), labels.array)
         pages.add(page.raw["scene"])
-    assert len({re.sub(r"-?\d+\.\d+", lambda found: f"{float(found[0]) + 0.0:.3f}", page) for page in pages}) == 1
+    assert len({re.sub(r"-?\d+\.\d+", lambda match: f"{float(match[0]) + 0.0:.3f}", page) for page in pages}) == 1
 
 
 # --- what is drawn --------------------------------------------------------------------------------------------------
@@ -262,19 +232,23 @@ def test_diameters_are_drawn_as_long_as_they_were_measured(seed: int) -> None:
     scale = np.array(labels.grid.spacing_zyx_mm[:0:-1])
     assert count > 5
     for node in measure_nodes(labels, count, Rules()):
-        found = drawn[node.id]
-        assert (found.long_mm, found.short_mm) == pytest.approx((node.axial_long_mm, node.axial_short_mm), abs=1e-9)
-        long, short = (np.diff(ends * scale, axis=0)[0] for ends in (found.long_ends_vox, found.short_ends_vox))
+        drawn_node = drawn[node.id]
+        assert (drawn_node.long_mm, drawn_node.short_mm) == pytest.approx(
+            (node.axial_long_mm, node.axial_short_mm), abs=1e-9
+        )
+        long, short = (
+            np.diff(ends * scale, axis=0)[0] for ends in (drawn_node.long_ends_vox, drawn_node.short_ends_vox)
+        )
         assert np.linalg.norm(long) == pytest.approx(node.axial_long_mm, abs=1e-6)
         assert np.linalg.norm(short) == pytest.approx(node.axial_short_mm, abs=1e-6)
         assert abs(long @ short) < 1e-6, "at right angles"
         z, y, x = np.nonzero(labels.array == node.id)
         rows = {
             (a + i, b + j)
-            for a, b in zip(x[z == found.slice], y[z == found.slice], strict=True)
+            for a, b in zip(x[z == drawn_node.slice], y[z == drawn_node.slice], strict=True)
             for i, j in product((0, 1), (0, 1))
         }
-        assert {tuple(end) for end in found.long_ends_vox} <= rows, "from corner to corner of one slice"
+        assert {tuple(end) for end in drawn_node.long_ends_vox} <= rows, "from corner to corner of one slice"
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -371,29 +345,27 @@ def test_a_certificate_of_any_kind_is_told() -> None:
         "stage_flips": {"box": 0},
         "dice": {"worst": 0.98123},
     }
-    for certificate, said in (
+    for certificate, expected in (
         (None, "none: the model itself was run"),
         ({}, "not passed"),
         (parts, "passed on 24 studies beside onnxruntime fp32; stage flips: box 0; Dice: worst 0.9812"),
     ):
         page = page_of(labels, replace(report, engine=replace(report.engine, certificate=certificate)))
-        assert f"<dt>Certificate<dd>{said}" in page
+        assert f"<dt>Certificate<dd>{expected}" in page
 
 
 # --- whole or absent ------------------------------------------------------------------------------------------------
 
 
-def written(labels: Volume, out: Path) -> tuple[Path, Report]:
-    return write_study_folder(report_of(labels), labels, out, "a")
-
-
 def test_the_page_comes_into_the_folder_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
-    made, report = written(two_nodes(), tmp_path)
-    before = {path.name: path.read_bytes() for path in made.iterdir()}
-    add_page(made, report, b"page")
-    assert {path.name: path.read_bytes() for path in made.iterdir()} == before | {"report.html": b"page"}
+    study_folder, report = write_report(two_nodes(), tmp_path)
+    before = {path.name: path.read_bytes() for path in study_folder.iterdir()}
+    add_page(study_folder, report, b"page")
+    assert {path.name: path.read_bytes() for path in study_folder.iterdir()} == before | {"report.html": b"page"}
     assert os.listdir(tmp_path) == ["a"]
-    assert not (written(two_nodes(), tmp_path)[0] / "report.html").exists(), "an old page never stands by a new report"
+    assert not (write_report(two_nodes(), tmp_path)[0] / "report.html").exists(), (
+        "an old page never stands by a new report"
+    )
 
 
 @pytest.mark.parametrize("held", [True, False])
@@ -403,82 +375,83 @@ def test_the_page_never_comes_beside_another_report(
     if not held:
         monkeypatch.setattr(os, "supports_dir_fd", set())
     labels = two_nodes()
-    made, report = written(labels, tmp_path)
-    written(labels, tmp_path)
+    study_folder, report = write_report(labels, tmp_path)
+    write_report(labels, tmp_path)
     with pytest.raises(UsageError, match="report-replaced"):
-        add_page(made, report, b"page")
-    assert not (made / "report.html").exists() and os.listdir(tmp_path) == ["a"]
-    _, newest = written(labels, tmp_path)
-    add_page(made, newest, b"page")
-    assert (made / "report.html").read_bytes() == b"page"
+        add_page(study_folder, report, b"page")
+    assert not (study_folder / "report.html").exists() and os.listdir(tmp_path) == ["a"]
+    _, newest = write_report(labels, tmp_path)
+    add_page(study_folder, newest, b"page")
+    assert (study_folder / "report.html").read_bytes() == b"page"
 
 
 def test_a_folder_that_is_replaced_at_the_last_moment_gets_no_old_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labels = two_nodes()
-    made, report = written(labels, tmp_path)
-    honest = folder._content
+    study_folder, report = write_report(labels, tmp_path)
+    honest = folder._read
 
     def slow(*arguments: Any) -> bytes:
         content = honest(*arguments)
         monkeypatch.undo()
-        written(labels, tmp_path)
+        write_report(labels, tmp_path)
         return content
 
-    monkeypatch.setattr(folder, "_content", slow)
+    monkeypatch.setattr(folder, "_read", slow)
     with pytest.raises(FileNotFoundError):
-        add_page(made, report, b"page")
-    assert not (made / "report.html").exists() and os.listdir(tmp_path) == ["a"]
+        add_page(study_folder, report, b"page")
+    assert not (study_folder / "report.html").exists() and os.listdir(tmp_path) == ["a"]
 
 
 def test_a_full_disk_leaves_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, report = written(two_nodes(), tmp_path)
-    before = {path.name: path.read_bytes() for path in made.iterdir()}
+    study_folder, report = write_report(two_nodes(), tmp_path)
+    before = {path.name: path.read_bytes() for path in study_folder.iterdir()}
 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        add_page(made, report, b"page")
-    assert {path.name: path.read_bytes() for path in made.iterdir()} == before
+        add_page(study_folder, report, b"page")
+    assert {path.name: path.read_bytes() for path in study_folder.iterdir()} == before
     assert os.listdir(tmp_path) == ["a"]
 
 
 WRITE_FOREVER = """
 import sys
 from pathlib import Path
-sys.path[:0] = [sys.argv[2], str(Path(sys.argv[2]).parent)]
-from test_report_page import add_page, two_nodes, written
+sys.path.insert(0, sys.argv[2])
+from reports import two_nodes, write_report
+from lnfast.report import add_page
 while True:
     print(flush=True)
-    made, report = written(two_nodes(), Path(sys.argv[1]))
+    made, report = write_report(two_nodes(), Path(sys.argv[1]))
     add_page(made, report, report.created.encode() * 100_000)
 """
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 def test_a_kill_at_any_moment_leaves_a_whole_page_or_none(tmp_path: Path) -> None:
-    chance, seen = random.Random(0), set()
+    chance, page_there = random.Random(0), set()
     for _ in range(8):
-        command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), str(Path(__file__).parent)]
+        command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), TESTS]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
             child.stdout.readline()
             child.stdout.readline()
             time.sleep(chance.uniform(0.0, 0.04))
             child.send_signal(signal.SIGKILL)
-        made = tmp_path / "a"
-        created = json.loads((made / "report.json").read_bytes())["created"]
-        page = made / "report.html"
-        seen.add(page.exists())
+        study_folder = tmp_path / "a"
+        created = json.loads((study_folder / "report.json").read_bytes())["created"]
+        page = study_folder / "report.html"
+        page_there.add(page.exists())
         assert not page.exists() or page.read_bytes() == created.encode() * 100_000
-        assert {path.name for path in made.iterdir()} <= folder.OWN_FILES
+        assert {path.name for path in study_folder.iterdir()} <= folder.OWN_FILES
         assert {path.name for path in tmp_path.iterdir()} <= {"a"} | {path.name for path in tmp_path.glob(".a.*.tmp")}
     for path in tmp_path.glob(".a.*.tmp"):
         os.utime(path, (0, 0))
-    written(two_nodes(), tmp_path)
+    write_report(two_nodes(), tmp_path)
     assert os.listdir(tmp_path) == ["a"], "what killed runs left is cleared away"
 
 
@@ -487,8 +460,8 @@ def test_a_kill_at_any_moment_leaves_a_whole_page_or_none(tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with Engine(make_model_folder(tmp_path_factory.mktemp("model") / "tiny")) as made:
-        yield made
+    with Engine(make_model_folder(tmp_path_factory.mktemp("model") / "tiny")) as engine:
+        yield engine
 
 
 def bright() -> Volume:
@@ -511,8 +484,8 @@ def test_an_array_that_was_filled_anew_is_not_shown_as_the_old_one(engine: Engin
     result = engine.run(volume)
     volume.array[:] = volume.array[::-1]
     with pytest.warns(RuntimeWarning, match="page-not-written: report.html is missing: array-changed"):
-        made = result.write(tmp_path)
-    assert (made / "report.json").exists() and not (made / "report.html").exists()
+        study_folder = result.write(tmp_path)
+    assert (study_folder / "report.json").exists() and not (study_folder / "report.html").exists()
 
 
 def test_a_page_that_cannot_be_written_costs_a_line_and_nothing_else(
@@ -529,9 +502,9 @@ def test_a_page_that_cannot_be_written_costs_a_line_and_nothing_else(
     monkeypatch.setattr("lnfast.result.add_page", full)
     with pytest.raises(SystemExit) as ended:
         main(["run", str(study), "-o", str(tmp_path / "out"), "--model", model])
-    said = capsys.readouterr()
-    assert ended.value.code == 0 and said.out.startswith("patient: ")
-    (line,) = (line for line in said.err.splitlines() if "report.html" in line)
+    output = capsys.readouterr()
+    assert ended.value.code == 0 and output.out.startswith("patient: ")
+    (line,) = (line for line in output.err.splitlines() if "report.html" in line)
     assert line == f"lnfast: page-not-written: {study}: report.html is missing: [Errno 28] No space left on device"
     assert {path.name for path in (tmp_path / "out" / "patient").iterdir()} == {
         "labels.nii.gz",

@@ -11,23 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_report import FILES, report_of, summary_of, two_nodes
+from reports import REPORT_FILES, TESTS, report_and_labels, summary_of
 
 from lnfast import exchange as place
 from lnfast.atomic import replacing_folder
 from lnfast.errors import UsageError
-from lnfast.geometry import Volume
 from lnfast.report import Report, write_study_folder
 from lnfast.report.folder import OWN_FILES, add_page
-from lnfast.study import Provenance
 
 A, B = "ab" * 32, "cd" * 32
-
-
-def report_and_labels(sha256: str) -> tuple[Report, Volume]:
-    """A report on the study of a hash."""
-    labels = two_nodes()
-    return report_of(labels, provenance=Provenance("nifti-1", "dwi.nii", sha256)), labels
 
 
 def study_in(folder: Path) -> str:
@@ -50,12 +42,12 @@ def write(sha256: str, out: Path) -> str:
 RACE = """
 import json, multiprocessing, os, random, sys
 from pathlib import Path
-sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
+sys.path.insert(0, sys.argv[1])
 import lnfast.exchange as place
 from lnfast.report import write_study_folder
 from lnfast.atomic import replacing_folder
 from lnfast.errors import UsageError
-from test_report_place import report_and_labels
+from reports import report_and_labels
 
 out, studies, rounds, exchange = Path(sys.argv[2]), sys.argv[3].split(), int(sys.argv[4]), sys.argv[5] == "exchange"
 if not exchange:
@@ -107,17 +99,17 @@ def test_of_writers_at_the_same_moment_one_study_is_filed_and_the_other_refused(
             (tmp_path / str(turn) / "dwi").mkdir(parents=True)
         elif there is not None:
             assert write(there, tmp_path / str(turn)) == "written"
-    command = [sys.executable, "-c", RACE, str(Path(__file__).parent), str(tmp_path), " ".join(studies), str(rounds)]
+    command = [sys.executable, "-c", RACE, TESTS, str(tmp_path), " ".join(studies), str(rounds)]
     done = subprocess.run([*command, how], capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
     for turn in range(rounds):
-        said = [(study, answer) for at, study, answer in answers if at == turn]
+        results = [(study, answer) for at, study, answer in answers if at == turn]
         filed = study_in(tmp_path / str(turn) / "dwi")
         assert there in (None, "empty", filed), "an older report of another study was replaced"
         # Whoever is told "written" finds its own study there, and whoever does not was refused.
-        assert {answer for study, answer in said if study == filed} == {"written"}, said
-        assert {answer for study, answer in said if study != filed} <= {"output-exists"}, said
+        assert {answer for study, answer in results if study == filed} == {"written"}, results
+        assert {answer for study, answer in results if study != filed} <= {"output-exists"}, results
         assert os.listdir(tmp_path / str(turn)) == ["dwi"]
 
 
@@ -144,7 +136,7 @@ def test_what_comes_between_the_check_and_the_last_step_is_not_replaced(
     if expected == "written":
         assert study_in(target) == A
     else:
-        assert _what(target) == then
+        assert _kind_of(target) == then
     assert os.listdir(tmp_path / "out") == ["dwi"], "something was left behind"
 
 
@@ -166,8 +158,8 @@ def test_where_two_come_between_nothing_is_lost(
 
     _interfere(monkeypatch, between, exchange, every_time=True)
     assert write(A, out) == "output-exists"
-    there = sorted(_what(out / name) for name in os.listdir(out))
-    everything = sorted([*there, *(_what(path) for path in tmp_path.glob("moved-*"))])
+    there = sorted(_kind_of(out / name) for name in os.listdir(out))
+    everything = sorted([*there, *(_kind_of(path) for path in tmp_path.glob("moved-*"))])
     assert "foreign" in everything and B in everything, everything
     assert not [name for name in os.listdir(out) if name.endswith(".tmp")], "what was set apart must be seen"
 
@@ -177,25 +169,25 @@ def test_a_page_does_not_come_beside_the_report_of_another_run(tmp_path: Path, m
     monkeypatch.setattr(os, "supports_dir_fd", set())
     folder, report = write_study_folder(*report_and_labels(A), tmp_path, "dwi")
     add_page(folder, report, b"<html>")
-    assert {path.name for path in folder.iterdir()} == FILES | {"report.html"}
+    assert {path.name for path in folder.iterdir()} == REPORT_FILES | {"report.html"}
     real = os.replace
 
     def late(source: Path, target: Path) -> None:
-        other = replace(report, created="2001-01-01T00:00:00+00:00")
-        (folder / "report.json").write_text(other.json(), encoding="ascii", newline="\n")
+        newer = replace(report, created="2001-01-01T00:00:00+00:00")
+        (folder / "report.json").write_text(newer.json(), encoding="ascii", newline="\n")
         real(source, target)
 
     monkeypatch.setattr(os, "replace", late)
     with pytest.raises(UsageError, match="report-replaced"):
         add_page(folder, report, b"<html>")
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == REPORT_FILES
 
 
 def test_a_place_that_is_taken_for_ever_ends_with_the_disks_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(place, "_renamed", lambda source, target: False)
-    monkeypatch.setattr(place, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(place, "_exchange", lambda first, second: False)
     with (
         pytest.raises(OSError, match="all the time"),
         replacing_folder(tmp_path / "a", OWN_FILES, lambda folder: None),
@@ -217,10 +209,10 @@ def _interfere(
             come()
         return renamed(source, target)
 
-    def swap(one: Path, other: Path) -> bool:
+    def swap(first: Path, second: Path) -> bool:
         if every_time:
             come()
-        return exchange and exchanged(one, other)
+        return exchange and exchanged(first, second)
 
     monkeypatch.setattr(place, "_renamed", rename)
     monkeypatch.setattr(place, "_exchange", swap)
@@ -256,7 +248,7 @@ def write_study_folder_untouched(sha256: str, out: Path) -> tuple[Path, Report]:
     return folder, report
 
 
-def _what(path: Path) -> str:
+def _kind_of(path: Path) -> str:
     if path.is_symlink():
         return "link"
     if path.is_file():

@@ -8,36 +8,13 @@ import math
 import os
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from model_files import card_entries
 
 from lnfast.card import ModelCard, load_model, shipped_models
 from lnfast.errors import ModelError
-
-
-def card_entries() -> dict[str, Any]:
-    return {
-        "schema": "lnfast.card/1",
-        "name": "tiny",
-        "version": "1",
-        "trained_on": "nothing",
-        "input": {
-            "name": "dwi",
-            "shape_zyx": [8, 16, 16],
-            "orientation": "LPS",
-            "clip_percentiles": [0.5, 99.9],
-            "normalization": "zscore",
-            "b_targets": [800, 1000],
-            "b_range": [500, 1500],
-            "field_of_view_mm": {"in_plane": [150, 420], "through_plane": [50, 210]},
-        },
-        "output": {"name": "logits", "threshold": 0.25},
-        "rules": {"connectivity": 26},
-        "files": {"model.onnx": {"sha256": "0" * 64}, "probe.npz": {"sha256": "0" * 64}},
-    }
-
 
 VOXELS = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
 

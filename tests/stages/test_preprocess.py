@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from model_files import card_entries
 from numpy.typing import NDArray
-from test_card import card_entries
 
 from lnfast.card import ModelCard, ZScore
 from lnfast.errors import StudyError

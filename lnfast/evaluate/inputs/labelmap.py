@@ -1,7 +1,7 @@
-"""One label map: node ids, or a mask.
+"""The interpretation of a label map: node ids, or a mask.
 
-A label map says node ids, or it is a mask: one value, and its 26-connected components are the nodes. Ids may have gaps;
-touching nodes of different ids stay two. A single value may be either; `Meaning` settles what the file cannot say.
+A label map holds node ids, or it is a mask of a single value, whose 26-connected components are the nodes. Ids may have
+gaps; touching nodes of different ids stay two. A single value may be either: `Meaning` decides where the file cannot.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from lnfast_ext import label_components
 
 Meaning = Literal["auto", "ids", "mask"]
 ReadAs = Literal["ids", "components", "one node", "empty"]
-# The paper counts up to 35 nodes a patient; a study's image in a label map's place has as many values as greys.
+# The paper counts up to 35 nodes a patient; an image given instead of a label map has as many values as greys.
 IDS_AT_MOST = 1000
-# Of a mask. A study keeps the table of all pairs of nodes: 32 MB for noise of this many pieces on both sides.
+# Components of a mask. The table of all pairs of nodes takes 32 MB for this many components on both sides.
 PIECES_AT_MOST = 2000
 
 
@@ -33,10 +33,10 @@ class LabelMap:
 
     Attributes:
         labels: ``(z, y, x)`` integers, 1 to n, 0 outside.
-        ids: ``ids[i]`` is what the file calls node ``i + 1``, ascending; 1 to n where it only says where nodes are.
-        read_as: what the file was taken for.
-        split: how many ids lie in several pieces: the file may mean something else by its values, such as classes.
-        trailing_bytes: of the file, behind the voxels that its header promises; they were not looked at.
+        ids: ``ids[i]`` is the value of node ``i + 1`` in the file, ascending; 1 to n for a mask.
+        read_as: how the file was interpreted.
+        split: number of ids that lie in several components: the values may mean something else, such as classes.
+        trailing_bytes: bytes behind the voxels that the header announces; they are ignored.
     """
 
     labels: Volume
@@ -47,14 +47,14 @@ class LabelMap:
 
 
 def read_label_map(path: Path, meaning: Meaning = "auto") -> LabelMap:
-    """Read one label map.
+    """Read and interpret a label map.
 
     Args:
         path: a NIfTI file.
         meaning: as in `as_label_map`.
 
     Raises:
-        StudyError: ``bad-labels`` for more nodes than are compared; else as `lnfast.study.labelmap.read_label_file`.
+        StudyError: ``bad-labels`` for more nodes than can be compared; of `lnfast.study.labelmap.read_label_file`.
     """
     file = read_label_file(path)
     try:
@@ -65,13 +65,13 @@ def read_label_map(path: Path, meaning: Meaning = "auto") -> LabelMap:
 
 
 def as_label_map(values: NDArray[Any], grid: Grid, meaning: Meaning = "auto") -> LabelMap:
-    """Decide what a label map means.
+    """Interpret the values of a label map.
 
     Args:
         values: ``(z, y, x)`` integers of 0 and above, 0 outside.
         grid: of the same shape.
-        meaning: "ids": each value is a node, in however many pieces; "mask": whatever is not 0 is inside, and its
-            components are the nodes; "auto": a mask where the file holds one value, else ids.
+        meaning: "ids": each value is a node, also in several components; "mask": every value above 0 is inside, and
+            the components are the nodes; "auto": a mask where the file holds a single value, else ids.
 
     Raises:
         StudyError: ``bad-labels``.
@@ -95,10 +95,10 @@ def as_label_map(values: NDArray[Any], grid: Grid, meaning: Meaning = "auto") ->
 
 
 def _split(labels: NDArray[Any], count: int) -> int:
-    """How many ids lie in several components of the mask. What another id bridges is not told apart."""
+    """Count the ids that lie in several components of the mask; parts that another id connects count as one."""
     inside = labels != 0
-    pieces, _ = label_components(inside)
+    components, _ = label_components(inside)
     ids = labels[inside].astype(np.int64)
-    # Each (id, piece) once, so that ids may be counted by their pieces.
-    both = np.unique(np.stack([ids, pieces[inside].astype(np.int64)]), axis=1)
-    return int(np.count_nonzero(np.bincount(both[0], minlength=count + 1) > 1))
+    # Each (id, component) once, so that the components of an id can be counted.
+    pairs = np.unique(np.stack([ids, components[inside].astype(np.int64)]), axis=1)
+    return int(np.count_nonzero(np.bincount(pairs[0], minlength=count + 1) > 1))

@@ -1,12 +1,12 @@
-"""Folders of predictions and of truths, and which file of one belongs to which of the other.
+"""Folders of predictions and of truths, and which prediction belongs to which truth.
 
     <folder>/<name>.nii.gz               label maps; also .nii
     <folder>/<name>/labels.nii.gz        what `lnfast run` writes
-    <folder>/labelsTr/<name>.nii.gz      nnU-Net's raw layout and `lnfast phantom`'s: labelsTr alone is looked at
+    <folder>/labelsTr/<name>.nii.gz      nnU-Net's raw layout, also of `lnfast phantom`; only labelsTr is read
 
-A study's name is its file's without .nii, .nii.gz and a trailing _0000. Equal names belong together; where there is
-none, a run's folder belongs to the study whose name `lnfast run` writes so. Nothing disappears: what looks like a label
-map and cannot be opened is an error, and what else lies there is named in a note.
+A study's name is its file name without .nii, .nii.gz and a trailing _0000. Equal names belong together; where no name
+is equal, a run's folder belongs to the study whose name `lnfast run` writes as that folder. Nothing is dropped in
+silence: an entry that looks like a label map and cannot be opened is an error, and any other entry is named in a note.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from lnfast.study import shown, study_name
 
 NIFTI = (".nii", ".nii.gz")
 RUN_MAP, RUN_REPORT = "labels.nii.gz", "report.json"
-# What lnfast and nnU-Net write beside label maps. labelsTs is not among it: truths that were not looked at are told.
+# What lnfast and nnU-Net write beside label maps. Not labelsTs: a note must say that its truths were not read.
 EXPECTED = (OWN_FILES - {RUN_MAP}) | {"dataset.json", "imagesTr", "imagesTs", "truth"}
-# What nnU-Net writes beside its predictions and nobody beside a truth.
-PREDICTED = ("predict_from_raw_data_args.json", "plans.json")
+# What nnU-Net writes beside its predictions; no program writes it beside a truth.
+PREDICTION_FILES = ("predict_from_raw_data_args.json", "plans.json")
 EXPECTED |= {"plans.json", "predict_from_raw_data_args.json"}
 
 Note = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Found:
+class LabelMapEntry:
     """A label map in a folder.
 
     Attributes:
-        name: of the study, as the file or the run's folder says it.
+        name: of the study, from the name of the file or of the run's folder.
         path: of the label map.
-        of_run: it lies in a folder of its study, as `lnfast run` writes it.
+        of_run: whether it lies in a folder of its study, as `lnfast run` writes it.
     """
 
     name: str
@@ -48,24 +48,24 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Listing:
-    """A folder's label maps.
+class FolderListing:
+    """The label maps of a folder.
 
     Attributes:
-        files: by name, in the order of names.
-        passed_over: names of entries that are no label maps and that no known layout has.
+        files: by study name, in the order of names.
+        ignored: names of entries that are no label maps and belong to no known layout.
     """
 
-    files: Mapping[str, Found]
-    passed_over: tuple[str, ...]
+    files: Mapping[str, LabelMapEntry]
+    ignored: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class StudyPair:
-    """One study's two files.
+    """The two label maps of one study.
 
     Attributes:
-        name: of the study, as the truth's file says it.
+        name: of the study, from the name of the truth's file.
         prediction, truth: label maps.
     """
 
@@ -76,13 +76,13 @@ class StudyPair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Two folders, matched.
+    """The studies of two folders.
 
     Attributes:
-        pairs: one for each truth, by name.
-        without_truth: names of predictions.
-        truths: the folder.
-        notes: ``(code, message)`` of what was passed over.
+        pairs: one for each truth, in the order of names.
+        without_truth: names of predictions that have no truth.
+        truths: the folder of truths.
+        notes: ``(code, message)`` about ignored entries.
     """
 
     pairs: tuple[StudyPair, ...]
@@ -99,61 +99,63 @@ def pair_up(predictions: Path, truths: Path) -> Pairing:
             ``missing-prediction``, ``swapped``.
         StudyError: ``unreadable``.
     """
-    if _kind(predictions) == _kind(truths) == "a folder" and predictions.samefile(truths):
+    if _file_kind(predictions) == _file_kind(truths) == "a folder" and predictions.samefile(truths):
         raise UsageError("same-folder", f"{predictions} was given as PREDICTIONS and as TRUTHS, wanted two folders")
-    ours, theirs = label_files(predictions), label_files(truths)
-    _check_sides(predictions, truths, ours, theirs)
-    partners = _partners(ours.files, theirs.files)
-    missing = [shown(name) for name in theirs.files if name not in partners]
+    predicted, true = label_files(predictions), label_files(truths)
+    _check_sides(predictions, truths, predicted, true)
+    matches = _match(predicted.files, true.files)
+    missing = [shown(name) for name in true.files if name not in matches]
     if missing:
         raise UsageError(
             "missing-prediction",
-            f"{len(missing)} of {len(theirs.files)} truths have no prediction in {predictions}: {', '.join(missing)}; "
+            f"{len(missing)} of {len(true.files)} truths have no prediction in {predictions}: {', '.join(missing)}; "
             "a study in which nothing was found needs an empty label map",
         )
-    pairs = tuple(StudyPair(name, partners[name].path, found.path) for name, found in theirs.files.items())
-    _check_two_files(pairs)
-    taken = {partner.path for partner in partners.values()}
-    alone = tuple(name for name, found in ours.files.items() if found.path not in taken)
-    sides = (("PREDICTIONS", ours.passed_over), ("TRUTHS", theirs.passed_over))
+    pairs = tuple(StudyPair(name, matches[name].path, file.path) for name, file in true.files.items())
+    _check_different_files(pairs)
+    matched_paths = {file.path for file in matches.values()}
+    unmatched = tuple(name for name, file in predicted.files.items() if file.path not in matched_paths)
+    sides = (("PREDICTIONS", predicted.ignored), ("TRUTHS", true.ignored))
     notes = tuple(
         ("passed-over", f"in {side}, no label maps: {', '.join(map(shown, names))}") for side, names in sides if names
     )
-    return Pairing(pairs, alone, truths, notes)
+    return Pairing(pairs, unmatched, truths, notes)
 
 
-def _check_sides(predictions: Path, truths: Path, ours: Listing, theirs: Listing) -> None:
+def _check_sides(predictions: Path, truths: Path, predicted: FolderListing, true: FolderListing) -> None:
     """Refuse folders that were given the wrong way round: recall and precision would change places in silence.
 
-    Masks alone may be of either side, another reader's or a program's. What tells is what was written beside them: a
-    report or plans of the program that predicted, or the truth of digital patients.
+    Masks alone may belong to either side: those of another reader, or those of a program. The evidence lies beside
+    them: a report or plans of the program that predicted, or the truth of digital patients.
 
     Raises:
-        UsageError: ``swapped`` when the truths are shown to be predictions and the predictions are not, or the other
-            way round.
+        UsageError: ``swapped`` when TRUTHS is shown to hold predictions and PREDICTIONS is not, or PREDICTIONS is shown
+            to hold truths and TRUTHS is not.
     """
-    predicted = [_predicted(folder, listing) for folder, listing in ((predictions, ours), (truths, theirs))]
-    known = [_has_truth(folder) for folder in (predictions, truths)]
-    if predicted[1] and not predicted[0]:
-        why = f"TRUTHS ({truths}) holds {predicted[1]}, which comes of predicting, and PREDICTIONS does not"
-    elif known[0] and not known[1]:
-        why = f"PREDICTIONS ({predictions}) holds {known[0]}, the truth of digital patients, and TRUTHS does not"
+    sides = ((predictions, predicted), (truths, true))
+    expected_evidence, contrary_evidence = (_prediction_file(folder, listing) for folder, listing in sides)
+    truth_file, other_truth_file = (_truth_file(folder) for folder in (predictions, truths))
+    if contrary_evidence and not expected_evidence:
+        reason = f"TRUTHS ({truths}) holds {contrary_evidence}, which comes of predicting, and PREDICTIONS does not"
+    elif truth_file and not other_truth_file:
+        reason = f"PREDICTIONS ({predictions}) holds {truth_file}, the truth of digital patients, and TRUTHS does not"
     else:
         return
     raise UsageError(
-        "swapped", f"{why}; give predictions first, or copy the label maps into a folder of their own if they are right"
+        "swapped",
+        f"{reason}; give predictions first, or copy the label maps into a folder of their own if they are right",
     )
 
 
-def _predicted(folder: Path, listing: Listing) -> str | None:
-    """The name of a file that only a program leaves that predicts; None where there is none."""
-    left = next((name for name in PREDICTED if (folder / name).is_file()), None)
-    runs = (found for found in listing.files.values() if found.of_run)
-    return left or (RUN_REPORT if any(found.path.with_name(RUN_REPORT).is_file() for found in runs) else None)
+def _prediction_file(folder: Path, listing: FolderListing) -> str | None:
+    """Return the name of a file that only a predicting program writes; None where there is none."""
+    name = next((name for name in PREDICTION_FILES if (folder / name).is_file()), None)
+    runs = (file for file in listing.files.values() if file.of_run)
+    return name or (RUN_REPORT if any(file.path.with_name(RUN_REPORT).is_file() for file in runs) else None)
 
 
-def _has_truth(folder: Path) -> str | None:
-    """The name of a file with the truth of a digital patient; None where there is none."""
+def _truth_file(folder: Path) -> str | None:
+    """Return the name of a file with the truth of a digital patient; None where there is none."""
     raw = folder.parent if folder.name == "labelsTr" else folder
     try:
         return next((f"truth/{path.name}" for path in sorted((raw / "truth").glob("*.json"))), None)
@@ -161,66 +163,66 @@ def _has_truth(folder: Path) -> str | None:
         return None
 
 
-def label_files(folder: Path) -> Listing:
-    """The label maps of a folder.
+def label_files(folder: Path) -> FolderListing:
+    """List the label maps of a folder.
 
     Raises:
         UsageError: ``not-found``, ``no-label-maps``, ``ambiguous-name``, ``one-run``.
-        StudyError: ``unreadable`` for a folder that cannot be listed, and for what is called as a label map and is no
-            file: a study whose truth is a dangling link is not to be left out in silence.
+        StudyError: ``unreadable`` for a folder that cannot be listed, and for an entry that has the name of a label map
+            and is not a file: a study whose truth is a dangling link must not be left out in silence.
     """
-    if _kind(folder) != "a folder":
+    if _file_kind(folder) != "a folder":
         raise UsageError("not-found", f"got {folder}, which is no folder; wanted one of label maps or of run outputs")
     raw = folder / "labelsTr"
-    if os.path.lexists(raw) and _kind(raw) != "a folder":
-        raise _no_file(raw, "a folder of label maps")
-    above, looked_at = (_entries(folder), raw) if os.path.lexists(raw) else ([], folder)
-    passed_over = [path.name for path in above if path.name not in EXPECTED | {"labelsTr"}]
-    files: dict[str, Found] = {}
-    for path in _entries(looked_at):
-        found = _label_map(path)
-        if found is None:
-            passed_over += [] if path.name in EXPECTED else [path.name]
+    if os.path.lexists(raw) and _file_kind(raw) != "a folder":
+        raise _not_a_file(raw, "a folder of label maps")
+    outer_entries, label_folder = (_entries(folder), raw) if os.path.lexists(raw) else ([], folder)
+    ignored = [path.name for path in outer_entries if path.name not in EXPECTED | {"labelsTr"}]
+    files: dict[str, LabelMapEntry] = {}
+    for path in _entries(label_folder):
+        file = _label_file(path)
+        if file is None:
+            ignored += [] if path.name in EXPECTED else [path.name]
             continue
-        before = files.setdefault(found.name, found)
-        if before is not found:
-            raise _ambiguous([before, found], found.name)
+        earlier = files.setdefault(file.name, file)
+        if earlier is not file:
+            raise _ambiguous([earlier, file], file.name)
     if not files:
         raise UsageError(
             "no-label-maps",
             f"{folder} holds no <name>.nii.gz, no <name>/labels.nii.gz and no labelsTr/<name>.nii.gz; wanted one",
         )
-    return Listing(dict(sorted(files.items())), tuple(passed_over))
+    return FolderListing(dict(sorted(files.items())), tuple(ignored))
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is not hidden, by name."""
+    """Return the entries of a folder that are not hidden, sorted by name."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise unreadable(folder, error) from error
 
 
-def _label_map(path: Path) -> Found | None:
-    """The label map that an entry of a folder is or holds; None for anything else."""
-    kind = _kind(path)
+def _label_file(path: Path) -> LabelMapEntry | None:
+    """Return the label map that an entry of a folder is or holds; None for any other entry."""
+    kind = _file_kind(path)
     inner = path / RUN_MAP
-    if kind == "a folder" and (_kind(inner) or os.path.lexists(inner)):
-        if _kind(inner) != "a file":
-            raise _no_file(inner)
-        return Found(path.name, inner, of_run=True)
+    if kind == "a folder" and (_file_kind(inner) or os.path.lexists(inner)):
+        if _file_kind(inner) != "a file":
+            raise _not_a_file(inner)
+        return LabelMapEntry(path.name, inner, of_run=True)
     if not path.name.lower().endswith(NIFTI):
         return None
     if kind != "a file":
-        raise _no_file(path)
+        raise _not_a_file(path)
     if path.name == RUN_MAP and os.path.lexists(path.with_name(RUN_REPORT)):
-        # Named by its file it would be study "labels", and so would the run of any other patient.
+        # By its file name it would be the study "labels", and so would every other run.
         raise UsageError("one-run", f"{shown(str(path.parent))} is the output of one run; give its parent")
-    return Found(study_name(path), path, of_run=False)
+    return LabelMapEntry(study_name(path), path, of_run=False)
 
 
-def _kind(path: Path) -> str | None:
-    """What a path, its links followed, leads to; None for nothing."""
+def _file_kind(path: Path) -> str | None:
+    """Return what kind of file a path leads to, links followed; None where there is nothing."""
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -230,31 +232,31 @@ def _kind(path: Path) -> str | None:
     return "a folder" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "not an ordinary file"
 
 
-def _partners(ours: Mapping[str, Found], theirs: Mapping[str, Found]) -> dict[str, Found]:
-    """The prediction of each truth that has one, by the truth's name."""
-    partners = {name: ours[name] for name in theirs if name in ours}
-    left = _by_folder_name(found for name, found in ours.items() if name not in partners)
-    for key, wanted in _by_folder_name(found for name, found in theirs.items() if name not in partners).items():
-        found = left.get(key, [])
+def _match(predicted: Mapping[str, LabelMapEntry], true: Mapping[str, LabelMapEntry]) -> dict[str, LabelMapEntry]:
+    """Return the prediction of each truth that has one, by the truth's name."""
+    matches = {name: predicted[name] for name in true if name in predicted}
+    unmatched = _by_folder_name(file for name, file in predicted.items() if name not in matches)
+    for key, truths in _by_folder_name(file for name, file in true.items() if name not in matches).items():
+        predictions = unmatched.get(key, [])
         # Two files of different names are two studies, even where a run would write both names alike.
-        if not found or not any(one.of_run for one in (*found, *wanted)):
+        if not predictions or not any(file.of_run for file in (*predictions, *truths)):
             continue
-        for side in (found, wanted):
+        for side in (predictions, truths):
             if len(side) > 1:
                 raise _ambiguous(side, key)
-        partners[wanted[0].name] = found[0]
-    return partners
+        matches[truths[0].name] = predictions[0]
+    return matches
 
 
-def _by_folder_name(files: Iterable[Found]) -> dict[str, list[Found]]:
-    groups: dict[str, list[Found]] = {}
-    for found in files:
-        groups.setdefault(found.name if found.of_run else folder_name(found.name), []).append(found)
+def _by_folder_name(files: Iterable[LabelMapEntry]) -> dict[str, list[LabelMapEntry]]:
+    groups: dict[str, list[LabelMapEntry]] = {}
+    for file in files:
+        groups.setdefault(file.name if file.of_run else folder_name(file.name), []).append(file)
     return groups
 
 
-def _check_two_files(pairs: Sequence[StudyPair]) -> None:
-    """A truth compared with itself scores 1.0, whatever folder or link it was reached through."""
+def _check_different_files(pairs: Sequence[StudyPair]) -> None:
+    """Refuse a truth compared with itself, whatever folder or link it was reached through: it would have Dice 1.0."""
     same = [shown(pair.name) for pair in pairs if pair.prediction.samefile(pair.truth)]
     if same:
         raise UsageError(
@@ -262,17 +264,17 @@ def _check_two_files(pairs: Sequence[StudyPair]) -> None:
         )
 
 
-def _ambiguous(files: Sequence[Found], name: str) -> UsageError:
-    one, other = (shown(str(found.path)) for found in files[:2])
-    return UsageError("ambiguous-name", f"{one} and {other} are both of study {shown(name)}; take one of them away")
+def _ambiguous(files: Sequence[LabelMapEntry], name: str) -> UsageError:
+    first, second = (shown(str(file.path)) for file in files[:2])
+    return UsageError("ambiguous-name", f"{first} and {second} are both of study {shown(name)}; take one of them away")
 
 
-def _no_file(path: Path, wanted: str = "a label map") -> StudyError:
-    got = _kind(path) or "a link to nothing"
+def _not_a_file(path: Path, wanted: str = "a label map") -> StudyError:
+    got = _file_kind(path) or "a link to nothing"
     return StudyError("unreadable", f"{shown(str(path))}: is {got}, wanted {wanted}; mend or remove it")
 
 
 def unreadable(path: Path, error: OSError) -> StudyError:
-    """``unreadable``: what the disk said, as a refusal of one line."""
+    """Return the refusal ``unreadable`` with the reason that the system gives."""
     reason = os.strerror(error.errno) if error.errno else type(error).__name__
     return StudyError("unreadable", f"{shown(str(path))}: cannot be read ({reason}); check its permissions")

@@ -1,7 +1,7 @@
-"""What `lnfast run` said of the predictions: report.json beside a label map.
+"""The reports that `lnfast run` wrote beside the predictions: report.json beside a label map.
 
-An evaluation measures the label maps again, by its own rules. Where the reports were written by others, or a report
-says another stage than its label map does now, the reader of the numbers must know.
+An evaluation measures the label maps again, by its own rules. Where the reports used other rules, or a report has
+another stage than its label map gives now, the reader of the numbers must know.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Any
 
 from lnfast.evaluate.inputs.pairing import RUN_MAP, RUN_REPORT, Note
 from lnfast.measure import NStage, Rules
-from lnfast.report.record import SCHEMA
+from lnfast.report.content import SCHEMA
 from lnfast.study import shown
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a report says that concerns an evaluation.
+class RunReport:
+    """The parts of a report.json that concern an evaluation.
 
     Attributes:
         model: name and version.
         engine: backend and precision.
-        short_axis, suspicious_mm: the rules that it was written by.
-        stages: by each rule; None by one that had nothing to measure.
-        sha256: of the study's file; None where it was an array.
+        short_axis, suspicious_mm: the rules of the report.
+        stages: by each rule; None for a rule that could not be applied.
+        sha256: of the study's file; None where the study was an array.
     """
 
     model: tuple[str, str]
@@ -39,59 +39,60 @@ class Told:
     sha256: str | None = None
 
     def stage_by(self, rules: Rules) -> str | None:
-        """N0 or N1 by these rules; None where the report does not say."""
+        """Return N0 or N1 by these rules; None where the report does not have it."""
         return dict(self.stages).get(rules.short_axis) if self.suspicious_mm == rules.suspicious_mm else None
 
 
 @dataclass(frozen=True)
-class Reported:
+class ReportedStudy:
     """A study and the report beside its prediction.
 
     Attributes:
         name: of the study, safe to print.
-        told: None without a report.
-        broken: there is a report, and it cannot be read or is none of ours.
+        report: None without a report.
+        broken: whether there is a report that cannot be read or has another schema.
         stage: of the prediction, by the evaluation's rules.
     """
 
     name: str
-    told: Told | None
+    report: RunReport | None
     broken: bool
     stage: NStage
 
 
-def report_beside(prediction: Path) -> tuple[Told | None, bool]:
-    """What the report beside a run's label map says, and whether there is one that cannot be understood."""
+def report_beside(prediction: Path) -> tuple[RunReport | None, bool]:
+    """Return the report beside a run's label map, and whether there is one that cannot be understood."""
     if prediction.name != RUN_MAP:
         return None, False
     try:
-        return _told(json.loads(prediction.with_name(RUN_REPORT).read_bytes())), False
+        return _run_report(json.loads(prediction.with_name(RUN_REPORT).read_bytes())), False
     except FileNotFoundError:
         return None, False
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None, True
 
 
-def notes_on(studies: Sequence[Reported], rules: Rules) -> list[Note]:
-    """Where reports and the evaluation are not of one mind: ``bad-report``, ``rules-differ``, ``stage-differs``."""
+def notes_on(studies: Sequence[ReportedStudy], rules: Rules) -> list[Note]:
+    """Return notes where reports and the evaluation disagree: ``bad-report``, ``rules-differ``, ``stage-differs``."""
     notes = []
     broken = [study.name for study in studies if study.broken]
     if broken:
         notes.append(("bad-report", f"report.json cannot be read as {SCHEMA} and was passed over: {', '.join(broken)}"))
-    told = [study.told for study in studies if study.told is not None]
-    others = Counter((one.short_axis, one.suspicious_mm) for one in told)
-    ours = (rules.short_axis, rules.suspicious_mm)
-    count = len(told) - others.pop(ours, 0)
+    reports = [study.report for study in studies if study.report is not None]
+    rules_used = Counter((report.short_axis, report.suspicious_mm) for report in reports)
+    own_rule = (rules.short_axis, rules.suspicious_mm)
+    count = len(reports) - rules_used.pop(own_rule, 0)
     if count:
-        theirs = ", ".join(f"{_words(*rule)} ({number})" for rule, number in sorted(others.items()))
+        differing_rules = ", ".join(f"{_rule_text(*rule)} ({number})" for rule, number in sorted(rules_used.items()))
         notes.append(
             (
                 "rules-differ",
-                f"{count} of {len(told)} runs called nodes suspicious by {theirs}, this evaluation by {_words(*ours)}: "
+                f"{count} of {len(reports)} runs called nodes suspicious by {differing_rules}, this evaluation by "
+                f"{_rule_text(*own_rule)}: "
                 "its suspicious nodes and stages are not those of the reports",
             )
         )
-    stages = [(study, study.told.stage_by(rules)) for study in studies if study.told is not None]
+    stages = [(study, study.report.stage_by(rules)) for study in studies if study.report is not None]
     differing = [
         f"{study.name} ({stage}, here {study.stage})" for study, stage in stages if stage not in (None, study.stage)
     ]
@@ -105,10 +106,10 @@ def notes_on(studies: Sequence[Reported], rules: Rules) -> list[Note]:
     return notes
 
 
-def predictions_by(studies: Sequence[Reported]) -> dict[str, Any] | list[dict[str, Any]] | None:
-    """Model and engine of the reports, as they stand in metrics.json: one where all agree, else a list of them."""
-    counts = Counter((study.told.model, study.told.engine) for study in studies if study.told is not None)
-    told = [
+def predictions_by(studies: Sequence[ReportedStudy]) -> dict[str, Any] | list[dict[str, Any]] | None:
+    """Return model and engine of the reports as metrics.json holds them: one where all agree, else a list of them."""
+    counts = Counter((study.report.model, study.report.engine) for study in studies if study.report is not None)
+    entries = [
         {
             "model": {"name": model[0], "version": model[1]},
             "engine": {"backend": engine[0], "precision": engine[1]},
@@ -116,15 +117,15 @@ def predictions_by(studies: Sequence[Reported]) -> dict[str, Any] | list[dict[st
         }
         for (model, engine), number in sorted(counts.items())
     ]
-    return None if not told else told[0] if len(told) == 1 else told
+    return None if not entries else entries[0] if len(entries) == 1 else entries
 
 
-def _told(record: Any) -> Told:
+def _run_report(record: Any) -> RunReport:
     if record["schema"] != SCHEMA:
         raise ValueError(record["schema"])
     model, engine, rules = record["model"], record["engine"], record["rules"]
     stages = record["summary"]["n_stage_by_rule"].items()
-    return Told(
+    return RunReport(
         (shown(model["name"]), shown(model["version"])),
         (shown(engine["backend"]), shown(engine["precision"])),
         shown(rules["short_axis"]),
@@ -134,5 +135,5 @@ def _told(record: Any) -> Told:
     )
 
 
-def _words(short_axis: str, suspicious_mm: float) -> str:
+def _rule_text(short_axis: str, suspicious_mm: float) -> str:
     return f"short axis {short_axis} over {suspicious_mm:g} mm"

@@ -1,4 +1,4 @@
-"""Which scanner a study is of: from the truth's record, or from a file of groups."""
+"""The scanner or group of a study: from the truth's record, or from a file of groups."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from lnfast.study import shown
 
 
 def scanner_of(pair: StudyPair, truths: Path) -> str | None:
-    """The scanner that ``truth/<name>.json`` beside the label maps names, as `lnfast phantom` writes it; None without.
+    """Return the scanner that ``truth/<name>.json`` beside the label maps names, as `lnfast phantom` writes it.
+
+    None without such a file or name.
 
     Raises:
-        StudyError: ``bad-truth`` for a file that is no JSON object; ``unreadable``.
+        StudyError: ``bad-truth`` for a file that does not hold a JSON object; ``unreadable``.
     """
-    # Absolute, for "." has no name; not resolved, for a link called labelsTr lies beside its records.
+    # Absolute, because "." has no name; not resolved, because a link named labelsTr lies beside its records.
     folder = Path(os.path.abspath(truths))
     root = folder.parent if folder.name == "labelsTr" else folder
     file = root / "truth" / f"{pair.name}.json"
     try:
         content = file.read_bytes()
     except OSError as error:
-        # A study's name may be so long that no record can bear it.
+        # A study's name may be too long for a file name.
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
             return None
         raise unreadable(file, error) from error
@@ -39,11 +41,11 @@ def scanner_of(pair: StudyPair, truths: Path) -> str | None:
 
 
 def groups_in(file: Path, pairs: Sequence[StudyPair]) -> dict[str, str | None]:
-    """The group of each study; names in the file are study names, and lines of others are passed over.
+    """Return the group of each study. Names in the file are study names; lines of other studies are ignored.
 
     Raises:
-        UsageError: ``bad-groups`` for a file that is no such table, a study without a group or with two.
-        OSError: it cannot be read.
+        UsageError: ``bad-groups`` for a file that is not such a table, and for a study without a group or with two.
+        OSError: the file cannot be read.
     """
     groups: dict[str, set[str]] = {pair.name: set() for pair in pairs}
     try:
@@ -57,12 +59,12 @@ def groups_in(file: Path, pairs: Sequence[StudyPair]) -> dict[str, str | None]:
                     groups[row["name"]].add(group)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError("bad-groups", f"{file} is no CSV file in UTF-8 ({error})") from error
-    for name, named in groups.items():
-        if len(named) > 1:
+    for name, candidates in groups.items():
+        if len(candidates) > 1:
             raise UsageError(
-                "bad-groups", f"{file} has {shown(name)} in {' and in '.join(sorted(named))}; keep one line of it"
+                "bad-groups", f"{file} has {shown(name)} in {' and in '.join(sorted(candidates))}; keep one line of it"
             )
-    missing = [shown(name) for name, named in groups.items() if not named]
+    missing = [shown(name) for name, candidates in groups.items() if not candidates]
     if missing:
         raise UsageError("bad-groups", f"{file} names no group for {', '.join(missing)}; add a line for each")
-    return {name: named.pop() for name, named in groups.items()}
+    return {name: candidates.pop() for name, candidates in groups.items()}

@@ -1,7 +1,7 @@
 """The paper's measures: nodes, values and masks in, numbers out; no files.
 
-comparison.py   two label volumes of one study: which nodes touch, Dice, what `lnfast demo` shows (numpy only)
-values.py       a value, or why there is none; mean and SD; subsets of nodes
+values.py       a value, or why there is none; mean and SD
+subsets.py      all, suspicious and largest nodes
 distances.py    HD, AVD, MHD of two sets of voxels
 overlap.py      Dice, PPV, TPR, VS and the distances of one subset of nodes of one study
 detection.py    nodes detected and missed, by several definitions

@@ -1,9 +1,10 @@
-"""Short axis and volume of matched nodes, prediction beside truth.
+"""Agreement of prediction and truth in the short axis and volume of matched nodes.
 
     bias      mean of prediction - truth         loa_low, loa_high = bias -+ 1.96 SD  (Bland and Altman, 1986)
     p_value   paired t-test, two-sided           pearson_r with the interval by Fisher's z
 
-A true node is matched with the prediction that shares most voxels with it; a node that nothing touches is in no pair.
+A true node is matched with the prediction that shares most voxels with it; a node that no prediction touches is in no
+pair.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.evaluate.extra import load
-from lnfast.evaluate.measures.detection import CONFIDENCE
-from lnfast.evaluate.measures.values import Subset, alike, mean_sd, select
+from lnfast.evaluate.measures.subsets import Subset, select
+from lnfast.evaluate.measures.values import CONFIDENCE, alike, mean_sd
 from lnfast.matching import Match
 
 QUANTITIES = ("short_axis_mm", "volume_mm3")
@@ -25,8 +26,8 @@ LIMITS_SD = 1.96
 
 
 @dataclass(frozen=True)
-class Matched:
-    """One quantity of matched nodes.
+class MatchedValues:
+    """One quantity of matched nodes, on both sides.
 
     Attributes:
         truth, predicted: (n,) float64, in the quantity's unit.
@@ -36,32 +37,32 @@ class Matched:
     predicted: NDArray[np.float64]
 
 
-def matched(studies: Sequence[Sequence[Match]], quantity: str, subset: Subset) -> Matched:
-    """The matched pairs whose true node belongs to a subset.
+def matched(studies: Sequence[Sequence[Match]], quantity: str, subset: Subset) -> MatchedValues:
+    """Return one quantity of the true nodes of a subset and of their matches; true nodes without a match are left out.
 
     Args:
-        studies: the pairs of each, one for every true node.
+        studies: the matches of each study, one for every true node.
         quantity: one of `QUANTITIES`.
         subset: of the true nodes; ``largest`` is one of each study.
     """
-    pairs = [pair for study in studies for pair in in_subset(study, subset) if pair.predicted is not None]
-    truth = [getattr(pair.truth, quantity) for pair in pairs]
-    predicted = [getattr(pair.predicted, quantity) for pair in pairs]
-    return Matched(np.array(truth, np.float64), np.array(predicted, np.float64))
+    matches = [match for study in studies for match in in_subset(study, subset) if match.predicted is not None]
+    truth = [getattr(match.truth, quantity) for match in matches]
+    predicted = [getattr(match.predicted, quantity) for match in matches]
+    return MatchedValues(np.array(truth, np.float64), np.array(predicted, np.float64))
 
 
-def in_subset(pairs: Sequence[Match], subset: Subset) -> list[Match]:
-    """The pairs of one study whose true node belongs to a subset."""
-    wanted = {node.id for node in select([pair.truth for pair in pairs], subset)}
-    return [pair for pair in pairs if pair.truth.id in wanted]
+def in_subset(matches: Sequence[Match], subset: Subset) -> list[Match]:
+    """Return the matches of one study whose true node belongs to a subset."""
+    ids = {node.id for node in select([match.truth for match in matches], subset)}
+    return [match for match in matches if match.truth.id in ids]
 
 
-def agreement(values: Matched) -> dict[str, Any]:
-    """Bias, limits, correlation and test, as they stand in metrics.json; None with a reason where undefined."""
+def agreement(values: MatchedValues) -> dict[str, Any]:
+    """Return bias, limits, correlation and test as metrics.json holds them; None with a reason where undefined."""
     n, reasons = len(values.truth), {}
     difference = values.predicted - values.truth
-    told = mean_sd(difference.tolist())
-    bias, sd = told["mean"], told["sd"]
+    summary = mean_sd(difference.tolist())
+    bias, sd = summary["mean"], summary["sd"]
     if bias is None:
         reasons["bias"] = "no matched pair"
     if sd is None:
@@ -83,7 +84,7 @@ def agreement(values: Matched) -> dict[str, Any]:
     }
 
 
-def _paired_t(values: Matched, reasons: dict[str, str]) -> float | None:
+def _paired_t(values: MatchedValues, reasons: dict[str, str]) -> float | None:
     if len(values.truth) < 2:
         reasons["p_value"] = "fewer than two matched pairs"
     elif alike(values.predicted - values.truth, _scale(values)):
@@ -93,21 +94,21 @@ def _paired_t(values: Matched, reasons: dict[str, str]) -> float | None:
     return None
 
 
-def _correlation(values: Matched, reasons: dict[str, str]) -> tuple[float | None, float | None, float | None]:
+def _correlation(values: MatchedValues, reasons: dict[str, str]) -> tuple[float | None, float | None, float | None]:
     if len(values.truth) < 3:  # two points always lie on a line
         reasons["pearson_r"] = "fewer than three matched pairs"
     elif alike(values.truth, _scale(values)) or alike(values.predicted, _scale(values)):
         reasons["pearson_r"] = "all values of one side are alike"
     else:
-        found = load("scipy.stats").pearsonr(values.truth, values.predicted)
-        r = float(found.statistic)
+        result = load("scipy.stats").pearsonr(values.truth, values.predicted)
+        r = float(result.statistic)
         if len(values.truth) > 3 and abs(r) < 1:
-            low, high = found.confidence_interval(CONFIDENCE)
+            low, high = result.confidence_interval(CONFIDENCE)
             return r, float(low), float(high)
         reasons["pearson_interval"] = "fewer than four matched pairs" if abs(r) < 1 else "all points lie on a line"
         return r, None, None
     return None, None, None
 
 
-def _scale(values: Matched) -> float:
+def _scale(values: MatchedValues) -> float:
     return float(max(np.abs(values.truth).max(), np.abs(values.predicted).max()))

@@ -1,7 +1,7 @@
 """The variance of an AUC (DeLong, DeLong and Clarke-Pearson, Biometrics 1988), by ranks (Sun and Xu, 2014).
 
-No kept library has it. V10 of a positive is the share of negatives that it lies above, ties a half, and V01 of a
-negative the share of positives that lie above it; the AUC is the mean of either, and its variance
+None of lnfast's dependencies has it. V10 of a positive is the share of negatives that it lies above, ties a half, and
+V01 of a negative the share of positives that lie above it; the AUC is the mean of either, and its variance
 
     var(V10) / positives + var(V01) / negatives          both over n - 1
 """
@@ -18,7 +18,7 @@ from lnfast.evaluate.extra import load
 
 @dataclass(frozen=True)
 class Auc:
-    """An AUC and how sure it is.
+    """An AUC and its standard error.
 
     Attributes:
         value: 0 to 1.
@@ -31,19 +31,19 @@ class Auc:
 
 
 def delong(positives: ArrayLike, negatives: ArrayLike) -> Auc:
-    """The AUC of scores.
+    """Return the AUC of scores, with DeLong's standard error.
 
     Args:
         positives, negatives: finite scores, at least one of each; a higher score speaks for a positive.
     """
-    above, below = np.asarray(positives, np.float64), np.asarray(negatives, np.float64)
-    everyone = _ranks(np.concatenate([above, below]))
-    v10 = (everyone[: len(above)] - _ranks(above)) / len(below)
-    v01 = 1 - (everyone[len(above) :] - _ranks(below)) / len(above)
+    x, y = np.asarray(positives, np.float64), np.asarray(negatives, np.float64)
+    pooled_ranks = _ranks(np.concatenate([x, y]))
+    v10 = (pooled_ranks[: len(x)] - _ranks(x)) / len(y)
+    v01 = 1 - (pooled_ranks[len(x) :] - _ranks(y)) / len(x)
     value = float(v10.mean())
-    if min(len(above), len(below)) < 2:
+    if min(len(x), len(y)) < 2:
         return Auc(value, None)
-    variance = float(v10.var(ddof=1)) / len(above) + float(v01.var(ddof=1)) / len(below)
+    variance = float(v10.var(ddof=1)) / len(x) + float(v01.var(ddof=1)) / len(y)
     return Auc(value, variance**0.5 if variance > 0 else None)
 
 

@@ -1,7 +1,7 @@
-"""Distances between two sets of voxels, as the paper's reference 21 has them (Taha and Hanbury, 2015).
+"""Distances between two sets of voxels, as the paper's reference 21 defines them (Taha and Hanbury, 2015).
 
 The sets are the centres of all foreground voxels, in millimetres by the whole affine, so that oblique and anisotropic
-grids need no care.
+grids need no special treatment.
 
     h(A, B)   greatest  } over the points a of A of the distance from a to the nearest point of B
     d(A, B)   average   }
@@ -27,24 +27,24 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Directed:
-    """From each point of one set to the nearest of the other, in mm.
+class DirectedDistances:
+    """Distances from each point of one set to the nearest point of the other, in mm.
 
     Attributes:
-        greatest: h(A, B).
-        average: d(A, B).
+        greatest_mm: h(A, B).
+        average_mm: d(A, B).
     """
 
     greatest_mm: float
     average_mm: float
 
 
-def directed(source: Mask, target: Mask, affine: NDArray[np.float64]) -> Directed:
-    """h and d from one set to another.
+def directed(source: Mask, target: Mask, affine: NDArray[np.float64]) -> DirectedDistances:
+    """Return h and d from one set to another.
 
     A voxel that both sets share is at distance 0. For any other, the nearest voxel of the target lies on the target's
     border (it has one of six neighbours outside): from inside, one step along the axis that is longest in mm leads
-    nearer, on any grid as right-angled as `Grid` wants it. So only these two thin sets are searched.
+    nearer, on any grid as right-angled as `Grid` requires. So only these two thin sets are searched.
 
     Args:
         source, target: same shape ``(z, y, x)``, neither empty.
@@ -52,21 +52,21 @@ def directed(source: Mask, target: Mask, affine: NDArray[np.float64]) -> Directe
     """
     outside = source & ~target
     if not outside.any():
-        return Directed(0.0, 0.0)
+        return DirectedDistances(0.0, 0.0)
     tree = load("scipy.spatial").cKDTree(_points_mm(_border(target), affine))
     distances, _ = tree.query(_points_mm(outside, affine))
-    return Directed(float(distances.max()), float(distances.sum()) / int(np.count_nonzero(source)))
+    return DirectedDistances(float(distances.max()), float(distances.sum()) / int(np.count_nonzero(source)))
 
 
-def mahalanobis(one: Mask, other: Mask) -> float | None:
-    """MHD of two sets, neither empty; None when both lie in planes of one direction, so that S has no inverse.
+def mahalanobis(a: Mask, b: Mask) -> float | None:
+    """Return the MHD of two sets, neither empty; None when both lie in parallel planes, so that S has no inverse.
 
     It is the same in voxels as in mm: no affine changes it.
     """
-    first, second = (_indices(mask).astype(np.float64) for mask in (one, other))
-    between = first.mean(axis=0) - second.mean(axis=0)
-    scatter = sum(_scatter(points) for points in (first, second))
-    pooled = np.asarray(scatter) / (len(first) + len(second))
+    x, y = (_indices(mask).astype(np.float64) for mask in (a, b))
+    between = x.mean(axis=0) - y.mean(axis=0)
+    scatter = sum(_scatter(points) for points in (x, y))
+    pooled = np.asarray(scatter) / (len(x) + len(y))
     variances, axes = np.linalg.eigh(pooled)
     if variances[0] <= LEAST_VARIANCE * max(float(variances[-1]), 1.0):
         return None
@@ -85,15 +85,15 @@ def _points_mm(mask: Mask, affine: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _indices(mask: Mask) -> NDArray[np.intp]:
-    """(n, 3) indices ``(z, y, x)``; of sparse masks in a tenth of what ``np.argwhere`` takes."""
+    """Return (n, 3) indices ``(z, y, x)``; for sparse masks in a tenth of the time of ``np.argwhere``."""
     return np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape), axis=1)
 
 
 def _border(mask: Mask) -> Mask:
-    """Voxels with one of six neighbours outside the mask; what lies beyond the array does not count as outside."""
+    """Return the voxels with one of six neighbours outside the mask; beyond the array nothing counts as outside."""
     inner = mask.copy()
     for axis in range(3):
-        before, after = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
-        before[1:] &= after[:-1]
-        before[:-1] &= after[1:]
+        eroded, source = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
+        eroded[1:] &= source[:-1]
+        eroded[:-1] &= source[1:]
     return mask & ~inner

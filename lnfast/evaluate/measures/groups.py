@@ -1,7 +1,7 @@
 """Whether scanners or subsets differ: one-way analysis of variance, then Fisher's least significant difference.
 
-LSD is a t-test for each two groups with the variance of all (the mean square within) and its degrees of freedom,
-without a correction for how many tests there are. That is what the paper ran (SPSS).
+LSD is a t-test of each pair of groups with the pooled variance (the mean square within) and its degrees of freedom,
+without a correction for the number of tests. That is what the paper ran (SPSS).
 """
 
 from __future__ import annotations
@@ -13,66 +13,65 @@ from typing import Any
 import numpy as np
 
 from lnfast.evaluate.extra import load
-from lnfast.evaluate.measures.detection import CONFIDENCE
-from lnfast.evaluate.measures.values import alike, mean_sd
+from lnfast.evaluate.measures.values import CONFIDENCE, alike, mean_sd
 
-# Squares of 1e-160 leave nothing; what is smaller than a normal number has lost its digits already.
+# Squares of 1e-160 underflow to 0; a number below the normal range has already lost its digits.
 LEAST_WITHIN = float(np.finfo(np.float64).tiny)
 
 
 def compare_groups(values: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """ANOVA and LSD of one measure.
+    """Run ANOVA and LSD on one measure.
 
     Args:
-        values: one a patient, by group, or by subset; groups without any are left out of the test.
+        values: one value for each patient, by group or by subset; groups without values are left out of the test.
 
     Returns:
-        ``f``, ``df_between``, ``df_within``, ``p_value``, ``groups`` (mean, SD and n of each), ``lsd`` (one for each
-        two groups: difference first - second with its interval, t, p) and ``reason``, why there is no test.
+        ``f``, ``df_between``, ``df_within``, ``p_value``, ``groups`` (mean, SD and n of each), ``lsd`` (for each pair
+        of groups: difference first - second with its interval, t, p) and ``reason``, why there is no test.
     """
     groups = {name: np.array(numbers, np.float64) for name, numbers in sorted(values.items())}
-    told = {name: mean_sd(numbers.tolist()) for name, numbers in groups.items()}
+    summaries = {name: mean_sd(numbers.tolist()) for name, numbers in groups.items()}
     tested = {name: numbers for name, numbers in groups.items() if len(numbers)}
     n, k = sum(map(len, tested.values())), len(tested)
     if k < 2:
-        return _untested(told, "fewer than two groups with values")
+        return _untested(summaries, "fewer than two groups with values")
     if n - k < 1:
-        return _untested(told, "no group has two values")
+        return _untested(summaries, "no group has two values")
     scale = max(float(np.abs(numbers).max()) for numbers in tested.values())
     if all(alike(numbers, scale) for numbers in tested.values()):
-        return _untested(told, "the values of each group are alike")
+        return _untested(summaries, "the values of each group are alike")
     within = sum(float(((numbers - numbers.mean()) ** 2).sum()) for numbers in tested.values()) / (n - k)
     if not within > LEAST_WITHIN:
-        return _untested(told, "the variance within the groups is below what float64 holds")
+        return _untested(summaries, "the variance within the groups is below what float64 holds")
     f, p = load("scipy.stats").f_oneway(*tested.values())
     return {
         "f": float(f),
         "df_between": k - 1,
         "df_within": n - k,
         "p_value": float(p),
-        "groups": told,
+        "groups": summaries,
         "lsd": [
-            {"groups": [one, other], **_lsd(tested[one], tested[other], within, n - k)}
-            for one, other in combinations(tested, 2)
+            {"groups": [first, second], **_lsd(tested[first], tested[second], within, n - k)}
+            for first, second in combinations(tested, 2)
         ],
         "reason": None,
     }
 
 
-def _lsd(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any], within: float, df: int) -> dict[str, float]:
-    difference = float(one.mean() - other.mean())
-    se = (within * (1 / len(one) + 1 / len(other))) ** 0.5
-    law = load("scipy.stats").t(df)
-    reach = float(law.ppf((1 + CONFIDENCE) / 2)) * se
+def _lsd(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any], within: float, df: int) -> dict[str, float]:
+    difference = float(first.mean() - second.mean())
+    se = (within * (1 / len(first) + 1 / len(second))) ** 0.5
+    distribution = load("scipy.stats").t(df)
+    half_width = float(distribution.ppf((1 + CONFIDENCE) / 2)) * se
     return {
         "difference": difference,
-        "low": difference - reach,
-        "high": difference + reach,
+        "low": difference - half_width,
+        "high": difference + half_width,
         "t": difference / se,
-        "p_value": float(2 * law.sf(abs(difference / se))),
+        "p_value": float(2 * distribution.sf(abs(difference / se))),
     }
 
 
 def _untested(groups: dict[str, Any], reason: str) -> dict[str, Any]:
-    nothing = {"f": None, "df_between": None, "df_within": None, "p_value": None}
-    return {**nothing, "groups": groups, "lsd": [], "reason": reason}
+    undefined = {"f": None, "df_between": None, "df_within": None, "p_value": None}
+    return {**undefined, "groups": groups, "lsd": [], "reason": reason}

@@ -1,10 +1,10 @@
-"""How well a prediction covers the truth: one study's subset of nodes as one mask, or one node and its match.
+"""How well a prediction covers the truth: a subset of a study's nodes as one mask, or one node and its match.
 
     Dice = 2 TP / (2 TP + FP + FN)      VS = 1 - |FN - FP| / (2 TP + FP + FN)
     PPV  = TP / (TP + FP)               TPR = TP / (TP + FN)
 
-Where both sides are empty nothing is defined, and a patient without nodes is no perfect score. Where one is, what has a
-denominator is 0 and the distances are undefined.
+Where both sides are empty every measure is undefined: a patient without nodes is not a perfect result. Where one side
+is empty, a measure with a denominator is 0 and the distances are undefined.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from lnfast.evaluate.extra import load
 from lnfast.evaluate.measures.distances import Mask, directed, mahalanobis
-from lnfast.evaluate.measures.values import SUBSETS, Score, Subset, select
+from lnfast.evaluate.measures.subsets import SUBSETS, Subset, select
+from lnfast.evaluate.measures.values import MeasureValue
 from lnfast.matching import Match, NodeMap, dice_of_counts
 
 MEASURES = ("dice", "ppv", "tpr", "vs", "hd_mm", "avd_mm", "mhd")
@@ -35,72 +36,76 @@ class Overlap:
         mhd: without a unit.
     """
 
-    dice: Score
-    ppv: Score
-    tpr: Score
-    vs: Score
-    hd_mm: Score
-    avd_mm: Score
-    mhd: Score
+    dice: MeasureValue
+    ppv: MeasureValue
+    tpr: MeasureValue
+    vs: MeasureValue
+    hd_mm: MeasureValue
+    avd_mm: MeasureValue
+    mhd: MeasureValue
 
-    def score(self, measure: str) -> Score:
-        """One of `MEASURES`."""
-        found: Score = getattr(self, measure)
-        return found
+    def value_of(self, measure: str) -> MeasureValue:
+        """Return the value of one of `MEASURES`."""
+        value: MeasureValue = getattr(self, measure)
+        return value
 
 
 def overlap_by_subset(predicted: NodeMap, truth: NodeMap) -> dict[Subset, Overlap]:
-    """The measures of each subset; ``suspicious`` and ``largest`` are chosen on each side by its own measurement.
+    """Return the measures of each subset; ``suspicious`` and ``largest`` are selected on each side by its measurement.
 
     Args:
         predicted, truth: of one study, on one grid.
     """
-    box = _box((predicted.labels.array != 0) | (truth.labels.array != 0))
-    ours, theirs = predicted.labels.array[box], truth.labels.array[box]
+    box = _bounding_box((predicted.labels.array != 0) | (truth.labels.array != 0))
+    predicted_labels, true_labels = predicted.labels.array[box], truth.labels.array[box]
     affine = truth.labels.grid.affine
-    return {subset: overlap(_mask(ours, predicted, subset), _mask(theirs, truth, subset), affine) for subset in SUBSETS}
+    return {
+        subset: overlap(_mask(predicted_labels, predicted, subset), _mask(true_labels, truth, subset), affine)
+        for subset in SUBSETS
+    }
 
 
-def overlap_by_pair(predicted: NodeMap, truth: NodeMap, pairs: Sequence[Match]) -> tuple[Overlap | None, ...]:
-    """The measures of each true node against the prediction that it is paired with; None where there is none.
+def overlap_by_match(predicted: NodeMap, truth: NodeMap, matches: Sequence[Match]) -> tuple[Overlap | None, ...]:
+    """Return the measures of each true node against its match; None for a true node without one.
 
-    A false node elsewhere in the pelvis does not count here, as it does in the mask of a whole study, where it alone
-    makes the Hausdorff distance.
+    A false node elsewhere in the pelvis does not count here. In the mask of a whole study it does: there it alone
+    determines the Hausdorff distance.
 
     Args:
         predicted, truth: of one study, on one grid.
-        pairs: as `lnfast.matching.compare` found them.
+        matches: of `lnfast.matching.compare`.
     """
-    find = load("scipy.ndimage").find_objects
-    ours, theirs = find(predicted.labels.array), find(truth.labels.array)
-    found: list[Overlap | None] = []
-    for pair in pairs:
-        if pair.predicted is None:
-            found.append(None)
+    find_boxes = load("scipy.ndimage").find_objects
+    predicted_boxes, true_boxes = find_boxes(predicted.labels.array), find_boxes(truth.labels.array)
+    overlaps: list[Overlap | None] = []
+    for match in matches:
+        if match.predicted is None:
+            overlaps.append(None)
             continue
-        spans = zip(ours[pair.predicted.id - 1], theirs[pair.truth.id - 1], strict=True)
-        box = tuple(slice(min(one.start, other.start), max(one.stop, other.stop)) for one, other in spans)
-        one, other = predicted.labels.array[box] == pair.predicted.id, truth.labels.array[box] == pair.truth.id
-        found.append(overlap(one, other, truth.labels.grid.affine))
-    return tuple(found)
+        spans = zip(predicted_boxes[match.predicted.id - 1], true_boxes[match.truth.id - 1], strict=True)
+        box = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in spans)
+        predicted_mask = predicted.labels.array[box] == match.predicted.id
+        true_mask = truth.labels.array[box] == match.truth.id
+        overlaps.append(overlap(predicted_mask, true_mask, truth.labels.grid.affine))
+    return tuple(overlaps)
 
 
 def overlap(predicted: Mask, truth: Mask, affine: NDArray[np.float64]) -> Overlap:
-    """The measures of two masks.
+    """Return the measures of two masks.
 
     Args:
         predicted, truth: same shape ``(z, y, x)``.
-        affine: (4, 4), index ``(x, y, z, 1)`` to mm; where it begins does not matter.
+        affine: (4, 4), index ``(x, y, z, 1)`` to mm; its origin does not matter.
     """
     tp = int(np.count_nonzero(predicted & truth))
     fp, fn = int(np.count_nonzero(predicted)) - tp, int(np.count_nonzero(truth)) - tp
     both = 2 * tp + fp + fn
     hd, avd, mhd = _distances(predicted, truth, affine, _missing(tp + fp, tp + fn))
     return Overlap(
-        dice=Score(dice_of_counts(tp, tp + fp, tp + fn), None if both else NEITHER),
-        ppv=Score(tp / (tp + fp)) if tp + fp else Score(None, NO_PREDICTION if fn else NEITHER),
-        tpr=Score(tp / (tp + fn)) if tp + fn else Score(None, NO_TRUTH if fp else NEITHER),
-        vs=Score(1 - abs(fn - fp) / both) if both else Score(None, NEITHER),
+        dice=MeasureValue(dice_of_counts(tp, tp + fp, tp + fn), None if both else NEITHER),
+        ppv=MeasureValue(tp / (tp + fp)) if tp + fp else MeasureValue(None, NO_PREDICTION if fn else NEITHER),
+        tpr=MeasureValue(tp / (tp + fn)) if tp + fn else MeasureValue(None, NO_TRUTH if fp else NEITHER),
+        vs=MeasureValue(1 - abs(fn - fp) / both) if both else MeasureValue(None, NEITHER),
         hd_mm=hd,
         avd_mm=avd,
         mhd=mhd,
@@ -109,15 +114,15 @@ def overlap(predicted: Mask, truth: Mask, affine: NDArray[np.float64]) -> Overla
 
 def _distances(
     predicted: Mask, truth: Mask, affine: NDArray[np.float64], missing: str | None
-) -> tuple[Score, Score, Score]:
+) -> tuple[MeasureValue, MeasureValue, MeasureValue]:
     if missing is not None:
-        return Score(None, missing), Score(None, missing), Score(None, missing)
-    there, back = directed(predicted, truth, affine), directed(truth, predicted, affine)
+        return MeasureValue(None, missing), MeasureValue(None, missing), MeasureValue(None, missing)
+    to_truth, to_prediction = directed(predicted, truth, affine), directed(truth, predicted, affine)
     mhd = mahalanobis(predicted, truth)
     return (
-        Score(max(there.greatest_mm, back.greatest_mm)),
-        Score(max(there.average_mm, back.average_mm)),
-        Score(mhd, FLAT if mhd is None else None),
+        MeasureValue(max(to_truth.greatest_mm, to_prediction.greatest_mm)),
+        MeasureValue(max(to_truth.average_mm, to_prediction.average_mm)),
+        MeasureValue(mhd, FLAT if mhd is None else None),
     )
 
 
@@ -128,16 +133,16 @@ def _missing(predicted: int, truth: int) -> str | None:
 
 
 def _mask(labels: NDArray[np.integer], nodes: NodeMap, subset: Subset) -> Mask:
-    wanted = np.zeros(len(nodes.nodes) + 1, bool)
-    wanted[[node.id for node in select(nodes.nodes, subset)]] = True
-    mask: Mask = wanted[labels]
+    selected = np.zeros(len(nodes.nodes) + 1, bool)
+    selected[[node.id for node in select(nodes.nodes, subset)]] = True
+    mask: Mask = selected[labels]
     return mask
 
 
-def _box(mask: Mask) -> tuple[slice, ...]:
-    """The smallest box around a mask: nodes fill little of a study, and nothing outside them counts."""
+def _bounding_box(mask: Mask) -> tuple[slice, ...]:
+    """Return the smallest box around a mask: nodes fill little of a study, and nothing outside them counts."""
     spans = []
     for axis in range(3):
-        places = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        spans.append(slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0))
+        indices = np.flatnonzero(mask.any(axis=tuple(k for k in range(3) if k != axis)))
+        spans.append(slice(int(indices[0]), int(indices[-1]) + 1) if len(indices) else slice(0, 0))
     return tuple(spans)

@@ -1,25 +1,9 @@
-"""What measures are called, and what stands under ``definitions`` in metrics.json: a number travels with the words that
-say what it is."""
+"""The ``definitions`` of metrics.json: every number travels with its definition."""
 
 from __future__ import annotations
 
-from lnfast.evaluate.measures.detection import CONFIDENCE
+from lnfast.evaluate.measures.values import CONFIDENCE
 
-# For people: on the terminal and on the page.
-NAMES = {
-    "dice": "Dice",
-    "ppv": "PPV",
-    "tpr": "TPR",
-    "vs": "VS",
-    "hd_mm": "HD, mm",
-    "avd_mm": "AVD, mm",
-    "mhd": "MHD",
-    "sensitivity": "Sensitivity for N1",
-    "specificity": "Specificity",
-    "auc": "AUC of the call",
-    "auc_short_axis": "AUC of the short axis",
-    "kappa": "Kappa",
-}
 DEFINITIONS = {
     "subsets": "all: every node. suspicious: nodes over the limit, on each side by its own measurement. largest: one "
     "node of each side, the greatest short axis, ties by volume.",

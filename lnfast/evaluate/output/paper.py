@@ -1,6 +1,6 @@
-"""What the paper prints, beside which every measure is shown.
+"""The figures that the paper prints; every measure is shown beside them.
 
-Its testing set (n = 41), and for patients its hold-out set (n = 77). What it does not print is not here.
+They are of its testing set (n = 41), and for patients of its hold-out set (n = 77).
 """
 
 from __future__ import annotations

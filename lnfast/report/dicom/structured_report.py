@@ -14,12 +14,13 @@ import numpy as np
 from lnfast._version import __version__
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode
+from lnfast.report.content import DISCLAIMER
 from lnfast.report.dicom import codes
 from lnfast.report.dicom.codes import code
 from lnfast.report.dicom.segmentation import algorithm_parameters, tracking_id
 from lnfast.report.dicom.source import Source, restore
 from lnfast.report.dicom.uids import UidSource
-from lnfast.report.record import DISCLAIMER, Report
+from lnfast.report.record import Report
 from lnfast.study.dicom.packages import HIGHDICOM, PYDICOM
 
 SERIES_NUMBER = 9101

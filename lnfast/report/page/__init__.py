@@ -1,8 +1,8 @@
-"""report.html: the report as one file that a browser opens and that asks nobody for anything.
+"""report.html: the report as a single file for a browser, without network requests.
 
 document.py   `render`: the answer, the warnings and the table as text, which need no script
-scene.py      what the script draws: where slices, boxes and diameters lie in the picture
-diameters.py  the ends of the axial diameters
+scene.py      the data that the script draws: slices, boxes and diameters in the picture's frame
+diameters.py  the end points of the axial diameters
 voxels.py     voxels and labels as text
 page.html, page.css, page.js
 """

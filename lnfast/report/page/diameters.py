@@ -1,8 +1,8 @@
-"""Where a node's axial diameters lie. `lnfast.measure` has their lengths; a picture needs their ends.
+"""The end points of a node's axial diameters. `lnfast.measure` has their lengths; a picture needs their ends.
 
 +--+---+          long: between the two corners that are farthest apart, in any slice
-|  a   +--+       short: how far the slice's corners reach to both sides of it, drawn halfway
-+--+    b |       between the two that reach farthest
+|  a   +--+       short: the extent of the slice's corners across it, drawn halfway
++--+    b |       between the two outermost corners
    +------+
 """
 
@@ -28,7 +28,7 @@ class AxialDiameters:
     """The diameters of one node.
 
     Attributes:
-        slice: index of the slice that they were measured in.
+        slice: index of the slice of the measurement.
         long_ends_vox, short_ends_vox: (2, 2), two points each ``(x, y)``; voxel corners are whole numbers, so that the
             first voxel of a row reaches from 0 to 1.
         long_mm, short_mm: their lengths.
@@ -42,10 +42,10 @@ class AxialDiameters:
 
 
 def axial_diameters(labels: Volume) -> dict[int, AxialDiameters]:
-    """The diameters of every node, by its label.
+    """Return the diameters of every node, by its label.
 
     Args:
-        labels: ``(z, y, x)`` of integers in the orientation that was measured in, 0 outside.
+        labels: ``(z, y, x)`` integers in the orientation of the measurement, 0 outside.
     """
     to_mm = _plane(without_header_noise(labels.grid.affine))
     by_node: dict[int, list[tuple[int, Floats]]] = {}

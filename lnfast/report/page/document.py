@@ -1,4 +1,4 @@
-"""The page's text. What a study's file or header says is escaped, and nothing in it can become markup or script."""
+"""The page. Text from a study's file or header is escaped and cannot become markup or script."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from typing import Any
 
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, NStage, ShortAxis
+from lnfast.report.content import DISCLAIMER
 from lnfast.report.notices import Notice
 from lnfast.report.page.scene import ORIENTATION, direction_text, scene_of
 from lnfast.report.page.voxels import PackedVoxels, pack_labels, pack_voxels
-from lnfast.report.record import DISCLAIMER, Report
+from lnfast.report.record import Report
 from lnfast.report.text import length_text
 from lnfast.study import Study
 
 RULES: dict[ShortAxis, str] = {"box": "box", "axial": "axial", "ellipsoid": "ellipsoid"}
-_RULE_IN_WORDS = {
+_RULE_TEXTS = {
     "box": "short edge of the smallest box around the node",
     "axial": "extent across the longest diameter in an axial slice",
     "ellipsoid": "short axis of the ellipsoid that spreads as the network's probability does",
 }
-# What a reader must not miss; other warnings stand below these.
-_LOUD = frozenset({"rules-disagree", "slice-limited", "ellipsoid-decides", "not-axial"})
-# Lines of an A4 page beside the pictures: rows of the table, less what the warnings take.
+# Warnings that a reader must not miss; they are listed first.
+_PROMINENT = frozenset({"rules-disagree", "slice-limited", "ellipsoid-decides", "not-axial"})
+# Lines of an A4 page beside the pictures, for the rows of the table and the warnings.
 _PRINTED_LINES, _PRINTED_ROWS_AT_LEAST = 19, 6
 
 
 def render(report: Report, study: Study, labels: Volume) -> bytes:
-    """The page.
+    """Return the page.
 
     Args:
         report: as it was written.
@@ -41,12 +42,12 @@ def render(report: Report, study: Study, labels: Volume) -> bytes:
         labels: native grid, value = node id.
 
     Returns:
-        UTF-8; about 2 MB for 28x240x240 voxels.
+        HTML in UTF-8; about 2 MB for 28x240x240 voxels.
     """
     voxels = pack_voxels(study.volume.oriented(ORIENTATION), study.slope, study.inter)
     nodes = sorted(report.nodes, key=lambda node: (-node.short_axis_mm, -node.volume_mm3, node.id))
-    turned = labels.oriented(ORIENTATION)
-    scene = scene_of(report, nodes, turned, voxels)
+    oriented_labels = labels.oriented(ORIENTATION)
+    scene = scene_of(report, nodes, oriented_labels, voxels)
     style, script = _resource("page.css"), _resource("page.js")
     page = Template(_resource("page.html")).substitute(
         policy=f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
@@ -60,17 +61,17 @@ def render(report: Report, study: Study, labels: Volume) -> bytes:
         created=_text(report.created),
         stage=report.n_stage,
         stage_class=report.n_stage.lower(),
-        rule=_text(f"{RULES[report.rules.short_axis]}: {_RULE_IN_WORDS[report.rules.short_axis]}"),
+        rule=_text(f"{RULES[report.rules.short_axis]}: {_RULE_TEXTS[report.rules.short_axis]}"),
         by_rule=_text(_by_rule(report.n_stage_by_rule)),
         count=f"{len(report.suspicious)} of {len(report.nodes)}",
         limit=f"{report.rules.suspicious_mm:g}",
         largest=_largest(report),
         warnings=_warnings(report.warnings),
         table=_table(report, nodes),
-        made=_made(report, voxels),
+        provenance=_provenance(report, voxels),
         scene=_json(scene),
         voxels="" if voxels is None else voxels.text,
-        labels="" if voxels is None else pack_labels(turned),
+        labels="" if voxels is None else pack_labels(oriented_labels),
         too_many="" if voxels is not None else " The study has more voxels than a page can carry.",
     )
     return page.encode()
@@ -85,14 +86,14 @@ def _hash(text: str) -> str:
 
 
 def _text(value: str) -> str:
-    """Any string as text of the page; what does not print, such as marks that turn the writing round, is spelt out."""
+    """Return a string as text of the page; what does not print, such as bidirectional controls, is escaped."""
     return html.escape(
         "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in value)
     )
 
 
 def _json(value: Any) -> str:
-    """JSON inside a script element, which nothing in it can end; ASCII."""
+    """Return ASCII JSON for a script element; no character in it can end the element."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
@@ -122,8 +123,8 @@ def _largest(report: Report) -> str:
 
 def _warnings(notices: Iterable[Notice]) -> str:
     items = []
-    for notice in sorted(notices, key=lambda notice: notice.code not in _LOUD):
-        kind = "loud" if notice.code in _LOUD else "note" if notice.code == "note" else "warning"
+    for notice in sorted(notices, key=lambda notice: notice.code not in _PROMINENT):
+        kind = "loud" if notice.code in _PROMINENT else "note" if notice.code == "note" else "warning"
         items.append(f'<li class="{kind}"><b>{_text(notice.code)}</b> {_text(notice.message)}</li>')
     return "".join(items)
 
@@ -131,24 +132,25 @@ def _warnings(notices: Iterable[Notice]) -> str:
 def _table(report: Report, nodes: list[LymphNode]) -> str:
     if not nodes:
         return '<p class="none">No lymph node was found.</p>'
-    chosen = report.rules.short_axis
+    rule_in_use = report.rules.short_axis
     heads = "".join(
-        f'<th scope="col"{_deciding(rule, chosen)}>{title}' + ("<small>decides</small>" if rule == chosen else "")
+        f'<th scope="col"{_deciding(rule, rule_in_use)}>{title}'
+        + ("<small>decides</small>" if rule == rule_in_use else "")
         for rule, title in RULES.items()
     )
-    fits = max(_PRINTED_ROWS_AT_LEAST, _PRINTED_LINES - 2 * len(report.warnings))
-    rows = "".join(_row(node, report, beyond=place >= fits) for place, node in enumerate(nodes))
+    printed = max(_PRINTED_ROWS_AT_LEAST, _PRINTED_LINES - 2 * len(report.warnings))
+    rows = "".join(_row(node, report, beyond=index >= printed) for index, node in enumerate(nodes))
     return (
         "<table><caption>Nodes by short axis, in mm; suspicious above "
         f"{report.rules.suspicious_mm:g} mm</caption><thead><tr>"
         f'<th scope="col">node{heads}<th scope="col" class="wide">axial long<th scope="col">cm\u00b3'
         f'<th scope="col" class="wide">slices<th scope="col" class="widest">centre'
-        f"<tbody>{rows}</table>{_left_out(nodes[fits:])}"
+        f"<tbody>{rows}</table>{_left_out(nodes[printed:])}"
     )
 
 
 def _left_out(nodes: list[LymphNode]) -> str:
-    """For the printed page, which does not hold every row."""
+    """Return the line of the printed page that counts the rows it leaves out."""
     if not nodes:
         return ""
     suspicious = sum(node.suspicious for node in nodes)
@@ -157,63 +159,65 @@ def _left_out(nodes: list[LymphNode]) -> str:
     )
 
 
-def _deciding(rule: ShortAxis, chosen: ShortAxis) -> str:
-    return ' class="deciding"' if rule == chosen else ""
+def _deciding(rule: ShortAxis, rule_in_use: ShortAxis) -> str:
+    return ' class="deciding"' if rule == rule_in_use else ""
 
 
 def _row(node: LymphNode, report: Report, *, beyond: bool) -> str:
-    chosen, cells = report.rules.short_axis, []
+    rule_in_use, cells = report.rules.short_axis, []
     for rule in RULES:
         short_mm = node.short_mm(rule)
-        shown = "\u2013" if short_mm is None else length_text(short_mm, report.rules)
+        length = "\u2013" if short_mm is None else length_text(short_mm, report.rules)
         mark = '<small class="mark">slice-limited</small>' if rule == "box" and node.slice_limited else ""
-        cells.append(f"<td{_deciding(rule, chosen)}>{shown}{mark}")
+        cells.append(f"<td{_deciding(rule, rule_in_use)}>{length}{mark}")
     kinds = " ".join(["suspicious"] * node.suspicious + ["beyond"] * beyond)
-    said = '<small class="mark">suspicious</small>' if node.suspicious else ""
+    mark = '<small class="mark">suspicious</small>' if node.suspicious else ""
     return (
-        f'<tr data-node="{node.id}" class="{kinds}"><th scope="row"><button type="button">{node.id}{said}</button>'
+        f'<tr data-node="{node.id}" class="{kinds}"><th scope="row"><button type="button">{node.id}{mark}</button>'
         f'{"".join(cells)}<td class="wide">{node.axial_long_mm:.1f}<td>{node.volume_mm3 / 1000:.2f}'
         f'<td class="wide">{node.slices}<td class="widest">{direction_text(node.centroid_ras_mm)}'
     )
 
 
-def _made(report: Report, voxels: PackedVoxels | None) -> str:
+def _provenance(report: Report, voxels: PackedVoxels | None) -> str:
     model, engine, timings_ms = report.model, report.engine, report.timings_ms
-    shown = "not shown" if voxels is None else "as they were read"
+    fidelity = "not shown" if voxels is None else "as they were read"
     if voxels is not None and not voxels.exact:
-        shown = f"shown in steps of {voxels.slope:.3g}; everything was measured on the study itself"
+        fidelity = f"shown in steps of {voxels.slope:.3g}; everything was measured on the study itself"
     choice = f"; {engine.choice}" if engine.choice else ""
     facts = {
         "Study": f"sha256 {report.study.sha256 or 'none: an array in memory'}",
-        "Voxels": shown,
+        "Voxels": fidelity,
         "Model": f"{model.name} {model.version}, trained on {model.trained_on}; sha256 {model.sha256}",
         "Engine": f"{engine.backend} {engine.backend_version}, {engine.precision} on {engine.device}; self-test "
         f"{engine.self_test}{choice}; sha256 {engine.engine_sha256 or 'none'}",
         "Certificate": _certificate(engine.certificate),
-        "Time": ", ".join(f"{stage} {spent_ms:.0f} ms" for stage, spent_ms in timings_ms.items()),
+        "Time": ", ".join(f"{stage} {duration_ms:.0f} ms" for stage, duration_ms in timings_ms.items()),
     }
     return "".join(f"<div><dt>{label}<dd>{_text(fact)}</div>" for label, fact in facts.items())
 
 
-def _certificate(found: Mapping[str, Any] | None) -> str:
-    """What the export proved, in one line; a manifest of another version may say less."""
-    if found is None:
+def _certificate(certificate: Mapping[str, Any] | None) -> str:
+    """Return the certificate in one line; a manifest of another version may have fewer entries."""
+    if certificate is None:
         return "none: the model itself was run, and nothing was converted"
-    said = ["passed" if found.get("passed") else "not passed"]
-    if "studies" in found:
-        said[0] += f" on {found['studies']} studies beside {found.get('reference', 'FP32')}"
-    for key, words in (
+    parts = ["passed" if certificate.get("passed") else "not passed"]
+    if "studies" in certificate:
+        parts[0] += f" on {certificate['studies']} studies beside {certificate.get('reference', 'FP32')}"
+    for key, label in (
         ("stage_flips", "stage flips"),
         ("suspicious", "suspicious nodes"),
         ("short_axis_mm", "short axis, mm"),
         ("dice", "Dice"),
     ):
-        if isinstance(parts := found.get(key), Mapping):
-            said.append(f"{words}: " + ", ".join(f"{_words(name)} {_number(value)}" for name, value in parts.items()))
-    return "; ".join(said)
+        if isinstance(values := certificate.get(key), Mapping):
+            parts.append(
+                f"{label}: " + ", ".join(f"{_spaced(name)} {_number(value)}" for name, value in values.items())
+            )
+    return "; ".join(parts)
 
 
-def _words(name: object) -> str:
+def _spaced(name: object) -> str:
     return str(name).replace("_", " ")
 
 

@@ -1,6 +1,6 @@
-"""What the page's script draws, as plain numbers.
+"""The data that the page's script draws, as plain numbers.
 
-The picture is an axial slice as radiologists hang it, and its frame is that of the grid turned to LPS:
+The picture is an axial slice in radiological display, and its frame is that of the grid reoriented to LPS:
 
     u, x   to the patient's left, to the right in the picture      millimetres from the outer edge of the first voxel,
     v, y   to the back, down in the picture                        so that the centre of voxel i lies at
@@ -26,13 +26,13 @@ _SIGNS = (("L", "R"), ("P", "A"), ("S", "I"))
 
 
 def scene_of(report: Report, nodes: list[LymphNode], labels: Volume, voxels: PackedVoxels | None) -> dict[str, Any]:
-    """What is drawn.
+    """Return the data to draw.
 
     Args:
-        report: whose rule decides what is drawn first.
+        report: whose rule selects what is drawn first.
         nodes: in the order of the table.
         labels: in `ORIENTATION`, value = node id.
-        voxels: of the study in the same orientation; None where there are no pictures.
+        voxels: of the study in the same orientation; None for a page without pictures.
     """
     diameters = axial_diameters(labels)
     spacing = np.array(labels.grid.spacing_zyx_mm[::-1])
@@ -47,14 +47,14 @@ def scene_of(report: Report, nodes: list[LymphNode], labels: Volume, voxels: Pac
 
 
 def direction_text(ras_mm: tuple[float, float, float]) -> str:
-    """A place as people say it: ``L 12, P 30, S 45 mm``."""
+    """Return a position as radiologists write it: ``L 12, P 30, S 45 mm``."""
     lps = (-ras_mm[0], -ras_mm[1], ras_mm[2])
     parts = (f"{signs[value < 0]} {abs(round(value))}" for value, signs in zip(lps, _SIGNS, strict=True))
     return ", ".join(parts) + " mm"
 
 
 def _heights(grid: Grid) -> list[str]:
-    """Of the middle of each slice."""
+    """Return the height of the middle of each slice."""
     z, y, x = grid.shape
     middle = np.array([[(x - 1) / 2, (y - 1) / 2, k, 1.0] for k in range(z)])
     return [f"{_SIGNS[2][height < 0]} {abs(height):.1f} mm" for height in (middle @ grid.affine.T)[:, 2].tolist()]
@@ -63,9 +63,9 @@ def _heights(grid: Grid) -> list[str]:
 def _node(
     node: LymphNode, report: Report, grid: Grid, spacing: NDArray[np.float64], axial: AxialDiameters
 ) -> dict[str, Any]:
-    into_picture = np.linalg.inv(grid.affine)
-    centre = ((into_picture @ (*node.box_centre_ras_mm, 1.0))[:3] + 0.5) * spacing
-    axes = np.array(node.box_axes_ras) @ into_picture[:3, :3].T * spacing
+    ras_to_index = np.linalg.inv(grid.affine)
+    centre = ((ras_to_index @ (*node.box_centre_ras_mm, 1.0))[:3] + 0.5) * spacing
+    axes = np.array(node.box_axes_ras) @ ras_to_index[:3, :3].T * spacing
     return {
         "id": node.id,
         "suspicious": node.suspicious,

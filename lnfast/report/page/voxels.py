@@ -1,9 +1,9 @@
 """The study's voxels and labels as text inside the page.
 
 A volume becomes ``base64(gzip(low bytes of all voxels, then high bytes))``: bytes of one kind together deflate to half
-of what pairs take, and a browser unpacks gzip by itself and checks its checksum. No prediction from a neighbour: the
-noise of a high-b image is as large as what a neighbour tells, so it gains -3 to 18 % (a phantom of 28x240x240 becomes
-1.84 MB without and 1.79 to 1.89 MB with), and 13 ms more.
+the size of interleaved pairs, and a browser unpacks gzip by itself and checks its checksum. Values are not predicted
+from their neighbours: the noise of a high-b image is as large as the differences between neighbours, so prediction
+gains -3 to 18 % (a phantom of 28x240x240 becomes 1.84 MB without and 1.79 to 1.89 MB with), and takes 13 ms more.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 from lnfast.geometry import Volume
 from lnfast_ext import intensity_statistics
 
-# Of the text of one volume, so that the page stays under 3 MB. A larger volume loses bits, never voxels.
+# Size of the text of one volume, so that the page stays under 3 MB. A larger volume loses bits, never voxels.
 TEXT_BYTES_AT_MOST = 2_800_000
-# As many grey values stay between the percentiles below, however large the volume: an eye tells about as many apart.
+# Grey values that remain between the percentiles below, however large the volume: about as many as an eye tells apart.
 GREYS_AT_LEAST = 64
-# What a browser unpacks without trouble: 128 slices of 512 x 512.
+# A browser unpacks this many without difficulty: 128 slices of 512 x 512.
 VOXELS_AT_MOST = 1 << 25
 _COMPRESSION = 1  # of isal: 4 ms and 1.84 MB; level 0 makes 2.53 MB, 2 and 3 gain nothing
-# The greys that are shown at first: up to where the shipped model's input is clipped, for nodes are bright.
+# The greys that are shown at first: up to where the shipped model's input is clipped, since nodes are bright.
 _WINDOW_PERCENTILES = (1.0, 99.9)
-# Values that are no small integers are cut this many windows beyond the first one, and divided into this many steps.
+# Values that are not 16-bit integers are clipped this many windows beyond the first window, and divided into this many
+# steps.
 _BEYOND, _STEPS = 3.0, 16383
 
 
@@ -35,9 +36,9 @@ class PackedVoxels:
     """A volume of intensities as text.
 
     Attributes:
-        text: base64, see above; of uint16 voxels in the order of the volume.
+        text: base64, see above; uint16 voxels in the order of the volume.
         slope, inter: intensity in the study's own units = slope * packed value + inter, to ``slope / 2``.
-        exact: nothing was rounded or cut.
+        exact: whether nothing was rounded or clipped.
         window: lowest and highest intensity to show at first, the lowest below the highest.
     """
 
@@ -49,7 +50,7 @@ class PackedVoxels:
 
 
 def pack_voxels(volume: Volume, slope: float = 1.0, inter: float = 0.0) -> PackedVoxels | None:
-    """Pack a study's voxels: to the bit where they are integers of 16 bits and fit, else in as many steps as fit.
+    """Pack a study's voxels: losslessly where they are 16-bit integers and fit, else in as many steps as fit.
 
     Args:
         volume: ``(z, y, x)`` of finite integers or floats, any strides.
@@ -61,8 +62,8 @@ def pack_voxels(volume: Volume, slope: float = 1.0, inter: float = 0.0) -> Packe
     values = volume.array
     if values.size > VOXELS_AT_MOST:
         return None
-    low, high, _, _, shown = intensity_statistics(values, _WINDOW_PERCENTILES)
-    window_low, window_high = (float(value) for value in shown)
+    low, high, _, _, percentiles = intensity_statistics(values, _WINDOW_PERCENTILES)
+    window_low, window_high = (float(value) for value in percentiles)
     if window_high <= window_low:
         window_low, window_high = float(low), max(float(high), float(low) + 1.0)
     greys = window_high - window_low
@@ -92,7 +93,7 @@ def pack_voxels(volume: Volume, slope: float = 1.0, inter: float = 0.0) -> Packe
 
 
 def pack_labels(labels: Volume) -> str:
-    """Labels of 0 to 65535 as text, to the bit; see above."""
+    """Pack labels of 0 to 65535 losslessly as text; see above."""
     return _packed(labels.array.astype(np.uint16, order="C"))
 
 

@@ -1,10 +1,10 @@
-"""evaluation.html: an evaluation as one file that a browser opens, without a script, and that asks nobody for anything.
+"""evaluation.html: an evaluation as a single file for a browser, without scripts and without network requests.
 
-document.py   `render`: the answer, the notes, the figures, and all the others below
+document.py   `render`: the answer, the notes, the figures, and the parts below
 tables.py     the paper's tables
-cells.py      a measure or why there is none, escaped
+cells.py      a cell: a measure or why it is undefined, escaped
 worst.py      which studies are worst, and what went wrong in words
-image.py      the study that belongs to a label map
+image.py      the image that belongs to a label map
 slices.py     the slice where the error is greatest
 drawing.py    a slice and its outlines as SVG
 page.html, page.css

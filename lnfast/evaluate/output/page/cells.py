@@ -1,4 +1,5 @@
-"""What stands in a cell: a measure, or a dash that leads to the reason why there is none. All text is escaped here."""
+"""The content of a table cell: a measure, or a dash with a link to the reason why it is undefined. All text is escaped
+here."""
 
 from __future__ import annotations
 
@@ -12,66 +13,79 @@ DASH = "\u2014"
 
 
 def text(value: object) -> str:
-    """Anything as text of the page or of a quoted attribute; what does not print, such as marks that turn the writing
-    round, is a question mark."""
+    """Return a value as text of the page or of a quoted attribute; characters that do not print, such as bidirectional
+    controls, become a question mark."""
     return html.escape(shown(str(value)))
 
 
 class Footnotes:
-    """The reasons of one table, each once.
+    """The footnotes of one table: reasons, each listed once.
 
     Args:
-        key: of the table, for the addresses inside the page.
+        key: of the table, for the link targets inside the page.
     """
 
     def __init__(self, key: str) -> None:
         self._key, self._reasons = key, list[str]()
 
     def dash(self, reason: object) -> str:
-        """What is undefined, with its reason."""
+        """Return the dash of an undefined measure, with its reason."""
         return f'<span class="undefined" title="{text(reason)}">{DASH}</span>{self.mark(reason)}'
 
     def mark(self, reason: object) -> str:
-        """The raised number of a reason."""
-        words = str(reason)
-        if words not in self._reasons:
-            self._reasons.append(words)
-        number = self._reasons.index(words) + 1
+        """Return the raised number of a reason."""
+        reason = str(reason)
+        if reason not in self._reasons:
+            self._reasons.append(reason)
+        number = self._reasons.index(reason) + 1
         return f'<sup><a href="#{self._key}-{number}" aria-label="note {number}">{number}</a></sup>'
 
     def to_html(self) -> str:
-        """The list below the table; nothing without reasons."""
-        items = (f'<li id="{self._key}-{number}">{text(words)}' for number, words in enumerate(self._reasons, 1))
-        found = "".join(items)
-        return f'<ol class="footnotes" aria-label="Notes">{found}</ol>' if found else ""
+        """Return the list below the table; empty without reasons."""
+        items = (f'<li id="{self._key}-{number}">{text(reason)}' for number, reason in enumerate(self._reasons, 1))
+        content = "".join(items)
+        return f'<ol class="footnotes" aria-label="Notes">{content}</ol>' if content else ""
 
 
 def number(value: float, places: int = 3) -> str:
-    """A rounded number, without the sign of a zero."""
+    """Return a rounded number, without the sign of a zero."""
     return f"{round(value, places) + 0.0:.{places}f}".replace("-", "\u2212")
 
 
-def estimate(told: Mapping[str, Any], notes: Footnotes) -> str:
-    """A measure with its interval and, of a share, its counts, as ``value``, ``low``, ``high``, ``reason`` say."""
-    if told["value"] is None:
-        return notes.dash(told["reason"])
-    count = f"{told['count']} of {told['of']}, " if "count" in told else ""
-    if told["low"] is None:
-        return f"{number(told['value'])}<small>{count}no interval{notes.mark(told['reason'])}</small>"
-    return f"{number(told['value'])}<small>{count}{number(told['low'])} to {number(told['high'])}</small>"
+def estimate(measure: Mapping[str, Any], notes: Footnotes) -> str:
+    """Return a measure with its interval and, for a proportion, its counts.
+
+    Args:
+        measure: ``value``, ``low``, ``high``, ``reason`` and, for a proportion, ``count`` and ``of``.
+        notes: of the table.
+    """
+    if measure["value"] is None:
+        return notes.dash(measure["reason"])
+    count = f"{measure['count']} of {measure['of']}, " if "count" in measure else ""
+    if measure["low"] is None:
+        return f"{number(measure['value'])}<small>{count}no interval{notes.mark(measure['reason'])}</small>"
+    return f"{number(measure['value'])}<small>{count}{number(measure['low'])} to {number(measure['high'])}</small>"
 
 
-def mean_sd(told: Mapping[str, Any], notes: Footnotes, places: int = 2, per_unit: float = 1.0) -> str:
-    """Mean and SD of a summary, and of how many: ``mean``, ``sd``, ``n`` and, where there are any, ``reasons``."""
-    reasons = [f"{words} ({count})" for words, count in told.get("reasons", {}).items()]
-    missing = f"undefined in {told['undefined']} of {told['n'] + told['undefined']}: " if reasons else ""
-    why = missing + ", ".join(reasons)
-    if told["mean"] is None:
-        return notes.dash(why or "no value")
-    sd = "" if told["sd"] is None else f" \u00b1 {number(told['sd'] / per_unit, places)}"
-    return f"{number(told['mean'] / per_unit, places)}{sd}<small>n {told['n']}{notes.mark(why) if why else ''}</small>"
+def mean_sd(summary: Mapping[str, Any], notes: Footnotes, places: int = 2, per_unit: float = 1.0) -> str:
+    """Return mean, SD and number of values of a summary.
+
+    Args:
+        summary: ``mean``, ``sd``, ``n`` and, where values are undefined, ``undefined`` and ``reasons``.
+        notes: of the table.
+        places: decimals.
+        per_unit: the shown numbers are those of the summary divided by this.
+    """
+    reasons = [f"{reason} ({count})" for reason, count in summary.get("reasons", {}).items()]
+    missing = f"undefined in {summary['undefined']} of {summary['n'] + summary['undefined']}: " if reasons else ""
+    note = missing + ", ".join(reasons)
+    if summary["mean"] is None:
+        return notes.dash(note or "no value")
+    sd = "" if summary["sd"] is None else f" \u00b1 {number(summary['sd'] / per_unit, places)}"
+    mean = number(summary["mean"] / per_unit, places)
+    return f"{mean}{sd}<small>n {summary['n']}{notes.mark(note) if note else ''}</small>"
 
 
 def p_value(p: float | None, reason: object, notes: Footnotes) -> str:
-    """As papers print it."""
+    """Return a p value as papers print it."""
     return notes.dash(reason) if p is None else "&lt; 0.001" if p < 0.001 else number(p)

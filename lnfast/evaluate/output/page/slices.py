@@ -1,4 +1,4 @@
-"""The slice of a study where the error is greatest, as radiologists hang it: the patient's right to the left."""
+"""The slice of a study where the error is greatest, in radiological display: the patient's right is on the left."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from numpy.typing import NDArray
 from lnfast.errors import StudyError
 from lnfast.evaluate.evaluation import Evaluation, read_both
 from lnfast.evaluate.output.page.image import Image, image_of
-from lnfast.evaluate.output.page.worst import Case
+from lnfast.evaluate.output.page.worst import StudyMistakes
 from lnfast.report.page.scene import ORIENTATION
 
 Labels = NDArray[np.integer]
-# Of the close-up, at least: a node of 10 mm fills a sixth, and what it lies beside can be told.
+# The least edge of the close-up: a node of 10 mm fills a sixth of it, and its surroundings can be recognised.
 CLOSE_MM = 60.0
-_ROOM = 1.6  # around a large node
+_MARGIN_FACTOR = 1.6  # of a large node's extent
 
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """What is drawn.
+    """A slice to draw.
 
     Attributes:
-        number, count: from 1 at the feet, of how many.
+        number, count: the slice's number, from 1 at the feet, and the number of slices.
         spacing_xy_mm: of its pixels.
         truth, predicted: ``(y, x)``, value = node id.
         grey: ``(y, x)`` uint8; None without an image.
-        no_image: why there is none, in words.
-        close_mm: left, top and edge of the square that is shown larger, from the outer edge of the first pixel; it may
+        no_image: the reason why there is no image.
+        close_mm: left, top and edge of the square of the close-up, from the outer edge of the first pixel; it may
             reach over the slice's edge where the slice is smaller.
     """
 
@@ -43,62 +43,63 @@ class Slice:
     close_mm: tuple[float, float, float]
 
 
-def slice_of(case: Case, evaluation: Evaluation) -> Slice:
-    """Read the study's label maps once more, for the comparison kept no voxels, and its image.
+def slice_of(case: StudyMistakes, evaluation: Evaluation) -> Slice:
+    """Return the slice to draw; the label maps are read again, because the comparison kept no voxels, and the image.
 
     Raises:
-        StudyError: ``changed`` where a label map has other nodes than were measured; as `read_both`.
+        StudyError: ``changed`` where a label map has other nodes than were measured; those of `read_both`.
     """
     study = case.study
     predicted, truth = read_both(case.pair, evaluation.read_as)
     if (len(truth.ids), len(predicted.ids)) != (len(study.truth), len(study.predicted)):
         raise StudyError("changed", f"{study.name}: a label map has changed since it was measured; evaluate again")
-    ours, theirs = (side.labels.oriented(ORIENTATION) for side in (predicted, truth))
-    node, other = _node_in_question(case, theirs.array, ours.array)
-    index = _worst_slice(node, node & (other == 0))
-    image = image_of(case.pair, evaluation, theirs, ORIENTATION)
-    _, dy, dx = theirs.grid.spacing_zyx_mm
+    predicted_labels, true_labels = (side.labels.oriented(ORIENTATION) for side in (predicted, truth))
+    node, opposite = _main_node(case, true_labels.array, predicted_labels.array)
+    index = _worst_slice(node, node & (opposite == 0))
+    image = image_of(case.pair, evaluation, true_labels, ORIENTATION)
+    _, dy, dx = true_labels.grid.spacing_zyx_mm
     return Slice(
         number=index + 1,
-        count=theirs.grid.shape[0],
+        count=true_labels.grid.shape[0],
         spacing_xy_mm=(dx, dy),
-        truth=theirs.array[index],
-        predicted=ours.array[index],
+        truth=true_labels.array[index],
+        predicted=predicted_labels.array[index],
         grey=None if isinstance(image, str) else _greys(image, index),
         no_image=image if isinstance(image, str) else None,
         close_mm=_close_up(node[index], (dx, dy)),
     )
 
 
-def _node_in_question(case: Case, truth: Labels, predicted: Labels) -> tuple[NDArray[np.bool_], Labels]:
-    """Voxels of the node that the picture is about, and the labels of the other side."""
-    if case.culprit is not None:
-        side, node = case.culprit
-        own, other = (truth, predicted) if side == "truth" else (predicted, truth)
-        return own == node.id, other
-    wrong = [np.bincount(own[other == 0], minlength=2) for own, other in ((truth, predicted), (predicted, truth))]
+def _main_node(case: StudyMistakes, truth: Labels, predicted: Labels) -> tuple[NDArray[np.bool_], Labels]:
+    """Return the voxels of the node that the picture shows, and the labels of the opposite side."""
+    if case.main_node is not None:
+        side, node = case.main_node
+        own, opposite = (truth, predicted) if side == "truth" else (predicted, truth)
+        return own == node.id, opposite
+    sides = ((truth, predicted), (predicted, truth))
+    wrong = [np.bincount(own[opposite == 0], minlength=2) for own, opposite in sides]
     missed, false = (int(counts[1:].max()) for counts in wrong)
-    own, other, counts = (truth, predicted, wrong[0]) if missed >= false else (predicted, truth, wrong[1])
-    return own == int(counts[1:].argmax()) + 1, other
+    (own, opposite), counts = (sides[0], wrong[0]) if missed >= false else (sides[1], wrong[1])
+    return own == int(counts[1:].argmax()) + 1, opposite
 
 
 def _worst_slice(node: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> int:
-    """Most wrong voxels; of equals, and where none is wrong, most voxels of the node; of those, nearest the feet."""
+    """Return the index of the slice with most wrong voxels, then most voxels of the node, then nearest the feet."""
     counts = [np.count_nonzero(mask, axis=(1, 2)) for mask in (wrong, node)]
     return int(np.lexsort((-counts[1], -counts[0]))[0])
 
 
 def _close_up(node: NDArray[np.bool_], spacing_xy_mm: tuple[float, float]) -> tuple[float, float, float]:
-    ends, whole = [], []
+    spans, sizes = [], []
     for axis, spacing_mm in zip((1, 0), spacing_xy_mm, strict=True):
-        places = np.flatnonzero(node.any(axis=1 - axis))
-        ends.append((float(places[0]) * spacing_mm, float(places[-1] + 1) * spacing_mm))
-        whole.append(node.shape[axis] * spacing_mm)
-    edge = min(max(CLOSE_MM, *(_ROOM * (high - low) for low, high in ends)), max(whole))
+        indices = np.flatnonzero(node.any(axis=1 - axis))
+        spans.append((float(indices[0]) * spacing_mm, float(indices[-1] + 1) * spacing_mm))
+        sizes.append(node.shape[axis] * spacing_mm)
+    edge = min(max(CLOSE_MM, *(_MARGIN_FACTOR * (high - low) for low, high in spans)), max(sizes))
     left, top = (
         # Within the slice where that is large enough, else around its middle.
         min(max((low + high - edge) / 2, 0.0), size - edge) if size >= edge else (size - edge) / 2
-        for (low, high), size in zip(ends, whole, strict=True)
+        for (low, high), size in zip(spans, sizes, strict=True)
     )
     return left, top, edge
 

@@ -1,4 +1,4 @@
-"""Which studies are worst, by a rule that the page prints, and what went wrong in each, in words."""
+"""The worst studies, by a rule that the page prints, and what went wrong in each, in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.evaluate.evaluation import Evaluation, Study
+from lnfast.evaluate.evaluation import EvaluatedStudy, Evaluation
 from lnfast.evaluate.inputs.pairing import StudyPair
 from lnfast.measure import LymphNode, Rules
 from lnfast.report.text import length_text
@@ -29,8 +29,8 @@ class Mistake:
     """A suspicious node that no suspicious node of the other side touches.
 
     Attributes:
-        node: of its own side.
-        opposite: the node of the other side that shares most voxels with it; None where nothing does.
+        node: the suspicious node.
+        opposite: the node of the other side that shares most voxels with it; None where none shares a voxel.
     """
 
     node: LymphNode
@@ -38,65 +38,68 @@ class Mistake:
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class StudyMistakes:
     """A study and its mistakes.
 
     Attributes:
-        missed: of the truth, greatest short axis first.
-        false: of the prediction, likewise.
+        study: the comparison.
+        pair: its label maps.
+        missed: suspicious nodes of the truth, greatest short axis first.
+        false: suspicious nodes of the prediction, greatest short axis first.
     """
 
-    study: Study
+    study: EvaluatedStudy
     pair: StudyPair
     missed: tuple[Mistake, ...]
     false: tuple[Mistake, ...]
 
     @property
     def stage_is_wrong(self) -> bool:
-        """Truth and prediction are not of one stage."""
+        """Whether truth and prediction differ in stage."""
         return self.study.truth_stage != self.study.predicted_stage
 
     @property
-    def culprit(self) -> tuple[Side, LymphNode] | None:
-        """The node that the pictures are about; None where no suspicious one is missed or false."""
+    def main_node(self) -> tuple[Side, LymphNode] | None:
+        """The node that the pictures show; None where no suspicious node is missed or false."""
         if self.missed:
             return "truth", self.missed[0].node
         return ("prediction", self.false[0].node) if self.false else None
 
 
-def worst(evaluation: Evaluation, most: int = SHOWN_AT_MOST) -> list[Case]:
-    """The worst studies, the worst first, by `RULE`; fewer than ``most`` where fewer have an error."""
-    cases = [_case(study, pair) for study, pair in zip(evaluation.studies, evaluation.pairing.pairs, strict=True)]
-    return sorted((case for case in cases if _has_error(case)), key=_badness)[:most]
+def worst_studies(evaluation: Evaluation, at_most: int = SHOWN_AT_MOST) -> list[StudyMistakes]:
+    """Return the worst studies, the worst first, by `RULE`; fewer than ``at_most`` where fewer have an error."""
+    pairs = zip(evaluation.studies, evaluation.pairing.pairs, strict=True)
+    cases = [_with_mistakes(study, pair) for study, pair in pairs]
+    return sorted((case for case in cases if _has_error(case)), key=_rank)[:at_most]
 
 
-def in_words(case: Case, rules: Rules) -> Iterator[str]:
-    """What went wrong, a sentence each."""
+def describe_mistakes(case: StudyMistakes, rules: Rules) -> Iterator[str]:
+    """Yield what went wrong, a sentence at a time."""
     study = case.study
-    for mistakes, nodes, kind, alone, over in (
+    for mistakes, nodes, kind, without_opposite, with_opposite in (
         (case.missed, study.truth, "Missed", "Nothing was outlined there", "The prediction there has"),
         (case.false, study.predicted, "False", "The truth has no node there", "The true node there has"),
     ):
         if not mistakes:
             continue
-        whole, first = sum(node.suspicious for node in nodes), mistakes[0]
+        suspicious, first = sum(node.suspicious for node in nodes), mistakes[0]
         size = f"{'' if len(mistakes) == 1 else 'the largest '}of {length_text(first.node.short_axis_mm, rules)} mm"
-        yield f"{kind} suspicious nodes: {len(mistakes)} of {whole}, {size}."
+        yield f"{kind} suspicious nodes: {len(mistakes)} of {suspicious}, {size}."
         if first.opposite is None:
-            yield f"{alone}."
+            yield f"{without_opposite}."
         else:
-            yield f"{over} {length_text(first.opposite.short_axis_mm, rules)} mm and is not suspicious."
-    told = [
+            yield f"{with_opposite} {length_text(first.opposite.short_axis_mm, rules)} mm and is not suspicious."
+    dice = [
         f"{study.overlap[subset].dice.value:.2f} of {subset} nodes"
         if study.overlap[subset].dice.value is not None
         else f"of {subset} nodes undefined ({study.overlap[subset].dice.reason})"
         for subset in ("suspicious", "all")
     ]
-    yield f"Dice {' and '.join(told)}."
+    yield f"Dice {' and '.join(dice)}."
 
 
-def _case(study: Study, pair: StudyPair) -> Case:
-    return Case(
+def _with_mistakes(study: EvaluatedStudy, pair: StudyPair) -> StudyMistakes:
+    return StudyMistakes(
         study,
         pair,
         _mistakes(study.shared, study.truth, study.predicted),
@@ -105,25 +108,31 @@ def _case(study: Study, pair: StudyPair) -> Case:
 
 
 def _mistakes(
-    shared: NDArray[np.int64], nodes: Sequence[LymphNode], others: Sequence[LymphNode]
+    shared: NDArray[np.int64], nodes: Sequence[LymphNode], opposite: Sequence[LymphNode]
 ) -> tuple[Mistake, ...]:
-    """As `lnfast.evaluate.measures.detection` counts them; ``shared`` is (nodes, others)."""
-    suspicious = [other.id - 1 for other in others if other.suspicious]
-    found = []
+    """Return the mistakes among nodes, as `lnfast.evaluate.measures.detection` counts them.
+
+    Args:
+        shared: ``(nodes, opposite nodes)`` voxels that two nodes share.
+        nodes: of one side.
+        opposite: the nodes of the other side.
+    """
+    suspicious = [node.id - 1 for node in opposite if node.suspicious]
+    mistakes = []
     for node in nodes:
         row = shared[node.id - 1]
         if node.suspicious and not row[suspicious].any():
-            found.append(Mistake(node, others[int(row.argmax())] if row.any() else None))
-    return tuple(sorted(found, key=lambda mistake: (-mistake.node.short_axis_mm, mistake.node.id)))
+            mistakes.append(Mistake(node, opposite[int(row.argmax())] if row.any() else None))
+    return tuple(sorted(mistakes, key=lambda mistake: (-mistake.node.short_axis_mm, mistake.node.id)))
 
 
-def _has_error(case: Case) -> bool:
+def _has_error(case: StudyMistakes) -> bool:
     dice = case.study.overlap["all"].dice.value
-    # The same voxels may still be other nodes: one to one side, two that touch to the other.
-    return case.stage_is_wrong or case.culprit is not None or (dice is not None and dice < 1.0)
+    # Equal masks may still hold different nodes: one node on one side, two that touch on the other.
+    return case.stage_is_wrong or case.main_node is not None or (dice is not None and dice < 1.0)
 
 
-def _badness(case: Case) -> tuple[object, ...]:
+def _rank(case: StudyMistakes) -> tuple[object, ...]:
     study = case.study
     stage = 2 if not case.stage_is_wrong else 0 if study.truth_stage == "N1" else 1
     dices = (study.overlap["suspicious"].dice.value, study.overlap["all"].dice.value)

@@ -1,4 +1,4 @@
-"""What is said while a command works: results on stdout, log lines on stderr, a bar when a person watches."""
+"""The output of a command while it works: results on stdout, log lines on stderr, a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 LINE_EVERY_S = 10.0  # of progress, where nobody may be watching
 
 
-class Watcher:
-    """Tells whoever watches stderr how far a command is.
+class ProgressDisplay:
+    """A progress bar on stderr where that is a terminal.
 
     Args:
-        steps: of equal length, more or less.
-        doing: what happens before the first.
+        steps: number of steps of about equal length.
+        description: of the work before the first step ends.
     """
 
-    def __init__(self, steps: int, doing: str) -> None:
-        self._steps, self._doing = steps, doing
+    def __init__(self, steps: int, description: str) -> None:
+        self._steps, self._description = steps, description
         self._progress: Progress | None = None
 
-    def __enter__(self) -> Watcher:
+    def __enter__(self) -> ProgressDisplay:
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
@@ -43,7 +43,7 @@ class Watcher:
                 columns += [BarColumn(), MofNCompleteColumn()]
             self._progress = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
             self._progress.start()
-            self._progress.add_task(self._doing, total=self._steps)
+            self._progress.add_task(self._description, total=self._steps)
         return self
 
     def __exit__(
@@ -52,33 +52,33 @@ class Watcher:
         if self._progress is not None:
             self._progress.stop()
 
-    def working_on(self, name: str) -> None:
-        """Say what is being worked on."""
+    def show(self, description: str) -> None:
+        """Show what is being done."""
         if self._progress is not None:
-            self._progress.update(self._progress.task_ids[0], description=name)
+            self._progress.update(self._progress.task_ids[0], description=description)
 
-    def done_with_one(self, following: str) -> None:
-        """Count one step, and say what follows."""
+    def advance(self, description: str) -> None:
+        """Count one step, and show what is done next."""
         if self._progress is not None:
-            self._progress.update(self._progress.task_ids[0], advance=1, description=following)
+            self._progress.update(self._progress.task_ids[0], advance=1, description=description)
 
-    def steps(self, forecast: Forecast, first: str) -> Callable[[str, int, int], None]:
-        """A function that is told ``(what, done, of)`` and says how much time is left.
+    def forecasting(self, forecast: Forecast, announcement: str) -> Callable[[str, int, int], None]:
+        """Return a callback ``(stage, done, total)`` that shows how much time is left.
 
-        On a terminal that is a line that changes, elsewhere a new line, the first at once and the others at least
-        `LINE_EVERY_S` apart. ``first`` is said before the first step.
+        On a terminal the line is updated in place; elsewhere lines are logged, the first at once and the next at least
+        `LINE_EVERY_S` apart. ``announcement`` is logged before the first step.
         """
         last = -math.inf
 
-        def step(what: str, done: int, of: int) -> None:
-            nonlocal last, first
-            if first:
-                self.log(first)
-                first = ""
-            forecast.step(what, done, of)
-            line = f"{what} {min(done + 1, of)}/{of}, {forecast.text()}"
+        def step(stage: str, done: int, total: int) -> None:
+            nonlocal last, announcement
+            if announcement:
+                self.log(announcement)
+                announcement = ""
+            forecast.step(stage, done, total)
+            line = f"{stage} {min(done + 1, total)}/{total}, {forecast.text()}"
             if self._progress is not None:
-                self.working_on(line)
+                self.show(line)
             elif monotonic() - last >= LINE_EVERY_S:
                 last = monotonic()
                 self.log(line)
@@ -86,7 +86,7 @@ class Watcher:
         return step
 
     def result(self, line: str) -> None:
-        """A line on stdout; above the bar where both are terminals."""
+        """Print a line on stdout; above the bar where both are terminals."""
         if self._progress is not None and sys.stdout.isatty():
             self._above_the_bar(self._progress, line)
         else:
@@ -94,18 +94,18 @@ class Watcher:
                 click.echo(line)
 
     def log(self, line: str) -> None:
-        """A line on stderr."""
+        """Print a line on stderr."""
         if self._progress is not None:
             self._above_the_bar(self._progress, f"lnfast: {line}")
         else:
             streams.log(line)
 
     def log_cache(self) -> None:
-        """Say why nothing is kept between runs, where that is so."""
+        """Log why nothing is cached between runs, where that is the case."""
         from lnfast.backends.engine.cache import problem
 
-        if (why := problem()) is not None:
-            self.log(f"no-cache: {why}")
+        if (reason := problem()) is not None:
+            self.log(f"no-cache: {reason}")
 
     def _above_the_bar(self, progress: Progress, line: str) -> None:
         progress.console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
