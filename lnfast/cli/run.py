@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lnfast.backends.registry import AUTO, BACKENDS, PRECISIONS
+from lnfast.cli.dicom import dicom_options, list_folders
 from lnfast.cli.options import OutputFolder, check_output_folder
 from lnfast.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from lnfast.engine import Engine
     from lnfast.report import Report
+    from lnfast.result import Result, SegFrames, StudyFailure
 
 
 @click.command(short_help="Find, outline and measure the lymph nodes of studies.")
 @click.argument("studies", metavar="STUDY...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", metavar="OUT", required=True, type=OutputFolder(), help="Folder to write the reports to.")
+@click.option("-o", "--out", metavar="OUT", type=OutputFolder(), help="Folder to write the reports to.  [required]")
 @click.option(
     "--model",
     default="pelvic-ln-edge",
@@ -61,34 +64,50 @@ if TYPE_CHECKING:
     help="A node with a longer short axis is suspicious.",
 )
 @click.option("--html/--no-html", default=True, show_default=True, help="Also write the page report.html.")
+@dicom_options
 @click.option(
     "--json", "as_json", is_flag=True, help="Print a JSON object on a line for each study, in the order given."
 )
 def run(
     studies: tuple[Path, ...],
-    out: Path,
+    out: Path | None,
     short_axis: str,
     suspicious_mm: float,
-    html: bool,
+    series: str | None,
+    b_value: float | None,
+    synthetic: bool,
+    list_only: bool,
     as_json: bool,
+    html: bool,
+    dicom: bool,
+    seg_frames: SegFrames,
     **engine_options: Any,
 ) -> int:
-    """Find, outline and measure the lymph nodes of each STUDY (.nii or .nii.gz).
+    """Find, outline and measure the lymph nodes of each STUDY: a .nii or .nii.gz file, or a folder of DICOM files.
 
     OUT/<study name>/ gets report.json, report.txt, labels.nii.gz and report.html, a page for a browser that
-    also shows the study's slices. A line is printed for each study. A refused study does not stop the others.
-    The report of another study of the same name is never overwritten: the study is refused instead.
+    also shows the study's slices; of a DICOM study, whose name is a number that tells nothing of the patient, also
+    seg.dcm and sr.dcm. A line is printed for each study. A refused study does not stop the others. The report of
+    another study of the same name is never overwritten: the study is refused instead.
     """
     from lnfast.measure import Rules
+    from lnfast.study import DicomChoice
 
+    choice = DicomChoice(series, b_value, synthetic)
+    if list_only:
+        return list_folders(studies, engine_options["model"], choice, as_json=as_json)
+    if out is None:
+        raise click.MissingParameter(param_type="option", param_hint="'-o' / '--out'")
     rules = Rules(short_axis=short_axis, suspicious_mm=suspicious_mm)  # type: ignore[arg-type]  # Rules checks it
     check_output_folder(out)
     with ProgressDisplay(len(studies), "loading the engine") as display, _load(engine_options, rules) as engine:
         info = engine.info
-        choice = f" ({engine.choice})" if engine.choice else ""
-        display.log(f"{info.name} {info.version}, {info.precision} on {info.device}{choice}")
+        reason = f" ({engine.choice})" if engine.choice else ""
+        display.log(f"{info.name} {info.version}, {info.precision} on {info.device}{reason}")
         display.log_cache()
-        return _run_studies(engine, studies, out, display, html=html, as_json=as_json)
+        parts = {"html": html, "dicom": dicom, "seg_frames": seg_frames}
+        outcomes = engine.run_many(studies, out=out, choice=choice, **parts)  # type: ignore[arg-type]
+        return _show(outcomes, studies, display, as_json=as_json)
 
 
 def _load(engine_options: dict[str, Any], rules: Any) -> Engine:
@@ -97,10 +116,10 @@ def _load(engine_options: dict[str, Any], rules: Any) -> Engine:
     return Engine(**engine_options, rules=rules)
 
 
-def _run_studies(
-    engine: Engine, studies: tuple[Path, ...], out: Path, display: ProgressDisplay, *, html: bool, as_json: bool
+def _show(
+    outcomes: Iterator[Result | StudyFailure], studies: tuple[Path, ...], display: ProgressDisplay, *, as_json: bool
 ) -> int:
-    """Run, write and print each study; return the highest exit code."""
+    """Print each study as it is done; return the highest exit code."""
     from lnfast.report import distinct_names
     from lnfast.result import StudyFailure
     from lnfast.study import shown
@@ -108,8 +127,7 @@ def _run_studies(
     exit_code = 0
     names = distinct_names(studies)
     display.show(names[0])
-    outcomes = engine.run_many(studies, out=out, html=html)
-    for index, (path, name, outcome) in enumerate(zip(studies, names, outcomes, strict=True), start=1):
+    for index, (path, outcome) in enumerate(zip(studies, outcomes, strict=True), start=1):
         printable_path = shown(str(path))
         if isinstance(outcome, StudyFailure):
             exit_code = max(exit_code, outcome.error.exit_code)
@@ -120,20 +138,20 @@ def _run_studies(
                 failure = {"code": outcome.error.code, "message": message}
                 display.result(json.dumps({"study": str(path), "error": failure}))
         else:
-            for notice in (*outcome.warnings, *filter(None, [outcome.page_problem])):
+            for notice in (*outcome.warnings, *filter(None, [outcome.page_problem, outcome.dicom_problem])):
                 display.log(f"{notice.code}: {printable_path}: {notice.message}")
             assert outcome.folder is not None
             report = outcome.report
-            display.result(json.dumps(report.to_dict()) if as_json else _line(name, report, outcome.folder))
+            display.result(json.dumps(report.to_dict()) if as_json else _line(report, outcome.folder))
         display.advance(names[index] if index < len(names) else "")
     return exit_code
 
 
-def _line(name: str, report: Report, folder: Path) -> str:
+def _line(report: Report, folder: Path) -> str:
     from lnfast.report.text import length_text
 
     node, size = report.largest, "none"
     if node is not None:
         size = f"{length_text(node.short_axis_mm, report.rules)} mm, {node.volume_mm3 / 1e3:.2f} cm3"
     count = f"{len(report.suspicious)} of {len(report.nodes)} nodes suspicious"
-    return f"{name}: {report.n_stage}, {count}, largest {size}, in {folder}"
+    return f"{report.study.name}: {report.n_stage}, {count}, largest {size}, in {folder}"

@@ -118,3 +118,70 @@ def test_a_choice_goes_to_the_reader(engine: Engine, data: Path) -> None:
     result = engine.run(computed, choice=DicomChoice(synthetic=True))
     assert "computed-b" in [notice.code for notice in result.warnings]
     assert result.report.study.dicom is not None and result.report.study.dicom.computed_b
+
+
+# -------------------------------------------------------------------------------------------------- command line
+
+
+def command(*arguments: str | Path) -> int:
+    from lnfast.cli import main
+
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return int(ended.value.code or 0)
+
+
+def test_the_command_runs_folders_and_names_studies_without_the_patient(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_patient(tmp_path / "patient")
+    options = ["--backend", "openvino", "--precision", "fp32", "--no-html"]
+    assert command("run", tmp_path / "patient", "-o", tmp_path / "out", *options) == 0
+    (folder,) = (tmp_path / "out").iterdir()
+    assert names_in(folder) == (REPORT | OBJECTS) - {"report.html"}
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{folder.name}: N") and "SECRET" not in printed.out + printed.err
+    assert command("run", tmp_path / "patient", "-o", tmp_path / "plain", "--no-dicom", *options) == 0
+    assert names_in(tmp_path / "plain" / folder.name) == REPORT - {"report.html"}
+
+
+def test_the_command_takes_a_choice(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    computed = data / "prostatex-0000" / "8_calc_b1000"
+    assert command("run", computed, "-o", tmp_path / "out", "--no-html", "--no-dicom") == 3
+    assert "computed-b: " in capsys.readouterr().err
+    assert command("run", computed, "-o", tmp_path / "out", "--no-html", "--no-dicom", "--synthetic") == 0
+    assert "computed-b: " in capsys.readouterr().err
+
+
+def test_list_says_what_becomes_of_each_volume(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = data / "prostatex-0000"
+    assert command("run", study, "--list", "--json") == 0
+    listing = json.loads(capsys.readouterr().out)
+    verdicts = {(volume["series_number"], volume["b_value"]): volume["verdict"] for volume in listing["volumes"]}
+    assert verdicts == {
+        (4, None): "no-b-value",
+        (6, 50.0): "no-high-b",
+        (6, 400.0): "no-high-b",
+        (6, 800.0): "taken",
+        (7, 800.0): "adc-map",
+        (8, 1000.0): "computed-b",
+    }
+    assert listing["error"] is None
+    assert command("run", study, data / "ge-classic-tensor", "--list") == 3
+    printed = capsys.readouterr().out
+    assert "series 6, b = 800, trace, 19 images: taken" in printed and "nothing is taken: no-trace" in printed
+
+
+def test_two_series_of_one_b_value_are_listed_as_ambiguous(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (3, 9):
+        write_patient(tmp_path / str(number), number)
+    assert command("run", tmp_path, "--list", "--json") == 3
+    listing = json.loads(capsys.readouterr().out)
+    assert [volume["verdict"] for volume in listing["volumes"]] == ["ambiguous", "ambiguous"]
+    assert command("run", tmp_path, "--list", "--json", "--series", "9") == 0
+    assert [volume["verdict"] for volume in json.loads(capsys.readouterr().out)["volumes"]] == ["taken"]
+
+
+def test_without_a_list_an_output_folder_is_needed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("run", data / TRACE) == 2
+    assert "Missing option '-o' / '--out'" in capsys.readouterr().err
