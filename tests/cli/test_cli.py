@@ -157,9 +157,9 @@ def test_a_bad_study_does_not_stop_the_others(
     assert lnfast("run", *studies, "-o", tmp_path / "out", "--model", model, "--json") == StudyError.exit_code
     output = capsys.readouterr()
     lines = [json.loads(line) for line in output.out.splitlines()]
-    assert [line.get("error", {}).get("code") for line in lines] == [None, "not-found", "not-nifti", "not-a-file", None]
+    assert [line.get("error", {}).get("code") for line in lines] == [None, "not-found", "not-nifti", "not-dicom", None]
     assert [line["study"] for line in lines[1:4]] == [str(path) for path in studies[1:4]]
-    for path, code in zip(studies[1:4], ("not-found", "not-nifti", "not-a-file"), strict=True):
+    for path, code in zip(studies[1:4], ("not-found", "not-nifti", "not-dicom"), strict=True):
         assert re.search(rf"^lnfast: {code}: {re.escape(str(path))}: ", output.err, re.M)
     assert check_whole(tmp_path / "out") == 2
 
