@@ -207,8 +207,8 @@ def test_a_model_of_something_else_asks_for_no_check_and_the_report_says_so() ->
 
 
 def test_a_label_map_is_refused() -> None:
-    made = make_phantom(2, "ingenia")
-    assert code_of(made.labels, made.volume.grid) in ("few-greys", "no-body", "constant")
+    phantom = make_phantom(2, "ingenia")
+    assert code_of(phantom.labels, phantom.volume.grid) in ("few-greys", "no-body", "constant")
 
 
 def test_a_flare_of_one_value_is_warned_of() -> None:
