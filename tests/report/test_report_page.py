@@ -40,7 +40,7 @@ from lnfast.report.page import render
 from lnfast.report.page.diameters import axial_diameters
 from lnfast.report.page.scene import scene_of
 from lnfast.report.page.voxels import pack_labels, pack_voxels
-from lnfast.study import Provenance
+from lnfast.study import DicomSource, Provenance
 
 PAGE_BYTES_AT_MOST = 3_000_000
 ORDINARY_ZYX = (28, 240, 240)
@@ -85,6 +85,15 @@ class ReportPage(HTMLParser):
 def rows_of(page: str) -> list[tuple[int, str]]:
     """``(node, markup)`` of the table's rows."""
     return [(int(match[1]), match[0]) for match in re.finditer(r'<tr data-node="(\d+)".*?(?=<tr|</table>)', page)]
+
+
+def test_the_page_of_dicom_names_the_series_and_the_b_value() -> None:
+    labels = two_nodes()
+    source = DicomSource(8, True, (("SECRET.dcm", 0),))
+    report = report_of(labels, b_value=1400.0, provenance=Provenance("dicom", "SECRET", "ab" * 32, dicom=source))
+    page = page_of(labels, report)
+    assert "series 8, computed b = 1400 s/mm\u00b2, " in Parsed(page).text and "SECRET" not in page
+    assert "series" not in Parsed(page_of(labels)).text
 
 
 # --- nothing in it runs or calls out --------------------------------------------------------------------------------
