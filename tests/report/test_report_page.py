@@ -92,8 +92,8 @@ def test_the_page_of_dicom_names_the_series_and_the_b_value() -> None:
     source = DicomSource(8, True, (("SECRET.dcm", 0),))
     report = report_of(labels, b_value=1400.0, provenance=Provenance("dicom", "SECRET", "ab" * 32, dicom=source))
     page = page_of(labels, report)
-    assert "series 8, computed b = 1400 s/mm\u00b2, " in Parsed(page).text and "SECRET" not in page
-    assert "series" not in Parsed(page_of(labels)).text
+    assert "series 8, computed b = 1400 s/mm\u00b2, " in ReportPage(page).text and "SECRET" not in page
+    assert "series" not in ReportPage(page_of(labels)).text
 
 
 # --- nothing in it runs or calls out --------------------------------------------------------------------------------
