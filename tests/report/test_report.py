@@ -37,8 +37,8 @@ from lnfast.errors import UsageError
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import LymphNode, Rules
 from lnfast.report import DISCLAIMER, EngineFacts, Report, folder_name, make_report, write_study_folder
-from lnfast.report.text import WIDTH, length_text
-from lnfast.study import Provenance, study_from_array
+from lnfast.report.text import WIDTH, image_text, length_text
+from lnfast.study import DicomSource, Provenance, study_from_array
 
 
 def codes(report: Report) -> list[str]:
@@ -64,6 +64,28 @@ def test_a_report_survives_json_to_the_last_bit() -> None:
     assert json.loads(report.json()) == report.to_dict()
     assert json.loads(report.json())["nodes"][0]["box_mm"][0] == report.nodes[0].box_mm[0]
     assert report.json().isascii()
+
+
+@pytest.mark.parametrize(
+    ("number", "computed", "b_value", "text"),
+    [
+        (6, False, 800.0, "series 6, b = 800 s/mm2"),
+        (8, True, 1400.0, "series 8, computed b = 1400 s/mm2"),
+        (None, False, None, "series without a number, b-value unknown"),
+    ],
+)
+def test_a_report_of_dicom_names_the_series_and_the_b_value(
+    number: int | None, computed: bool, b_value: float | None, text: str
+) -> None:
+    source = DicomSource(number, computed, (("SECRET.dcm", 0),))
+    report = report_of(two_nodes(), b_value=b_value, provenance=Provenance("dicom", "SECRET", "ab" * 32, dicom=source))
+    assert image_text(report.study) == text
+    line = report.text().splitlines()[2]
+    assert line.startswith(f"Study           0000 (dicom, {text}, ") and "SECRET" not in report.text()
+
+
+def test_a_report_of_nifti_names_the_b_value_alone() -> None:
+    assert report_of(two_nodes()).text().splitlines()[2].startswith("Study           0000 (nifti-1, b = 800 s/mm2, ")
 
 
 def test_the_summary_follows_the_nodes() -> None:
