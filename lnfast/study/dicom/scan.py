@@ -45,7 +45,7 @@ def scan(root: Path) -> Contents:
     frames: list[Frame] = []
     others = not_dicom = 0
     total = 0
-    for path in _files(root):
+    for path in files_below(root):
         data = _content(path)
         if data[PREAMBLE - 4 : PREAMBLE] != b"DICM":
             not_dicom += 1
@@ -77,8 +77,12 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """Ordinary files below a folder, in the order of their names; the order changes no result."""
+def files_below(root: Path) -> Iterator[Path]:
+    """Ordinary files below a folder, in the order of their names; the order changes no result. A file is itself.
+
+    Raises:
+        StudyError: ``unreadable``, ``too-large`` for more than `MOST_FILES`.
+    """
     if not root.is_dir():
         yield root
         return
