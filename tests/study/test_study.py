@@ -168,8 +168,8 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
 def test_no_file_stays_open(tmp_path: Path) -> None:
     paths = [write_nifti(tmp_path / f"{i}.nii", voxels(SHAPE)) for i in range(20)]
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-    kept = [read_study(path) for path in paths]
-    assert len(kept) == 20
+    studies = [read_study(path) for path in paths]
+    assert len(studies) == 20
     if before:
         assert len(os.listdir("/proc/self/fd")) == before
 
