@@ -62,7 +62,8 @@ _KINDS = (
         # With what scanners and converters put before it (dwi_ADC, eADC, regADC) and after it (ADCmap, the letter or
         # number of a second series of one name: ADCa, ADC0001), but not within a hexadecimal name (3adc71) or a word.
         words=r"(?:dwi|dti|diff|trace|avg|mean|reg|iso|[desr])?_?adc(?:_?maps?|[a-z])?\d*"
-        r" \w*apparent_?diffusion\w* (?:average|avg|ave)_dc diffusion_coeff\w*",
+        r" \w*apparent_?diffusion\w* (?:average|avg|ave)_dc diffusion_coeff\w*"
+        r" \w*diffusions?koeffi\w* coeff?icien\w*(?:_de|_di)?_diff?us\w*",
         types=r"[ed]?adc",
         code="adc-map",
     ),
