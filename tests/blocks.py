@@ -68,10 +68,10 @@ def small_patient(shape_zyx: tuple[int, int, int] = SMALL_ZYX, dtype: str = "i2"
 def rotation(x_deg: float, y_deg: float, z_deg: float) -> NDArray[np.float64]:
     turn = np.eye(3)
     for (first, second), angle in zip(((1, 2), (2, 0), (0, 1)), np.radians((x_deg, y_deg, z_deg)), strict=True):
-        one = np.eye(3)
-        one[first, first] = one[second, second] = np.cos(angle)
-        one[first, second], one[second, first] = -np.sin(angle), np.sin(angle)
-        turn = one @ turn
+        plane_turn = np.eye(3)
+        plane_turn[first, first] = plane_turn[second, second] = np.cos(angle)
+        plane_turn[first, second], plane_turn[second, first] = -np.sin(angle), np.sin(angle)
+        turn = plane_turn @ turn
     return turn
 
 

@@ -29,10 +29,10 @@ def bright_model(folder: Path) -> Path:
     values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 1, *shape)) for n in ("dwi", "logits")]
     stored = [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()]
     opset = [helper.make_opsetid("", 17)]
-    made = helper.make_model(
+    model = helper.make_model(
         helper.make_graph(nodes, "g", values[:1], values[1:], stored), opset_imports=opset, ir_version=8
     )
-    content = made.SerializeToString()
+    content = model.SerializeToString()
 
     def save(probe: bytes) -> None:
         files = {"model.onnx": content, "probe.npz": probe}

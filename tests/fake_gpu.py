@@ -69,12 +69,12 @@ class Gpu:
         return SimpleNamespace(
             __version__="1.7.1.116",
             ILogger=logger,
-            Runtime=lambda logger: Runtime(self, logger),
+            Runtime=lambda logger: FakeRuntime(self, logger),
             EngineInvalidityDiagnostics=bits,
         )
 
 
-class Runtime:
+class FakeRuntime:
     def __init__(self, gpu: Gpu, logger: Any) -> None:
         self.gpu, self.logger = gpu, logger
 
@@ -87,10 +87,10 @@ class Runtime:
             self.logger.log(1, "the magic is wrong")
             self.logger.log(1, "hence nothing works")
             return None
-        return Engine(self.gpu, self.logger)
+        return FakeEngine(self.gpu, self.logger)
 
 
-class Engine:
+class FakeEngine:
     num_io_tensors = 2
 
     def __init__(self, gpu: Gpu, logger: Any) -> None:
@@ -116,7 +116,7 @@ class Engine:
 
 
 class Context:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: FakeEngine) -> None:
         self.engine, self.gpu = engine, engine.gpu
         self.at: dict[str, int] = {}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lnfast.evaluate.extra import PACKAGES
+from lnfast.evaluate.packages import PACKAGES
 
 PACKAGE = Path(__file__).parent.parent / "lnfast"
 
@@ -18,9 +18,11 @@ PACKAGE = Path(__file__).parent.parent / "lnfast"
 LAYERS = {
     "_version": 0,
     "errors": 0,
-    "exchange": 1,
+    "folder_exchange": 1,
     "optional": 1,
+    "batch": 1,
     "geometry": 1,
+    "header_noise": 1,
     "window": 1,
     "atomic": 2,
     "card": 2,
@@ -47,7 +49,7 @@ LAYERS = {
     "__main__": 11,
 }
 # The one module below lnfast that may import the package, and only inside a function. None: nobody may; what stands
-# behind the extra "evaluate" comes through `lnfast.evaluate.extra.load` alone.
+# behind the extra "evaluate" comes through `lnfast.evaluate.packages.load` alone.
 HEAVY = {
     "openvino": "backends.openvino",
     "onnxruntime": "backends.ort",
@@ -104,9 +106,9 @@ def test_imports_go_down(path: Path) -> None:
         return  # lnfast/__init__.py hands out names from all layers; that it does so lazily is tested below
     for name in imports(parsed(path)):
         root, _, rest = name.partition(".")
-        other = rest.partition(".")[0]
-        if root == "lnfast" and other in LAYERS and other != own:
-            assert LAYERS[other] < LAYERS[own], f"{dotted(path)} (layer {LAYERS[own]}) imports {name}"
+        imported = rest.partition(".")[0]
+        if root == "lnfast" and imported in LAYERS and imported != own:
+            assert LAYERS[imported] < LAYERS[own], f"{dotted(path)} (layer {LAYERS[own]}) imports {name}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: dotted(path) or "lnfast")
@@ -127,7 +129,7 @@ def test_heavy_packages_are_imported_inside_functions(path: Path) -> None:
 
 
 def test_packages_of_the_extra_are_loaded_by_evaluate_and_inside_functions() -> None:
-    found = set()
+    loaded = set()
     for path in MODULES:
         tree = parsed(path)
         scopes = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
@@ -137,8 +139,8 @@ def test_packages_of_the_extra_are_loaded_by_evaluate_and_inside_functions() -> 
                 root = str(getattr(node.args[0], "value", "")).partition(".")[0]
                 if root in PACKAGES:
                     assert id(node) in inside and dotted(path).startswith("evaluate."), dotted(path)
-                    found.add(root)
-    assert found == set(PACKAGES)
+                    loaded.add(root)
+    assert loaded == set(PACKAGES)
 
 
 def test_the_kernels_know_nothing_of_lnfast() -> None:

@@ -34,7 +34,7 @@ COMPUTED = {
     ("backends/trt/execution.py", "code"): ("engine-damaged", "engine-mismatch"),
     # The column `code` of `_KINDS`: its default, and that of the ADC map.
     ("study/kind.py", "kind.code"): ("not-dwi", "adc-map"),
-    # `_replaced` is called for these two.
+    # `_replacement_warning` is called for these two.
     ("study/affine.py", "f'bad-{bad}'"): ("bad-sform", "bad-qform"),
     # Pairs that other modules made: collected there.
     ("report/notices.py", "code"): (),
@@ -44,7 +44,7 @@ PAIRS = {"study/": REPORT, "admission.py": REPORT, "evaluate/": EVALUATION}
 
 
 @dataclass(frozen=True, order=True)
-class Said:
+class Refusal:
     """A code and what says it: the name of an error's class, or a kind of warning."""
 
     by: str
@@ -60,40 +60,40 @@ def trees() -> dict[str, ast.Module]:
 
 
 @pytest.fixture(scope="module")
-def in_code(trees: dict[str, ast.Module]) -> set[Said]:
+def in_code(trees: dict[str, ast.Module]) -> set[Refusal]:
     """All that the package can say."""
-    return {Said(by, code) for module, tree in trees.items() for by, code in _all_of(module, tree)}
+    return {Refusal(by, code) for module, tree in trees.items() for by, code in _all_of(module, tree)}
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[tuple[Said, list[str]]]:
+def rows() -> list[tuple[Refusal, list[str]]]:
     """Each row of the document and its cells."""
-    found, by = [], ""
+    rows, by = [], ""
     for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
         if line.startswith("## "):
             named = re.search(r"\(`(\w+)`\)$", line)
             by = named[1] if named else HEADINGS.get(line, "")
         elif line.startswith("| `"):
             cells = [cell.strip() for cell in line.strip("|").split(" | ")]
-            found.append((Said(by, cells[0].strip("`")), cells))
-    return found
+            rows.append((Refusal(by, cells[0].strip("`")), cells))
+    return rows
 
 
 def _all_of(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and (by := _sayer(node)):
+        if isinstance(node, ast.Call) and (by := _class_of(node)):
             code = (
                 node.args[0] if node.args else next((part.value for part in node.keywords if part.arg == "code"), None)
             )
             assert code is not None, f"{module}:{node.lineno} has no code"
-            yield from ((by, found) for found in _codes(module, code))
+            yield from ((by, literal) for literal in _codes(module, code))
         elif isinstance(node, ast.Tuple) and (by := _pair(module, node)):
-            yield from ((by, found) for found in _codes(module, node.elts[0]))
+            yield from ((by, literal) for literal in _codes(module, node.elts[0]))
         elif module.startswith("cli/") and isinstance(node, ast.JoinedStr):
             yield from _line_of_the_command(node)
 
 
-def _sayer(call: ast.Call) -> str | None:
+def _class_of(call: ast.Call) -> str | None:
     """The error's class, or what a `Notice` is in; None for any other call."""
     name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", None)
     if name == "Notice":
@@ -133,37 +133,37 @@ def _codes(module: str, code: ast.expr) -> tuple[str, ...]:
 def _line_of_the_command(text: ast.JoinedStr) -> Iterator[tuple[str, str]]:
     """Lines that begin with a code although no error of ours was raised: ``usage: ...``."""
     start = text.values[0]
-    found = re.match(rf"({CODE.pattern}): ", str(start.value)) if isinstance(start, ast.Constant) else None
-    if found and found[1] != "lnfast":
-        by = {"usage": "UsageError", "no-cache": STDERR}.get(found[1], "LnfastError")
-        yield by, found[1]
+    match = re.match(rf"({CODE.pattern}): ", str(start.value)) if isinstance(start, ast.Constant) else None
+    if match and match[1] != "lnfast":
+        by = {"usage": "UsageError", "no-cache": STDERR}.get(match[1], "LnfastError")
+        yield by, match[1]
 
 
 def test_every_code_has_a_row_under_its_class_and_every_row_is_a_code(
-    in_code: set[Said], rows: list[tuple[Said, list[str]]]
+    in_code: set[Refusal], rows: list[tuple[Refusal, list[str]]]
 ) -> None:
-    documented = {said for said, _ in rows}
+    documented = {refusal for refusal, _ in rows}
     assert sorted(in_code - documented) == [], "docs/refusals.md lacks these"
     assert sorted(documented - in_code) == [], "nothing says these of docs/refusals.md"
 
 
-def test_no_code_has_two_rows_under_one_class(rows: list[tuple[Said, list[str]]]) -> None:
-    documented = [said for said, _ in rows]
+def test_no_code_has_two_rows_under_one_class(rows: list[tuple[Refusal, list[str]]]) -> None:
+    documented = [refusal for refusal, _ in rows]
     assert len(documented) == len(set(documented))
 
 
-def test_every_row_says_what_its_code_means_and_what_to_do(rows: list[tuple[Said, list[str]]]) -> None:
-    for said, cells in rows:
-        assert CODE.fullmatch(said.code)
-        assert len(cells) == 3 and all(cells), said
+def test_every_row_says_what_its_code_means_and_what_to_do(rows: list[tuple[Refusal, list[str]]]) -> None:
+    for refusal, cells in rows:
+        assert CODE.fullmatch(refusal.code)
+        assert len(cells) == 3 and all(cells), refusal
 
 
-def test_every_heading_has_the_exit_code_of_its_class(rows: list[tuple[Said, list[str]]]) -> None:
+def test_every_heading_has_the_exit_code_of_its_class(rows: list[tuple[Refusal, list[str]]]) -> None:
     headings = re.findall(r"^## Exit code (\d): .*\(`(\w+)`\)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
     assert {name: int(number) for number, name in headings} == {
         name: getattr(errors, name).exit_code for name in CLASSES
     }
-    assert {said.by for said, _ in rows} == CLASSES | set(HEADINGS.values())
+    assert {refusal.by for refusal, _ in rows} == CLASSES | set(HEADINGS.values())
 
 
 def test_every_class_of_errors_is_looked_for() -> None:
@@ -198,12 +198,12 @@ def test_the_kinds_of_images_have_only_the_codes_that_are_listed() -> None:
 
 
 def test_every_limit_of_admission_stands_in_the_document_as_it_is_in_the_code(
-    rows: list[tuple[Said, list[str]]],
+    rows: list[tuple[Refusal, list[str]]],
 ) -> None:
     from lnfast import admission, measure, selftest
     from lnfast.report.notices import SLICE_SPACING_RATIO
 
-    text = {said: " | ".join(cells) for said, cells in rows}
+    text = {refusal: " | ".join(cells) for refusal, cells in rows}
     (low, high), (least, most) = admission.IN_PLANE_MM, admission.THROUGH_PLANE_MM
     alike, filled = admission.AIR_IS_BODY
     short, tall = admission.ZSCORE_HEIGHT
@@ -236,7 +236,7 @@ def test_every_limit_of_admission_stands_in_the_document_as_it_is_in_the_code(
         ("EngineError", "self-test-failed"): (f"{selftest.DICE_AT_LEAST:g}", f"{selftest.ELLIPSOID_WITHIN_MM:g} mm"),
         ("UsageError", "bad-rules"): (f"{measure.SMALLEST_LIMIT_MM:g} to {measure.LARGEST_LIMIT_MM:g} mm",),
     }
-    for said, parts in wanted.items():
-        row = text[Said(*said)].replace(" %", "%").lower()
+    for refusal, parts in wanted.items():
+        row = text[Refusal(*refusal)].replace(" %", "%").lower()
         for part in parts:
-            assert part in row, f"{said[1]}: {part}"
+            assert part in row, f"{refusal[1]}: {part}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from training.data.check import Findings
     from training.readers.agreement import ReaderAgreement
 
-TROUBLE = 3  # exit code, as for a study that is refused
+REFUSED_EXIT_CODE = 3  # as for a study that is refused
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -40,8 +40,8 @@ def check(context: click.Context, folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(findings.to_dict(), indent=1))
     else:
         _show(findings)
-    if findings.troubles:
-        context.exit(TROUBLE)
+    if findings.problems:
+        context.exit(REFUSED_EXIT_CODE)
 
 
 @click.command(help="Split the cases of FOLDER 8:1:1 by patient, and write the split to a file.")
@@ -99,8 +99,8 @@ class _Bar:
 def _show(findings: Findings) -> None:
     from lnfast.cli.console import stdout, table
 
-    for trouble in findings.troubles:
-        click.echo(f"trouble  {trouble}")
+    for problem in findings.problems:
+        click.echo(f"trouble  {problem}")
     for note in findings.notes:
         click.echo(f"note     {note}")
     content = findings.to_dict()
@@ -112,7 +112,7 @@ def _show(findings: Findings) -> None:
         rows.add_row(f"{name} x y z, mm", _range_text(content[f"{name}_zyx_mm"]))
     for protocol, count in content["protocols"].items():
         rows.add_row(protocol, str(count))
-    rows.add_row("troubles", str(len(findings.troubles)))
+    rows.add_row("troubles", str(len(findings.problems)))
     rows.add_row("notes", str(len(findings.notes)))
     console.print(rows)
 

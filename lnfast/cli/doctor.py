@@ -49,10 +49,29 @@ def examine() -> dict[str, Any]:
         "cpu_flags": None if (flags := cpu_flags()) is None else list(flags),
         "kernels": instruction_set(),
         "backends": [asdict(status) for status in backend_status()],
+        "dicom": _dicom(),
         "models": _models(),
         "cache": _cache(),
         "engines": _engines(),
         "auto": _auto(),
+    }
+
+
+def _dicom() -> dict[str, Any]:
+    """Return the packages for DICOM, what can be decoded, what is missing, and the command that installs it."""
+    from lnfast.study.dicom.packages import DECODERS, HIGHDICOM, PYDICOM
+
+    needed = (PYDICOM, HIGHDICOM, *(package for packages in DECODERS.values() for package in packages))
+    missing = [package for package in needed if not package.installed()]
+    return {
+        "pydicom": None if PYDICOM in missing else PYDICOM.version(),
+        "highdicom": None if HIGHDICOM in missing else HIGHDICOM.version(),
+        "decoders": {
+            name: PYDICOM not in missing and not any(package in missing for package in packages)
+            for name, packages in DECODERS.items()
+        },
+        "problem": f"without {', '.join(package.distributions[0] for package in missing)}" if missing else None,
+        "mend": missing[0].install if missing else None,
     }
 
 

@@ -76,9 +76,9 @@ def evaluate(
     extra: pip install 'lnfast[evaluate]', and for Segmentations 'lnfast[dicom]'.
     """
     from lnfast.evaluate.evaluation import evaluate as evaluate_pairing
-    from lnfast.evaluate.extra import check_all_installed
     from lnfast.evaluate.inputs.pairing import pair_up
     from lnfast.evaluate.output.folder import check_output, write_evaluation
+    from lnfast.evaluate.packages import check_all_installed
     from lnfast.measure import Rules
 
     rules = Rules(short_axis=short_axis, suspicious_mm=suspicious_mm)  # type: ignore[arg-type]  # Rules checks it

@@ -21,6 +21,7 @@ def show_findings(findings: dict[str, Any]) -> None:
         markup=False,
     )
     _show_backends(console, findings["backends"])
+    _show_dicom(console, findings["dicom"])
     if findings["models"]:
         _show_models(console, findings["models"])
     if findings["engines"]:
@@ -49,6 +50,17 @@ def _show_backends(console: Console, backends: list[dict[str, Any]]) -> None:
             Text(_state(status), style="" if status["devices"] else "yellow"),
         )
     console.print("", rows, "")
+
+
+def _show_dicom(console: Console, status: dict[str, Any]) -> None:
+    """Print what can be read and written, and what is missing."""
+    decoded = ", ".join(name for name, usable in status["decoders"].items() if usable)
+    reading = f"any file (pydicom {status['pydicom']}; decodes {decoded})" if status["pydicom"] else "plain files only"
+    writing = f"seg.dcm and sr.dcm (highdicom {status['highdicom']})" if status["highdicom"] else "nothing"
+    console.print(f"DICOM: reads {reading}, writes {writing}", markup=False)
+    if status["problem"]:
+        console.print(Text(f"DICOM: {status['problem']}; mend: {status['mend']}", style="yellow"))
+    console.print()
 
 
 def _show_models(console: Console, models: list[dict[str, Any]]) -> None:

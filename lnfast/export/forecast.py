@@ -30,7 +30,7 @@ class Phase:
         cost: of one.
     """
 
-    what: str
+    name: str
     steps: int
     cost: float
 
@@ -72,22 +72,22 @@ class Forecast:
         self._current = 0  # index of the phase
         self._done = 0.0  # cost of it that is done
 
-    def step(self, what: str, done: int, total: int) -> None:
+    def step(self, name: str, done: int, total: int) -> None:
         """Take in a report of progress: ``done`` of ``total`` steps of a phase are done."""
         phase = self._plan[self._current]
-        if phase.what != what:
+        if phase.name != name:
             left = self._plan[self._current :]
-            ahead = next((index for index, phase in enumerate(left) if phase.what == what), None)
+            ahead = next((index for index, phase in enumerate(left) if phase.name == name), None)
             if ahead is not None:
                 self._current += ahead
             elif self._begun:  # the current phase is over, and this one was not planned
                 self._current += 1
-                self._plan.insert(self._current, self._unplanned(what, total))
+                self._plan.insert(self._current, self._unplanned(name, total))
             else:
-                self._plan.insert(self._current, self._unplanned(what, total))
+                self._plan.insert(self._current, self._unplanned(name, total))
             phase = self._plan[self._current]
         if phase.steps != total:
-            phase = self._plan[self._current] = Phase(what, total, phase.cost)
+            phase = self._plan[self._current] = Phase(name, total, phase.cost)
         self._done = min(done, total) * phase.cost
 
     @property
@@ -113,8 +113,8 @@ class Forecast:
     def _begun(self) -> bool:
         return self._done > 0.0 or self._current > 0
 
-    def _unplanned(self, what: str, total: int) -> Phase:
-        return Phase(what, total, COSTS.get(what.partition(" ")[0], OTHER_COST))
+    def _unplanned(self, name: str, total: int) -> Phase:
+        return Phase(name, total, COSTS.get(name.partition(" ")[0], OTHER_COST))
 
 
 def duration_text(seconds: float) -> str:

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from lnfast.measure import LymphNode, Rules
-from lnfast.report.content import DISCLAIMER, ReportContent
+from lnfast.report.content import DISCLAIMER, ReportContent, StudyFacts
 
 WIDTH = 100
 _RULE_TEXTS = {
@@ -43,6 +43,16 @@ def length_text(value_mm: float, rules: Rules) -> str:
         if (float(text) > rules.suspicious_mm) == rules.exceeded(value_mm):
             break
     return text
+
+
+def image_text(study: StudyFacts) -> str:
+    """Return which image a study is: of a DICOM study the number of its series, and the b-value in s/mm2."""
+    b_value = "b-value unknown" if study.b_value is None else f"b = {study.b_value:g} s/mm2"
+    if study.dicom is None:
+        return b_value
+    number = study.dicom.series_number
+    series = "series without a number" if number is None else f"series {number}"
+    return f"{series}, {'computed ' if study.dicom.computed_b else ''}{b_value}"
 
 
 def _lines(report: ReportContent) -> Iterator[str]:
@@ -82,8 +92,7 @@ def _study(report: ReportContent) -> str:
     study = report.study
     voxels = " x ".join(str(size) for size in reversed(study.shape_zyx))
     spacing = " x ".join(f"{size:.2f}" for size in reversed(study.spacing_zyx_mm))
-    b_value = "b-value unknown" if study.b_value is None else f"b = {study.b_value:g} s/mm2"
-    return f"{study.name} ({study.format}, {b_value}, {voxels} voxels of {spacing} mm)"
+    return f"{study.name} ({study.format}, {image_text(study)}, {voxels} voxels of {spacing} mm)"
 
 
 def _largest(report: ReportContent) -> str:

@@ -13,8 +13,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -467,6 +469,38 @@ def test_doctor_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert f"auto takes {output['auto']['name']}" in text
     assert max(map(len, text.splitlines())) <= 100 or "self-test passed" in max(text.splitlines(), key=len)
+
+
+def test_doctor_says_what_of_dicom_can_be_read_and_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def status() -> tuple[dict[str, Any], str]:
+        lnfast("doctor", "--json")
+        record = json.loads(capsys.readouterr().out)["dicom"]
+        lnfast("doctor")
+        return record, " ".join(capsys.readouterr().out.split())
+
+    monkeypatch.setattr(sys.modules["lnfast.cli.doctor"], "_auto", lambda: {"error": "none of this test"})
+    record, text = status()
+    assert record == {
+        "pydicom": metadata.version("pydicom"),
+        "highdicom": metadata.version("highdicom"),
+        "decoders": {"RLE": True, "JPEG-LS": True, "JPEG 2000": True},
+        "problem": None,
+        "mend": None,
+    }
+    assert f"DICOM: reads any file (pydicom {record['pydicom']}; decodes RLE, JPEG-LS, JPEG 2000), writes seg" in text
+
+    installed = Package.installed
+    absent = {"openjpeg", "highdicom"}
+    monkeypatch.setattr(Package, "installed", lambda self: self.module not in absent and installed(self))
+    record, text = status()
+    assert record["decoders"] == {"RLE": True, "JPEG-LS": True, "JPEG 2000": False} and record["highdicom"] is None
+    assert "writes nothing DICOM: without highdicom, pylibjpeg-openjpeg; mend: pip install 'lnfast[dicom]'" in text
+    absent.add("pydicom")
+    record, text = status()
+    assert not any(record["decoders"].values())
+    assert "DICOM: reads plain files only, writes nothing" in text
 
 
 def test_doctor_where_nothing_runs_exits_5_and_says_what_to_type(

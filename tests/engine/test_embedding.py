@@ -46,8 +46,8 @@ def backend_of(engine: Engine) -> Any:
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    with Engine() as made:
-        yield made
+    with Engine() as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def light(tiny: Path) -> Iterator[Engine]:
-    with Engine(model=tiny) as made:
-        yield made
+    with Engine(model=tiny) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module")
@@ -190,12 +190,12 @@ REFUSED: dict[str, tuple[Callable[[], Any], str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("make", "code", "said"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("make", "code", "pattern"), REFUSED.values(), ids=REFUSED)
 def test_memory_that_cannot_be_read_is_refused_in_one_line(
-    light: Engine, make: Callable[[], Any], code: str, said: str
+    light: Engine, make: Callable[[], Any], code: str, pattern: str
 ) -> None:
     for run in (lambda: light.run((make(), AFFINE)), lambda: light.run(Volume(make(), Grid(SHAPE, AFFINE)))):
-        with pytest.raises(StudyError, match=said) as refusal:
+        with pytest.raises(StudyError, match=pattern) as refusal:
             run()
         assert "\n" not in refusal.value.message
         if not isinstance(make(), (np.ndarray, array.array)):  # a Volume meets the shape of these first
@@ -530,7 +530,7 @@ def struck(light: Engine, tiny: Path) -> Iterator[Callable[[Callable[[Engine], o
 
     def run(handler: Callable[[Engine], object]) -> list[object]:
         with Engine(model=tiny) as engine:
-            backend, seen = backend_of(engine), []
+            backend, answers = backend_of(engine), []
             honest = backend.infer
 
             def infer() -> None:
@@ -539,20 +539,20 @@ def struck(light: Engine, tiny: Path) -> Iterator[Callable[[Callable[[Engine], o
 
             def handle(number: int, frame: object) -> None:
                 try:
-                    seen.append(handler(engine))
+                    answers.append(handler(engine))
                 except Exception as error:
-                    seen.append(error)
+                    answers.append(error)
 
             backend.infer = infer
             signal.signal(signal.SIGALRM, handle)
-            seen.append(len(engine.run((blocks(), AFFINE)).nodes))
+            answers.append(len(engine.run((blocks(), AFFINE)).nodes))
             backend.infer = honest
-            seen.append(engine)
+            answers.append(engine)
             try:
-                seen.append(len(engine.run((blocks(), AFFINE)).nodes))
+                answers.append(len(engine.run((blocks(), AFFINE)).nodes))
             except UsageError as error:
-                seen.append(error.code)
-        return seen
+                answers.append(error.code)
+        return answers
 
     yield run
     signal.signal(signal.SIGALRM, before)
@@ -619,10 +619,12 @@ def test_the_page_for_vendors_names_codes_that_exist() -> None:
     named = set(re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", table))
     source = "".join(path.read_text(encoding="utf-8") for path in (root / "lnfast").rglob("*.py"))
     # Some are put together: f"unknown-{what}".
-    made = {f"{what}-{how}" for what in ("backend", "device", "precision") for how in ("mismatch", "unavailable")}
-    made |= {f"unknown-{what}" for what in ("backend", "device", "precision")}
+    composed = {
+        f"{subject}-{how}" for subject in ("backend", "device", "precision") for how in ("mismatch", "unavailable")
+    }
+    composed |= {f"unknown-{subject}" for subject in ("backend", "device", "precision")}
     assert len(named) > 40
-    assert not {code for code in named - made if f'"{code}"' not in source}
+    assert not {code for code in named - composed if f'"{code}"' not in source}
 
 
 def test_the_page_for_vendors_shows_code_that_works(tiny: Path) -> None:

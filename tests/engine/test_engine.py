@@ -38,15 +38,15 @@ FP32 = Candidate("openvino", "cpu", "fp32", "second")
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    with Engine() as made:
-        yield made
+    with Engine() as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module")
 def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """A network of one operation, for tests of what stands around the network; it calls what is bright a node."""
-    with Engine(model=make_model_folder(tmp_path_factory.mktemp("model") / "tiny")) as made:
-        yield made
+    with Engine(model=make_model_folder(tmp_path_factory.mktemp("model") / "tiny")) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +61,9 @@ def result(engine: Engine, phantom: Phantom) -> Result:
 
 def test_a_phantom_is_found_and_measured(result: Result, phantom: Phantom) -> None:
     assert result.n_stage == "N1"
-    found = result.labels.array > 0
+    predicted = result.labels.array > 0
     truth = phantom.labels > 0
-    assert 2 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth)) > 0.5
+    assert 2 * np.count_nonzero(predicted & truth) / (np.count_nonzero(predicted) + np.count_nonzero(truth)) > 0.5
     assert result.labels.array.shape == phantom.volume.array.shape
     assert [node.id for node in result.nodes] == list(range(1, int(result.labels.array.max()) + 1))
     threshold = load_model("pelvic-ln-edge").card.threshold
@@ -99,7 +99,7 @@ def test_a_mirrored_file_has_the_same_nodes_in_the_patient(engine: Engine, phant
     assert len(mirrored.nodes) == len(home)
     for node in mirrored.nodes:
         twin = min(
-            home.values(), key=lambda other: np.linalg.norm(np.subtract(other.centroid_ras_mm, node.centroid_ras_mm))
+            home.values(), key=lambda twin: np.linalg.norm(np.subtract(twin.centroid_ras_mm, node.centroid_ras_mm))
         )
         assert node.centroid_ras_mm == pytest.approx(twin.centroid_ras_mm, abs=1e-6)
         assert node.box_mm == pytest.approx(twin.box_mm, abs=1e-6)
@@ -114,13 +114,13 @@ def test_nothing_is_copied_between_the_file_and_the_runtime(
     network = engine._network
     assert network is not None
     backend = network.at(network.grid_zyx)
-    seen: dict[str, np.ndarray] = {}
+    arrays_by_name: dict[str, np.ndarray] = {}
 
-    def watched(module: Any, name: str, *kept: str) -> None:
+    def watched(module: Any, name: str, *names: str) -> None:
         honest = getattr(module, name)
 
         def kernel(*arrays: Any, **options: Any) -> Any:
-            seen.update(zip(kept, arrays, strict=False))
+            arrays_by_name.update(zip(names, arrays, strict=False))
             return honest(*arrays, **options)
 
         monkeypatch.setattr(module, name, kernel)
@@ -131,12 +131,12 @@ def test_nothing_is_copied_between_the_file_and_the_runtime(
     with gzip.open(path) as packed:
         (tmp_path / "plain.nii").write_bytes(packed.read())
     for study in (engine.read(tmp_path / "plain.nii"), engine.read(path), engine.read(phantom.volume)):
-        seen.clear()
+        arrays_by_name.clear()
         engine._analyse(study, 0.0)
         stored = study.volume.array
-        assert np.shares_memory(seen["voxels"], stored) and seen["voxels"].nbytes == stored.nbytes
-        assert seen["input"].ctypes.data == backend.input.ctypes.data
-        assert seen["logits"].ctypes.data == backend.output.ctypes.data
+        assert np.shares_memory(arrays_by_name["voxels"], stored) and arrays_by_name["voxels"].nbytes == stored.nbytes
+        assert arrays_by_name["input"].ctypes.data == backend.input.ctypes.data
+        assert arrays_by_name["logits"].ctypes.data == backend.output.ctypes.data
 
 
 def test_the_same_study_gives_the_same_answer_from_eight_threads(light: Engine, phantom: Phantom) -> None:
@@ -260,12 +260,12 @@ def test_one_patient_s_report_never_takes_the_place_of_another_s(
     light: Engine, phantom: Phantom, tmp_path: Path
 ) -> None:
     first = add_case(tmp_path / "a", phantom).image
-    other = add_case(tmp_path / "b", make_phantom(12, "achieva", "n0")).image.rename(tmp_path / "b" / first.name)
+    second = add_case(tmp_path / "b", make_phantom(12, "achieva", "n0")).image.rename(tmp_path / "b" / first.name)
     folder = light.run(first).write(tmp_path / "out")
-    kept = (folder / "report.json").read_bytes()
+    before = (folder / "report.json").read_bytes()
     with pytest.raises(UsageError, match="another study"):
-        light.run(other).write(tmp_path / "out")
-    assert (folder / "report.json").read_bytes() == kept
+        light.run(second).write(tmp_path / "out")
+    assert (folder / "report.json").read_bytes() == before
     assert light.run(first).write(tmp_path / "out") == folder
     result = light.run(phantom.volume)
     result.write(tmp_path / "out")

@@ -54,9 +54,9 @@ def test_what_was_passed_over_is_a_warning_with_the_reason(
     caplog.set_level(logging.INFO, "lnfast")
     with Engine(folder) as engine:
         choice = engine.choice
-    (warned, told), (informed, served) = lines(caplog)
-    assert (warned, informed) == (logging.WARNING, logging.INFO)
-    assert told == "passed over openvino on cpu in bf16: self-test-failed: Dice 0.5"
+    (warning_level, message), (info_level, served) = lines(caplog)
+    assert (warning_level, info_level) == (logging.WARNING, logging.INFO)
+    assert message == "passed over openvino on cpu in bf16: self-test-failed: Dice 0.5"
     assert served.endswith(f": {choice}")
 
 

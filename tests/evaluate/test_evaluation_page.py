@@ -44,7 +44,7 @@ from lnfast.measure import Rules
 HOSTILE = "<script>alert(1)</script>&\"'"
 
 
-class Parsed(HTMLParser):
+class EvaluationPage(HTMLParser):
     """Tags with their attributes, the rows of each table, and all text."""
 
     def __init__(self, page: str) -> None:
@@ -103,14 +103,14 @@ def page_and_content(folders: tuple[Path, Path]) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def parsed(page_and_content: tuple[str, dict[str, Any]]) -> Parsed:
-    return Parsed(page_and_content[0])
+def parsed(page_and_content: tuple[str, dict[str, Any]]) -> EvaluationPage:
+    return EvaluationPage(page_and_content[0])
 
 
 # --- the numbers ------------------------------------------------------------------------------------------------------
 
 
-def test_it_opens_on_the_answer(page_and_content: tuple[str, dict[str, Any]], parsed: Parsed) -> None:
+def test_it_opens_on_the_answer(page_and_content: tuple[str, dict[str, Any]], parsed: EvaluationPage) -> None:
     page, content = page_and_content
     patient = content["patient"]
     text = " ".join(parsed.text.split())
@@ -123,7 +123,9 @@ def test_it_opens_on_the_answer(page_and_content: tuple[str, dict[str, Any]], pa
     assert page.index('class="answer"') < page.index("<table") < page.index('class="plot') < page.index('class="case"')
 
 
-def test_the_tables_are_those_of_metrics_json(page_and_content: tuple[str, dict[str, Any]], parsed: Parsed) -> None:
+def test_the_tables_are_those_of_metrics_json(
+    page_and_content: tuple[str, dict[str, Any]], parsed: EvaluationPage
+) -> None:
     content, tables = page_and_content[1], parsed.tables
     measures, subsets = ("dice", "ppv", "tpr", "vs", "hd_mm", "avd_mm", "mhd"), ("all", "suspicious", "largest")
     parts = [content[key][subset] for key in ("segmentation", "segmentation_of_matched_nodes") for subset in subsets]
@@ -167,7 +169,7 @@ def test_the_tables_are_those_of_metrics_json(page_and_content: tuple[str, dict[
 def test_what_is_undefined_is_a_dash_with_its_reason(tmp_path: Path) -> None:
     """One study without a node: no zero and no NaN where nothing is defined."""
     page, content = evaluation_page(*write_cohort(tmp_path, {"empty": ([], [])}))
-    parsed = Parsed(page)
+    parsed = EvaluationPage(page)
     assert content["segmentation"]["all"]["dice"]["mean"] is None
     assert {cell for row in parsed.tables["Segmentation"][1:] for cell in row[1:]} <= {"\u2014", "\u2014|paper"} | {
         f"\u2014|paper {value}" for value in re.findall(r"paper (\d\.\d\d)", page)
@@ -185,7 +187,7 @@ def test_what_is_undefined_is_a_dash_with_its_reason(tmp_path: Path) -> None:
 # --- what a browser makes of it ---------------------------------------------------------------------------------------
 
 
-def test_it_asks_nobody_and_runs_nothing(page_and_content: tuple[str, dict[str, Any]], parsed: Parsed) -> None:
+def test_it_asks_nobody_and_runs_nothing(page_and_content: tuple[str, dict[str, Any]], parsed: EvaluationPage) -> None:
     page, _ = page_and_content
     assert not re.search(r"(?i)https?:|@import|url\(|javascript:", page)
     for tag, attrs in parsed.tags:
@@ -203,7 +205,7 @@ def test_it_asks_nobody_and_runs_nothing(page_and_content: tuple[str, dict[str, 
     assert len(ids) == len(set(ids))
 
 
-def test_it_can_be_read_without_seeing(parsed: Parsed) -> None:
+def test_it_can_be_read_without_seeing(parsed: EvaluationPage) -> None:
     assert parsed.text.count("Research use only") == 1
     assert dict(parsed.tags[0][1]) == {"lang": "en"} or parsed.tags[0][0] == "html"
     for tag, attrs in parsed.tags:
@@ -223,7 +225,7 @@ def test_a_hostile_name_is_text(tmp_path: Path) -> None:
     pred, truth = write_cohort(tmp_path, {name: COHORT["d called N0"]})
     (tmp_path / "groups.csv").write_text(f'name,group\n"{name.replace(chr(34), chr(34) * 2)}","{HOSTILE[:8]}"\n')
     page, _ = evaluation_page(pred, truth, groups=tmp_path / "groups.csv")
-    parsed = Parsed(page)
+    parsed = EvaluationPage(page)
     assert "script" not in {tag for tag, _ in parsed.tags}
     assert "<script>alert(1)<??script>&\"'" in parsed.text
     assert "\u202e" not in page
@@ -233,7 +235,7 @@ def test_a_hostile_name_is_text(tmp_path: Path) -> None:
 # --- the worst --------------------------------------------------------------------------------------------------------
 
 
-def test_the_worst_come_first(folders: tuple[Path, Path], parsed: Parsed) -> None:
+def test_the_worst_come_first(folders: tuple[Path, Path], parsed: EvaluationPage) -> None:
     """Each name of the hand-made cohort says what is wrong; what is right is not shown."""
     evaluation = evaluate(pair_up(*folders), Rules())
     assert [case.study.name for case in worst_studies(evaluation)] == list(COHORT)

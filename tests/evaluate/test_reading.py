@@ -51,7 +51,7 @@ def test_every_layout(tmp_path: Path) -> None:
     (tmp_path / "maps" / "a.nii").write_bytes(b"")
     write_map(tmp_path / "maps" / ".hidden.nii.gz")
     (tmp_path / "maps" / "plans.json").write_text("{}")
-    assert {key: found.path.name for key, found in label_files(tmp_path / "maps").files.items()} == {
+    assert {key: file.path.name for key, file in label_files(tmp_path / "maps").files.items()} == {
         "a": "a.nii",
         "b": "b_0000.nii.gz",
     }
@@ -60,7 +60,7 @@ def test_every_layout(tmp_path: Path) -> None:
     assert list(label_files(tmp_path / "runs").files) == ["a"]
     write_map(tmp_path / "raw" / "labelsTr" / "c.nii.gz")
     write_map(tmp_path / "raw" / "imagesTr" / "c_0000.nii.gz")
-    assert [found.path.parent.name for found in label_files(tmp_path / "raw").files.values()] == ["labelsTr"]
+    assert [file.path.parent.name for file in label_files(tmp_path / "raw").files.values()] == ["labelsTr"]
 
 
 def test_a_run_s_folder_finds_its_truth_whatever_the_name(tmp_path: Path) -> None:
@@ -384,15 +384,15 @@ def truth_folder(tmp_path: Path, *names: str, below: str = "labelsTr") -> Path:
     return tmp_path / "truth"
 
 
-@pytest.mark.parametrize(("below", "given"), [("labelsTr", "."), ("labelsTr", "labelsTr"), (".", ".")])
+@pytest.mark.parametrize(("below", "folder_name"), [("labelsTr", "."), ("labelsTr", "labelsTr"), (".", ".")])
 def test_the_truth_s_record_names_the_scanner(
-    tmp_path: Path, below: str, given: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, below: str, folder_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = truth_folder(tmp_path, "a", "b", below=below)
     (folder / "truth" / "a.json").write_text('{"scanner": "ingenia"}')
-    pairs = pair_up(tmp_path / "pred", folder / given).pairs
-    assert [scanner_of(pair, folder / given) for pair in pairs] == ["ingenia", None]
-    monkeypatch.chdir(folder / given)
+    pairs = pair_up(tmp_path / "pred", folder / folder_name).pairs
+    assert [scanner_of(pair, folder / folder_name) for pair in pairs] == ["ingenia", None]
+    monkeypatch.chdir(folder / folder_name)
     assert [scanner_of(pair, Path(".")) for pair in pairs] == ["ingenia", None]
 
 

@@ -322,6 +322,10 @@ def cut_pixels(dataset: Any) -> None:
     dataset.PixelData = dataset.PixelData[: len(dataset.PixelData) // 4 * 2]
 
 
+def fewer_rows(dataset: Any) -> None:
+    dataset.Rows -= 1
+
+
 REFUSED: list[tuple[Change, str]] = [
     (fractional, "unsupported-segmentation"),
     (label_map, "unsupported-segmentation"),
@@ -338,6 +342,7 @@ REFUSED: list[tuple[Change, str]] = [
     (overlapping, "overlapping-segments"),
     (unlisted, "damaged"),
     (fewer_frames, "damaged"),
+    (fewer_rows, "damaged"),
     (cut_pixels, "truncated"),
 ]
 

@@ -35,7 +35,7 @@ def test_a_forecast_is_right_where_costs_are_and_never_goes_back() -> None:
     shares = []
     for phase in plan:
         for done in range(phase.steps):
-            forecast.step(phase.what, done, phase.steps)
+            forecast.step(phase.name, done, phase.steps)
             shares.append(forecast.share)
             if forecast.left_s is not None:
                 assert forecast.left_s == pytest.approx(10.0 * total - now)
@@ -57,7 +57,7 @@ def test_steps_that_nobody_planned_are_counted_in() -> None:
 
 def test_what_an_export_will_do_is_known_before(model: Model) -> None:
     plan = plan_export(model, Request("openvino", "int8", studies=5, windows=False))
-    assert {phase.what: phase.steps for phase in plan}["certifying int8"] == 5
+    assert {phase.name: phase.steps for phase in plan}["certifying int8"] == 5
 
 
 def test_a_named_precision_without_an_engine_is_refused_with_the_line_that_makes_one(model: Model) -> None:

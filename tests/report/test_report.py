@@ -30,15 +30,15 @@ from reports import (
     two_nodes,
 )
 
-import lnfast.exchange as exchange
+import lnfast.folder_exchange as folder_exchange
 from lnfast.atomic import STALE_S
 from lnfast.card import Model
 from lnfast.errors import UsageError
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import LymphNode, Rules
 from lnfast.report import DISCLAIMER, EngineFacts, Report, folder_name, make_report, write_study_folder
-from lnfast.report.text import WIDTH, length_text
-from lnfast.study import Provenance, study_from_array
+from lnfast.report.text import WIDTH, image_text, length_text
+from lnfast.study import DicomSource, Provenance, study_from_array
 
 
 def codes(report: Report) -> list[str]:
@@ -64,6 +64,28 @@ def test_a_report_survives_json_to_the_last_bit() -> None:
     assert json.loads(report.json()) == report.to_dict()
     assert json.loads(report.json())["nodes"][0]["box_mm"][0] == report.nodes[0].box_mm[0]
     assert report.json().isascii()
+
+
+@pytest.mark.parametrize(
+    ("number", "computed", "b_value", "text"),
+    [
+        (6, False, 800.0, "series 6, b = 800 s/mm2"),
+        (8, True, 1400.0, "series 8, computed b = 1400 s/mm2"),
+        (None, False, None, "series without a number, b-value unknown"),
+    ],
+)
+def test_a_report_of_dicom_names_the_series_and_the_b_value(
+    number: int | None, computed: bool, b_value: float | None, text: str
+) -> None:
+    source = DicomSource(number, computed, (("SECRET.dcm", 0),))
+    report = report_of(two_nodes(), b_value=b_value, provenance=Provenance("dicom", "SECRET", "ab" * 32, dicom=source))
+    assert image_text(report.study) == text
+    line = report.text().splitlines()[2]
+    assert line.startswith(f"Study           0000 (dicom, {text}, ") and "SECRET" not in report.text()
+
+
+def test_a_report_of_nifti_names_the_b_value_alone() -> None:
+    assert report_of(two_nodes()).text().splitlines()[2].startswith("Study           0000 (nifti-1, b = 800 s/mm2, ")
 
 
 def test_the_summary_follows_the_nodes() -> None:
@@ -296,7 +318,7 @@ def test_a_study_s_name_is_a_harmless_folder_name(name: str, safe: str, tmp_path
 @pytest.mark.parametrize("can_exchange", [True, False])
 def test_a_study_folder_is_replaced(tmp_path: Path, can_exchange: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not can_exchange:
-        monkeypatch.setattr(exchange, "_exchange", lambda first, second: False)
+        monkeypatch.setattr(folder_exchange, "_exchange", lambda first, second: False)
     labels = two_nodes()
     empty = Volume(np.zeros_like(labels.array), labels.grid)
     folder_path, _ = write_study_folder(report_of(labels), labels, tmp_path, "a")
@@ -375,18 +397,18 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import numpy as np
 import lnfast.report.folder as folder
-import lnfast.exchange as exchange
+import lnfast.folder_exchange as folder_exchange
 from lnfast.geometry import Volume
 from reports import report_of, two_nodes
 if sys.argv[3] == "no-exchange":
-    exchange._exchange = lambda one, other: False
+    folder_exchange._exchange = lambda first, second: False
 labels = two_nodes()
-both = [(report_of(made), made) for made in (labels, Volume(labels.array * (labels.array == 1), labels.grid))]
+both = [(report_of(written), written) for written in (labels, Volume(labels.array * (labels.array == 1), labels.grid))]
 out = Path(sys.argv[1])
 while True:
     print(flush=True)
-    for report, made in both:
-        folder.write_study_folder(report, made, out, "a")
+    for report, written in both:
+        folder.write_study_folder(report, written, out, "a")
 """
 
 
@@ -415,7 +437,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_study_folder_or_none(tmp_path: Path
 
 
 def test_a_reader_never_misses_a_report_that_is_replaced(tmp_path: Path) -> None:
-    if not exchange._exchange(*(_make_folder(tmp_path / "probe" / name) for name in "ab")):
+    if not folder_exchange._exchange(*(_make_folder(tmp_path / "probe" / name) for name in "ab")):
         pytest.skip("this file system cannot exchange two names")
     command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), TESTS, "exchange"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:

@@ -334,11 +334,11 @@ class Counting(BaseHTTPRequestHandler):
     """Serves one page and remembers who asked for what."""
 
     def __init__(self, content: bytes, requests: list[str], *arguments: Any) -> None:
-        self.content, self.asked = content, requests
+        self.content, self.requests = content, requests
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.requests.append(self.path)
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
         self.end_headers()

@@ -40,7 +40,7 @@ from lnfast.report.page import render
 from lnfast.report.page.diameters import axial_diameters
 from lnfast.report.page.scene import scene_of
 from lnfast.report.page.voxels import pack_labels, pack_voxels
-from lnfast.study import Provenance
+from lnfast.study import DicomSource, Provenance
 
 PAGE_BYTES_AT_MOST = 3_000_000
 ORDINARY_ZYX = (28, 240, 240)
@@ -56,7 +56,7 @@ def unpacked(text: str, shape_zyx: Sequence[int]) -> NDArray[np.uint16]:
     return (low | high << 8).reshape(shape_zyx)
 
 
-class Parsed(HTMLParser):
+class ReportPage(HTMLParser):
     """Tags with their attributes, and the text inside each kind of element that can hold only text."""
 
     def __init__(self, page: str) -> None:
@@ -87,14 +87,23 @@ def rows_of(page: str) -> list[tuple[int, str]]:
     return [(int(match[1]), match[0]) for match in re.finditer(r'<tr data-node="(\d+)".*?(?=<tr|</table>)', page)]
 
 
+def test_the_page_of_dicom_names_the_series_and_the_b_value() -> None:
+    labels = two_nodes()
+    source = DicomSource(8, True, (("SECRET.dcm", 0),))
+    report = report_of(labels, b_value=1400.0, provenance=Provenance("dicom", "SECRET", "ab" * 32, dicom=source))
+    page = page_of(labels, report)
+    assert "series 8, computed b = 1400 s/mm\u00b2, " in ReportPage(page).text and "SECRET" not in page
+    assert "series" not in ReportPage(page_of(labels)).text
+
+
 # --- nothing in it runs or calls out --------------------------------------------------------------------------------
 
 
 def test_nothing_from_a_study_becomes_markup() -> None:
     labels = two_nodes()
     report = evil_report(labels)
-    harmless = replace(report_of(labels), warnings=tuple(replace(said, message="x") for said in report.warnings))
-    plain, evil = (Parsed(page_of(labels, said)) for said in (harmless, report))
+    harmless = replace(report_of(labels), warnings=tuple(replace(notice, message="x") for notice in report.warnings))
+    plain, evil = (ReportPage(page_of(labels, page_report)) for page_report in (harmless, report))
     kinds = [[(tag, *attributes) for tag, attributes in page.tags] for page in (plain, evil)]
     assert kinds[0] == kinds[1]
     assert plain.raw["script"] == evil.raw["script"] and json.loads(evil.raw["scene"])
@@ -106,7 +115,7 @@ def test_nothing_from_a_study_becomes_markup() -> None:
 def test_the_page_can_ask_nobody_for_anything() -> None:
     labels = two_nodes()
     page = page_of(labels)
-    parsed = Parsed(page)
+    parsed = ReportPage(page)
     (policy,) = (of["content"] for tag, of in parsed.tags if of.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
@@ -172,7 +181,7 @@ def test_an_ordinary_study_of_noise_makes_less_than_3_mb(sigma: float, exact: bo
     assert len(page) < PAGE_BYTES_AT_MOST
     assert ("<dd>as they were read<" in page.decode()) == exact
     assert ("<dd>shown in steps of" in page.decode()) != exact
-    codes = unpacked(Parsed(page.decode()).raw["voxels"], noise.shape)
+    codes = unpacked(ReportPage(page.decode()).raw["voxels"], noise.shape)
     assert codes.max() > 64, "bits are spared, and greys stay"
 
 
@@ -190,8 +199,8 @@ def test_more_voxels_than_a_browser_takes_are_left_out_and_that_is_said(monkeypa
     monkeypatch.setattr(voxels_module, "VOXELS_AT_MOST", labels.array.size - 1)
     page = page_of(labels)
     assert "more voxels than a page can carry" in page
-    assert Parsed(page).raw.get("voxels") is None
-    assert json.loads(Parsed(page).raw["scene"])["voxels"] is None
+    assert ReportPage(page).raw.get("voxels") is None
+    assert json.loads(ReportPage(page).raw["scene"])["voxels"] is None
     assert len(rows_of(page)) == 2
 
 
@@ -202,7 +211,7 @@ def test_what_is_shown_is_the_same_however_the_study_is_stored() -> None:
     pages = set()
     for image, stored in zip(images, stored_in_all_ways(labels), strict=True):
         report = report_of(labels)
-        page = Parsed(render(report, study_of(image), stored).decode())
+        page = ReportPage(render(report, study_of(image), stored).decode())
         shape = json.loads(page.raw["scene"])["shape"]
         assert np.array_equal(unpacked(page.raw["voxels"], shape) + int(values.min()), values)  # LPS as they lie here
         assert np.array_equal(unpacked(page.raw["labels"], shape), labels.array)
@@ -296,7 +305,7 @@ def test_the_table_is_sorted_and_marks_what_decides(rule: Any) -> None:
 def test_the_page_opens_on_the_answer_and_its_warnings() -> None:
     flat = block((1, 8, 8), affine_of((1.5, 1.5, 6.0)))
     report = report_of(flat, provenance=Provenance("nifti-1", "a", "ab" * 32, notes=("took volume 2 of 3",)))
-    text = re.sub(r"\s+", " ", Parsed(page_of(flat, report)).text)
+    text = re.sub(r"\s+", " ", ReportPage(page_of(flat, report)).text)
     order = [
         "Research use only",
         "0000",
@@ -318,7 +327,7 @@ def test_zero_nodes_is_a_page() -> None:
     grid = Grid((4, 20, 20), affine_of((1.5, 1.5, 6.0)))
     page = page_of(Volume(np.zeros(grid.shape, np.uint16), grid))
     assert "No lymph node was found." in page and "<table" not in page
-    assert json.loads(Parsed(page).raw["scene"])["nodes"] == []
+    assert json.loads(ReportPage(page).raw["scene"])["nodes"] == []
 
 
 def test_the_printed_page_says_what_it_leaves_out() -> None:

@@ -207,8 +207,8 @@ def test_a_model_of_something_else_asks_for_no_check_and_the_report_says_so() ->
 
 
 def test_a_label_map_is_refused() -> None:
-    made = make_phantom(2, "ingenia")
-    assert code_of(made.labels, made.volume.grid) in ("few-greys", "no-body", "constant")
+    phantom = make_phantom(2, "ingenia")
+    assert code_of(phantom.labels, phantom.volume.grid) in ("few-greys", "no-body", "constant")
 
 
 def test_a_flare_of_one_value_is_warned_of() -> None:
@@ -217,3 +217,16 @@ def test_a_flare_of_one_value_is_warned_of() -> None:
     array = volume.array.astype(np.int32)
     array[:, np.hypot(y - 120, x - 31) < 12] = array.max()
     assert [code for code, _ in admitted(array, volume.grid).warnings] == ["unusual-greys"]
+
+
+def test_many_thin_slices_are_warned_of() -> None:
+    """More than 1.25 times as many as the model grid has are squeezed into it."""
+    volume = phantom(2)
+    slices = volume.array.shape[0]
+    assert 2 * slices > 35 > slices
+    halved = volume.grid.affine.copy()
+    halved[:3, 2] /= 2
+    thin = np.repeat(volume.array, 2, axis=0)
+    warnings = [code for code, _ in admitted(thin, Grid(thin.shape, halved)).warnings]
+    assert warnings == ["thin-slices"]
+    assert admitted(volume.array, volume.grid).warnings == ()

@@ -172,7 +172,7 @@ def test_every_box_of_an_axis(margin: int) -> None:
             if begin <= low and high <= begin + size
         ]
         size, _, begin = min(places, default=(grid, 0, 0))
-        found = choose_window(
+        window = choose_window(
             ((0, start, 0), (1, stop, 1)), [(1, size, 1) for size in sizes[::-1]], (1, grid, 1), (0, margin, 0)
         )
-        assert found == Window((1, grid, 1), (0, begin, 0), (1, size, 1))
+        assert window == Window((1, grid, 1), (0, begin, 0), (1, size, 1))

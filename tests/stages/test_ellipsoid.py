@@ -16,9 +16,9 @@ from lnfast.measure import Rules, measure_nodes, n_stage_by_rule
 from lnfast_ext import label_components, measure_components
 
 
-def holder(index: tuple[int, ...], size: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+def holder(index: tuple[int, ...], size: tuple[int, ...], other_size: tuple[int, ...]) -> tuple[int, ...]:
     """Which voxel of the other grid holds the centre of this one."""
-    return tuple((2 * i + 1) * m // (2 * n) for i, n, m in zip(index, size, other, strict=True))
+    return tuple((2 * i + 1) * m // (2 * n) for i, n, m in zip(index, size, other_size, strict=True))
 
 
 def oracle(labels: np.ndarray, label: int, logits: np.ndarray, affine: np.ndarray) -> float:
@@ -27,8 +27,8 @@ def oracle(labels: np.ndarray, label: int, logits: np.ndarray, affine: np.ndarra
     under = {j: labels[holder(j, network, native)] for j in product(*map(range, network))}
     held = {holder(tuple(i), native, network) for i in np.argwhere(labels == label).tolist()}
     own = {j for j, value in under.items() if value == label} | held
-    others = {holder(tuple(i), native, network) for i in np.argwhere((labels > 0) & (labels != label)).tolist()}
-    theirs = ({j for j, value in under.items() if value not in (0, label)} | others) - own
+    other_held = {holder(tuple(i), native, network) for i in np.argwhere((labels > 0) & (labels != label)).tolist()}
+    theirs = ({j for j, value in under.items() if value not in (0, label)} | other_held) - own
     steps = list(product((-1, 0, 1), repeat=3))
 
     def touches(j: tuple[int, ...], group: set[tuple[int, ...]]) -> bool:
@@ -54,12 +54,14 @@ def test_it_is_what_loops_say(network: tuple[int, int, int], dtype: type) -> Non
     logits = rng.normal(0, 3, network).astype(dtype)
     affine = affine_of((1.5, 1.25, 6.0), 10, -6, 15)
     bounds = measure_components(labels, count, affine)["bounds_zyx"]
-    found = ellipsoid_short_mm(labels, bounds, logits, affine)
+    shorts_mm = ellipsoid_short_mm(labels, bounds, logits, affine)
     assert count > 5
-    assert found == pytest.approx([oracle(labels, label, logits, affine) for label in range(1, count + 1)], rel=1e-9)
+    assert shorts_mm == pytest.approx(
+        [oracle(labels, label, logits, affine) for label in range(1, count + 1)], rel=1e-9
+    )
     stored = np.asfortranarray(labels)
     stored.flags.writeable = False
-    assert ellipsoid_short_mm(stored, bounds, logits, affine) == found
+    assert ellipsoid_short_mm(stored, bounds, logits, affine) == shorts_mm
 
 
 @pytest.mark.parametrize("columns", [32, 35, 40, 48, 64])
@@ -89,10 +91,10 @@ def test_a_solid_ellipsoid_is_itself() -> None:
 
 
 def test_one_voxel_has_a_size_and_nothing_has_none() -> None:
-    one = np.zeros((3, 3, 3))
-    assert np.isnan(equivalent_short_mm(one, np.eye(3)))
-    one[1, 1, 1] = 0.2
-    assert equivalent_short_mm(one, np.diag((2.0, 3.0, 4.0))) == pytest.approx(2 * np.sqrt(5 / 12) * 2.0)
+    weights = np.zeros((3, 3, 3))
+    assert np.isnan(equivalent_short_mm(weights, np.eye(3)))
+    weights[1, 1, 1] = 0.2
+    assert equivalent_short_mm(weights, np.diag((2.0, 3.0, 4.0))) == pytest.approx(2 * np.sqrt(5 / 12) * 2.0)
 
 
 def test_steep_logits_overflow_nothing() -> None:

@@ -25,13 +25,13 @@ def native(shape: tuple[int, int, int] = SHAPE_ZYX) -> Grid:
 
 
 def test_on_the_same_grid_the_mask_is_the_logits_over_the_level() -> None:
-    found = segment(two_blocks(), native(), make_card())
-    assert found.count == 2
-    assert found.labels.array.dtype == np.uint16
-    assert found.labels.grid == native()
-    assert np.array_equal(found.labels.array > 0, two_blocks() > 0)
-    assert found.labels.array[1, 2, 2] == 1
-    assert found.labels.array[5, 9, 8] == 2
+    segmentation = segment(two_blocks(), native(), make_card())
+    assert segmentation.count == 2
+    assert segmentation.labels.array.dtype == np.uint16
+    assert segmentation.labels.grid == native()
+    assert np.array_equal(segmentation.labels.array > 0, two_blocks() > 0)
+    assert segmentation.labels.array[1, 2, 2] == 1
+    assert segmentation.labels.array[5, 9, 8] == 2
 
 
 def test_voxels_that_share_a_corner_are_one_node() -> None:
@@ -53,11 +53,11 @@ def test_nodes_stay_where_they_are_however_the_study_is_stored(orientation: str)
     wanted = segment(logits, study.grid, card).labels.oriented("LPS").array > 0
     assert wanted.any()
     for stored in stored_in_all_ways(study):
-        found = segment(logits, stored.grid, card)
-        assert found.count == 2
-        assert found.labels.array.flags.c_contiguous
-        assert found.labels.grid == stored.grid
-        assert np.array_equal(found.labels.oriented("LPS").array > 0, wanted)
+        segmentation = segment(logits, stored.grid, card)
+        assert segmentation.count == 2
+        assert segmentation.labels.array.flags.c_contiguous
+        assert segmentation.labels.grid == stored.grid
+        assert np.array_equal(segmentation.labels.oriented("LPS").array > 0, wanted)
 
 
 def test_half_precision_logits() -> None:
@@ -65,9 +65,9 @@ def test_half_precision_logits() -> None:
 
 
 def test_blank_is_a_result() -> None:
-    found = segment(np.full(SHAPE_ZYX, -9.0, np.float32), native((6, 12, 14)), make_card())
-    assert found.count == 0
-    assert not found.labels.array.any()
+    segmentation = segment(np.full(SHAPE_ZYX, -9.0, np.float32), native((6, 12, 14)), make_card())
+    assert segmentation.count == 0
+    assert not segmentation.labels.array.any()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -123,7 +123,7 @@ def test_random_rubbish_in_one_form_never_moves_a_voxel(tmp_path: Path, seed: in
     """The good form's place, or a refusal."""
     rng = random.Random(seed)
     rubbish = (0.0, NAN, INF, -INF, 1e30, -1.5, 1e-30, 3e38)
-    taken = 0
+    accepted = 0
     for _ in range(30):
         rows, sizes = list(sum(SROW, ())), list(PIXDIM)
         for _ in range(rng.choice((1, 3, 12))):
@@ -137,8 +137,8 @@ def test_random_rubbish_in_one_form_never_moves_a_voxel(tmp_path: Path, seed: in
         except StudyError:
             assert refusal(path).code == "bad-geometry"
             continue
-        taken += 1
+        accepted += 1
         if set(codes(study)) <= {"bad-qform", "bad-sform"}:
             atol = 1e-5 if codes(study) else 1.0  # nothing is said of two forms that lie within 1 mm of each other
             np.testing.assert_allclose(study.volume.grid.affine, AFFINE, atol=atol)
-    assert taken
+    assert accepted

@@ -20,7 +20,7 @@ from nifti_files import CODES, SROW, nifti_bytes, voxels, write_nifti
 
 from lnfast.errors import StudyError
 from lnfast.study import read_study, study_from_array, study_name
-from lnfast.study.stored import open_stored
+from lnfast.study.file_content import open_stored
 
 SHAPE = (4, 6, 5)
 AFFINE = np.array([*SROW, (0, 0, 0, 1)])
@@ -168,8 +168,8 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
 def test_no_file_stays_open(tmp_path: Path) -> None:
     paths = [write_nifti(tmp_path / f"{i}.nii", voxels(SHAPE)) for i in range(20)]
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-    kept = [read_study(path) for path in paths]
-    assert len(kept) == 20
+    studies = [read_study(path) for path in paths]
+    assert len(studies) == 20
     if before:
         assert len(os.listdir("/proc/self/fd")) == before
 

@@ -38,7 +38,7 @@ def one_case(folder: Path, annotated: Volume | None = None, **entries: Any) -> P
 
 
 def codes(folder: Path) -> list[tuple[str, str]]:
-    return [(trouble.case, trouble.code) for trouble in check_dataset(folder, CARD)]
+    return [(problem.case, problem.code) for problem in check_dataset(folder, CARD)]
 
 
 def load_one(folder: Path) -> Any:
@@ -57,7 +57,7 @@ def test_a_phantom_comes_back_as_it_was_made(tmp_path: Path) -> None:
     np.testing.assert_array_equal(case.labels, Volume(phantom.labels, phantom.volume.grid).oriented("LPS").array)
     assert case.labels.dtype == np.uint16 and case.labels.max() == len(phantom.nodes)
     findings = examine(tmp_path, draft_card())
-    assert (findings.troubles, findings.cases, findings.patients, findings.nodes) == ([], 1, 1, len(phantom.nodes))
+    assert (findings.problems, findings.cases, findings.patients, findings.nodes) == ([], 1, 1, len(phantom.nodes))
 
 
 @pytest.mark.parametrize("classes", [True, False])
@@ -239,7 +239,7 @@ def break_all(folder: Path) -> None:
     describe(folder)
 
 
-EVERY_TROUBLE = {
+EVERY_PROBLEM = {
     ("01_no_label", "no-label"),
     ("02_no_image", "no-image"),
     ("03_low_b", "no-high-b"),
@@ -262,10 +262,10 @@ EVERY_TROUBLE = {
 
 def test_every_bad_case_is_named_with_the_runtimes_code(tmp_path: Path) -> None:
     break_all(tmp_path)
-    troubles = check_dataset(tmp_path, CARD)
-    assert {(trouble.case, trouble.code) for trouble in troubles} == EVERY_TROUBLE
-    assert len(troubles) == len(EVERY_TROUBLE)
-    assert "00_good" in next(trouble.message for trouble in troubles if trouble.code == "duplicate")
+    problems = check_dataset(tmp_path, CARD)
+    assert {(problem.case, problem.code) for problem in problems} == EVERY_PROBLEM
+    assert len(problems) == len(EVERY_PROBLEM)
+    assert "00_good" in next(problem.message for problem in problems if problem.code == "duplicate")
     with pytest.raises(StudyError) as caught:
         open_cases(tmp_path)
     assert all(name in caught.value.message for name in ("01_no_label", "02_no_image", "14_channels", "15_name"))
@@ -286,7 +286,7 @@ def test_what_is_odd_and_may_be_right_is_a_note(tmp_path: Path) -> None:
     put(tmp_path, "7_field", Volume(image_of(7).array, wide), Volume(labels_of(ONE).array, wide))
     describe(tmp_path)
     findings = examine(tmp_path, replace(CARD, through_plane_mm=(20.0, 60.0)))
-    assert findings.troubles == []
+    assert findings.problems == []
     assert [(note.case, note.code) for note in findings.notes] == [
         ("1_empty", "empty-label"),
         ("2_voxel", "single-voxel"),
@@ -307,10 +307,10 @@ def test_check_prints_every_finding_and_says_so_by_its_exit_code(tmp_path: Path)
     break_all(tmp_path / "bad")
     result = run(check_command, str(tmp_path / "bad"))
     assert result.exit_code == 3
-    assert sum(line.startswith("trouble  ") for line in result.stdout.splitlines()) == len(EVERY_TROUBLE)
+    assert sum(line.startswith("trouble  ") for line in result.stdout.splitlines()) == len(EVERY_PROBLEM)
     assert "trouble  03_low_b: no-high-b: 03_low_b_0000.nii.gz: has b = 50" in result.stdout
     content = json.loads(run(check_command, str(tmp_path / "bad"), "--json").stdout)
-    assert len(content["troubles"]) == len(EVERY_TROUBLE) and content["cases"] == 13
+    assert len(content["troubles"]) == len(EVERY_PROBLEM) and content["cases"] == 13
     fine = run(check_command, str(one_case(tmp_path / "fine")))
     assert fine.exit_code == 0 and "suspicious" in fine.stdout and "4.5  4.6  5" in fine.stdout
 

@@ -170,9 +170,9 @@ def test_a_node_is_judged_as_the_product_judges_it_where_the_header_has_noise(ca
     assert (counts.suspicious, counts.called, counts.nodes_found, counts.missed_n1, counts.false_n1) == (0, 0, 1, 0, 0)
     logits = np.full(card.shape_zyx, -9.0, np.float32)
     logits[5:11, 11:37, 11:37] = 9.0
-    found = find_nodes(logits, case.volume, card)
+    prediction = find_nodes(logits, case.volume, card)
     segmentation = segment(logits, grid, card)
-    assert found.nodes and found.nodes == measure_nodes(
+    assert prediction.nodes and prediction.nodes == measure_nodes(
         segmentation.labels, segmentation.count, Rules(), orientation=card.orientation, logits=logits
     )
 

@@ -1,6 +1,6 @@
 """The check of every case before training starts.
 
-A *trouble* must be mended: the runtime would refuse the study, or the training would learn something wrong. A *note* is
+A *problem* must be mended: the runtime would refuse the study, or the training would learn something wrong. A *note* is
 what a person should look at and may well be right: a patient without nodes, a field that the card does not know.
 """
 
@@ -27,7 +27,7 @@ from lnfast.report.notices import notices
 from lnfast.study import Study
 from lnfast_ext import Components
 from training.data.load import read_image, read_nodes, to_card_axes
-from training.data.nnunet_raw import CaseFiles, Trouble, scan_folder
+from training.data.nnunet_raw import CaseFiles, Finding, scan_folder
 from training.data.phantom_seeds import TRAINING_SEEDS
 
 CHECK_SCHEMA = "lnfast.check/1"
@@ -35,14 +35,14 @@ CHECK_SCHEMA = "lnfast.check/1"
 
 @dataclass
 class Findings:
-    """The content of a folder and the troubles with it; grows case by case.
+    """The content of a folder and the problems with it; grows case by case.
 
     Attributes:
         cases: with image and label, readable or not.
         patients: of these.
         nodes, suspicious: of all cases that could be read; suspicious by the runtime's default rule.
         without_nodes: cases with an empty label map.
-        troubles, notes: in the order in which they were found.
+        problems, notes: in the order in which they were found.
         spacings_zyx_mm, fields_zyx_mm: of each study, with axes as the card's.
         protocols: studies by shape, spacing and b-value.
         images: of each case that could be read, a hash of its image (`image_id`), by name.
@@ -54,8 +54,8 @@ class Findings:
     nodes: int = 0
     suspicious: int = 0
     without_nodes: int = 0
-    troubles: list[Trouble] = field(default_factory=list)
-    notes: list[Trouble] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
     spacings_zyx_mm: list[tuple[float, float, float]] = field(default_factory=list)
     fields_zyx_mm: list[tuple[float, float, float]] = field(default_factory=list)
     protocols: Counter[str] = field(default_factory=Counter)
@@ -79,18 +79,18 @@ class Findings:
             "spacing_zyx_mm": _ranges(self.spacings_zyx_mm),
             "field_zyx_mm": _ranges(self.fields_zyx_mm),
             "protocols": dict(self.protocols.most_common()),
-            "troubles": [asdict(trouble) for trouble in self.troubles],
+            "troubles": [asdict(problem) for problem in self.problems],
             "notes": [asdict(note) for note in self.notes],
         }
 
 
-def check_dataset(folder: Path, card: ModelCard) -> tuple[Trouble, ...]:
+def check_dataset(folder: Path, card: ModelCard) -> tuple[Finding, ...]:
     """Return everything that must be mended before this folder can be trained on.
 
     Raises:
         UsageError: ``no-dataset``.
     """
-    return tuple(examine(folder, card).troubles)
+    return tuple(examine(folder, card).problems)
 
 
 def examine(
@@ -108,10 +108,10 @@ def examine(
     """
     raw = scan_folder(folder)
     findings = Findings(len(raw.cases), len({case.patient for case in raw.cases}))
-    findings.troubles.extend(raw.troubles)
+    findings.problems.extend(raw.problems)
     findings.notes.extend(raw.notes)
-    if not raw.cases and not raw.troubles:
-        findings.troubles.append(Trouble("imagesTr", "no-cases", "there is no case; put images and label maps in"))
+    if not raw.cases and not raw.problems:
+        findings.problems.append(Finding("imagesTr", "no-cases", "there is no case; put images and label maps in"))
     first_of_image: dict[str, str] = {}
     for files in raw.cases:
         progress(files.name, len(raw.cases))
@@ -120,10 +120,10 @@ def examine(
 
 
 def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, first_of_image: dict[str, str]) -> None:
-    """Check image and label map separately, so that trouble with one hides none with the other."""
+    """Check image and label map separately, so that a problem with one hides none with the other."""
     if (seed := phantom_seed(files)) is not None and seed not in TRAINING_SEEDS:
-        findings.troubles.append(
-            Trouble(files.name, "reserved-seed", f"is the phantom of seed {seed}, kept for tests and evaluation")
+        findings.problems.append(
+            Finding(files.name, "reserved-seed", f"is the phantom of seed {seed}, kept for tests and evaluation")
         )
     volume = None
     try:
@@ -131,10 +131,10 @@ def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, first_o
         admission = admit(study.volume, card, threads=1)
         volume = to_card_axes(study, card)
     except StudyError as error:
-        findings.troubles.append(Trouble(files.name, error.code, error.message))
+        findings.problems.append(Finding(files.name, error.code, error.message))
     else:
         findings.notes.extend(
-            Trouble(files.name, notice.code, notice.message)
+            Finding(files.name, notice.code, notice.message)
             for notice in notices(study, card, Rules(), (), admission=admission)
             if notice.code != "note"
         )
@@ -142,8 +142,8 @@ def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, first_o
         findings.images[files.name] = image_id(volume)
         first = first_of_image.setdefault(findings.images[files.name], files.name)
         if first != files.name:
-            findings.troubles.append(
-                Trouble(
+            findings.problems.append(
+                Finding(
                     files.name, "duplicate", f"holds the image of {first}; keep one, or training meets its own test"
                 )
             )
@@ -157,10 +157,10 @@ def _examine_case(files: CaseFiles, card: ModelCard, findings: Findings, first_o
             content = hashlib.sha256(findings.images[files.name].encode() + place + labels.tobytes())
             findings.contents[files.name] = content.hexdigest()
     except StudyError as error:
-        findings.troubles.append(Trouble(files.name, error.code, error.message))
+        findings.problems.append(Finding(files.name, error.code, error.message))
         return
     findings.without_nodes += not labels.any()
-    findings.notes.extend(Trouble(files.name, *note) for note in _odd_labels(labels, volume))
+    findings.notes.extend(Finding(files.name, *note) for note in _odd_labels(labels, volume))
 
 
 def phantom_seed(files: CaseFiles) -> int | None:

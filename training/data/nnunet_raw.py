@@ -48,8 +48,8 @@ class CaseFiles:
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """Something that must be mended before training.
+class Finding:
+    """A problem of a training folder, which must be mended, or a note, which may be right as it is.
 
     Attributes:
         case: which case; ``dataset.json`` or another file of the folder where it concerns them all.
@@ -71,23 +71,23 @@ class RawFolder:
 
     Attributes:
         cases: those with image and label, in the order of their names.
-        troubles: of the layout; no file of ``cases`` was opened.
+        problems: of the layout; no file of ``cases`` was opened.
         notes: what is odd about it and no hindrance.
     """
 
     cases: tuple[CaseFiles, ...]
-    troubles: tuple[Trouble, ...]
-    notes: tuple[Trouble, ...] = ()
+    problems: tuple[Finding, ...]
+    notes: tuple[Finding, ...] = ()
 
 
 @dataclass
-class _TroubleList:
-    """Collects troubles."""
+class _ProblemList:
+    """Collects problems."""
 
-    troubles: list[Trouble] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
 
     def add(self, case: str, code: str, message: str) -> None:
-        self.troubles.append(Trouble(case, code, message))
+        self.problems.append(Finding(case, code, message))
 
 
 def open_cases(folder: Path) -> tuple[CaseFiles, ...]:
@@ -95,14 +95,14 @@ def open_cases(folder: Path) -> tuple[CaseFiles, ...]:
 
     Raises:
         UsageError: ``no-dataset`` where there is no ``dataset.json``.
-        StudyError: with the code of the first trouble and all of them in the message.
+        StudyError: with the code of the first problem and all of them in the message.
     """
     raw = scan_folder(folder)
-    troubles = raw.troubles
-    if not troubles and not raw.cases:
+    problems = raw.problems
+    if not problems and not raw.cases:
         raise StudyError("no-cases", f"{folder} has no case; put images into imagesTr and label maps into labelsTr")
-    if troubles:
-        raise StudyError(troubles[0].code, f"{folder}: " + "; ".join(map(str, troubles)))
+    if problems:
+        raise StudyError(problems[0].code, f"{folder}: " + "; ".join(map(str, problems)))
     return raw.cases
 
 
@@ -115,49 +115,49 @@ def scan_folder(folder: Path) -> RawFolder:
     path = folder / "dataset.json"
     if not path.is_file():
         raise UsageError("no-dataset", f"{folder} has no dataset.json, wanted a folder in nnU-Net's raw layout")
-    troubles = _TroubleList()
+    problems = _ProblemList()
     try:
         content = json.loads(path.read_bytes())
         if not isinstance(content, dict):
             raise ValueError(f"it holds a {type(content).__name__}, wanted an object")
     except (OSError, ValueError, RecursionError) as error:
-        troubles.add("dataset.json", "bad-dataset", f"cannot be read: {error}")
-        return RawFolder((), tuple(troubles.troubles))
-    rule = _label_rule(content, troubles)
-    _check_channels(content, troubles)
+        problems.add("dataset.json", "bad-dataset", f"cannot be read: {error}")
+        return RawFolder((), tuple(problems.problems))
+    rule = _label_rule(content, problems)
+    _check_channels(content, problems)
     ending = content.get("file_ending")
     if ending not in ENDINGS:
-        troubles.add(
+        problems.add(
             "dataset.json", "bad-dataset", f"file_ending is {ending!r}, wanted .nii.gz or .nii; convert the files"
         )
-        return RawFolder((), tuple(troubles.troubles))
-    images = _images(folder / "imagesTr", ending, troubles)
-    labels = _files(folder / "labelsTr", ending, troubles)
+        return RawFolder((), tuple(problems.problems))
+    images = _images(folder / "imagesTr", ending, problems)
+    labels = _files(folder / "labelsTr", ending, problems)
     for name in sorted(images.keys() - labels.keys()):
-        troubles.add(name, "no-label", f"has an image and no labelsTr/{name}{ending}; add it, empty if it has no node")
+        problems.add(name, "no-label", f"has an image and no labelsTr/{name}{ending}; add it, empty if it has no node")
     for name in sorted(labels.keys() - images.keys()):
-        troubles.add(
+        problems.add(
             name, "no-image", f"has a label map and no imagesTr/{name}_0000{ending}; add it or take the map away"
         )
     names = sorted(images.keys() & labels.keys())
-    patients = _patients(folder, content, names, troubles)
+    patients = _patients(folder, content, names, problems)
     cases = tuple(CaseFiles(name, patients.get(name, name), images[name], labels[name], rule) for name in names)
     count, notes = content.get("numTraining"), []
     if count != len(images):
         # Nothing here reads it; nnU-Net's own tools would refuse the folder.
         message = f"numTraining is {count!r} and imagesTr has {len(images)} cases"
-        notes.append(Trouble("dataset.json", "count-mismatch", message))
-    return RawFolder(cases, tuple(troubles.troubles), tuple(notes))
+        notes.append(Finding("dataset.json", "count-mismatch", message))
+    return RawFolder(cases, tuple(problems.problems), tuple(notes))
 
 
-def _label_rule(content: dict[str, Any], troubles: _TroubleList) -> LabelRule:
-    """Return the rule that ``labels`` means; the rule for instances, and a trouble, where it cannot be used."""
+def _label_rule(content: dict[str, Any], problems: _ProblemList) -> LabelRule:
+    """Return the rule that ``labels`` means; the rule for instances, and a problem, where it cannot be used."""
     if content.get("instance_labels") is True:
         return LabelRule()
     try:
         classes = {str(name): _values(value) for name, value in content["labels"].items()}
     except (KeyError, TypeError, AttributeError):
-        troubles.add(
+        problems.add(
             "dataset.json", "bad-dataset", 'labels is not {"background": 0, name: value}; write it as nnU-Net v2'
         )
         return LabelRule()
@@ -169,7 +169,7 @@ def _label_rule(content: dict[str, Any], troubles: _TroubleList) -> LabelRule:
     if len(front) == 1 and node_label is None:
         nodes = list(front)
     if len(nodes) != 1:
-        troubles.add(
+        problems.add(
             "dataset.json",
             "no-node-label",
             f'cannot tell which of the labels {", ".join(front) or "(none)"} is the node; add "node_label": its name',
@@ -188,38 +188,38 @@ def _values(value: Any) -> tuple[int, ...]:
     return tuple(values)
 
 
-def _check_channels(content: dict[str, Any], troubles: _TroubleList) -> None:
+def _check_channels(content: dict[str, Any], problems: _ProblemList) -> None:
     names = content.get("channel_names")
     if not isinstance(names, dict) or not names:
-        troubles.add("dataset.json", "bad-dataset", 'channel_names is not {"0": "DWI"}; write it as nnU-Net v2')
+        problems.add("dataset.json", "bad-dataset", 'channel_names is not {"0": "DWI"}; write it as nnU-Net v2')
     elif len(names) > 1:
-        troubles.add(
+        problems.add(
             "dataset.json", "more-channels", f"has {len(names)} channels, wanted one; keep the high-b image as _0000"
         )
     if "dataset" in content:
-        troubles.add(
+        problems.add(
             "dataset.json", "bad-dataset", "lists its files under 'dataset'; put them into imagesTr and labelsTr"
         )
 
 
-def _images(folder: Path, ending: str, troubles: _TroubleList) -> dict[str, Path]:
-    """Return images by case; any other channel than the first is a trouble."""
+def _images(folder: Path, ending: str, problems: _ProblemList) -> dict[str, Path]:
+    """Return images by case; any other channel than the first is a problem."""
     images = {}
-    for stem, path in _files(folder, ending, troubles).items():
+    for stem, path in _files(folder, ending, problems).items():
         match = _CHANNEL.fullmatch(stem)
         if match is None:
-            troubles.add(stem, "bad-name", f"imagesTr/{path.name} does not end in _0000{ending}; rename it")
+            problems.add(stem, "bad-name", f"imagesTr/{path.name} does not end in _0000{ending}; rename it")
         elif match[2] != "0000":
-            troubles.add(match[1], "more-channels", f"has channel {match[2]}, wanted only 0000; keep the high-b image")
+            problems.add(match[1], "more-channels", f"has channel {match[2]}, wanted only 0000; keep the high-b image")
         else:
             images[match[1]] = path
     return images
 
 
-def _files(folder: Path, ending: str, troubles: _TroubleList) -> dict[str, Path]:
+def _files(folder: Path, ending: str, problems: _ProblemList) -> dict[str, Path]:
     """Return the NIfTI files of a folder by their names without the ending, sorted."""
     if not folder.is_dir():
-        troubles.add(folder.name, "no-folder", "is not there; nnU-Net's raw layout has imagesTr and labelsTr")
+        problems.add(folder.name, "no-folder", "is not there; nnU-Net's raw layout has imagesTr and labelsTr")
         return {}
     paths = {}
     for path in sorted(folder.iterdir()):
@@ -227,31 +227,31 @@ def _files(folder: Path, ending: str, troubles: _TroubleList) -> dict[str, Path]
         if path.name.startswith(".") or actual is None:
             continue  # sidecars, and what operating systems leave
         if actual != ending:
-            troubles.add(path.name, "bad-name", f"ends in {actual} where dataset.json says {ending}; convert it")
+            problems.add(path.name, "bad-name", f"ends in {actual} where dataset.json says {ending}; convert it")
         else:
             paths[path.name.removesuffix(ending)] = path
     return paths
 
 
-def _patients(folder: Path, content: dict[str, Any], names: list[str], troubles: _TroubleList) -> dict[str, str]:
+def _patients(folder: Path, content: dict[str, Any], names: list[str], problems: _ProblemList) -> dict[str, str]:
     """Return the patient of each case; empty where nothing names them."""
     table = folder / "patients.csv"
     stated: Any = content.get("patients")
     source = "dataset.json" if stated is not None else table.name
     if stated is not None and table.exists():
-        troubles.add(table.name, "bad-patients", "both patients.csv and dataset.json name patients; keep one")
+        problems.add(table.name, "bad-patients", "both patients.csv and dataset.json name patients; keep one")
         return {}
     try:
         if stated is None and not table.exists():
             return {}
         mapping = _mapping(stated) if stated is not None else _read_table(table)
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        troubles.add(source, "bad-patients", f"does not name a patient a case ({error}); wanted columns case,patient")
+        problems.add(source, "bad-patients", f"does not name a patient a case ({error}); wanted columns case,patient")
         return {}
     for name in names:
         if name not in mapping:
             # Taken for a patient of its own, it might stand on both sides of a split.
-            troubles.add(name, "no-patient", f"{source} names the patients of other cases and not of this; add it")
+            problems.add(name, "no-patient", f"{source} names the patients of other cases and not of this; add it")
     return mapping
 
 

@@ -104,10 +104,10 @@ class OwnStudies:
             StudyError: ``bad-cases``.
         """
         findings = examine(self.folder, draft_card())
-        for line in findings.troubles:
+        for line in findings.problems:
             print_message(str(line))
-        if findings.troubles:
-            bad = len({trouble.case for trouble in findings.troubles})
+        if findings.problems:
+            bad = len({problem.case for problem in findings.problems})
             raise StudyError("bad-cases", f"{bad} cases or files of {self.folder} cannot be used; mend or remove them")
         return findings
 

@@ -24,7 +24,7 @@ class PriorRun(Protocol):
     def header(self) -> dict[str, Any]: ...
 
 
-class Source(Protocol):
+class CaseSource(Protocol):
     """Cases to train and to validate on."""
 
     def describe(self, run: Path, earlier: Sequence[PriorRun]) -> dict[str, Any]:

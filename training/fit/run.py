@@ -27,7 +27,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from lnfast.errors import BackendError, UsageError
 from training.data.batches import BatchDataModule, BatchShare, CasePool
 from training.data.provenance import learned_from, sources_of
-from training.data.source import Source
+from training.data.source import CaseSource
 from training.fit.checkpoint_io import SafeCheckpointIO, batch_share_of, newest_readable
 from training.fit.devices import accelerator_of, micro_batch_of, precision_of
 from training.fit.interrupt import StopRequest
@@ -51,7 +51,7 @@ __all__ = ["RunConfig", "fit", "micro_batch_of", "precision_of"]
 THRESHOLD = 0.5
 
 
-def fit(run: Path, config: RunConfig, source: Source) -> None:
+def fit(run: Path, config: RunConfig, source: CaseSource) -> None:
     """Train until the budget is used, from the newest checkpoint where there is one.
 
     Nothing is written into ``run`` before everything was checked.
@@ -101,7 +101,7 @@ class _Fit:
 
     run: Path
     config: RunConfig
-    source: Source
+    source: CaseSource
     pool: CasePool
     stop_request: StopRequest
     start: PriorWeights | None

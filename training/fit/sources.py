@@ -9,7 +9,7 @@ from lnfast.errors import UsageError
 from training.data import phantom_seeds
 from training.data.own_studies import OwnStudies
 from training.data.phantom_source import PhantomSource
-from training.data.source import Source
+from training.data.source import CaseSource
 from training.fit.run_settings import read_run_settings
 
 # Phantoms of small fields, each made and validated in a fraction of a second.
@@ -38,7 +38,7 @@ class SourceOptions:
     complete: bool
 
 
-def source_of(run: Path, options: SourceOptions) -> Source:
+def source_of(run: Path, options: SourceOptions) -> CaseSource:
     """Return the source of cases that the command line names.
 
     Raises:

@@ -108,14 +108,14 @@ def _write(readers: Sequence[Reader], work: Path, progress: Callable[[str, int],
     cases: dict[str, Any] = {}
     rows: list[ReaderAgreement] = []
     estimates: dict[str, StapleEstimate] = {}
-    troubles: list[tuple[str, StudyError]] = []
+    problems: list[tuple[str, StudyError]] = []
     for case in sorted(readers[0].maps):
         progress(case, len(readers[0].maps))
         try:
             first, masks = _masks(case, readers)
             consensus = staple(masks)
         except StudyError as error:
-            troubles.append((case, error))
+            problems.append((case, error))
             continue
         # Warnings need its numbers; the masks of all cases would fill the memory.
         estimates[case] = replace(consensus, mask=np.zeros((0, 0, 0), bool))
@@ -123,10 +123,10 @@ def _write(readers: Sequence[Reader], work: Path, progress: Callable[[str, int],
         nodes = _on_grid_of(first, consensus)
         (work / "labelsTr" / f"{case}.nii.gz").write_bytes(label_map_bytes(nodes))
         cases[case] = _record(names, consensus, int(nodes.array.max()))
-    if troubles:
-        codes = {error.code for _, error in troubles}
+    if problems:
+        codes = {error.code for _, error in problems}
         raise StudyError(
-            codes.pop() if len(codes) == 1 else "bad-cases", "; ".join(f"{case}: {error}" for case, error in troubles)
+            codes.pop() if len(codes) == 1 else "bad-cases", "; ".join(f"{case}: {error}" for case, error in problems)
         )
     warnings = _warnings(names, estimates)
     record = {

@@ -41,7 +41,7 @@ def find_segmentations(entry: Path) -> FoundSegmentations:
     files, others = [], 0
     path = entry
     try:
-        for path in files_below(entry):
+        for path in list(files_below(entry)):  # too many are refused before any is read
             if path != entry and path.name.startswith("."):  # as macOS writes beside files on a share
                 continue
             if not is_dicom(path):

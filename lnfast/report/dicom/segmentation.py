@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from lnfast.report.dicom.codes import code
 from lnfast.report.dicom.source import Source, restore
 from lnfast.report.dicom.uids import UidSource
 from lnfast.report.record import Report
-from lnfast.study.dicom.packages import HIGHDICOM
+from lnfast.study.dicom.packages import HIGHDICOM, quiet
 
 SERIES_NUMBER = 9100
 SERIES_DESCRIPTION = "lnfast SEG (research use only)"
@@ -37,8 +36,7 @@ def build_segmentation(
         `highdicom.seg.Segmentation`, with references to exactly the slices that were used.
     """
     highdicom = HIGHDICOM.load()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         built = highdicom.seg.Segmentation(
             list(source.slices),
             np.ascontiguousarray(labels.array),

@@ -7,7 +7,6 @@ direction beside the trace). `restore` puts the true references in afterwards.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from lnfast.errors import StudyError
 from lnfast.geometry import Grid
 from lnfast.study import Study
 from lnfast.study.dicom.frames import MR_IMAGE
-from lnfast.study.dicom.packages import PYDICOM
+from lnfast.study.dicom.packages import PYDICOM, quiet
 
 # Of patient and study: empty where an anonymiser removed them, which the standard allows (type 2) and highdicom not.
 _MAY_BE_EMPTY = (
@@ -125,8 +124,7 @@ def _restore(dataset: Any, source: Source, *, listed: bool) -> None:
 
 
 def _header(path: str) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
             return PYDICOM.load().dcmread(path, stop_before_pixels=True)
         except FileNotFoundError as error:

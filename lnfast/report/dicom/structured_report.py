@@ -5,7 +5,6 @@ Numbers are those of report.json, rounded to 0.01 mm and 0.1 mm3. Zero nodes mak
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +20,7 @@ from lnfast.report.dicom.segmentation import algorithm_parameters, tracking_id
 from lnfast.report.dicom.source import Source, restore
 from lnfast.report.dicom.uids import UidSource
 from lnfast.report.record import Report
-from lnfast.study.dicom.packages import HIGHDICOM, PYDICOM
+from lnfast.study.dicom.packages import HIGHDICOM, PYDICOM, quiet
 
 SERIES_NUMBER = 9101
 SERIES_DESCRIPTION = "lnfast SR (research use only)"
@@ -43,8 +42,7 @@ def build_structured_report(
     sr = HIGHDICOM.load().sr
     nodes = report.nodes if segmentation is not None else ()
     groups = [_node_group(node, source, labels, report, uids, segmentation) for node in nodes]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         content = sr.MeasurementReport(
             observation_context=sr.ObservationContext(observer_device_context=_observer(report, uids)),
             procedure_reported=code(codes.PROCEDURE),

@@ -18,7 +18,7 @@ from lnfast.report.notices import Notice
 from lnfast.report.page.scene import ORIENTATION, direction_text, scene_of
 from lnfast.report.page.voxels import PackedVoxels, pack_labels, pack_voxels
 from lnfast.report.record import Report
-from lnfast.report.text import length_text
+from lnfast.report.text import image_text, length_text
 from lnfast.study import Study
 
 RULES: dict[ShortAxis, str] = {"box": "box", "axial": "axial", "ellipsoid": "ellipsoid"}
@@ -102,8 +102,8 @@ def _study(report: Report) -> str:
     study = report.study
     voxels = " x ".join(str(size) for size in reversed(study.shape_zyx))
     spacing = " x ".join(f"{size:.2f}" for size in reversed(study.spacing_zyx_mm))
-    b_value = "b-value unknown" if study.b_value is None else f"b = {study.b_value:g} s/mm\u00b2"
-    return f"{b_value}, {voxels} voxels of {spacing} mm, {study.format}".replace(" x ", " \u00d7 ")
+    image = image_text(study).replace("mm2", "mm\u00b2")
+    return f"{image}, {voxels} voxels of {spacing} mm, {study.format}".replace(" x ", " \u00d7 ")
 
 
 def _by_rule(stages: Mapping[ShortAxis, NStage | None]) -> str:

@@ -21,10 +21,14 @@ SOP_CLASSES = (MR_IMAGE, ENHANCED_MR_IMAGE)
 
 B0_BELOW = 10.0  # s/mm2; Philips writes 0.001 to 0.004
 _GE_BIAS = 1e9  # GE adds it to mark b-values that were rounded
-_COMPUTED = re.compile(r"calc|comput|synth")
+# In the languages of scanners and workstations, and as GE (sDWI), Philips (cDWI, cb) and Siemens (types) write it.
+_COMPUTED = re.compile(r"calc|comput|synth|sint[e_]t|rechn|extrapol|virtual|(?:^|_)(?:[csv]_?dwi|c_?b_?(?:val|\d))")
 _RANGE_OF_B = re.compile(r"b\d+_\d+")  # Siemens names what was computed from two b-values by both
 _TRACE_NAME = re.compile(r"b\d+t(?:_|$)")
+_DIFFUSIVITY = re.compile("m(?:\\^?2|\xb2)/s")  # a unit of ADC
 _GE_MAPS, _GE_TRACE = (18.0, 20.0), 19.0
+_REFORMATTED = {"MPR", "CPR", "MPVR"}  # slices that were not acquired
+_MAGNITUDE = ("", "MAGNITUDE")  # the others are phase, real and imaginary images
 _TILED = {"MOSAIC", "VFRAME"}
 _TRACE_TYPES = {"TRACEW", "TRACE", "ISOTROPIC"}
 
@@ -36,8 +40,9 @@ class Pixels:
     Attributes:
         rows, columns: of the frame.
         bits_allocated, bits_stored, high_bit: as in the header.
-        signed: two's complement.
+        representation: 1 for two's complement, 0 for none; -1 where it is not said.
         samples: per pixel; 1 in a magnitude image.
+        photometric: what a value means, ``MONOCHROME2`` where greater is brighter; empty where missing.
     """
 
     rows: int
@@ -45,8 +50,14 @@ class Pixels:
     bits_allocated: int
     bits_stored: int
     high_bit: int
-    signed: bool
+    representation: int
     samples: int
+    photometric: str = ""
+
+    @property
+    def signed(self) -> bool:
+        """Whether the values are in two's complement."""
+        return self.representation == 1
 
     @property
     def size(self) -> int:
@@ -135,8 +146,9 @@ def frame_of(path: Path, index: int, offset: int | None, elements: Elements) -> 
             bits_allocated=tags.integer(elements, tags.BITS_ALLOCATED),
             bits_stored=tags.integer(elements, tags.BITS_STORED),
             high_bit=tags.integer(elements, tags.HIGH_BIT),
-            signed=tags.integer(elements, tags.PIXEL_REPRESENTATION) == 1,
+            representation=tags.integer(elements, tags.PIXEL_REPRESENTATION),
             samples=tags.integer(elements, tags.SAMPLES_PER_PIXEL, 1),
+            photometric=tags.text(elements, tags.PHOTOMETRIC).upper(),
         ),
         lossy=tags.text(elements, tags.LOSSY_COMPRESSION) == "01",
     )
@@ -165,17 +177,21 @@ def _kind(elements: Elements, b_value: float | None) -> tuple[str, str]:
 
     A description only ever excludes: anybody may write anything there.
     """
-    types = {word.upper() for tag in (tags.IMAGE_TYPE, tags.FRAME_TYPE) for word in tags.words(elements, tag)}
+    types = _types(elements)
     if types & _TILED:
         return "tiled", ""
     description = tags.text(elements, tags.SERIES_DESCRIPTION)
     if tags.number(elements, tags.GE_COLLAPSE_FLAG) in _GE_MAPS:
         return "map", "adc-map"
+    if _DIFFUSIVITY.search(tags.text(elements, tags.RESCALE_TYPE).lower()):
+        return "map", "adc-map"
     code = code_of_series(" ".join(sorted(types)), description or tags.text(elements, tags.PROTOCOL_NAME))
+    if not code and (types & _REFORMATTED or tags.text(elements, tags.COMPLEX_COMPONENT).upper() not in _MAGNITUDE):
+        code = "not-dwi"
     if code:
         return "map", code
     sequence = plain(tags.text(elements, tags.SEQUENCE_NAME))
-    if _COMPUTED.search(plain(description)) or _RANGE_OF_B.search(sequence):
+    if any(_COMPUTED.search(plain(words)) for words in (description, *types)) or _RANGE_OF_B.search(sequence):
         return "computed", ""
     if b_value is not None and b_value < B0_BELOW:
         return "b0", ""

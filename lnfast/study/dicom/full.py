@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from numpy.typing import NDArray
 
 from lnfast.errors import StudyError
 from lnfast.study.dicom import tags
-from lnfast.study.dicom.frames import Frame, frame_of
-from lnfast.study.dicom.packages import PYDICOM
+from lnfast.study.dicom.frames import Frame, Pixels, frame_of
+from lnfast.study.dicom.packages import PYDICOM, quiet
 
 MOST_FRAMES = 4096
 # Functional groups that describe a frame. Others, and vendors' own, repeat elements with another meaning: in Philips'
@@ -46,8 +45,28 @@ def read_frames(path: Path) -> list[Frame]:
     return [frame_of(path, index, None, common | (_flat(own[index]) if own else {})) for index in range(count)]
 
 
-def read_pixels(path: Path, indices: list[int]) -> Iterator[NDArray[Any]]:
+def check_size(size: int, pixels: Pixels, frames: int = 1) -> None:
+    """Refuse native pixels that are fewer, or a row or more too many, for what the header says.
+
+    A header with too few rows would cut the image in silence.
+
+    Raises:
+        StudyError: ``truncated``, ``damaged``.
+    """
+    wanted = pixels.size * frames
+    if size < wanted:
+        raise StudyError("truncated", "a DICOM file has fewer pixels than it promises; send it again")
+    if pixels.rows > 0 and 0 < pixels.size // pixels.rows <= size - wanted:
+        raise StudyError("damaged", "a DICOM file has more pixels than its header says; send the originals")
+
+
+def read_pixels(path: Path, indices: list[int], pixels: Pixels) -> Iterator[NDArray[Any]]:
     """Stored pixels of some frames of a file, each ``(rows, columns)``, in the order of the indices.
+
+    Args:
+        path: of the file.
+        indices: of frames, from 0.
+        pixels: what the header says of each.
 
     Raises:
         StudyError: ``truncated``, ``damaged``, ``unsupported-transfer-syntax``.
@@ -55,8 +74,7 @@ def read_pixels(path: Path, indices: list[int]) -> Iterator[NDArray[Any]]:
     module = PYDICOM.load()
     dataset = _dataset(path, with_pixels=True)
     syntax = str(dataset.file_meta.TransferSyntaxUID)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
             decoder = module.pixels.get_decoder(syntax)
             usable = decoder.is_available
@@ -68,18 +86,19 @@ def read_pixels(path: Path, indices: list[int]) -> Iterator[NDArray[Any]]:
                 "no decoder is installed for how the pixels are compressed: send the series uncompressed, or pip "
                 "install 'lnfast[dicom]'",
             )
+        if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+            check_size(len(dataset.get("PixelData") or b""), pixels, max(int(dataset.get("NumberOfFrames") or 1), 1))
         for index in indices:
             try:
-                pixels, _ = decoder.as_array(dataset, index=index, raw=True)
+                values, _ = decoder.as_array(dataset, index=index, raw=True)
             except Exception as error:  # a decoder raises what it likes; its text may quote the header
                 raise StudyError("damaged", "the pixels of a file cannot be decoded; send it again") from error
-            yield np.asarray(pixels)
+            yield np.asarray(values)
 
 
 def _dataset(path: Path, *, with_pixels: bool) -> Any:
     module = PYDICOM.load()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
             return module.dcmread(path, stop_before_pixels=not with_pixels)
         except Exception as error:  # as above: the text of pydicom's errors may quote the header
@@ -99,8 +118,7 @@ def _elements(dataset: Any) -> dict[int, bytes]:
 
 
 def _items(dataset: Any, tag: int) -> list[Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
             return list(dataset[tag].value) if tag in dataset else []
         except Exception as error:

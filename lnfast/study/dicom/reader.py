@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from lnfast.geometry import Grid
 from lnfast.study.bvalues import BRule
@@ -36,7 +39,7 @@ def read_dicom(path: Path, rule: BRule, choice: DicomChoice | None = None) -> St
     provenance = Provenance(
         format="dicom",
         path=str(path),
-        sha256=_fingerprint(frames, grid, volume.array.tobytes()),
+        sha256=_fingerprint(frames, grid, volume.array),
         notes=_notes(chosen, len(frames)),
         warnings=_warnings(chosen),
         dicom=DicomSource(
@@ -48,13 +51,13 @@ def read_dicom(path: Path, rule: BRule, choice: DicomChoice | None = None) -> St
     return Study(study_id(first.study_uid, first.series_uid), volume, slope, inter, chosen.b_value, provenance)
 
 
-def _fingerprint(frames: Sequence[Frame], grid: Grid, voxels: bytes) -> str:
+def _fingerprint(frames: Sequence[Frame], grid: Grid, voxels: NDArray[Any]) -> str:
     """Hex digest of what was used: which instances, where their voxels lie, and the voxels."""
     digest = hashlib.sha256()
     for frame in frames:
         digest.update(f"{frame.sop_uid}:{frame.index}:{frame.slope!r}:{frame.inter!r}\n".encode())
     digest.update(grid.affine.tobytes())
-    digest.update(voxels)
+    digest.update(voxels.data)
     return digest.hexdigest()
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from lnfast.errors import StudyError
 from lnfast.study.dicom import tags
 from lnfast.study.dicom.frames import SOP_CLASSES, Frame, frame_of
-from lnfast.study.dicom.full import LOSSY_SYNTAXES, SYNTAXES, read_frames
+from lnfast.study.dicom.full import LOSSY_SYNTAXES, SYNTAXES, check_size, read_frames
 from lnfast.study.dicom.peek import EXPLICIT_LITTLE_ENDIAN, PREAMBLE, DamagedError, NotPlainError, peek, read_meta
 
 MOST_FILES = 4096
 MOST_FILE_BYTES = 64 << 20
 MOST_STUDY_BYTES = 512 << 20
 _META_SOP_CLASS_UID = 0x00020002
+_HEAD_BYTES = 4096  # of each file; most of a file that is no MR image is never read
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,13 @@ def scan(root: Path) -> Contents:
     frames: list[Frame] = []
     others = not_dicom = 0
     total = 0
-    for path in files_below(root):
-        data = _content(path)
-        if data[PREAMBLE - 4 : PREAMBLE] != b"DICM":
-            not_dicom += 1
-            continue
+    for path in list(files_below(root)):  # too many are refused before any is read
         try:
-            frames_here = _frames(path, data)
+            data = _content(path)
+            if data is None:
+                not_dicom += 1
+                continue
+            frames_here = _frames(path, data) if data else None
         except DamagedError as error:
             raise StudyError("truncated", "a DICOM file ends before what it promises; send it again") from error
         if frames_here is None:
@@ -96,22 +97,40 @@ def files_below(root: Path) -> Iterator[Path]:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry.path))
-            elif entry.is_file():
+            elif _is_file(entry):
                 count += 1
                 if count > MOST_FILES:
                     raise StudyError("too-large", f"the folder holds more than {MOST_FILES} files; give one series")
                 yield Path(entry.path)
 
 
-def _content(path: Path) -> bytes:
+def _is_file(entry: os.DirEntry[str]) -> bool:
     try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
+
+
+def _content(path: Path) -> bytes | None:
+    """The bytes of a file; None where it is no DICOM, nothing where it says at its start that it is no MR image.
+
+    Raises:
+        StudyError: as `scan`.
+        DamagedError: as `read_meta`.
+    """
+    try:
+        if not path.is_file() and path.exists():  # a pipe would never end
+            return None
         with open(path, "rb", buffering=0) as file:
+            head = file.read(_HEAD_BYTES)
+            if head[PREAMBLE - 4 : PREAMBLE] != b"DICM":
+                return None
+            if len(head) == _HEAD_BYTES and _is_other(read_meta(head)[0]):
+                return b""
             size = os.fstat(file.fileno()).st_size
             if size > MOST_FILE_BYTES:
-                head = file.read(PREAMBLE)
-                if head[PREAMBLE - 4 :] != b"DICM":
-                    return head
                 raise StudyError("too-large", f"a DICOM file has {size} bytes, wanted at most {MOST_FILE_BYTES}")
+            file.seek(0)
             return file.read()
     except FileNotFoundError as error:
         raise StudyError("not-found", "no such file or folder; check the path") from error
@@ -119,13 +138,18 @@ def _content(path: Path) -> bytes:
         raise StudyError("unreadable", f"a file cannot be read ({os.strerror(error.errno or 0)})") from error
 
 
+def _is_other(meta: dict[int, bytes]) -> bool:
+    """Whether the meta information says that a file is no MR image; where it does not say, its elements do."""
+    sop_class = tags.text(meta, _META_SOP_CLASS_UID)
+    return bool(sop_class) and sop_class not in SOP_CLASSES
+
+
 def _frames(path: Path, data: bytes) -> list[Frame] | None:
     """The frames of a DICOM file; None where it is no MR image."""
     meta, at = read_meta(data)
     if not meta:
         raise StudyError("damaged", "a DICOM file does not say how it is stored; send it again")
-    sop_class = tags.text(meta, _META_SOP_CLASS_UID)
-    if sop_class and sop_class not in SOP_CLASSES:
+    if _is_other(meta):
         return None
     syntax = tags.text(meta, tags.TRANSFER_SYNTAX_UID)
     if syntax in LOSSY_SYNTAXES:
@@ -145,10 +169,7 @@ def _frames(path: Path, data: bytes) -> list[Frame] | None:
             if tags.text(header.elements, tags.SOP_CLASS_UID) not in SOP_CLASSES:
                 return None
             frame = frame_of(path, 0, header.offset, header.elements)
-            return [frame if header.size >= frame.pixels.size else _cut_short()]
+            check_size(header.size, frame.pixels)
+            return [frame]
     frames = read_frames(path)
     return frames if frames and frames[0].sop_class in SOP_CLASSES else None
-
-
-def _cut_short() -> Frame:
-    raise StudyError("truncated", "a DICOM file has fewer pixels than it promises; send it again")

@@ -7,9 +7,6 @@ until `Segmentation.mask` unpacks one.
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,7 @@ from numpy.typing import NDArray
 
 from lnfast.errors import StudyError
 from lnfast.study.dicom import tags
-from lnfast.study.dicom.packages import PYDICOM
+from lnfast.study.dicom.packages import PYDICOM, quiet
 from lnfast.study.dicom.peek import EXPLICIT_LITTLE_ENDIAN, PREAMBLE, DamagedError, read_meta
 from lnfast.study.dicom.scan import MOST_FILE_BYTES
 
@@ -85,7 +82,7 @@ def segmented_series(path: Path) -> tuple[str, str]:
         BackendError: ``backend-missing``.
     """
     dataset = _dataset(path, with_pixels=False)
-    with _quietly():
+    with quiet():
         try:
             groups = [dataset, *(dataset.get("StudiesContainingOtherReferencedInstancesSequence") or [])]
             items = [item for group in groups for item in group.get("ReferencedSeriesSequence") or []]
@@ -111,7 +108,7 @@ def read_segmentation(path: Path) -> Segmentation:
         BackendError: ``backend-missing``.
     """
     dataset = _dataset(path, with_pixels=True)
-    with _quietly():
+    with quiet():
         try:
             return _read(dataset)
         except StudyError:
@@ -134,8 +131,11 @@ def _read(dataset: Any) -> Segmentation:
     if not set(numbers) <= listed or min(listed) < 1 or max(listed) > 65535:
         raise _damaged()
     bits = dataset.PixelData
-    if len(bits) * 8 < shape[0] * shape[1] * count:
+    spare = len(bits) * 8 - shape[0] * shape[1] * count
+    if spare < 0:
         raise StudyError("truncated", "the segmentation has fewer pixels than it promises; send it again")
+    if spare >= 16 + shape[1]:  # rows too few for its pixels would put every frame but the first elsewhere
+        raise _damaged()
     positions, steps, slice_step = _places(frames, shared)
     uid = _uid(dataset, "FrameOfReferenceUID")
     return Segmentation(numbers, positions, steps, shape, slice_step, len(listed), uid, bits)
@@ -235,7 +235,7 @@ def _dataset(path: Path, *, with_pixels: bool) -> Any:
             f"the segmentation has {size} bytes, wanted at most {MOST_FILE_BYTES}; write only frames with voxels",
         )
     module = PYDICOM.load()
-    with _quietly():
+    with quiet():
         try:
             dataset = module.dcmread(path, stop_before_pixels=not with_pixels)
             kind, bits = str(dataset.SegmentationType), int(dataset.BitsAllocated)
@@ -246,14 +246,6 @@ def _dataset(path: Path, *, with_pixels: bool) -> Any:
     if (kind, bits) != ("BINARY", 1):
         raise _unsupported("of another type")
     return dataset
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without pydicom's warnings, which quote the header."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _unsupported(kind: str) -> StudyError:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lnfast.errors import StudyError
-from lnfast.study.bvalues import BRule
+from lnfast.study.bvalues import SAME_SHELL, BRule
 from lnfast.study.dicom.frames import Frame
 from lnfast.study.dicom.scan import Contents
 
@@ -56,10 +56,10 @@ class Candidate:
 
 def candidates(frames: Iterable[Frame], choice: DicomChoice) -> list[Candidate]:
     """The volumes that frames make, by series number and b-value."""
-    groups: dict[tuple[str, str, str, int | None], list[Frame]] = {}
+    kinds: dict[tuple[str, str, str], list[Frame]] = {}
     for frame in frames:
-        rounded = None if frame.b_value is None else round(frame.b_value)
-        groups.setdefault((frame.series_uid, frame.kind, frame.code, rounded), []).append(frame)
+        kinds.setdefault((frame.series_uid, frame.kind, frame.code), []).append(frame)
+    groups = {(*kind, b_value): shell for kind, members in kinds.items() for b_value, shell in _shells(members).items()}
     volumes = []
     for (_, kind, code, b_value), members in groups.items():
         given = b_value is None and kind in ("unknown", "trace", "computed") and choice.b_value is not None
@@ -76,8 +76,29 @@ def candidates(frames: Iterable[Frame], choice: DicomChoice) -> list[Candidate]:
     )
 
 
+def _shells(frames: Iterable[Frame]) -> dict[int | None, list[Frame]]:
+    """Frames by b-value in s/mm2: those of one shell, some s/mm2 apart, under the value that most of them have.
+
+    Taken apart, every second slice of a volume could pass for a whole one.
+    """
+    values: dict[int | None, list[Frame]] = {}
+    for frame in frames:
+        values.setdefault(None if frame.b_value is None else round(frame.b_value), []).append(frame)
+    shells: list[list[int]] = []
+    for value in sorted(value for value in values if value is not None):
+        if shells and value - shells[-1][0] <= SAME_SHELL * value:
+            shells[-1].append(value)
+        else:
+            shells.append([value])
+    merged: dict[int | None, list[Frame]] = {None: values[None]} if None in values else {}
+    for shell in shells:
+        commonest = max(shell, key=lambda value: len(values[value]))
+        merged[commonest] = [frame for value in shell for frame in values[value]]
+    return merged
+
+
 def select(contents: Contents, rule: BRule, choice: DicomChoice) -> tuple[Candidate, list[Candidate]]:
-    """The volume to take, and all volumes of its series.
+    """The volume to take, and all volumes that show which slices it must have: of its series, or of its planes.
 
     Args:
         contents: of the folder.
@@ -88,7 +109,7 @@ def select(contents: Contents, rule: BRule, choice: DicomChoice) -> tuple[Candid
         StudyError: ``not-dicom``, ``no-mr-image``, ``mixed-patients``, ``mixed-studies``, ``no-series``, ``mosaic``,
             ``adc-map``, ``not-dwi``, ``computed-b``, ``no-trace``, ``no-high-b``, ``no-b-value`` or ``ambiguous``.
     """
-    frames = _one_patient(contents)
+    frames = everything = _one_patient(contents)
     if choice.series is not None:
         frames = [frame for frame in frames if choice.series in (str(frame.series_number), frame.series_uid)]
         if not frames:
@@ -105,7 +126,32 @@ def select(contents: Contents, rule: BRule, choice: DicomChoice) -> tuple[Candid
         raise StudyError(
             "ambiguous", f"{len(rivals)} series have b = {best.b_value:g} (numbers {numbers}); name one with --series"
         )
-    return best, [volume for volume in volumes if volume.series_uid == best.series_uid]
+    return best, [volume for volume in candidates(everything, choice) if _is_sibling(volume, best)]
+
+
+def _is_sibling(volume: Candidate, chosen: Candidate) -> bool:
+    """Whether a volume shows which slices another must have: of its series, or of its examination on its planes.
+
+    Scanners also write each b-value, and the ADC map, as a series of its own.
+    """
+    if volume.series_uid == chosen.series_uid:
+        return True
+    first, other = chosen.frames[0], volume.frames[0]
+    same_planes = (
+        volume.b_value is not None
+        and other.frame_of_reference == first.frame_of_reference
+        and (other.orientation, other.spacing_mm) == (first.orientation, first.spacing_mm)
+        and (other.pixels.rows, other.pixels.columns) == (first.pixels.rows, first.pixels.columns)
+    )
+    if not same_planes:
+        return False
+    positions = {_rounded(frame) for frame in chosen.frames}
+    shared = positions & {_rounded(frame) for frame in volume.frames}
+    return len(shared) > len(positions) / 2
+
+
+def _rounded(frame: Frame) -> tuple[float, ...]:
+    return tuple(round(value, 1) for value in frame.position_mm)
 
 
 def refusal_of(volumes: Sequence[Candidate], rule: BRule, choice: DicomChoice) -> StudyError | None:
@@ -136,10 +182,12 @@ def _in_range(candidate: Candidate, rule: BRule) -> bool:
     return candidate.b_value is not None and rule.low <= candidate.b_value <= rule.high
 
 
-def _rank(candidate: Candidate, rule: BRule) -> tuple[bool, float, float]:
-    """Acquired before computed, then the nearest to a target, then the higher."""
+def _rank(candidate: Candidate, rule: BRule) -> tuple[bool, bool, float, float]:
+    """A b-value of the header before one that a person gave, acquired before computed, the nearest to a target, the
+    higher.
+    """
     value = candidate.b_value or 0.0
-    return candidate.kind == COMPUTED, min(abs(value - target) for target in rule.targets), -value
+    return candidate.given, candidate.kind == COMPUTED, min(abs(value - target) for target in rule.targets), -value
 
 
 def _refusal(volumes: Sequence[Candidate], rule: BRule) -> StudyError:

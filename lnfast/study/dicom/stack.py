@@ -24,6 +24,7 @@ FEWEST_SLICES = 8
 ORIENTATION_TOLERANCE = 1e-4
 STEP_TOLERANCE_MM, STEP_TOLERANCE = 0.02, 0.01  # the larger of both, of a step
 LATERAL_TOLERANCE_MM = 0.1
+OFF_GRID = 0.25  # of a step: another volume has a slice where this one has none
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0])
 _STORED = {
     (8, False): "u1",
@@ -100,9 +101,9 @@ def gather(frames: Sequence[Frame], grid: Grid) -> tuple[Volume, float, float]:
         if offset is not None:
             _read_into(voxels[slices[0]], str(path), offset)
             continue
-        for z, values in zip(slices, read_pixels(path, [frames[z].index for z in slices]), strict=True):
-            if values.shape != voxels.shape[1:]:
-                raise StudyError("damaged", "the pixels of a slice are not of the size that its header says")
+        for z, values in zip(slices, read_pixels(path, [frames[z].index for z in slices], pixels), strict=True):
+            if values.shape != voxels.shape[1:] or values.dtype.kind not in "iu":
+                raise StudyError("damaged", "the pixels of a slice are not of the size or type that its header says")
             voxels[z] = values
     _keep_stored_bits(voxels, pixels.bits_allocated, pixels.bits_stored, pixels.signed)
     slopes = {(frame.slope, frame.inter) for frame in frames}
@@ -111,8 +112,13 @@ def gather(frames: Sequence[Frame], grid: Grid) -> tuple[Volume, float, float]:
     if len(slopes) == 1:
         slope, inter = slopes.pop()
         return Volume(voxels, grid), slope, inter
-    scale = np.array([(frame.slope, frame.inter) for frame in frames], dtype=np.float64)[:, :, None, None]
-    return Volume((voxels * scale[:, 0] + scale[:, 1]).astype(np.float32), grid), 1.0, 0.0
+    values = np.empty(grid.shape, np.float32)
+    for z, frame in enumerate(frames):  # slice by slice: float64 of the whole would be eight bytes a voxel
+        with np.errstate(over="ignore"):
+            values[z] = voxels[z] * np.float64(frame.slope) + np.float64(frame.inter)
+    if not np.isfinite(values).all():
+        raise StudyError("bad-scaling", "the scale of a slice leads beyond what a number holds; export the study again")
+    return Volume(values, grid), 1.0, 0.0
 
 
 def _check_alike(frames: Sequence[Frame]) -> None:
@@ -121,6 +127,9 @@ def _check_alike(frames: Sequence[Frame]) -> None:
         len(frame.position_mm) != 3 or len(frame.orientation) != 6 or len(frame.spacing_mm) != 2 for frame in frames
     ):
         raise StudyError("no-geometry", "a slice has no position, orientation or pixel spacing; send the originals")
+    named = [(frame.sop_uid, frame.index) for frame in frames if frame.sop_uid]
+    if len(set(named)) < len(named):
+        raise StudyError("damaged", "two slices have the same instance UID; send the originals")
     orientations = np.array([frame.orientation for frame in frames])
     same = np.abs(orientations - orientations[0]).max() <= ORIENTATION_TOLERANCE
     if (
@@ -132,13 +141,19 @@ def _check_alike(frames: Sequence[Frame]) -> None:
         raise StudyError(
             "mixed-geometry", "the slices differ in orientation, size, pixel spacing, frame of reference or type"
         )
+    if min(first.spacing_mm) <= 0:  # a negative one would turn the image over
+        raise StudyError("bad-geometry", "the pixel spacing is not above 0; send the originals")
     row, column = orientations[0][:3], orientations[0][3:]
     directions = np.stack([row, column])
     if np.abs(directions @ directions.T - np.eye(2)).max() > 1e-3:
         raise StudyError("bad-geometry", "the orientation of the slices is no pair of perpendicular directions")
     pixels = first.pixels
-    if pixels.samples != 1:
-        raise StudyError("rgb-or-complex", f"the images have {pixels.samples} samples a pixel, wanted greys")
+    if pixels.samples != 1 or pixels.photometric not in ("", "MONOCHROME1", "MONOCHROME2"):
+        raise StudyError("rgb-or-complex", f"the images have {pixels.samples} samples or a palette, wanted greys")
+    if pixels.photometric == "MONOCHROME1":
+        raise StudyError("unsupported-type", "the greys are inverted: greater values are darker; export the originals")
+    if min(pixels.rows, pixels.columns) < 1 or pixels.representation not in (0, 1):
+        raise StudyError("damaged", "the images do not say how many pixels they have, or whether these have a sign")
     if (pixels.bits_allocated, pixels.signed) not in _STORED or not (
         0 < pixels.bits_stored <= pixels.bits_allocated and pixels.high_bit == pixels.bits_stored - 1
     ):
@@ -166,10 +181,10 @@ def _check_complete(
         if not others:
             continue
         apart = np.abs((np.array(others) @ normal)[:, None] - depths).min(axis=1)
-        if apart.max() > typical / 2:
+        if apart.max() > typical * OFF_GRID:  # half a step where every second slice is missing here
             raise StudyError(
                 "missing-slices",
-                "another volume of the series has slices where this one has none: it is cut short; send the whole "
+                "another volume of the examination has slices where this one has none: it is cut short; send the whole "
                 "series",
             )
 
