@@ -134,7 +134,7 @@ def _read(dataset: Any) -> Segmentation:
     spare = len(bits) * 8 - shape[0] * shape[1] * count
     if spare < 0:
         raise StudyError("truncated", "the segmentation has fewer pixels than it promises; send it again")
-    if spare >= 16 + shape[1]:  # rows too few for its pixels would put every frame but the first elsewhere
+    if spare >= max(shape[1], 32):  # rows too few for its pixels would put every frame but the first elsewhere
         raise _damaged()
     positions, steps, slice_step = _places(frames, shared)
     uid = _uid(dataset, "FrameOfReferenceUID")
