@@ -1,7 +1,8 @@
 """Speed against named peers, with the answers compared first: ``python -m benchmarks``.
 
     network      one inference: every backend and precision here, against PyTorch with the same weights
-    pipeline     file on disk to report on disk, by stage, against a researcher's pipeline and MONAI's
+    pipeline     file on disk to report on disk, by stage, against a researcher's pipeline and MONAI's; and reading of
+                 a DICOM series against SimpleITK, dcm2niix and pydicom, and writing of SEG and SR
     latency      the same of one engine, study after study: p50, p95, p99
     throughput   a queue of studies, with and without overlap
     coldstart    one study from the start of a process

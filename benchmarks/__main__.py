@@ -183,10 +183,12 @@ def measure(groups: tuple[str, ...], settings: Any, json_path: Path | None, plot
     tables: dict[str, Any] = {}
     for group, module in modules.items():
         result = module.run(settings, setup) if group in WITH_SETUP else module.run(settings)
-        if isinstance(result, dict):
-            tables.update(result)
-        else:
-            rows.extend(result)
+        parts = result if isinstance(result, tuple) else (result,)  # a group has rows, tables, or both
+        for part in parts:
+            if isinstance(part, dict):
+                tables.update(part)
+            else:
+                rows.extend(part)
     accuracy = measurement.run(settings) if measurement else None
     if json_path is not None:
         accuracy_tables = accuracy.to_tables() if accuracy else {}

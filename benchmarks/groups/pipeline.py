@@ -3,7 +3,8 @@
 Two comparisons: with pipelines around the model's own network, whose answers must be the same, and with the paper's
 method, a U-Net on 64 x 256 x 256 voxels in PyTorch (`BASELINE`: 0.2.0 of the shipped model), whose answers are its own.
 
-The floor of a total is its network, so that "of floor" gives the cost of everything else.
+The floor of a total is its network, so that "of floor" gives the cost of everything else. Reading and writing DICOM are
+compared apart from that (`benchmarks.groups.dicom`).
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.groups import dicom
 from benchmarks.harness.agreement import ALIKE, AnswerAgreement, StudyAnswer, compare_answers, worst_agreement
 from benchmarks.harness.engines import STAGES, add_around, engine_name, load_subjects, time_engine
-from benchmarks.harness.rows import Row, RowKey, make_row
+from benchmarks.harness.rows import Row, RowKey, Tables, make_row
 from benchmarks.harness.settings import Settings
 from benchmarks.harness.studies import write_study
 from benchmarks.harness.timing import Samples, Times, interleave, pool, summarize
@@ -40,8 +42,8 @@ METHOD = "pytorch eager fp32 pipeline of the U-Net"
 NamePair = tuple[str, str]  # of a subject and a peer
 
 
-def run(settings: Settings, setup: PeerSetup) -> list[Row]:
-    """Return rows for each stage over all studies, and for the total of each study.
+def run(settings: Settings, setup: PeerSetup) -> tuple[list[Row], Tables]:
+    """Return rows for each stage over all studies, for the total of each study and for reading DICOM, and the tables.
 
     Raises:
         WrongAnswerError: a study in which neither side marks a node.
@@ -60,7 +62,9 @@ def run(settings: Settings, setup: PeerSetup) -> list[Row]:
             benchmark = StudyBenchmark(engines, peers, path, folder / "out")
             agreements[study] = benchmark.compare(settings.progress)
             samples[study] = benchmark.measure(settings)
-    return _rows(samples, agreements)
+        largest = max(setup.volumes.values(), key=lambda volume: volume.array.size)
+        dicom_rows, tables = dicom.run(engines[0], largest, settings)
+    return _rows(samples, agreements) + dicom_rows, tables
 
 
 class StudyBenchmark:

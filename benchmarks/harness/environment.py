@@ -16,6 +16,7 @@ from lnfast_ext import instruction_set
 PACKAGES = (
     *("lnfast", "numpy", "nibabel", "isal", "openvino", "onnxruntime", "onnx", "torch", "monai"),
     *("scipy", "trimesh", "connected-components-3d", "scikit-image", "SimpleITK"),
+    *("pydicom", "highdicom", "dcm2niix"),
 )
 # Runnable tasks per core above which other programs disturb the timings.
 BUSY_LOAD = 0.3

@@ -16,7 +16,7 @@ from benchmarks.report.console import format_number, format_value
 # Of each group the stages that are shown, none for all; the kernels' are those with a target.
 STAGES: dict[str, tuple[str, ...]] = {
     "network": ("infer",),
-    "pipeline": ("around", "total"),
+    "pipeline": ("around", "total", "read DICOM"),
     "coldstart": ("report",),
     "memory": ("peak",),
     "throughput": (),

@@ -13,6 +13,7 @@ from dicom_files import SECRET, write_series
 import lnfast
 from lnfast.engine import Engine, Result, StudyFailure
 from lnfast.errors import StudyError
+from lnfast.optional import Package
 from lnfast.study import DicomChoice
 
 TRACE = "prostatex-0000/6_tracew_b50_400_800"
@@ -90,6 +91,19 @@ def test_the_report_stands_where_the_objects_cannot_be_written(engine: Engine, t
     for path in source.iterdir():
         path.unlink()
     with pytest.warns(RuntimeWarning, match="dicom-not-written: seg.dcm and sr.dcm are missing: source-changed"):
+        folder = result.write(tmp_path / "out")
+    assert names_in(folder) == REPORT
+
+
+@pytest.mark.parametrize("absent", [{"pydicom", "highdicom"}, {"pydicom"}, {"highdicom"}])
+def test_a_plain_series_is_run_without_the_packages_and_the_report_says_what_to_install(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absent: set[str]
+) -> None:
+    source = write_patient(tmp_path / "in")
+    installed = Package.installed
+    monkeypatch.setattr(Package, "installed", lambda self: self.module not in absent and installed(self))
+    result = engine.run(source)
+    with pytest.warns(RuntimeWarning, match="dicom-not-written: .*backend-missing: .*pip install 'lnfast\\[dicom\\]'"):
         folder = result.write(tmp_path / "out")
     assert names_in(folder) == REPORT
 

@@ -16,6 +16,7 @@ from lnfast.report.dicom.structured_report import build_structured_report
 from lnfast.report.dicom.uids import UidSource
 from lnfast.report.record import Report
 from lnfast.study import Study
+from lnfast.study.dicom.packages import HIGHDICOM, PYDICOM
 
 SEGMENTATION, STRUCTURED_REPORT = "seg.dcm", "sr.dcm"
 
@@ -36,6 +37,8 @@ def render_dicom(study: Study, labels: Volume, report: Report, *, all_frames: bo
         StudyError: ``source-changed`` or ``damaged``.
         BackendError: ``backend-missing`` without pydicom and highdicom.
     """
+    for package in (HIGHDICOM, PYDICOM):  # what goes wrong in them further on counts as the files' fault
+        package.check_installed()
     source = read_source(study)
     facts = [f"{name}={value}" for name, value in algorithm_parameters(report).items()]
     frames = [f"{uid}:{frame}" for uid, frame in source.frames.values()]

@@ -10,6 +10,8 @@ select.py    which volume is the high-b trace image
 stack.py     sorted, checked and gathered into one array
 identity.py  a name without the patient's
 reader.py    the stages above, in order
+
+segmentation.py  a DICOM Segmentation, as `lnfast evaluate` takes it
 """
 
 from __future__ import annotations
