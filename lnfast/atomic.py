@@ -1,14 +1,14 @@
-"""Files and folders that are whole or absent, whenever the process is killed, the disk is full or the power goes.
+"""Atomic writes: files and folders that are whole or absent after any kill, full disk or power cut.
 
-    write_file         a file, in place of an older one
-    write_new_file     a file, unless one of that name is there
-    replacing_file     the same as `write_file` for writers that want a path
-    new_folder         a folder, where nothing is there yet
-    replacing_folder   a folder, in place of an older one that its owner says may go
+    write_file         write a file, replacing an older one
+    write_new_file     write a file, unless one of that name exists
+    replacing_file     as `write_file`, for writers that need a path
+    new_folder         write a folder where none exists
+    replacing_folder   write a folder, replacing an older one that the caller's check allows to be deleted
 
-Everything is written under a temporary name beside the target, flushed to the disk, and renamed; then the folder that
-holds the name is flushed. Without the first flush a power cut may leave the new name with nothing in it, without the
-second it may lose the name.
+Everything is written under a temporary name beside the target, flushed to the disk, and renamed; then the parent folder
+is flushed. Without the first flush a power cut may leave the new name without content, without the second it may lose
+the name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lnfast.exchange import Check, discard, put_in_place, temporary_name
+from lnfast.folder_exchange import Check, discard, replace_folder, temporary_name
 
 # Writing takes milliseconds. A temporary folder this old was left by a process that died.
 STALE_S = 3600.0
@@ -31,31 +31,31 @@ _THREADS_AT_MOST = 16
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file; readers see the old content or the new, never a part.
+    """Write a file; readers see the old content or the new one, never a part of it.
 
     Args:
-        path: of the file; its folder is made where it is missing.
+        path: of the file; its folder is created where it is missing.
         content: of the file.
 
     Raises:
-        OSError: what the disk said, with the file's name. Nothing is left behind, and an older file is still there.
+        OSError: of the file system, with the file's name. Nothing is left behind, and an older file is unchanged.
     """
     with replacing_file(path) as work:
         work.write_bytes(content)
 
 
 def write_new_file(path: Path, content: bytes) -> bool:
-    """Write a file unless one of that name is there, also when another process writes it at the same moment.
+    """Write a file unless one of that name exists, also when another process writes it at the same moment.
 
     Args:
-        path: of the file; its folder is made where it is missing.
+        path: of the file; its folder is created where it is missing.
         content: of the file.
 
     Returns:
-        Whether the file is the one that was written here. Always False where the file system has no hard links.
+        True if this call wrote the file. Always False where the file system has no hard links.
 
     Raises:
-        OSError: what the disk said, with the file's name. Nothing is left behind.
+        OSError: of the file system, with the file's name. Nothing is left behind.
     """
     with _temporary_file(path) as work:
         work.write_bytes(content)
@@ -70,16 +70,16 @@ def write_new_file(path: Path, content: bytes) -> bool:
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``, which takes its place when the block ends without an error.
+    """Yield a temporary name beside ``path``; the file replaces ``path`` when the block ends without an error.
 
     Args:
-        path: of the file; its folder is made where it is missing.
+        path: of the file; its folder is created where it is missing.
 
     Yields:
         The temporary name, under which the block writes the file.
 
     Raises:
-        OSError: what the disk said, with the file's name. Nothing is left behind, and an older file is still there.
+        OSError: of the file system, with the file's name. Nothing is left behind, and an older file is unchanged.
     """
     with _temporary_file(path) as work:
         yield work
@@ -90,18 +90,19 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A new folder under a temporary name, which becomes ``target`` when the block ends without an error.
+    """Yield a new folder with a temporary name, which becomes ``target`` when the block ends without an error.
 
     Args:
-        target: must not be there yet, or be an empty folder.
-        replace: whether a folder that is there is deleted first. Between its end and the new one's name is a moment
-            in which neither is there; see `replacing_folder` for a way without.
+        target: must not exist, or be an empty folder.
+        replace: delete an existing folder first. Between the deletion and the rename neither folder exists;
+            `replacing_folder` has no such moment.
 
     Yields:
         The empty folder to write into. All files and folders in it are flushed at the end.
 
     Raises:
-        OSError: what the disk said, with a file's name; the target is there and not empty. Nothing is left behind.
+        OSError: of the file system, with a file's name; also where the target exists and is not empty. Nothing is left
+            behind.
     """
     work = temporary_name(target)
     try:
@@ -126,23 +127,22 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
 def replacing_folder(
     target: Path, names: frozenset[str], check: Check, *, flushed: frozenset[str] = frozenset()
 ) -> Iterator[Path]:
-    """A new folder under a temporary name, which takes the place of ``target`` when the block ends without an error.
+    """Yield a new folder with a temporary name, which replaces ``target`` when the block ends without an error.
 
-    An older folder is exchanged for the new one in a single step where the system can; see `lnfast.exchange`.
+    An older folder is exchanged for the new one in a single step where the system can; see `lnfast.folder_exchange`.
 
     Args:
-        target: the folder to be, or an older one, which is deleted then.
+        target: the folder to write; an older one is deleted.
         names: of the files that the folder may hold; nothing else is ever deleted.
-        check: raises where what a path leads to must not be replaced. It is called at the end of the block, and on
-            what really was in the place: other processes may have put something there since the caller looked.
+        check: raises where the file or folder at a path must not be replaced. It is called at the end of the block, and
+            again on the folder that was moved out: another process may have put one there since the first call.
         flushed: names of files that the block flushes itself; all others are flushed at its end.
 
     Yields:
         The empty folder to write into.
 
     Raises:
-        OSError: what the disk said, with a file's name. Nothing is left behind, and what was there before is still
-            there.
+        OSError: of the file system, with a file's name. Nothing is left behind, and an older folder is unchanged.
         Exception: what ``check`` raises; the same holds.
     """
     work = temporary_name(target)
@@ -152,7 +152,7 @@ def replacing_folder(
         work.mkdir()
         yield work
         flush(*(path for path in work.iterdir() if path.name not in flushed), work)
-        put_in_place(work, target, names, check)
+        replace_folder(work, target, names, check)
         flush(target.parent)
     except OSError as error:
         _name(error, target)
@@ -162,7 +162,7 @@ def replacing_folder(
 
 
 def flush(*paths: Path) -> None:
-    """Have files and folders on the disk, all at once: a journal commits them together (5 ms, one by one 20 ms)."""
+    """Flush files and folders to the disk in parallel: a journal commits them together (5 ms; one by one 20 ms)."""
     with ThreadPoolExecutor(min(len(paths), _THREADS_AT_MOST)) as pool:
         list(pool.map(_fsync, paths))
 
@@ -179,7 +179,7 @@ def _fsync(path: Path) -> None:
 
 @contextmanager
 def _temporary_file(path: Path) -> Iterator[Path]:
-    """A temporary name beside a file's; whatever has it after the block is deleted."""
+    """Yield a temporary name beside a file's; a file that still has it after the block is deleted."""
     work = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,13 +195,13 @@ def _temporary_file(path: Path) -> Iterator[Path]:
 
 
 def _name(error: OSError, path: Path) -> None:
-    """Name the file: a full disk does not."""
+    """Add the file's name to an error that has none: that of a full disk has none."""
     if error.filename is None:
         error.filename = str(path)
 
 
 def _remove_stale(folder: Path, names: frozenset[str]) -> None:
-    """Delete what processes that died left under temporary names."""
+    """Delete temporary folders that processes which died left behind."""
     oldest = time.time() - STALE_S
     with os.scandir(folder) as entries:
         left = [entry for entry in entries if entry.name[0] == "." and _TEMPORARY.fullmatch(entry.name)]

@@ -1,4 +1,4 @@
-"""The engine: a model, loaded once and proven, that turns studies into measured nodes.
+"""The engine: a model that is loaded once, proves itself, and turns studies into measured nodes.
 
     read -> admit -> preprocess -> infer -> postprocess -> measure -> report -> write
 
@@ -12,10 +12,8 @@ import os
 import sys
 import threading
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -26,6 +24,7 @@ from numpy.typing import ArrayLike
 
 from lnfast.admission import admit
 from lnfast.backends import BackendInfo
+from lnfast.batch import read_ahead, write_behind
 from lnfast.card import Model, load_model
 from lnfast.errors import BackendError, LnfastError, StudyError, UsageError
 from lnfast.geometry import Volume
@@ -37,16 +36,12 @@ from lnfast.selftest import SelfTest
 from lnfast.serving import EngineRequest, serve
 from lnfast.study import DicomChoice, Study, is_dicom, read_study, study_from_array
 
-# Studies read ahead of the network by run_many: one is read while one is inferred. More would hold more memory and
-# gain nothing, since reading is faster than the network.
-READ_AHEAD = 2
-
 StudyInput = str | Path | Volume | tuple[ArrayLike, ArrayLike]
 
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """A study as the reading thread hands it over, or why there is none."""
+    """A study as the reading thread returns it, or the error in its place."""
 
     source: str
     study: Study | LnfastError
@@ -118,9 +113,9 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Give the runtime's memory back; a second call does nothing.
+        """Release the runtime's memory; a second call does nothing.
 
-        From a signal handler that came in the middle of a study of this thread: as soon as the study is done.
+        Called by a signal handler in the middle of a study of this thread, it releases it once the study is done.
         """
         with self._lock:
             self._closing = True
@@ -200,46 +195,29 @@ class Engine:
         if out is None:
             yield from self._outcomes(iter(studies), choice)
             return
-        studies = list(studies)
-        outcomes = self._outcomes(iter(studies), choice)
-        parts = Parts(html, dicom, seg_frames)
-        with ThreadPoolExecutor(1, thread_name_prefix="lnfast-write") as writer:
-            previous: Future[Result | StudyFailure] | None = None
-            for name in _names(studies):
-                failure: Exception | None = None
-                try:
-                    outcome = next(outcomes)
-                except Exception as error:
-                    failure = error
-                if previous is not None:
-                    yield previous.result()  # what was finished before a failure is still handed over
-                if failure is not None:
-                    raise failure
-                previous = writer.submit(write_outcome, outcome, Path(out), name, parts)
-            if previous is not None:
-                yield previous.result()
+        studies, folder, parts = list(studies), Path(out), Parts(html, dicom, seg_frames)
+
+        def write(outcome: Result | StudyFailure, name: str | None) -> Result | StudyFailure:
+            return write_outcome(outcome, folder, name, parts)
+
+        yield from write_behind(self._outcomes(iter(studies), choice), _names(studies), write)
 
     def _outcomes(self, studies: Iterator[StudyInput], choice: DicomChoice | None) -> Iterator[Result | StudyFailure]:
-        with ThreadPoolExecutor(1, thread_name_prefix="lnfast-read") as reader:
-            pending = deque(reader.submit(self._read_next, studies, choice) for _ in range(READ_AHEAD))
-            try:
-                while (read := pending.popleft().result()) is not None:
-                    pending.append(reader.submit(self._read_next, studies, choice))
-                    yield self._outcome(read)
-            finally:
-                for future in pending:
-                    future.cancel()
+        def read(study: StudyInput) -> _Read:
+            return self._read_timed(study, choice)
 
-    def _read_next(self, studies: Iterator[StudyInput], choice: DicomChoice | None) -> _Read | None:
-        for study in studies:
-            started = perf_counter()
-            outcome: Study | LnfastError
-            try:
-                outcome = self.read(study, choice=choice)
-            except (StudyError, BackendError) as error:
-                outcome = error
-            return _Read(_source(study), outcome, (perf_counter() - started) * 1e3)
-        return None
+        with closing(read_ahead(studies, read)) as reads:
+            for outcome in reads:
+                yield self._outcome(outcome)
+
+    def _read_timed(self, study: StudyInput, choice: DicomChoice | None) -> _Read:
+        started = perf_counter()
+        outcome: Study | LnfastError
+        try:
+            outcome = self.read(study, choice=choice)
+        except (StudyError, BackendError) as error:
+            outcome = error
+        return _Read(_source(study), outcome, (perf_counter() - started) * 1e3)
 
     def _outcome(self, read: _Read) -> Result | StudyFailure:
         if isinstance(read.study, LnfastError):
@@ -298,10 +276,10 @@ class Engine:
 
 
 def _names(studies: Sequence[StudyInput]) -> list[str | None]:
-    """Name each study's folder, no two alike; None of DICOM, where the name is the study's own."""
+    """Name each study's folder, no two alike; None for DICOM, whose studies name themselves once they are read."""
     dicom = [isinstance(study, (str, Path)) and is_dicom(Path(study)) for study in studies]
-    others = iter(distinct_names(_source(study) for study, own in zip(studies, dicom, strict=True) if not own))
-    return [None if own else next(others) for own in dicom]
+    file_names = iter(distinct_names(_source(study) for study, own in zip(studies, dicom, strict=True) if not own))
+    return [None if own else next(file_names) for own in dicom]
 
 
 def _source(study: StudyInput) -> str:
@@ -317,5 +295,5 @@ def _unlock_all() -> None:
 
 
 if sys.platform != "win32":
-    # Whoever held a lock is not there in a fork; the backends refuse to run there by themselves.
+    # In a forked child the thread that held a lock does not exist; the backends refuse to run there by themselves.
     os.register_at_fork(after_in_child=_unlock_all)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lnfast.evaluate.extra import PACKAGES
+from lnfast.evaluate.packages import PACKAGES
 
 PACKAGE = Path(__file__).parent.parent / "lnfast"
 
@@ -18,9 +18,11 @@ PACKAGE = Path(__file__).parent.parent / "lnfast"
 LAYERS = {
     "_version": 0,
     "errors": 0,
-    "exchange": 1,
+    "folder_exchange": 1,
     "optional": 1,
+    "batch": 1,
     "geometry": 1,
+    "header_noise": 1,
     "window": 1,
     "atomic": 2,
     "card": 2,
@@ -47,7 +49,7 @@ LAYERS = {
     "__main__": 11,
 }
 # The one module below lnfast that may import the package, and only inside a function. None: nobody may; what stands
-# behind the extra "evaluate" comes through `lnfast.evaluate.extra.load` alone.
+# behind the extra "evaluate" comes through `lnfast.evaluate.packages.load` alone.
 HEAVY = {
     "openvino": "backends.openvino",
     "onnxruntime": "backends.ort",

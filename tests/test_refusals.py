@@ -34,7 +34,7 @@ COMPUTED = {
     ("backends/trt/execution.py", "code"): ("engine-damaged", "engine-mismatch"),
     # The column `code` of `_KINDS`: its default, and that of the ADC map.
     ("study/kind.py", "kind.code"): ("not-dwi", "adc-map"),
-    # `_replaced` is called for these two.
+    # `_replacement_warning` is called for these two.
     ("study/affine.py", "f'bad-{bad}'"): ("bad-sform", "bad-qform"),
     # Pairs that other modules made: collected there.
     ("report/notices.py", "code"): (),

@@ -30,8 +30,8 @@ DICE_AT_LEAST = 0.98  # as the engine's own self-test requires
 # Of an engine with a certificate: 8 bits move the faint rim of nodes on the probe by more than other precisions do, and
 # on no study of the certificate by more than it says.
 CERTIFIED_DICE_AT_LEAST = 0.9
-# A file's float32 header leaves 2e-6 in each of three lengths (`lnfast.measure.HEADER_NOISE`), which lnfast takes out
-# of voxel sizes and the peer leaves in.
+# A file's float32 header leaves 2e-6 in each of three lengths (`lnfast.header_noise.HEADER_NOISE`), which lnfast takes
+# out of voxel sizes and the peer leaves in.
 BOX_SLACK = 1e-5
 
 Verdict = Literal["same", "close", "other", "different", "wrong"]

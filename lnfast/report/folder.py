@@ -1,7 +1,7 @@
 """OUT/<study>/: a study folder is whole or absent, also after a power cut, and never replaces that of another patient.
 
 .<study>.<random>.tmp/   written and flushed to the disk
-    | `lnfast.exchange`: renamed, or exchanged with an older report of the same study
+    | `lnfast.folder_exchange`: renamed, or exchanged with an older report of the same study
 <study>/                 the old one, now under the temporary name, is deleted
 
 The page is added later by a rename of its own, so that no report waits for it; it is whole or absent as well.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lnfast.atomic import flush, replacing_folder
 from lnfast.errors import UsageError
-from lnfast.exchange import discard, temporary_name
+from lnfast.folder_exchange import discard, temporary_name
 from lnfast.geometry import Volume
 from lnfast.report.record import Report
 from lnfast.study.label_writer import label_map_bytes

@@ -1,9 +1,9 @@
-"""Where a NIfTI file says that its voxels are, in millimetres of the patient.
+"""The affine of a NIfTI file: voxel positions in millimetres of the patient, from its sform or qform.
 
-The sform is taken when it is set, else the qform. Where both are set and one is no lattice at all (not finite, zeros,
-no rotation, a voxel size that is not above 0), the other is taken with a warning; where both are lattices and disagree
-about the size of a voxel, neither is. A file with neither holds voxel sizes only, which say nothing about left and
-right, and is refused. Quaternions follow nifti1.h.
+The sform is used when it is set, else the qform. Where both are set and one is no lattice at all (not finite, zeros, no
+rotation, a voxel size that is not above 0), the other is used with a warning. Where both are lattices and disagree
+about the size of a voxel, the file is refused. A file with neither has voxel sizes only, which say nothing about left
+and right, and is refused. Quaternions follow nifti1.h.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SPACING_TOLERANCE = 0.01
 DISAGREEMENT_MM = 1.0
 _FARTHEST_MM = 1e6
 _QUATERNION_SLACK = 1e-4  # float32 rounding of three components leaves about 1e-6
-# Below this share of a right-angled voxel's volume the axes span no space; Grid refuses shear long before.
+# Below this fraction of a right-angled voxel's volume the axes span no space; `Grid` refuses far smaller shear.
 _LEAST_DETERMINANT = 1e-6
 
 Warnings = tuple[tuple[str, str], ...]
@@ -30,7 +30,7 @@ Warnings = tuple[tuple[str, str], ...]
 def patient_affine(
     fields: dict[str, Any], shape_xyz: tuple[int, int, int], mm_per_unit: float
 ) -> tuple[NDArray[np.float64], Warnings]:
-    """The affine that the header's fields mean, and what is odd about them.
+    """Return the affine that the header's fields define, with warnings about the fields.
 
     Args:
         fields: ``pixdim, qform_code, sform_code, quatern, qoffset, srow`` as stored.
@@ -38,12 +38,12 @@ def patient_affine(
         mm_per_unit: the header's unit of length in mm.
 
     Returns:
-        ``(affine, warnings)``: (4, 4) float64, voxel-centre index ``(x, y, z, 1)`` to RAS+ mm. Whether it is a usable
-        lattice is for `Grid` to say.
+        ``(affine, warnings)``: (4, 4) float64, voxel-centre index ``(x, y, z, 1)`` to RAS+ mm. `Grid` checks
+        whether it is a usable lattice.
 
     Raises:
-        StudyError: ``no-geometry``; ``bad-geometry`` where no form that is set can be used, and where both can and
-            disagree about the size of a voxel.
+        StudyError: ``no-geometry``; ``bad-geometry`` where no form that is set can be used, or both can and disagree
+            about the size of a voxel.
     """
     forms: dict[str, NDArray[np.float64]] = {}
     problems: dict[str, str] = {}
@@ -61,16 +61,16 @@ def patient_affine(
     if len(forms) == 2:
         return forms["sform"], _compare(forms["sform"], forms["qform"], shape_xyz)
     if "qform" in forms:
-        return forms["qform"], _replaced(problems, "sform", "qform")
-    warnings = _replaced(problems, "qform", "sform")
+        return forms["qform"], _replacement_warning(problems, "sform", "qform")
+    warnings = _replacement_warning(problems, "qform", "sform")
     return forms["sform"], warnings + _compare_pixdim(forms["sform"], fields, mm_per_unit, bool(problems))
 
 
 class _NoLatticeError(Exception):
-    """A form from which no voxel can be placed; the text follows its name in a message."""
+    """An sform or qform that defines no lattice; in a message the text follows the form's name."""
 
 
-def _replaced(problems: dict[str, str], bad: str, good: str) -> Warnings:
+def _replacement_warning(problems: dict[str, str], bad: str, good: str) -> Warnings:
     if bad not in problems:
         return ()
     return ((f"bad-{bad}", f"the {bad} {problems[bad]}; the {good} was used"),)
@@ -103,7 +103,7 @@ def _from_quaternion(fields: dict[str, Any]) -> NDArray[np.float64]:
 
 
 def _scaled(affine: NDArray[np.float64], mm_per_unit: float) -> NDArray[np.float64]:
-    """The affine in mm.
+    """Return the affine in mm.
 
     Raises:
         _NoLatticeError: it is not finite, too large, or its axes span no space.
@@ -119,7 +119,7 @@ def _scaled(affine: NDArray[np.float64], mm_per_unit: float) -> NDArray[np.float
 
 def _compare(sform: NDArray[np.float64], qform: NDArray[np.float64], shape_xyz: tuple[int, int, int]) -> Warnings:
     if not _same_spacing(_spacing(sform), _spacing(qform)):
-        raise _two_sizes(_spacing(sform), _spacing(qform))
+        raise _sizes_disagree(_spacing(sform), _spacing(qform))
     corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in shape_xyz))], dtype=np.float64)
     apart = float(np.linalg.norm((sform - qform)[:3] @ corners.T, axis=0).max())
     if apart > DISAGREEMENT_MM:
@@ -130,11 +130,11 @@ def _compare(sform: NDArray[np.float64], qform: NDArray[np.float64], shape_xyz: 
 def _compare_pixdim(
     sform: NDArray[np.float64], fields: dict[str, Any], mm_per_unit: float, qform_is_set: bool
 ) -> Warnings:
-    """What the voxel sizes say beside an sform that stands alone.
+    """Compare the header's voxel sizes with the sform, where only the sform is used.
 
     Raises:
-        StudyError: ``bad-geometry`` where a qform is set and only its rotation is bad: its
-            sizes count as in `_compare`.
+        StudyError: ``bad-geometry`` where a qform is set and only its rotation is bad: its sizes count as in
+            `_compare`.
     """
     pixdim = np.array(fields["pixdim"][1:4], dtype=np.float64) * mm_per_unit
     if _same_spacing(_spacing(sform), pixdim):
@@ -142,11 +142,11 @@ def _compare_pixdim(
     if not qform_is_set:
         return (("pixdim-disagrees", "the header's voxel size is not that of its sform; the sform was used"),)
     if (pixdim > 0).all() and np.isfinite(pixdim).all():
-        raise _two_sizes(_spacing(sform), pixdim)
+        raise _sizes_disagree(_spacing(sform), pixdim)
     return ()
 
 
-def _two_sizes(sform: NDArray[np.float64], qform: NDArray[np.float64]) -> StudyError:
+def _sizes_disagree(sform: NDArray[np.float64], qform: NDArray[np.float64]) -> StudyError:
     texts = [" x ".join(f"{value:.4g}" for value in spacing) for spacing in (sform, qform)]
     return StudyError(
         "bad-geometry",

@@ -1,6 +1,7 @@
-"""Which of a study's volumes is the high-b one.
+"""Read the b-values of a study and choose its high-b volume.
 
-b-values stand in a ``.bval`` file beside the image: numbers in s/mm2, one a volume, as FSL and dcm2niix write them.
+The b-values are in a ``.bval`` file beside the image: numbers in s/mm2, one for each volume, as FSL and dcm2niix write
+them.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lnfast.errors import StudyError
-from lnfast.study.beside import shown
+from lnfast.study.sidecar_files import shown
 
 # Scanners report directions of one shell some s/mm2 apart (795, 800, 805; imaging gradients add more); no protocol has
-# two shells this close. To take two shells for one is told; to take one direction for their mean would not be.
+# two shells this close. Taking two shells for one ends in a refusal; taking one direction for the mean would not.
 SAME_SHELL = 0.08
 BVAL_ENDINGS = (".bval", ".bvals")
 _MAX_BVAL_BYTES = 1 << 16
-# What float() also takes (1_000, digits of other scripts) no converter writes.
+# float() also accepts 1_000 and digits of other scripts, which no converter writes.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.ASCII | re.IGNORECASE)
 
 
@@ -31,12 +32,12 @@ class BRule:
     high: float
 
     def text(self) -> str:
-        """The range for a message."""
+        """Return the range as a message has it."""
         return f"b between {self.low:g} and {self.high:g} s/mm2"
 
 
 def read_bvalues(paths: tuple[Path, ...], volumes: int) -> tuple[float, ...] | None:
-    """The b-values that the ``.bval`` files of a study agree on; None where there is no file.
+    """Return the b-values that the ``.bval`` files of a study agree on; None where there is no file.
 
     Raises:
         StudyError: ``bad-bval`` when a file is not exactly one number of 0 or more for each volume, or two differ.
@@ -50,7 +51,7 @@ def read_bvalues(paths: tuple[Path, ...], volumes: int) -> tuple[float, ...] | N
 
 def _read(path: Path, volumes: int) -> tuple[float, ...]:
     try:
-        if path.exists() and not path.is_file():  # a pipe of that name would never end
+        if path.exists() and not path.is_file():  # reading a pipe would never end
             raise StudyError("bad-bval", "its .bval is not a file; put one there or take it away")
         with open(path, "rb") as file:
             content = file.read(_MAX_BVAL_BYTES + 1)
@@ -77,7 +78,7 @@ def _read(path: Path, volumes: int) -> tuple[float, ...]:
 
 
 def choose_volume(b_values: tuple[float, ...] | None, volumes: int, rule: BRule) -> int:
-    """Index of the volume to use.
+    """Return the index of the volume to use.
 
     Raises:
         StudyError: ``no-high-b``, ``ambiguous``.

@@ -1,11 +1,11 @@
 """Evidence that a file is no high-b diffusion-weighted image: a table of words, and where each of them counts.
 
-An ADC map shows nodes dark where a DWI shows them bright, a perfusion map or a T2 image shows other things bright, and
-the ``.bval`` beside any of them may still say 800. What is looked at: the file's name, the header's text fields, and
-what the ``.json`` beside it calls the image (`lnfast.study.sidecar`). The voxels are not: a renamed map without these
-is **not detected** here, because no sign of it in the values is safe. A background of exact zeros is shared by computed
-b-value images, the scale of a DWI is arbitrary and may lie where ADC values do (0 to 3000 in 1e-6 mm2/s), and the order
-of bright and dark tissues is what only a model can tell.
+An ADC map shows nodes dark where a DWI shows them bright, a perfusion map or a T2 image shows other tissues bright, and
+the ``.bval`` beside any of them may still say 800. The evidence is the file's name, the header's text fields, and what
+the ``.json`` beside it calls the image (`lnfast.study.json_sidecar`). The voxels are no evidence: a renamed map without
+these texts is **not detected** here, because no sign of it in the values is reliable. Computed b-value images have a
+background of exact zeros too, the scale of a DWI is arbitrary and may lie where ADC values do (0 to 3000 in
+1e-6 mm2/s), and only a model can tell the order of bright and dark tissues.
 
 To add a kind, add a row to `_KINDS`. The words are those that scanners and converters write: ImageType of Siemens
 (``DERIVED PRIMARY DIFFUSION FA``, ``ASL RCBF``, ``P PHASE``), Philips (``M SE M SE``, ``PERFUSION FFE``), GE and Canon
@@ -19,32 +19,33 @@ from dataclasses import dataclass
 from functools import cache
 
 from lnfast.errors import StudyError
-from lnfast.study.beside import stem
 from lnfast.study.bvalues import BRule
+from lnfast.study.json_sidecar import Sidecar
 from lnfast.study.named import plain, says_b0
-from lnfast.study.sidecar import Sidecar
+from lnfast.study.sidecar_files import stem
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of image that is not taken.
+    """A kind of image that is refused, and the words that identify it.
 
-    Every text is lowered, and what is neither letter nor digit becomes ``_`` before the words are looked for. A word is
-    a regular expression for a whole word, or several joined by ``_``; words are set apart by blanks.
+    Before the search every text is converted to lower case, and characters that are neither letter nor digit become
+    ``_``. A word is a regular expression for a whole word, or for several joined by ``_``; blanks separate words.
 
     Attributes:
-        what: for the message.
+        name: of the kind, for the message.
         words: count anywhere in any text.
-        last: count as the end of a name or description: ``x_FA`` is a map, ``FA_x`` may be of a patient.
-        named: count as the end of a file name; a scanner's ``2 seg`` are segments.
-        otherwise: count in any text but the header's that names no diffusion: ``asl_2d`` is, ``dwi_asl`` may not be.
-        described: the same, but not in file names, where T1 is also the first of two visits.
+        last: count at the end of a name or description: ``x_FA`` is a map, ``FA_x`` may be of a patient.
+        named: count at the end of a file name only; a scanner's ``2 seg`` are segments.
+        otherwise: count in any text but the header's, if it names no diffusion: ``asl_2d`` is ASL, ``dwi_asl`` may not
+            be.
+        described: as ``otherwise``, but not in file names, where T1 is also the first of two visits.
         types: count in ImageType.
         types_otherwise: count in an ImageType without DIFFUSION.
         code: of the refusal.
     """
 
-    what: str
+    name: str
     words: str = ""
     last: str = ""
     named: str = ""
@@ -90,7 +91,7 @@ _KINDS = (
         types=r"field_?map\w* b0_map",
     ),
     _Kind(
-        "a b = 0 image",  # what a text says of b-values is looked at in `says_b0`
+        "a b = 0 image",  # `says_b0` finds the b-values in a text
         words="tensor_b0 nodif b_?zero",
         last="s0 sbref",
         types=r"(?:tensor_)?b0(?!_map)",
@@ -171,25 +172,25 @@ _KINDS = (
 _OTHER_MODALITIES = {"CT", "PT", "PET", "NM", "US", "XA", "RF", "CR", "DX", "DR", "MG", "OCT", "OPT", "SEG", "SC", "SR"}
 _OTHER_MODALITIES |= {"RTDOSE", "RTSTRUCT", "RTIMAGE", "RTPLAN", "REG", "PR", "KO", "RWV", "DOC", "MRS", "SM"}
 
-# Generous, for it only keeps other words from counting.
+# Generous, because a match only keeps the words of `otherwise` from counting.
 _DIFFUSION = re.compile(
     r"dwi|dti|dki|dsi|dmri|diff|difus|trace|ivim|hardi|resolve|zoom|bval|(?:^|_)(?:dw|b_?\d{2,4}(?!\d))"
 )
-# What converters add behind the last word: number and letter of a series, echo, coil, trigger time, crop.
+# Suffixes that converters add behind the last word: number and letter of a series, echo, coil, trigger time, crop.
 _POSTFIXES = re.compile(r"(?:_(?:\d+|[a-c]|[ceit]\d+|crop\d*|eq\d*|tilt\d*))+$")
 
 
 def refuse_other_kinds(
     name: str, header_text: str, sidecars: tuple[Sidecar, ...], rule: BRule, *, single: bool
 ) -> None:
-    """Refuse what says of itself that it is no high-b diffusion-weighted image.
+    """Refuse a file whose own texts say that it is no high-b diffusion-weighted image.
 
     Args:
         name: the file's name.
-        header_text: the header's text fields; they may name a patient and go into no message.
+        header_text: the header's text fields; they may name a patient, so no message quotes them.
         sidecars: of the file.
-        rule: which b-values are taken: where b = 0 is, an image may say so.
-        single: the file has one volume; which of several is taken, its ``.bval`` says better than its name.
+        rule: which b-values are taken; where it includes b = 0, an image may be called so.
+        single: the file has one volume. Of several volumes the ``.bval`` identifies the b-value better than a name.
 
     Raises:
         StudyError: ``adc-map``, ``not-dwi``.
@@ -199,7 +200,7 @@ def refuse_other_kinds(
     def refuse(kind: _Kind | None, evidence: str) -> None:
         if kind and not (kind is _B0 and takes_b0):
             raise StudyError(
-                kind.code, f"is {kind.what} ({evidence}), wanted a high-b diffusion-weighted image; give that series"
+                kind.code, f"is {kind.name} ({evidence}), wanted a high-b diffusion-weighted image; give that series"
             )
 
     own = plain(stem(name)).removesuffix("_0000")
@@ -221,7 +222,7 @@ def refuse_other_kinds(
 
 
 def code_of_series(types: str, description: str) -> str:
-    """The code with which a series of DICOM is refused for what it calls itself, empty where it calls itself nothing.
+    """Return the code that refuses a DICOM series for its own description; empty where nothing speaks against it.
 
     Args:
         types: ImageType and FrameType.
@@ -231,7 +232,7 @@ def code_of_series(types: str, description: str) -> str:
     return kind.code if kind and kind is not _B0 else ""
 
 
-_B0 = next(kind for kind in _KINDS if kind.what == "a b = 0 image")
+_B0 = next(kind for kind in _KINDS if kind.name == "a b = 0 image")
 
 
 def _in_json(field: str) -> str:
@@ -239,21 +240,22 @@ def _in_json(field: str) -> str:
 
 
 def _kind_of(text: str, column: str) -> _Kind | None:
-    """What a text calls the image.
+    """Return the kind of image that a text names, if any.
 
     Args:
-        text: plain.
-        column: which words count beside those of every text: ``named`` of a name, ``described`` of a description.
+        text: as `plain` returns it.
+        column: the words that count beside those of every text: ``named`` for a file name, ``described`` for a
+            description.
     """
     end = _POSTFIXES.sub("", text) if column == "named" else text
-    looked_at = [(text, "words"), (end, "last")]
+    searches = [(text, "words"), (end, "last")]
     if column == "named":
-        looked_at.append((end, "named"))
+        searches.append((end, "named"))
     if not _DIFFUSION.search(text):
-        looked_at.append((text, "otherwise"))
+        searches.append((text, "otherwise"))
         if column == "described":
-            looked_at.append((text, "described"))
-    kinds = (_first(part, words) for part, words in looked_at)
+            searches.append((text, "described"))
+    kinds = (_first(part, words) for part, words in searches)
     return next((kind for kind in kinds if kind), None)
 
 
@@ -270,7 +272,7 @@ def _first(text: str, column: str) -> _Kind | None:
 
 @cache
 def _patterns(column: str) -> tuple[tuple[_Kind, re.Pattern[str]], ...]:
-    """The rows of the table that have words in this column."""
+    """Return the kinds that have words in a column, each with its pattern."""
     end = "$" if column in ("last", "named") else "(?=_|$)"
     rows = ((kind, str(getattr(kind, column)).split()) for kind in _KINDS)
     return tuple((kind, re.compile(f"(?:^|_)(?:{'|'.join(words)}){end}")) for kind, words in rows if words)

@@ -1,7 +1,7 @@
-"""labels.nii.gz: the label volume as a compressed single-file NIfTI-1.
+"""Write a label map as a compressed single-file NIfTI-1: labels.nii.gz.
 
-nibabel would do it, but its import (0.23 s) and zlib (19 ms for 28x240x240 labels) stand between the scanner and the
-radiologist; this takes under 2 ms. The same labels give the same bytes.
+This takes under 2 ms, where nibabel's import takes 0.23 s and zlib 19 ms for 28x240x240 labels. The same labels give
+the same bytes.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _COMPRESSION = 1  # 5.6 KB in 0.3 ms; level 0 is no faster, level 3 takes 12 ms
 
 
 def label_map_bytes(labels: Volume) -> bytes:
-    """The label volume as the content of a ``.nii.gz`` file.
+    """Return a label map as the content of a ``.nii.gz`` file.
 
     Args:
         labels: ``(z, y, x)`` of values that fit uint16.
 
     Raises:
-        UsageError: ``bad-labels`` for what does not fit the file.
+        UsageError: ``bad-labels`` for values or a shape that the file cannot hold.
     """
     from isal import igzip
 
@@ -67,7 +67,7 @@ def _header(grid: Grid) -> bytes:
 
 
 def quaternion_of(affine: NDArray[np.float64]) -> tuple[tuple[float, float, float], float]:
-    """``(b, c, d)`` of the rotation in an affine, and its handedness (NIfTI's qfac), as nifti1.h means them.
+    """Return the quaternion ``(b, c, d)`` of an affine's rotation and its handedness (qfac), as nifti1.h defines them.
 
     The rotation is the nearest one, and its quaternion the eigenvector of the greatest eigenvalue (Bar-Itzhack 2000):
     no case distinctions, no loss of digits near half turns.

@@ -1,8 +1,8 @@
 """The one reader of label maps: files whose voxels say which node they belong to.
 
-The values of a file become whole numbers of 0 and above. Whether they are ids of nodes or classes is for the caller,
-who numbers the nodes from 1 to n without a gap: `number_ids`, where each value is a node, or `number_components`, where
-the 26-connected components of a mask are. `lnfast.study.label_writer` writes such files.
+The values of a file become whole numbers of 0 and above. The caller knows whether they are node ids or classes, and
+numbers the nodes from 1 to n without a gap: with `number_ids`, where each value is a node, or with `number_components`,
+where each 26-connected component of a mask is one. `lnfast.study.label_writer` writes such files.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from lnfast.errors import StudyError
 from lnfast.geometry import Grid, Volume
-from lnfast.study.beside import shown
+from lnfast.study.file_content import open_stored
 from lnfast.study.nifti import NiftiHeader, parse_header
-from lnfast.study.stored import open_stored
+from lnfast.study.sidecar_files import shown
 from lnfast_ext import Components
 
 MAX_BYTES = 2 << 30
 NODES_AT_MOST = 65535  # uint16, as label maps are written
-# Label maps stored as scaled integers come back a little beside their numbers: 255 x 0.00392157 is 1.0000004.
+# Label maps stored as scaled integers are read with a small error: 255 x 0.00392157 is 1.0000004.
 INTEGER_WITHIN = 1e-3
 
 
@@ -33,7 +33,7 @@ class LabelFile:
 
     Attributes:
         values: ``(z, y, x)`` integers of 0 and above, native grid.
-        trailing_bytes: of the file, behind the voxels that its header promises; they are not looked at.
+        trailing_bytes: how many bytes follow the voxels that the header promises; their content is ignored.
     """
 
     values: Volume
@@ -41,7 +41,7 @@ class LabelFile:
 
 
 def read_label_file(path: Path) -> LabelFile:
-    """Read a label map with the checks of the study reader, less those that only concern an image (b-value, ADC).
+    """Read a label map with the checks of the study reader, except those that only concern an image (b-value, ADC).
 
     Args:
         path: a NIfTI file; of any type whose values are whole numbers within 0.001.
@@ -106,7 +106,7 @@ def number_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint16], int]
 
 
 def _integers(values: NDArray[Any], header: NiftiHeader) -> NDArray[Any]:
-    """The file's numbers, scaled as its header says, as integers of 0 and above."""
+    """Return the file's values, scaled as its header says, as integers of 0 and above."""
     scaled = (header.slope, header.inter) != (1.0, 0.0)
     if values.dtype.kind in "iu" and not scaled:
         whole = values

@@ -1,7 +1,7 @@
-"""The header of a single-file NIfTI-1 or NIfTI-2, checked field by field before any voxel is read.
+"""Parse the header of a single-file NIfTI-1 or NIfTI-2, checked field by field before any voxel is read.
 
-Field offsets follow nifti1.h and nifti2.h (nifti.nimh.nih.gov). The header also holds free text that may name a
-patient: it is kept for `lnfast.study.kind` and goes into no message.
+Field offsets follow nifti1.h and nifti2.h (nifti.nimh.nih.gov). The header also has free text that may name a patient:
+`lnfast.study.kind` searches it, and no message quotes it.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown (taken as mm), m
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """What the header says, checked.
+    """The content of a header, checked.
 
     Attributes:
         version: 1 or 2.
         dtype: stored type with its byte order.
         shape_xyz: voxels along x, y, z.
-        volumes: how many volumes follow each other; 1 for a 3D file.
-        data_offset: where the first voxel lies, bytes.
+        volumes: how many volumes the file has; 1 for a 3D file.
+        data_offset: of the first voxel, in bytes.
         affine: (4, 4) float64, voxel-centre index ``(x, y, z, 1)`` to RAS+ mm.
         slope, inter: real value = slope * stored + inter.
         free_text: descrip, aux_file and intent_name. May name a patient: never printed.
@@ -72,7 +72,7 @@ class NiftiHeader:
 
     @property
     def volume_bytes(self) -> int:
-        """Stored bytes of one volume."""
+        """The stored size of one volume, in bytes."""
         return math.prod(self.shape_xyz) * self.dtype.itemsize
 
 
@@ -114,7 +114,7 @@ def parse_header(head: bytes, max_bytes: int) -> NiftiHeader:
 
 
 def _recognize(head: bytes) -> tuple[int, Literal["<", ">"]]:
-    """Version and byte order, from the header's own size field and its magic."""
+    """Return version and byte order, from the header's size field and its magic."""
     for version, size, magic, pair, at in ((1, 348, _MAGIC1, _PAIR1, 344), (2, 540, _MAGIC2, _PAIR2, 4)):
         signature = head[at : at + len(magic)]
         orders: dict[bytes, Literal["<", ">"]] = {size.to_bytes(4, "little"): "<", size.to_bytes(4, "big"): ">"}

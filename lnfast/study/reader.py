@@ -1,4 +1,4 @@
-"""From a path or an array to a `Study`."""
+"""Read a study from a path or an array, in the order of the stages of `lnfast.study`."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from lnfast.errors import StudyError
 from lnfast.geometry import Grid, Volume, as_numpy
-from lnfast.study.beside import files_beside, shown, stem
 from lnfast.study.bvalues import BVAL_ENDINGS, BRule, choose_volume, read_bvalues
 from lnfast.study.dicom import DicomChoice, is_dicom, read_dicom
+from lnfast.study.file_content import open_stored
+from lnfast.study.json_sidecar import check_b_value, read_sidecar
 from lnfast.study.kind import refuse_other_kinds
 from lnfast.study.nifti import NiftiHeader, parse_header
 from lnfast.study.record import Provenance, Study
-from lnfast.study.sidecar import check_b_value, read_sidecar
-from lnfast.study.stored import open_stored
-from lnfast.study.tail import check_tail
+from lnfast.study.sidecar_files import files_beside, shown, stem
+from lnfast.study.trailing_bytes import check_tail
 
 _KINDS = {"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"}
 
 
 def study_name(path: str | os.PathLike[str]) -> str:
-    """File name without ``.nii`` or ``.nii.gz`` and a trailing ``_0000``; never empty, ``.`` or ``..``."""
+    """Return a file name without ``.nii`` or ``.nii.gz`` and a trailing ``_0000``; never empty, ``.`` or ``..``."""
     full = Path(path).name
     name = stem(full).removesuffix("_0000")
     return full if name in ("", ".", "..") else name
@@ -41,33 +41,34 @@ def read_study(
 ) -> Study:
     """Read a NIfTI-1 or NIfTI-2 file, ``.nii`` or ``.nii.gz`` by content, or DICOM: a folder, or an enhanced file.
 
-    Of a folder of DICOM files the acquired high-b trace image is taken (`lnfast.study.dicom`).
+    From a folder of DICOM files the acquired high-b trace image is read (`lnfast.study.dicom`).
 
-    A file with a few more bytes than its header promises is taken with the warning ``trailing-data``; whole rows,
-    slices or volumes more, or the bytes of a wider type, are refused as ``damaged-header`` (`lnfast.study.tail`).
+    A file with a few more bytes than its header promises is read with the warning ``trailing-data``; one with more
+    whole rows, slices or volumes, or with the bytes of a wider type, is refused as ``damaged-header``
+    (`lnfast.study.trailing_bytes`).
 
-    Of a 4D file the volume within ``b_range`` whose b-value is nearest to any of ``b_targets`` is taken, the higher at
-    a tie. A 3D file without ``.bval`` is taken with the warning ``unknown-b-value``, unless its name or its ``.json``
-    gives a b-value outside ``b_range``. The file may change or go once this returns.
+    From a 4D file the volume within ``b_range`` whose b-value is nearest to any of ``b_targets`` is taken, the higher
+    at a tie. A 3D file without ``.bval`` is read with the warning ``unknown-b-value``, unless its name or its ``.json``
+    gives a b-value outside ``b_range``. The file may be changed or deleted once this returns.
 
     Args:
-        path: the file; ``.bval`` (or ``.bvals``) and ``.json`` of the same name are read where they lie beside it, in
-            any case, and of ``x_0000.nii.gz`` those of ``x`` too (`lnfast.study.beside`).
+        path: the file; ``.bval`` (or ``.bvals``) and ``.json`` of the same name beside it are read too, in any case,
+            and for ``x_0000.nii.gz`` also those of ``x`` (`lnfast.study.sidecar_files`).
         b_targets: s/mm2, at least one.
         b_range: least and greatest b-value to take, s/mm2.
         max_bytes: greatest size of the file, compressed and not.
-        choice: what a person said of the series to take; of DICOM only.
+        choice: a person's choice of the series; for DICOM only.
 
     Raises:
         StudyError: ``not-found``, ``not-a-file``, ``unreadable``, ``not-nifti``, ``damaged-header``, ``truncated``,
             ``damaged``, ``too-large``, ``not-3d``, ``rgb-or-complex``, ``unsupported-type``, ``bad-scaling``,
-            ``no-geometry``, ``bad-geometry``, ``adc-map``, ``not-dwi``, ``bad-bval``, ``no-high-b``, ``ambiguous``; of
+            ``no-geometry``, ``bad-geometry``, ``adc-map``, ``not-dwi``, ``bad-bval``, ``no-high-b``, ``ambiguous``; for
             DICOM those of `lnfast.study.dicom.read_dicom`.
         BackendError: ``backend-missing`` where DICOM needs a package that is not installed.
     """
     file = Path(path)
     if is_dicom(file):
-        # Its names may be a patient's: no message begins with them.
+        # File names of DICOM may name a patient: no message begins with them.
         return read_dicom(file, BRule(b_targets, *b_range), choice)
     try:
         return _read(file, BRule(b_targets, *b_range), max_bytes)
@@ -76,13 +77,13 @@ def read_study(
 
 
 def study_from_array(array: Any, affine: ArrayLike, *, name: str = "array") -> Study:
-    """A study from voxels in memory, which stay where they are.
+    """Make a study from voxels in memory, without a copy.
 
     Args:
         array: ``(z, y, x)``, at least 2 along each, int8 to uint64, float32 or float64, any strides, read-only too;
             NumPy or anything that lends its memory by the buffer, array or DLPack protocol
             (`lnfast.geometry.as_numpy`). Copied only when its byte order is foreign or its values are not aligned. It
-            is read until the study has been run; `Study.volume` goes on to look at it.
+            is read until the study has been run, and `Study.volume` stays a view of it.
         affine: (4, 4), voxel-centre index ``(x, y, z, 1)`` to RAS+ mm.
         name: for the report.
 
@@ -138,7 +139,7 @@ def _remarks(
 
 
 def _usable(values: NDArray[Any]) -> NDArray[Any]:
-    """The same values, native-endian and aligned, as a view wherever they already are."""
+    """Return the values native-endian and aligned: as a view where they already are, else as a copy."""
     kind = values.dtype.str[1:]
     if values.dtype.kind == "c":
         raise StudyError("rgb-or-complex", f"got values of type {values.dtype}, wanted a magnitude image")

@@ -1,4 +1,4 @@
-"""What a study is: one diffusion-weighted volume, and where it came from."""
+"""`Study` and `Provenance`: one diffusion-weighted volume, and where it came from."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ class DicomSource:
     """Which images of a DICOM series a study is made of.
 
     Attributes:
-        series_number: as the scanner counted; None where the images have none.
+        series_number: the scanner's; None where the images have none.
         computed_b: the image was computed for its b-value and not acquired.
         frames: ``(path, index within the file)`` of each slice, in the order of the volume's slices.
+        instances: hex digest of the patient, study and instance of each slice: another's files may take their place.
     """
 
     series_number: int | None
     computed_b: bool
     frames: tuple[tuple[str, int], ...]
+    instances: str = ""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a study came from. Holds nothing of the patient.
+    """Where a study came from. It has nothing from the patient header.
 
     Attributes:
         format: ``"nifti-1"``, ``"nifti-2"``, ``"dicom"`` or ``"array"``.
-        path: as it was given; None for an array.
+        path: as the caller gave it; None for an array.
         sha256: hex digest of the file's bytes; None for an array.
-        volume_index: which volume of a 4D file, from 0; None where there was one.
+        volume_index: which volume of a 4D file, from 0; None where the file has one.
         b_values: of all volumes in s/mm2, where a ``.bval`` file gives them.
         notes: lines for a person about what was chosen.
         warnings: ``(code, message)`` for the report, about what a person should check.

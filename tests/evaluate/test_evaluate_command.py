@@ -16,8 +16,8 @@ from blocks import affine_of
 from scipy import stats
 
 from lnfast.cli import main
-from lnfast.evaluate.extra import PACKAGES
 from lnfast.evaluate.output.folder import OWN_FILES
+from lnfast.evaluate.packages import PACKAGES
 from lnfast.geometry import Grid, Volume
 from lnfast.study.label_writer import label_map_bytes
 

@@ -30,7 +30,7 @@ from reports import (
     two_nodes,
 )
 
-import lnfast.exchange as exchange
+import lnfast.folder_exchange as folder_exchange
 from lnfast.atomic import STALE_S
 from lnfast.card import Model
 from lnfast.errors import UsageError
@@ -318,7 +318,7 @@ def test_a_study_s_name_is_a_harmless_folder_name(name: str, safe: str, tmp_path
 @pytest.mark.parametrize("can_exchange", [True, False])
 def test_a_study_folder_is_replaced(tmp_path: Path, can_exchange: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not can_exchange:
-        monkeypatch.setattr(exchange, "_exchange", lambda first, second: False)
+        monkeypatch.setattr(folder_exchange, "_exchange", lambda first, second: False)
     labels = two_nodes()
     empty = Volume(np.zeros_like(labels.array), labels.grid)
     folder_path, _ = write_study_folder(report_of(labels), labels, tmp_path, "a")
@@ -397,18 +397,18 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import numpy as np
 import lnfast.report.folder as folder
-import lnfast.exchange as exchange
+import lnfast.folder_exchange as folder_exchange
 from lnfast.geometry import Volume
 from reports import report_of, two_nodes
 if sys.argv[3] == "no-exchange":
-    exchange._exchange = lambda one, other: False
+    folder_exchange._exchange = lambda first, second: False
 labels = two_nodes()
-both = [(report_of(made), made) for made in (labels, Volume(labels.array * (labels.array == 1), labels.grid))]
+both = [(report_of(written), written) for written in (labels, Volume(labels.array * (labels.array == 1), labels.grid))]
 out = Path(sys.argv[1])
 while True:
     print(flush=True)
-    for report, made in both:
-        folder.write_study_folder(report, made, out, "a")
+    for report, written in both:
+        folder.write_study_folder(report, written, out, "a")
 """
 
 
@@ -437,7 +437,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_study_folder_or_none(tmp_path: Path
 
 
 def test_a_reader_never_misses_a_report_that_is_replaced(tmp_path: Path) -> None:
-    if not exchange._exchange(*(_make_folder(tmp_path / "probe" / name) for name in "ab")):
+    if not folder_exchange._exchange(*(_make_folder(tmp_path / "probe" / name) for name in "ab")):
         pytest.skip("this file system cannot exchange two names")
     command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path), TESTS, "exchange"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:

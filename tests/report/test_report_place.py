@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from reports import REPORT_FILES, TESTS, report_and_labels, summary_of
 
-from lnfast import exchange as place
+from lnfast import folder_exchange
 from lnfast.atomic import replacing_folder
 from lnfast.errors import UsageError
 from lnfast.report import Report, write_study_folder
@@ -43,7 +43,7 @@ RACE = """
 import json, multiprocessing, os, random, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import lnfast.exchange as place
+import lnfast.folder_exchange as folder_exchange
 from lnfast.report import write_study_folder
 from lnfast.atomic import replacing_folder
 from lnfast.errors import UsageError
@@ -51,8 +51,8 @@ from reports import report_and_labels
 
 out, studies, rounds, exchange = Path(sys.argv[2]), sys.argv[3].split(), int(sys.argv[4]), sys.argv[5] == "exchange"
 if not exchange:
-    place._exchange = lambda one, other: False
-made = {study: report_and_labels(study) for study in studies}
+    folder_exchange._exchange = lambda first, second: False
+inputs = {study: report_and_labels(study) for study in studies}
 context = multiprocessing.get_context("fork")
 gate, answers = context.Barrier(len(studies)), context.Queue()
 
@@ -60,7 +60,7 @@ def writer(number, study):
     for turn in range(rounds):
         gate.wait()
         try:
-            write_study_folder(*made[study], out / str(turn), "dwi")
+            write_study_folder(*inputs[study], out / str(turn), "dwi")
             answers.put((turn, study, "written"))
         except UsageError as error:
             answers.put((turn, study, error.code))
@@ -186,8 +186,8 @@ def test_a_page_does_not_come_beside_the_report_of_another_run(tmp_path: Path, m
 def test_a_place_that_is_taken_for_ever_ends_with_the_disks_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(place, "_renamed", lambda source, target: False)
-    monkeypatch.setattr(place, "_exchange", lambda first, second: False)
+    monkeypatch.setattr(folder_exchange, "_renamed", lambda source, target: False)
+    monkeypatch.setattr(folder_exchange, "_exchange", lambda first, second: False)
     with (
         pytest.raises(OSError, match="all the time"),
         replacing_folder(tmp_path / "a", OWN_FILES, lambda folder: None),
@@ -201,7 +201,7 @@ def _interfere(
 ) -> list[str]:
     """Call a function before a writer's first renaming of the finished folder, or before each."""
     steps: list[str] = []
-    renamed, exchanged = place._renamed, place._exchange
+    renamed, exchanged = folder_exchange._renamed, folder_exchange._exchange
 
     def rename(source: Path, target: Path) -> bool:
         if not steps or every_time:
@@ -214,8 +214,8 @@ def _interfere(
             come()
         return exchange and exchanged(first, second)
 
-    monkeypatch.setattr(place, "_renamed", rename)
-    monkeypatch.setattr(place, "_exchange", swap)
+    monkeypatch.setattr(folder_exchange, "_renamed", rename)
+    monkeypatch.setattr(folder_exchange, "_exchange", swap)
     return steps
 
 

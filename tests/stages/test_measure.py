@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from blocks import affine_of, block, stored_in_all_ways
 
+import lnfast.header_noise
 import lnfast.measure
 from lnfast.errors import ModelError, StudyError, UsageError
 from lnfast.geometry import Grid, Volume
@@ -241,7 +242,7 @@ def test_a_study_measures_alike_as_array_and_as_file(spacing: tuple[float, float
 
 def test_a_real_difference_between_axes_is_kept() -> None:
     uneven = affine_of((1.6, 1.6001, 6.0), 5.0, 0.0, 0.0)
-    np.testing.assert_allclose(lnfast.measure.without_header_noise(uneven), uneven, atol=1e-12)
+    np.testing.assert_allclose(lnfast.header_noise.without_header_noise(uneven), uneven, atol=1e-12)
     sheared = uneven.copy()
     sheared[0, 1] += 1e-4
-    assert lnfast.measure.without_header_noise(sheared) is sheared
+    assert lnfast.header_noise.without_header_noise(sheared) is sheared

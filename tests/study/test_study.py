@@ -20,7 +20,7 @@ from nifti_files import CODES, SROW, nifti_bytes, voxels, write_nifti
 
 from lnfast.errors import StudyError
 from lnfast.study import read_study, study_from_array, study_name
-from lnfast.study.stored import open_stored
+from lnfast.study.file_content import open_stored
 
 SHAPE = (4, 6, 5)
 AFFINE = np.array([*SROW, (0, 0, 0, 1)])

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.evaluate.extra import load
 from lnfast.evaluate.measures.subsets import Subset, select
 from lnfast.evaluate.measures.values import CONFIDENCE, alike, mean_sd
+from lnfast.evaluate.packages import load
 from lnfast.matching import Match
 
 QUANTITIES = ("short_axis_mm", "volume_mm3")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lnfast.evaluate.extra import load
+from lnfast.evaluate.packages import load
 
 
 @dataclass(frozen=True)

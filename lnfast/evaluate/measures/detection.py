@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.evaluate.extra import load
 from lnfast.evaluate.measures.subsets import Subset, select
 from lnfast.evaluate.measures.values import CONFIDENCE
+from lnfast.evaluate.packages import load
 from lnfast.measure import LymphNode
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.evaluate.extra import load
+from lnfast.evaluate.packages import load
 
 # Of the greatest variance, in voxels: a set in one plane leaves 1e-16, one voxel of ten million out of it 1e-7 / 5e3.
 LEAST_VARIANCE = 1e-12

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from lnfast.evaluate.extra import load
 from lnfast.evaluate.measures.values import CONFIDENCE, alike, mean_sd
+from lnfast.evaluate.packages import load
 
 # Squares of 1e-160 underflow to 0; a number below the normal range has already lost its digits.
 LEAST_WITHIN = float(np.finfo(np.float64).tiny)

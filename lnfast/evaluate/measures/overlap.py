@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.evaluate.extra import load
 from lnfast.evaluate.measures.distances import Mask, directed, mahalanobis
 from lnfast.evaluate.measures.subsets import SUBSETS, Subset, select
 from lnfast.evaluate.measures.values import MeasureValue
+from lnfast.evaluate.packages import load
 from lnfast.matching import Match, NodeMap, dice_of_counts
 
 MEASURES = ("dice", "ppv", "tpr", "vs", "hd_mm", "avd_mm", "mhd")

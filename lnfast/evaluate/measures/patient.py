@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lnfast.evaluate.extra import load
 from lnfast.evaluate.measures.delong import Auc, delong
 from lnfast.evaluate.measures.detection import interval
 from lnfast.evaluate.measures.values import CONFIDENCE, Estimate
+from lnfast.evaluate.packages import load
 
 NO_POSITIVE, NO_NEGATIVE = "no patient is N1 in the truth", "no patient is N0 in the truth"
 TOO_FEW = "fewer than two patients of a class"

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from lnfast.evaluate.evaluation import Evaluation
-from lnfast.evaluate.extra import load
 from lnfast.evaluate.measures.agreement import MatchedValues, agreement, matched
 from lnfast.evaluate.measures.patient import auc_of_score, confusion_table
 from lnfast.evaluate.measures.subsets import SUBSETS, Subset
 from lnfast.evaluate.output.names import QUANTITIES, Quantity
+from lnfast.evaluate.packages import load
 
 BLUE, RED, GREY = "#1f5a96", "#b3261e", "#767676"
 _SUBSET_NAMES = {"all": "all nodes", "suspicious": "suspicious nodes", "largest": "largest nodes"}

@@ -9,7 +9,6 @@ from typing import Any
 
 from lnfast._version import __version__
 from lnfast.evaluate.evaluation import EvaluatedStudy, Evaluation
-from lnfast.evaluate.extra import versions
 from lnfast.evaluate.measures.agreement import QUANTITIES, agreement, in_subset, matched
 from lnfast.evaluate.measures.detection import DetectionCounts, detect
 from lnfast.evaluate.measures.groups import compare_groups
@@ -18,6 +17,7 @@ from lnfast.evaluate.measures.patient import patient_level
 from lnfast.evaluate.measures.subsets import SUBSETS, Subset
 from lnfast.evaluate.measures.values import summary
 from lnfast.evaluate.output.definitions import DEFINITIONS
+from lnfast.evaluate.packages import versions
 from lnfast.measure import largest
 from lnfast.report.content import DISCLAIMER, MEASURED_ON
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.geometry import Volume
-from lnfast.measure import without_header_noise
+from lnfast.header_noise import without_header_noise
 
 Floats = NDArray[np.float64]
 # Diameters that differ by less are equal, as in lnfast_ext: of those the one with the smallest extent across is taken.

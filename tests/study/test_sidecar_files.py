@@ -11,7 +11,7 @@ from nifti_files import voxels, write_nifti
 
 from lnfast.errors import StudyError
 from lnfast.study import read_study
-from lnfast.study.beside import files_beside
+from lnfast.study.sidecar_files import files_beside
 
 SHAPE = (4, 6, 5)
 BVALS = ["x.bval", "x.bvals", "x.BVAL", "x.BVALS", "x.bVal", "x.Bval"]

@@ -1,8 +1,8 @@
-"""The files that belong to a study and lie beside it: its b-values and its sidecar.
+"""Find the sidecar files of an image: the ``.bval`` and the ``.json`` beside it.
 
-One look-up for all of them. A file belongs to ``x.nii.gz`` when it is called ``x`` with the wanted ending, in any case
-(``.bval``, ``.BVAL``). nnU-Net adds the channel to an image's name and nothing to other files', so what belongs to
-``x_0000.nii.gz`` may also be called ``x``, unless an image ``x.nii`` or ``x.nii.gz`` lies there, whose it then is.
+A file belongs to ``x.nii.gz`` when it is named ``x`` with the wanted ending, in any case (``.bval``, ``.BVAL``).
+nnU-Net adds the channel to an image's name and to no other file's, so a sidecar of ``x_0000.nii.gz`` may also be named
+``x``, unless there is an image ``x.nii`` or ``x.nii.gz``, to which it then belongs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _CHANNEL = "_0000"
 
 
 def stem(name: str) -> str:
-    """A file name without ``.nii`` or ``.nii.gz``, in any case."""
+    """Return a file name without ``.nii`` or ``.nii.gz``, in any case."""
     for ending in _IMAGE_ENDINGS:
         if name.lower().endswith(ending):
             return name[: -len(ending)]
@@ -23,14 +23,18 @@ def stem(name: str) -> str:
 
 
 def shown(name: str) -> str:
-    """A file name that any terminal and log can take."""
+    """Return a file name with unprintable characters replaced, safe for any terminal and log."""
     return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def files_beside(image: Path, endings: tuple[str, ...]) -> tuple[Path, ...]:
-    """Everything called as the image but for one of ``endings`` (lower case, with the dot), in the order of the names.
+    """Return the paths beside an image that have its name and one of the endings, in the order of their names.
 
-    Also what is no ordinary file, or a link to nothing: what to make of that is for the reader to say.
+    They include folders, pipes and broken links; the readers of the files decide about these.
+
+    Args:
+        image: the path of the image.
+        endings: lower case, with the dot.
     """
     names = _names(image)
     bare = stem(image.name)
@@ -38,7 +42,7 @@ def files_beside(image: Path, endings: tuple[str, ...]) -> tuple[Path, ...]:
     without = bare.removesuffix(_CHANNEL)
     if without not in ("", bare) and not any(name.lower() in _images_of(without.lower()) for name in names):
         stems.add(without)
-    # Asked for by name too: a folder may be closed to listing, and some systems list a name in other code points.
+    # Test the names directly too: a folder may not be listable, and some systems list a name in other code points.
     direct = {stem + ending for stem in stems for ending in endings}
     listed = {
         name for name in names for ending in endings if name.lower().endswith(ending) and name[: -len(ending)] in stems

@@ -1,13 +1,14 @@
-"""Give a finished folder its name without ever losing a folder that must not be replaced; the core of `lnfast.atomic`.
+"""Replace a folder atomically, and never one that must not be replaced: the core of `lnfast.atomic.replacing_folder`.
 
-name is free     a single rename, which fails where another process took the name meanwhile
-name is taken    the folder there is checked, the two names are exchanged in a single step, and what came out is checked
-                 again: if it must not be replaced, the names are exchanged back
+name is free     a single rename; it fails where another process has taken the name in the meantime
+name is taken    the older folder is checked, the two names are exchanged in a single step (renameat2 with
+                 RENAME_EXCHANGE), and the folder that came out is checked again: if it must not be replaced, the names
+                 are exchanged back
 no exchange      (network file systems, other systems than Linux) the same by way of a third name
 
-Every step refuses to overwrite, and a folder is deleted only if it passed the check after it was taken out. Where two
-names can be exchanged no lock is needed. Where they cannot, the name is free for a moment, in which another process
-must not take it: a lock file beside the folder prevents that.
+No step overwrites anything, and a folder is deleted only if it passed the check after it was moved out. Where two names
+can be exchanged no lock is needed. Where they cannot, the name is free for a moment, in which another process must not
+take it: a lock file beside the folder prevents that.
 """
 
 from __future__ import annotations
@@ -24,38 +25,40 @@ from pathlib import Path
 from lnfast.errors import UsageError
 
 Check = Callable[[Path], None]
-# A round fails when another process put something there. More than a few never happen.
-_ROUNDS = 100
-_PATIENCE_S = 60.0
-_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EPERM)
+# An attempt fails when another process has put something there. More than a few failures never happen.
+_ATTEMPTS = 100
+_LOCK_TIMEOUT_S = 60.0
+_NAME_IS_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EPERM)
 
 
-def put_in_place(work: Path, target: Path, names: frozenset[str], check: Check) -> None:
-    """Give a finished folder its name. At every moment the name means a whole folder or nothing.
+def replace_folder(work: Path, target: Path, names: frozenset[str], check: Check) -> None:
+    """Rename a finished folder to ``target``. At every moment ``target`` is a whole folder or absent.
 
     Args:
-        work: the folder, beside ``target``. Afterwards the name is free, or that of the older folder, which may go.
-        target: the name to be.
+        work: the finished folder, beside ``target``. Afterwards this name is free, or it names the older folder, which
+            may be deleted.
+        target: the name that the folder gets.
         names: of the files that the folder may hold.
-        check: raises where what a path leads to must not be replaced.
+        check: raises where the file or folder at a path must not be replaced.
 
     Raises:
-        UsageError: ``output-exists`` when others wrote there in the same moment; else what ``check`` raises.
-        OSError: what the disk said.
+        UsageError: ``output-exists`` when other processes wrote there at the same moment; otherwise what ``check``
+            raises.
+        OSError: of the file system.
     """
     ours = _identity(work)
-    with nullcontext() if _can_exchange(target) else _alone(target):
-        for _ in range(_ROUNDS):
+    with nullcontext() if _can_exchange(target) else _lock_beside(target):
+        for _ in range(_ATTEMPTS):
             if _renamed(work, target):
                 return
-            _check_at_rest(target, check)
+            _check_unchanged(target, check)
             if not _exchange(work, target):
                 if _replaced_by_moving(work, target, names, check):
                     return
-            elif _may_go(work, check):
+            elif _is_replaceable(work, check):
                 return
             else:
-                _give_back(work, target, ours)
+                _exchange_back(work, target, ours)
     raise OSError(errno.EBUSY, "other processes write there all the time", str(target))
 
 
@@ -73,21 +76,21 @@ def discard(folder: Path, names: frozenset[str]) -> None:
 
 
 def _renamed(source: Path, target: Path) -> bool:
-    """Rename unless something is there; an empty folder counts as nothing."""
+    """Rename, unless the target exists; an empty folder counts as absent."""
     if not source.is_dir() and os.path.lexists(target):
         return False  # a file would replace a file
     try:
         os.rename(source, target)
     except OSError as error:
-        if error.errno in _TAKEN and os.path.lexists(target):
+        if error.errno in _NAME_IS_TAKEN and os.path.lexists(target):
             return False
         raise
     return True
 
 
-def _check_at_rest(target: Path, check: Check) -> None:
-    """Check what is there; once more where it was replaced while it was looked at."""
-    for last in (False,) * _ROUNDS + (True,):
+def _check_unchanged(target: Path, check: Check) -> None:
+    """Check the target; repeat the check where another process replaced the target during it."""
+    for last in (False,) * _ATTEMPTS + (True,):
         before = _state(target)
         try:
             check(target)
@@ -98,7 +101,7 @@ def _check_at_rest(target: Path, check: Check) -> None:
             return
 
 
-def _may_go(folder: Path, check: Check) -> bool:
+def _is_replaceable(folder: Path, check: Check) -> bool:
     try:
         check(folder)
     except (UsageError, OSError):
@@ -107,36 +110,36 @@ def _may_go(folder: Path, check: Check) -> bool:
 
 
 def _replaced_by_moving(work: Path, target: Path, names: frozenset[str], check: Check) -> bool:
-    """Replace what is there by way of a third name; False where others came between, and nothing has changed."""
+    """Replace the target by way of a third name; False, with nothing changed, where another process interfered."""
     aside = temporary_name(target)
     try:
         os.rename(target, aside)
     except FileNotFoundError:
         return False
-    may_go = _may_go(aside, check)
-    if may_go and _renamed(work, target):
+    replaceable = _is_replaceable(aside, check)
+    if replaceable and _renamed(work, target):
         discard(aside, names)
         return True
     if not _renamed(aside, target):
-        if may_go and _may_go(target, check):  # another process replaced the same
+        if replaceable and _is_replaceable(target, check):  # another process replaced the same folder
             discard(aside, names)
         else:
-            _set_apart(aside, target)
+            _move_aside(aside, target)
     return False
 
 
-def _give_back(work: Path, target: Path, ours: tuple[int, int] | None) -> None:
-    """Undo an exchange that took out a folder that must stay."""
+def _exchange_back(work: Path, target: Path, ours: tuple[int, int] | None) -> None:
+    """Undo an exchange that moved out a folder which must not be replaced."""
     if not _exchange(work, target):
         if not _renamed(work, target):
-            _set_apart(work, target)
+            _move_aside(work, target)
         raise FileNotFoundError(errno.ENOENT, "another process took it away", str(target))
     if _identity(work) != ours:
-        _set_apart(work, target)
+        _move_aside(work, target)
 
 
-def _set_apart(folder: Path, target: Path) -> None:
-    """Give a folder that lost its name another that people see.
+def _move_aside(folder: Path, target: Path) -> None:
+    """Rename a folder that lost its name to another visible name.
 
     Raises:
         UsageError: ``output-exists``, always.
@@ -151,7 +154,7 @@ def _set_apart(folder: Path, target: Path) -> None:
 
 
 def _can_exchange(target: Path) -> bool:
-    """Return whether the file system can exchange names, tried on two empty folders (0.1 ms): nothing else is sure."""
+    """Return whether the file system can exchange names; only a trial with two empty folders is reliable (0.1 ms)."""
     first, second = temporary_name(target), temporary_name(target)
     try:
         first.mkdir()
@@ -163,24 +166,24 @@ def _can_exchange(target: Path) -> bool:
 
 
 @contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Hold a lock file beside a name; a process that dies releases it.
+def _lock_beside(target: Path) -> Iterator[None]:
+    """Hold a lock file beside a name; the system releases it when the process dies.
 
     Raises:
-        OSError: another process has held it for long.
+        OSError: another process holds the lock for more than a minute.
     """
     path = target.with_name(f".{target.name}.lock")
     if sys.platform == "win32":
         from filelock import FileLock
 
-        with FileLock(path, timeout=_PATIENCE_S):
+        with FileLock(path, timeout=_LOCK_TIMEOUT_S):
             yield
         with suppress(OSError):
             path.unlink()  # refused where another process waits with the file open
         return
     import fcntl
 
-    descriptor = _locked(path)
+    descriptor = _acquire_lock(path)
     try:
         yield
     finally:
@@ -191,20 +194,20 @@ def _alone(target: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _locked(path: Path) -> int:
+def _acquire_lock(path: Path) -> int:
     """Return a descriptor of a lock file that this process holds and that still has its name."""
     import fcntl
 
-    until = time.monotonic() + _PATIENCE_S
+    until = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _identity(path) == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino):
-                return descriptor  # else its owner deleted it while we waited
+                return descriptor  # else its owner deleted it during the wait
         except OSError as error:
             if error.errno != errno.EWOULDBLOCK:
-                return descriptor  # no locks here: nothing is overwritten without one either
+                return descriptor  # no locks on this file system; without one nothing is overwritten either
         os.close(descriptor)
         if time.monotonic() > until:
             raise OSError(errno.EBUSY, "another process has been writing there for long", str(path))
@@ -221,7 +224,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _state(path: Path) -> tuple[int, ...] | None:
-    """Return the same with the time of the last change: inodes of deleted folders are reused at once."""
+    """Return device, inode and time of the last change: inodes of deleted folders are reused at once."""
     try:
         facts = os.lstat(path)
     except OSError:
@@ -230,7 +233,7 @@ def _state(path: Path) -> tuple[int, ...] | None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swap two names in one step; False where the system or the file system cannot (Linux 3.15 and most of its can)."""
+    """Swap two names in one step; False where that is not supported (Linux 3.15 and most of its file systems do)."""
     import ctypes
 
     try:

@@ -1,9 +1,8 @@
-"""The bytes of a study file, plain or gzip, each read once, straight into the one buffer that the voxels stay in.
+"""Read the bytes of a study file, plain or gzip, each once, into the one buffer that the voxels stay in.
 
-A plain file is read and not mapped: a mapped one that is written again while its study waits for the network would be
-measured with voxels that its hash does not name, and one that is cut would take the process down (SIGBUS). Reading
-costs what the hash costs anyway, a pass over the bytes. A gzip stream is always read to its end: only there stands the
-checksum.
+A plain file is read and not mapped. If a mapped file were rewritten while its study waits for the network, the measured
+voxels would not be those of the hash; if it were truncated, the process would die (SIGBUS). Reading costs one pass over
+the bytes, which the hash needs anyway. A gzip stream is always read to its end, where its checksum is.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from typing import Any, Protocol
 from lnfast.errors import StudyError
 
 HEADER_BYTES = 540
-# No deflate stream expands further, so a header that promises more is known to be wrong before memory is asked for.
+# No deflate stream expands further, so a header that promises more is known to be wrong before memory is allocated.
 _DEFLATE_MAX_RATIO = 1032
 _CHUNK = 1 << 20
 
 
 class Stored(Protocol):
-    """The content of a file after decompression; a context manager."""
+    """The decompressed content of an open file; a context manager."""
 
     head: bytes
-    """The first `HEADER_BYTES`, or all where there are fewer."""
+    """The first `HEADER_BYTES`, or all of a shorter file."""
 
     def __enter__(self) -> Stored: ...
     def __exit__(
@@ -40,10 +39,10 @@ class Stored(Protocol):
     ) -> None: ...
 
     def sha256(self) -> str:
-        """Hex digest of the file as it lies on the disk; after `values`."""
+        """Return the hex digest of the file as stored on the disk; call it after `values`."""
 
     def values(self, start: int, size: int, end: int) -> tuple[memoryview, int]:
-        """Bytes ``[start, start + size)``, and how many bytes follow ``end``.
+        """Return the bytes ``[start, start + size)``, and how many bytes follow ``end``.
 
         Raises:
             StudyError: ``truncated`` when the content stops before ``end``; ``damaged``, ``too-large``.
@@ -51,7 +50,7 @@ class Stored(Protocol):
 
 
 def open_stored(path: Path, max_bytes: int) -> Stored:
-    """Open a plain or gzip file, told apart by content.
+    """Open a plain or gzip file; its content decides which it is.
 
     Raises:
         StudyError: ``not-found``, ``not-a-file``, ``unreadable``, ``truncated`` (empty), ``too-large``, ``damaged``.
@@ -63,7 +62,7 @@ def open_stored(path: Path, max_bytes: int) -> Stored:
                 "not-a-file", "is not an ordinary file, wanted one .nii or .nii.gz file, or a folder of DICOM files"
             )
         with ExitStack() as stack:
-            # A buffered file would be joined from two copies.
+            # A buffered reader would copy the bytes twice.
             file = stack.enter_context(open(path, "rb", buffering=0))
             size = os.fstat(file.fileno()).st_size
             if size == 0:
@@ -77,7 +76,7 @@ def open_stored(path: Path, max_bytes: int) -> Stored:
             return _PlainStored(file, head, size, stack.pop_all())
     except OSError as error:
         raise _refusal_of(error, path) from error
-    except ValueError as error:  # a NUL inside the path
+    except ValueError as error:  # a NUL in the path
         raise StudyError("not-found", "cannot be opened under this name; check the path") from error
 
 

@@ -1,9 +1,9 @@
-"""What the ``.json`` that a converter wrote beside an image says of it.
+"""Read the ``.json`` sidecar that a converter wrote beside an image.
 
 dcm2niix writes DICOM's ``ImageType``, ``SeriesDescription``, ``ProtocolName``, ``ImageComments`` and ``Modality`` under
-these names, and Siemens' second list of types as ``ImageTypeText``; others write the keyword ``DiffusionBValue``. A
-sidecar is optional, may be of anything and may name a patient: what cannot be read is no evidence, and nothing of it
-goes into a message but the names of fields, a modality's code and a b-value.
+these names, and Siemens' second list of types as ``ImageTypeText``; other converters write the keyword
+``DiffusionBValue``. A sidecar is optional, may have any content and may name a patient: one that cannot be read is no
+evidence, and messages quote nothing from it but the names of fields, a modality's code and a b-value.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from lnfast.study.named import low_b, plain
 _TYPE_FIELDS = ("ImageType", "ImageTypeText", "FrameType", "ComplexImageComponent")
 _TEXT_FIELDS = ("SeriesDescription", "ImageComments")
 _B_FIELDS = ("DiffusionBValue", "BValue", "b_value", "bvalue")
-_MAX_LETTERS = 512  # DICOM's descriptions have at most 64, and a search in megabytes of text would hold a study up
+_MAX_LETTERS = 512  # DICOM's descriptions have at most 64, and a search in megabytes of text would delay a study
 _MAX_JSON_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
 class Sidecar:
-    """The fields of one ``.json`` that say what the image is.
+    """The fields of a sidecar that identify the kind of image.
 
     Attributes:
         types: ``(field, words)``: lists of defined terms, joined.
-        descriptions: ``(field, text)``: what the scanner or a person calls the series.
+        descriptions: ``(field, text)``: the name of the series, by the scanner or a person.
         comments: ``(field, text)``: free text.
-        modality: DICOM's code, empty where there is none.
+        modality: DICOM's code; empty where there is none.
         b_values: ``(field, s/mm2)`` where there is one number, or a list of equal ones.
     """
 
@@ -45,9 +45,9 @@ class Sidecar:
 
 
 def read_sidecar(path: Path) -> Sidecar:
-    """What a sidecar says; an empty one where there is nothing to read."""
+    """Read a sidecar; an empty one where the file cannot be read."""
     try:
-        if not path.is_file():  # a pipe of that name would never end
+        if not path.is_file():  # reading a pipe would never end
             return Sidecar()
         with open(path, "rb") as file:
             content = json.loads(file.read(_MAX_JSON_BYTES))
@@ -56,7 +56,7 @@ def read_sidecar(path: Path) -> Sidecar:
     if not isinstance(content, dict):
         return Sidecar()
     texts = {field: _text(content.get(field)) for field in (*_TYPE_FIELDS, *_TEXT_FIELDS, "ProtocolName", "Modality")}
-    # A protocol's name covers all that is computed of it, so it counts only where the series has no name of its own.
+    # A protocol's name is also that of all series computed from it, so it counts only for a series without a name.
     named = "SeriesDescription" if texts["SeriesDescription"] else "ProtocolName"
     b_values = ((field, _number(content.get(field))) for field in _B_FIELDS)
     return Sidecar(
@@ -108,7 +108,7 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float | None:
-    """A b-value; None for what is none, and for a list of several, which is that of a 4D series."""
+    """Return a b-value; None for anything else, and for a list of different values, which is that of a 4D series."""
     values = value if isinstance(value, list) else [value]
     if not values or any(isinstance(entry, bool) or not isinstance(entry, int | float) for entry in values):
         return None

@@ -1,18 +1,19 @@
-"""Bytes that follow the voxels which a header promises: a harmless tail, or another image than the header's.
+"""Check the bytes that follow the voxels: a harmless tail, or proof that the header is not this file's.
 
-A file that is longer than its header says is most often not this header's file: values of a wider type (int64 called
+A file that is longer than its header says usually has the header of another file: values of a wider type (int64 called
 float32), a header of fewer slices, rows or columns, a 3D header on 4D data. Its voxels would be read from the wrong
-places, and what is measured on them looks like a study without nodes. What is added to a whole file is small: a
+positions, and the result would look like a study without nodes. Bytes that are appended to a whole file are few: a
 checksum, a line's end, zeros up to the next block of 512 to 4096 bytes.
 
-So a tail is taken as one, with a warning, only while it is
+So trailing bytes are accepted as a tail, with a warning, only if they are
 
 - no whole number of rows and no whole number of columns (a slice or a volume is made of whole rows),
-- shorter than `_BLOCK_BYTES`,
-- and shorter than a row, or at most `_TAIL_SHARE` of the voxels: the least that a header can leave out of an image of
-  usual size is 0.3 %, a column or a row of 300, which is whole.
+- fewer than `_BLOCK_BYTES`,
+- and fewer than a row, or at most `_TAIL_SHARE` of the voxels: the least that a wrong header can leave out of an image
+  of usual size is 0.3 %, one column or row of 300, which is a whole one.
 
-Padding that happens to be as long as some rows is refused too. That is loud, rare, and cut off with one command.
+Padding that happens to be as long as some rows is refused too. That is rare, is reported, and one command cuts the
+padding off.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ _VOXEL_BYTES = (1, 2, 3, 4, 8, 16, 32)
 
 
 def check_tail(header: NiftiHeader, extra: int) -> tuple[tuple[str, str], ...]:
-    """Warnings about ``extra`` bytes behind the voxels that ``header`` promises.
+    """Return the warnings about ``extra`` bytes behind the voxels that ``header`` promises.
 
     Raises:
-        StudyError: ``damaged-header`` where they are no tail but more of the image.
+        StudyError: ``damaged-header`` where the bytes are part of the image.
     """
     if not extra:
         return ()
@@ -47,7 +48,7 @@ def check_tail(header: NiftiHeader, extra: int) -> tuple[tuple[str, str], ...]:
 
 
 def _surplus(header: NiftiHeader, extra: int) -> str:
-    """What the bytes are if they are no tail; empty where they may be one."""
+    """Describe the bytes if they are part of the image; empty where they may be a harmless tail."""
     columns, rows, slices = header.shape_xyz
     voxel = header.dtype.itemsize
     voxels = math.prod(header.shape_xyz) * header.volumes
