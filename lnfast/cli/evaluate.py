@@ -69,9 +69,11 @@ def evaluate(
     """Compare the label maps of PREDICTIONS with those of TRUTHS, by study name.
 
     Each is a folder of label maps <name>.nii.gz (node ids, or a mask whose connected components are the
-    nodes), the output folder of `lnfast run`, or a folder in nnU-Net's raw layout (labelsTr). DIR gets
-    evaluation.html, a page with the paper's tables and figures and pictures of the ten worst studies, and
-    metrics.json, cases.csv, nodes.csv and the figures. Needs the extra: pip install 'lnfast[evaluate]'.
+    nodes), the output folder of `lnfast run`, or a folder in nnU-Net's raw layout (labelsTr); or it holds
+    DICOM Segmentations (BINARY, each segment a node), whose study is the one that `lnfast run` gives to the
+    series they were drawn on. DIR gets evaluation.html, a page with the paper's tables and figures and
+    pictures of the ten worst studies, and metrics.json, cases.csv, nodes.csv and the figures. Needs the
+    extra: pip install 'lnfast[evaluate]', and for Segmentations 'lnfast[dicom]'.
     """
     from lnfast.evaluate.evaluation import evaluate as evaluate_pairing
     from lnfast.evaluate.inputs.pairing import pair_up

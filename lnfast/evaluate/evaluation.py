@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnfast.errors import StudyError, UsageError
-from lnfast.evaluate.inputs.labelmap import LabelMap, Meaning, ReadAs, read_label_map
+from lnfast.evaluate.inputs.labelmap import LabelMap, Meaning, ReadAs
 from lnfast.evaluate.inputs.pairing import Note, Pairing, StudyPair
+from lnfast.evaluate.inputs.placement import read_label_maps
 from lnfast.evaluate.inputs.run_reports import ReportedStudy, notes_on, predictions_by, report_beside
 from lnfast.evaluate.inputs.scanners import groups_in, scanner_of
 from lnfast.evaluate.measures.overlap import Overlap, overlap_by_match, overlap_by_subset
@@ -116,7 +117,7 @@ def evaluate(
 
     Raises:
         UsageError: ``bad-groups``; ``grid-mismatch`` with the name of each study that has one.
-        StudyError: of `read_label_map`; ``not-measured``; ``bad-truth``.
+        StudyError: of `read_label_maps`; ``not-measured``; ``bad-truth``.
         OSError: ``groups`` cannot be read.
     """
     pairs = pairing.pairs
@@ -157,9 +158,9 @@ def read_both(pair: StudyPair, meaning: Meaning) -> tuple[LabelMap, LabelMap]:
     """Read prediction and truth of one study, the prediction's axes in the truth's order.
 
     Raises:
-        StudyError: of `read_label_map`.
+        StudyError, UsageError, BackendError: of `read_label_maps`.
     """
-    predicted, truth = read_label_map(pair.prediction, meaning), read_label_map(pair.truth, meaning)
+    predicted, truth = read_label_maps(pair.prediction, pair.truth, meaning)
     return _in_order_of(truth.labels.grid, predicted), truth
 
 

@@ -3,10 +3,12 @@
     <folder>/<name>.nii.gz               label maps; also .nii
     <folder>/<name>/labels.nii.gz        what `lnfast run` writes
     <folder>/labelsTr/<name>.nii.gz      nnU-Net's raw layout, also of `lnfast phantom`; only labelsTr is read
+    <folder>/any name                    a DICOM Segmentation, or a folder that holds some; also one such file by itself
 
-A study's name is its file name without .nii, .nii.gz and a trailing _0000. Equal names belong together; where no name
-is equal, a run's folder belongs to the study whose name `lnfast run` writes as that folder. Nothing is dropped in
-silence: an entry that looks like a label map and cannot be opened is an error, and any other entry is named in a note.
+A study's name is its file name without .nii, .nii.gz and a trailing _0000; that of a Segmentation is the name that
+`lnfast run` gives to the series that it refers to. Equal names belong together; where no name is equal, a run's folder
+belongs to the study whose name `lnfast run` writes as that folder. Nothing is dropped in silence: an entry that looks
+like a label map and cannot be opened is an error, and any other entry is named in a note.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lnfast.errors import StudyError, UsageError
+from lnfast.evaluate.inputs.find_segmentations import DICOM, FoundSegmentations, find_segmentations
 from lnfast.report.folder import OWN_FILES, folder_name
-from lnfast.study import shown, study_name
+from lnfast.study import is_dicom, shown, study_name
 
 NIFTI = (".nii", ".nii.gz")
 RUN_MAP, RUN_REPORT = "labels.nii.gz", "report.json"
@@ -37,8 +40,8 @@ class LabelMapEntry:
     """A label map in a folder.
 
     Attributes:
-        name: of the study, from the name of the file or of the run's folder.
-        path: of the label map.
+        name: of the study, from the name of the file or of the run's folder, or from a Segmentation's references.
+        path: of the label map, a NIfTI file or a DICOM Segmentation.
         of_run: whether it lies in a folder of its study, as `lnfast run` writes it.
     """
 
@@ -53,7 +56,8 @@ class FolderListing:
 
     Attributes:
         files: by study name, in the order of names.
-        ignored: names of entries that are no label maps and belong to no known layout.
+        ignored: names of entries that are no label maps and belong to no known layout; of DICOM files that are no
+            Segmentations only how many they are, since an export is often named after its patient.
     """
 
     files: Mapping[str, LabelMapEntry]
@@ -97,7 +101,8 @@ def pair_up(predictions: Path, truths: Path) -> Pairing:
     Raises:
         UsageError: ``not-found``, ``no-label-maps``, ``ambiguous-name``, ``one-run``, ``same-folder``, ``same-file``,
             ``missing-prediction``, ``swapped``.
-        StudyError: ``unreadable``.
+        StudyError: ``unreadable``; of `find_segmentations`.
+        BackendError: ``backend-missing`` for Segmentations without pydicom.
     """
     if _file_kind(predictions) == _file_kind(truths) == "a folder" and predictions.samefile(truths):
         raise UsageError("same-folder", f"{predictions} was given as PREDICTIONS and as TRUTHS, wanted two folders")
@@ -164,14 +169,17 @@ def _truth_file(folder: Path) -> str | None:
 
 
 def label_files(folder: Path) -> FolderListing:
-    """List the label maps of a folder.
+    """List the label maps of a folder. A DICOM Segmentation is a folder that holds itself.
 
     Raises:
         UsageError: ``not-found``, ``no-label-maps``, ``ambiguous-name``, ``one-run``.
         StudyError: ``unreadable`` for a folder that cannot be listed, and for an entry that has the name of a label map
-            and is not a file: a study whose truth is a dangling link must not be left out in silence.
+            and is not a file: a study whose truth is a dangling link must not be left out in silence; of
+            `find_segmentations`.
+        BackendError: ``backend-missing`` for Segmentations without pydicom.
     """
-    if _file_kind(folder) != "a folder":
+    is_one_file = _file_kind(folder) == "a file" and is_dicom(folder)
+    if _file_kind(folder) != "a folder" and not is_one_file:
         raise UsageError("not-found", f"got {folder}, which is no folder; wanted one of label maps or of run outputs")
     raw = folder / "labelsTr"
     if os.path.lexists(raw) and _file_kind(raw) != "a folder":
@@ -179,20 +187,37 @@ def label_files(folder: Path) -> FolderListing:
     outer_entries, label_folder = (_entries(folder), raw) if os.path.lexists(raw) else ([], folder)
     ignored = [path.name for path in outer_entries if path.name not in EXPECTED | {"labelsTr"}]
     files: dict[str, LabelMapEntry] = {}
-    for path in _entries(label_folder):
+    other_dicom = 0
+    for path in [folder] if is_one_file else _entries(label_folder):
         file = _label_file(path)
-        if file is None:
-            ignored += [] if path.name in EXPECTED else [path.name]
-            continue
-        earlier = files.setdefault(file.name, file)
-        if earlier is not file:
-            raise _ambiguous([earlier, file], file.name)
+        found = FoundSegmentations((), 0) if file else _segmentations(path)
+        other_dicom += found.other_dicom
+        found_files = [file] if file else [LabelMapEntry(name, path, of_run=False) for name, path in found.files]
+        if not found_files and not found.other_dicom and path.name not in EXPECTED:
+            ignored.append(path.name)
+        for file in found_files:
+            earlier = files.setdefault(file.name, file)
+            if earlier is not file:
+                raise _ambiguous([earlier, file], file.name)
     if not files:
         raise UsageError(
             "no-label-maps",
-            f"{folder} holds no <name>.nii.gz, no <name>/labels.nii.gz and no labelsTr/<name>.nii.gz; wanted one",
+            f"{folder} holds no <name>.nii.gz, no <name>/labels.nii.gz, no labelsTr/<name>.nii.gz and no DICOM "
+            "Segmentation; wanted one",
         )
+    if other_dicom:
+        ignored.append(f"{other_dicom} DICOM files that are no Segmentations")
     return FolderListing(dict(sorted(files.items())), tuple(ignored))
+
+
+def _segmentations(path: Path) -> FoundSegmentations:
+    """Return the Segmentations that an entry is or holds; folders of nnU-Net's layout are not searched."""
+    kind = _file_kind(path)
+    if kind is None or (kind == "a folder" and path.name in EXPECTED):
+        if path.name.lower().endswith(DICOM):
+            raise _not_a_file(path, "a DICOM Segmentation")
+        return FoundSegmentations((), 0)
+    return find_segmentations(path)
 
 
 def _entries(folder: Path) -> list[Path]:

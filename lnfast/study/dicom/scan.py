@@ -46,7 +46,7 @@ def scan(root: Path) -> Contents:
     frames: list[Frame] = []
     others = not_dicom = 0
     total = 0
-    for path in list(_files(root)):  # too many are refused before any is read
+    for path in list(files_below(root)):  # too many are refused before any is read
         try:
             data = _content(path)
             if data is None:
@@ -78,8 +78,12 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """Ordinary files below a folder, in the order of their names; the order changes no result."""
+def files_below(root: Path) -> Iterator[Path]:
+    """Ordinary files below a folder, in the order of their names; the order changes no result. A file is itself.
+
+    Raises:
+        StudyError: ``unreadable``, ``too-large`` for more than `MOST_FILES`.
+    """
     if not root.is_dir():
         yield root
         return
