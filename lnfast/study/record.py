@@ -15,11 +15,13 @@ class DicomSource:
         series_number: the scanner's; None where the images have none.
         computed_b: the image was computed for its b-value and not acquired.
         frames: ``(path, index within the file)`` of each slice, in the order of the volume's slices.
+        instances: hex digest of the patient, study and instance of each slice: another's files may take their place.
     """
 
     series_number: int | None
     computed_b: bool
     frames: tuple[tuple[str, int], ...]
+    instances: str = ""
 
 
 @dataclass(frozen=True)

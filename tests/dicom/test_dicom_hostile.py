@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
+import struct
+import subprocess
+import sys
 import tracemalloc
 import warnings
 from collections.abc import Callable
@@ -13,10 +17,12 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_files import write_series
+from dicom_fuzz import read_header
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from lnfast.errors import StudyError
 from lnfast.study.bvalues import BRule
-from lnfast.study.dicom import DicomChoice, read_dicom
+from lnfast.study.dicom import DicomChoice, identity, read_dicom
 from lnfast.study.dicom.packages import quiet
 
 CARD = BRule((800.0, 1000.0), 500.0, 1500.0)
@@ -192,3 +198,98 @@ def test_warnings_of_one_thread_stay_silent_when_another_is_done() -> None:
         assert not caught
         warnings.warn("again", stacklevel=1)
         assert len(caught) == 1
+
+
+# --------------------------------------------------------------------------------------------------- decompression
+
+
+def _claim(frame: bytes, at: int, form: str, *values: int) -> bytes:
+    changed = bytearray(frame)
+    struct.pack_into(form, changed, at, *values)
+    return bytes(changed)
+
+
+def _bomb(kind: str) -> tuple[pydicom.uid.UID, bytes]:
+    """A small frame that claims 60000 x 60000 pixels, or unpacks to a gigabyte."""
+    image = pydicom.dataset.Dataset()
+    if kind == "RLE":
+        return RLELossless, struct.pack("<16I", 2, 64, 64 + (8 << 20), *([0] * 13)) + bytes([129, 0]) * (8 << 20)
+    syntax = {"JPEG 2000": JPEG2000Lossless, "JPEG-LS": JPEGLSLossless}[kind]
+    image.file_meta = pydicom.dataset.FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    image.Rows = image.Columns = 64
+    image.SamplesPerPixel, image.PhotometricInterpretation, image.PixelRepresentation = 1, "MONOCHROME2", 0
+    image.BitsAllocated, image.BitsStored, image.HighBit = 16, 16, 15
+    image.SOPInstanceUID = "1.2.3"
+    image.PixelData = bytes(64 * 64 * 2)
+    plugin = {"JPEG 2000": "pylibjpeg", "JPEG-LS": "pyjpegls"}[kind]
+    image.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
+    frame = pydicom.encaps.get_frame(image.PixelData, 0, number_of_frames=1)
+    if kind == "JPEG 2000":
+        return syntax, _claim(frame, 8, ">8I", 60000, 60000, 0, 0, 60000, 60000, 0, 0)
+    return syntax, _claim(frame, frame.index(b"\xff\xf7") + 5, ">HH", 60000, 60000)
+
+
+@pytest.mark.parametrize("kind", ["JPEG 2000", "JPEG-LS", "RLE"])
+def test_a_decompression_bomb_takes_no_memory(tmp_path: Path, kind: str) -> None:
+    syntax, frame = _bomb(kind)
+
+    def compressed(dataset: pydicom.Dataset, z: int) -> None:
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.PixelData = pydicom.encaps.encapsulate([frame])
+        dataset["PixelData"].VR = "OB"
+
+    write_series(tmp_path, voxels(), AFFINE, change=compressed)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert refusal(tmp_path).code == "damaged"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10  # KiB
+
+
+def test_the_fuzz_corpus_ends_in_headers_and_refusals() -> None:
+    """What ``tests/dicom/fuzz`` found worth keeping, through what it runs."""
+    files = sorted((Path(__file__).parent / "fuzz" / "corpus").iterdir())
+    outcomes = {read_header(path.read_bytes()) for path in files}
+    assert len(files) > 50 and outcomes == {"header", "for pydicom", "damaged"}
+
+
+def test_the_fuzz_corpus_as_a_file_ends_in_a_refusal(tmp_path: Path) -> None:
+    codes = set()
+    for path in sorted((Path(__file__).parent / "fuzz" / "corpus").iterdir()):
+        content = path.read_bytes()
+        (tmp_path / "a").write_bytes(content[:128] + b"DICM" + content[132:])
+        codes.add(refusal(tmp_path / "a").code)
+    assert len(codes) > 2
+
+
+# -------------------------------------------------------------------------------------------------------- identity
+
+
+def test_processes_that_make_the_key_at_once_get_one_name(tmp_path: Path) -> None:
+    program = "from lnfast.study.dicom.identity import study_id; print(study_id('1.2', '3.4'))"
+    environment = {"LNFAST_CACHE": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
+    command = [sys.executable, "-c", program]
+    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert len({process.communicate()[0] for process in processes}) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["study-id.key"]
+
+
+@pytest.mark.parametrize("content", [b"", b"short", bytes(33)])
+def test_a_damaged_key_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setenv("LNFAST_CACHE", str(tmp_path))
+    (tmp_path / "study-id.key").write_bytes(content)
+    names = set()
+    for _ in range(2):
+        identity._key.cache_clear()
+        names.add(identity.study_id("1.2", "3.4"))
+    identity._key.cache_clear()
+    assert len(names) == 1 and len((tmp_path / "study-id.key").read_bytes()) == 32
+
+
+def test_without_a_place_for_the_key_there_is_a_name_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LNFAST_CACHE", str(tmp_path / "file"))
+    identity._key.cache_clear()
+    assert len(identity.study_id("1.2", "3.4")) == 16
+    identity._key.cache_clear()

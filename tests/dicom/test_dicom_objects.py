@@ -267,3 +267,79 @@ def test_images_that_changed_are_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(StudyError) as caught:
         render_dicom(study, labels, report)
     assert caught.value.code == "source-changed"
+
+
+def write_body(folder: Path, change: Any) -> Study:
+    voxels = np.random.default_rng(0).integers(0, 900, (12, 64, 64), dtype=np.uint16)
+    voxels[:, 16:48, 16:48] += 900
+    affine = np.array([[-4.0, 0, 0, 120], [0, -4.0, 0, 120], [0, 0, 5, -40], [0, 0, 0, 1]])
+    write_series(folder, voxels, affine, change=change)
+    return read_dicom(folder, CARD)
+
+
+def _without(*names: str) -> Any:
+    def change(dataset: Any, z: int) -> None:
+        for name in names:
+            delattr(dataset, name)
+
+    return change
+
+
+def _with(**values: Any) -> Any:
+    def change(dataset: Any, z: int) -> None:
+        for name, value in values.items():
+            setattr(dataset, name, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _without("FrameOfReferenceUID"),
+        _without("SliceThickness"),
+        _without("PatientName", "PatientID"),
+        _without("InstanceNumber", "SeriesNumber"),
+        _with(PatientBirthDate="19500000", StudyTime="none"),
+        _with(SliceThickness=None, SpecificCharacterSet=None),
+    ],
+)
+def test_what_anonymisers_leave_out_or_spoil_holds_up_no_object(tmp_path: Path, change: Any) -> None:
+    study = write_body(tmp_path, change)
+    labels = labels_of(study, 2)
+    assert set(render_dicom(study, labels, report_of_study(study, labels))) == {SEGMENTATION, STRUCTURED_REPORT}
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        ("ISO_IR 192", "Müller^Jörg"),
+        ("ISO_IR 100", "Müller^Jörg"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"),
+    ],
+)
+def test_names_of_every_script_stay(tmp_path: Path, character_set: Any, name: str) -> None:
+    study = write_body(tmp_path, _with(SpecificCharacterSet=character_set, PatientName=name))
+    labels = labels_of(study, 2)
+    for content in render_dicom(study, labels, report_of_study(study, labels)).values():
+        assert str(pydicom.dcmread(io.BytesIO(content)).PatientName) == name
+
+
+def test_images_without_uids_have_no_objects(tmp_path: Path) -> None:
+    study = write_body(tmp_path, _without("SOPInstanceUID"))
+    labels = labels_of(study, 2)
+    with pytest.raises(StudyError) as caught:
+        render_dicom(study, labels, report_of_study(study, labels))
+    assert caught.value.code == "damaged"
+
+
+def test_another_patients_images_in_the_same_place_are_refused(tmp_path: Path) -> None:
+    """A folder that is used again between reading and writing: same names, same geometry."""
+    study = write_body(tmp_path, None)
+    labels = labels_of(study, 2)
+    report = report_of_study(study, labels)
+    write_body(tmp_path, _with(StudyInstanceUID="1.2.3", PatientName="OTHER"))
+    with pytest.raises(StudyError) as caught:
+        render_dicom(study, labels, report)
+    assert caught.value.code == "source-changed"

@@ -14,8 +14,10 @@ import numpy as np
 
 from lnfast.errors import StudyError
 from lnfast.geometry import Grid
+from lnfast.report.dicom.uids import UidSource
 from lnfast.study import Study
 from lnfast.study.dicom.frames import MR_IMAGE
+from lnfast.study.dicom.identity import instances_of
 from lnfast.study.dicom.packages import PYDICOM, quiet
 
 # Of patient and study: empty where an anonymiser removed them, which the standard allows (type 2) and highdicom not.
@@ -30,6 +32,8 @@ _MAY_BE_EMPTY = (
     "StudyTime",
     "ReferringPhysicianName",
 )
+_NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_MULTI_BYTE = ("GB18030", "GBK")
 # Elements of an enhanced file that a slice of it has not, or has another value of.
 _OF_THE_FILE = (
     "SOPClassUID",
@@ -76,15 +80,18 @@ def read_source(study: Study) -> Source:
     for z, (path, index) in enumerate(study.provenance.dicom.frames):
         if path not in datasets:
             datasets[path] = _header(path)
-            for keyword in _MAY_BE_EMPTY:
-                if keyword not in datasets[path]:
-                    setattr(datasets[path], keyword, None)
+            _complete(datasets[path], float(study.volume.grid.spacing_zyx_mm[0]))
         dataset = datasets[path]
         if "NumberOfFrames" in dataset:
             dataset = _classic(dataset, z, study.volume.grid)
             frames[dataset.SOPInstanceUID] = (datasets[path].SOPInstanceUID, index + 1)
         _check_place(dataset, z, study.volume.grid)
         slices.append(dataset)
+    origins = [datasets[path] for path, _ in study.provenance.dicom.frames]
+    if study.provenance.dicom.instances != instances_of(
+        (str(dataset.StudyInstanceUID), str(dataset.SOPInstanceUID)) for dataset in origins
+    ):
+        raise _changed()
     files = tuple(datasets.values())
     return Source(
         tuple(slices), frames, str(files[0].SOPClassUID), tuple(str(dataset.SOPInstanceUID) for dataset in files)
@@ -133,6 +140,38 @@ def _header(path: str) -> Any:
             raise StudyError("damaged", "a DICOM file cannot be read to its end; send it again") from error
 
 
+def _complete(dataset: Any, step_mm: float) -> None:
+    """Put in place what the objects need and anonymisers, old archives and other languages leave out or write else."""
+    if any(not dataset.get(keyword) for keyword in _NEEDED):
+        raise StudyError("damaged", "the images lack a UID that seg.dcm and sr.dcm refer to; send the originals")
+    for keyword in _MAY_BE_EMPTY:
+        if keyword not in dataset:
+            setattr(dataset, keyword, None)
+    valuerep = PYDICOM.load("pydicom.valuerep")
+    for keyword, kind in (("PatientBirthDate", "DA"), ("StudyDate", "DA"), ("StudyTime", "TM")):
+        try:
+            getattr(valuerep, kind)(dataset.get(keyword) or None)
+        except ValueError:  # such as 19500000
+            setattr(dataset, keyword, None)
+    if not dataset.get("SliceThickness"):
+        dataset.SliceThickness = _decimal(step_mm)
+    if not dataset.get("FrameOfReferenceUID"):
+        dataset.FrameOfReferenceUID = UidSource.of([str(dataset.SeriesInstanceUID)]).uid("frame of reference")
+    _unify_character_set(dataset)
+
+
+def _unify_character_set(dataset: Any) -> None:
+    """Turn what highdicom writes no text in, such as ISO 2022 with several sets, into UTF-8."""
+    character_set = dataset.get("SpecificCharacterSet")
+    if not character_set:
+        dataset.pop("SpecificCharacterSet", None)
+    elif isinstance(character_set, str) and (character_set.startswith("ISO_IR ") or character_set in _MULTI_BYTE):
+        return
+    else:
+        dataset.decode()
+        dataset.SpecificCharacterSet = "ISO_IR 192"
+
+
 def _classic(dataset: Any, z: int, grid: Grid) -> Any:
     """The slice of an enhanced file as a classic image on the volume's grid, under a UID for the time being."""
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine
@@ -160,4 +199,8 @@ def _check_place(dataset: Any, z: int, grid: Grid) -> None:
     place = (np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine @ (0, 0, z, 1))[:3]
     position = np.array([float(value) for value in dataset.get("ImagePositionPatient") or (np.inf,) * 3])
     if not np.abs(position - place).max() < 0.5 or (int(dataset.Rows), int(dataset.Columns)) != grid.shape[1:]:
-        raise StudyError("source-changed", "the images of the series are not those that were read; run it again")
+        raise _changed()
+
+
+def _changed() -> StudyError:
+    return StudyError("source-changed", "the images of the series are not those that were read; run it again")

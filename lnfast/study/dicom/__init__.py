@@ -3,6 +3,7 @@
 tags.py      the elements that are read, and how their values are decoded
 peek.py      the elements of a plain file, in one pass over its bytes
 full.py      frames and pixels of any other file, by pydicom
+codestream.py  the size that a compressed frame claims
 frames.py    what a frame's header says: its kind, b-value, place and pixels
 scan.py      all frames of a folder
 select.py    which volume is the high-b trace image

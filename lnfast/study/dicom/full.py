@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lnfast.errors import StudyError
 from lnfast.study.dicom import tags
+from lnfast.study.dicom.codestream import has_size_of
 from lnfast.study.dicom.frames import Frame, Pixels, frame_of
 from lnfast.study.dicom.packages import PYDICOM, quiet
 
@@ -86,10 +87,16 @@ def read_pixels(path: Path, indices: list[int], pixels: Pixels) -> Iterator[NDAr
                 "no decoder is installed for how the pixels are compressed: send the series uncompressed, or pip "
                 "install 'lnfast[dicom]'",
             )
-        if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-            check_size(len(dataset.get("PixelData") or b""), pixels, max(int(dataset.get("NumberOfFrames") or 1), 1))
+        count = max(int(dataset.get("NumberOfFrames") or 1), 1)
+        compressed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+        if not compressed:
+            check_size(len(dataset.get("PixelData") or b""), pixels, count)
         for index in indices:
             try:
+                if compressed:
+                    frame = module.encaps.get_frame(dataset.PixelData, index, number_of_frames=count)
+                    if not has_size_of(frame, pixels):
+                        raise ValueError("another size")
                 values, _ = decoder.as_array(dataset, index=index, raw=True)
             except Exception as error:  # a decoder raises what it likes; its text may quote the header
                 raise StudyError("damaged", "the pixels of a file cannot be decoded; send it again") from error

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,11 @@ _KEY_BYTES = 32
 def study_id(study_uid: str, series_uid: str) -> str:
     """16 hexadecimal digits: HMAC-SHA256 of both UIDs with this machine's key."""
     return hmac.new(_key(), f"{study_uid}|{series_uid}".encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def instances_of(uids: Iterable[tuple[str, str]]) -> str:
+    """Hex digest of the study and instance UIDs of slices in their order: it tells files that took others' place."""
+    return hashlib.sha256("".join(f"{study}|{instance}\n" for study, instance in uids).encode()).hexdigest()
 
 
 @cache
@@ -36,13 +42,28 @@ def _key() -> bytes:
                 file.flush()
                 os.fsync(file.fileno())
             try:
-                os.link(work, path)  # the first process wins; unlike a rename this replaces nothing
+                _place(work, path)
             finally:
-                work.unlink()
+                work.unlink(missing_ok=True)
         key = path.read_bytes()
         if len(key) == _KEY_BYTES:
             return key
     return secrets.token_bytes(_KEY_BYTES)
+
+
+def _place(work: Path, path: Path) -> None:
+    """Give a new key its name, unless another process was first; a damaged key is replaced."""
+    if path.exists() and path.stat().st_size != _KEY_BYTES:
+        os.replace(work, path)
+        return
+    try:
+        os.link(work, path)  # unlike a rename this replaces nothing
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise
+        os.replace(work, path)
 
 
 def _folder() -> Path:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lnfast.geometry import Grid
 from lnfast.study.bvalues import BRule
 from lnfast.study.dicom.frames import Frame
-from lnfast.study.dicom.identity import study_id
+from lnfast.study.dicom.identity import instances_of, study_id
 from lnfast.study.dicom.scan import scan
 from lnfast.study.dicom.select import COMPUTED, Candidate, DicomChoice, select
 from lnfast.study.dicom.stack import gather, sort_slices
@@ -46,6 +46,7 @@ def read_dicom(path: Path, rule: BRule, choice: DicomChoice | None = None) -> St
             series_number=chosen.series_number if chosen.series_number >= 0 else None,
             computed_b=chosen.kind == COMPUTED,
             frames=tuple((str(frame.path), frame.index) for frame in frames),
+            instances=instances_of((frame.study_uid, frame.sop_uid) for frame in frames),
         ),
     )
     return Study(study_id(first.study_uid, first.series_uid), volume, slope, inter, chosen.b_value, provenance)

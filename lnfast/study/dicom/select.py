@@ -166,7 +166,10 @@ def _one_patient(contents: Contents) -> list[Frame]:
     if not frames:
         if contents.others:
             raise StudyError("no-mr-image", f"none of {contents.others} DICOM files is an MR image; give the MR study")
-        raise StudyError("not-dicom", f"none of {contents.not_dicom} files is DICOM; give the folder of a series")
+        raise StudyError(
+            "not-dicom",
+            f"none of {contents.not_dicom} files is DICOM; give the folder of a series, or a NIfTI file itself",
+        )
     if len({frame.patient for frame in frames}) > 1:
         raise StudyError("mixed-patients", "the images are of more than one patient; give one patient's folder")
     if len({frame.study_uid for frame in frames}) > 1:
