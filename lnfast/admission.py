@@ -1,7 +1,7 @@
-"""May this study be staged at all? Every study passes here before the network sees it.
+"""Admission: check whether a study may be staged at all, before the network sees it.
 
-A network answers anything: noise, a mask, an inverted image or a volume of three millimetres is N0 without a word. What
-cannot be a pelvic DWI is refused here, each with its own code, and the facts that this rests on stand in the report.
+A network gives an answer for any input: noise, a mask, an inverted image or a volume of three millimetres would be N0
+without a warning. A study that cannot be a pelvic DWI is refused here with a code, and the measured facts are reported.
 
     extent       no-pelvis                             millimetres and slices that a pelvis needs
     greys        bad-scaling, constant, few-greys      numbers that an image has
@@ -33,12 +33,12 @@ FEWEST_GREYS = 16
 CELL = 4  # pixels along an edge, as `lnfast_ext.body_statistics` has them
 LARGEST, LEAST = 1e30, 1e-30  # beyond them float32 arithmetic ends
 # Noise alone fills nine tenths of the field with cells whose darkest are 0.9 times as bright as the central ones. Where
-# signal hardly stands above noise a patient comes to 0.86 times, but fills 0.6 of the field; where he fills 0.8 of it
+# signal hardly exceeds noise a patient reaches 0.86 times, but fills 0.6 of the field; where he fills 0.8 of it
 # the darkest are 0.5 times as bright.
 AIR_IS_BODY = (0.75, 0.7)
-LEAST_BODY = 0.08  # share of the field; seen: 0.31 and more
+LEAST_BODY = 0.08  # share of the field; measured: 0.31 and more
 # How far the brightest voxels lie above the median, over how far the darkest lie below it: 2.0 and more in any DWI,
-# since nodes, bowel and bladder outshine muscle. Turned over it is below one half.
+# since nodes, bowel and bladder are brighter than muscle. With inverted greys it is below one half.
 LEAST_SKEW = 1.0
 # How much the patient's cells differ, over the height of tissue above the floor: 0.057 and more. Less means that the
 # floor lies far below anything that was acquired.
@@ -52,13 +52,13 @@ UNTRUSTED_SHARE = 0.10
 MOST_SLICES_SQUEEZED = 1.25
 # Height of tissue above the floor in deviations of the whole study: 0.79 to 2.2.
 ZSCORE_HEIGHT = (0.55, 3.0)
-# For a network that sees a z-score padding may lie so far below the floor, in heights of tissue above it.
+# Where the normalization is a z-score: how far padding may lie below the floor, in heights of tissue above the floor.
 ZSCORE_PADDING = 1.0
 
 
 @dataclass(frozen=True)
 class Admission:
-    """Why a study may be staged, and how its greys become the network's input.
+    """The facts on which a study was admitted, and how its greys become the network's input.
 
     Attributes:
         normalization: for `lnfast.preprocess.write_input`.
@@ -68,7 +68,7 @@ class Admission:
         padding_share: of the voxels that fill what was not acquired.
         bright_share: of the field that is at least four times as bright as tissue.
         floor, tissue: stored units; what is darkest, and the typical grey of the patient.
-        checked: whether the study was held to what a pelvic DWI is; not where the model's card asks for no check.
+        checked: whether the study was checked to be a pelvic DWI; False where the model's card asks for no check.
         warnings: ``(code, message)`` for the report.
     """
 
@@ -84,7 +84,7 @@ class Admission:
     warnings: tuple[tuple[str, str], ...] = ()
 
     def facts(self) -> dict[str, object]:
-        """What the report says of the admission."""
+        """Return the facts for the report."""
         names = ("extent_zyx_mm", "greys", "body_share", "padding_share", "bright_share", "floor", "tissue", "checked")
         return {name: getattr(self, name) for name in names}
 
@@ -188,7 +188,7 @@ def _check_body(greys: BodyStatistics) -> None:
 
 
 def _check_zscore(greys: BodyStatistics, norm: Normalization) -> None:
-    """A z-score is of the whole field: what lies around the patient moves what the network sees of him."""
+    """Check the field around the patient: a z-score depends on the whole field, so it changes the network's input."""
     height = greys.tissue - greys.floor
     for value, voxels in zip(greys.padding, greys.padding_voxels, strict=True):
         if value < greys.floor - ZSCORE_PADDING * height or value > greys.floor + height:

@@ -1,14 +1,14 @@
-"""Where on the model grid the patient is; `lnfast.window` decides which window holds that.
+"""Find the patient on the model grid; `lnfast.window` chooses the window that contains the result.
 
-A third of a pelvic field of view is air. At b = 800 to 1000 with suppressed fat muscle is only 1.3 to 5 times as
-bright as the noise there, so single voxels overlap; means of 4 x 4 pixels over some slices do not, since noise shrinks
-to a few percent in them:
+A third of a pelvic field of view is air. At b = 800 to 1000 with suppressed fat, muscle is only 1.3 to 5 times as
+bright as the noise there, so the values of single voxels overlap. Means of 4 x 4 pixels over some slices do not, since
+noise shrinks to a few percent in them:
 
     slices   --mean-->   cells   --over the level, no speck-->   rows and columns with body
                                  level: the darkest corner + a part of the way to bright tissue
 
-Errors go to the large side: a large ghost counts as body, and beside a corner that is padded with zeros so does noise.
-All slices are the patient's.
+Errors make the extent larger, never smaller: a large ghost counts as body, and where a corner is padded with zeros so
+does noise. Every slice counts as the patient's.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from lnfast.window import Zyx
 from lnfast_ext import label_components
 
 CELL = 4  # pixels along a side
-# Slices that one mean is made of: where the body leans it is in some slices only, and must not drown in the rest.
+# Slices that are averaged together: an oblique body part is in some slices only, and more slices would dilute it.
 SLAB = 8
 CORNER = 3  # cells along a side
-# Of the cells of one slab: the brightness that tissue reaches, and how many in a row or a column are no stray noise.
+# Of the cells of one slab: the percentile that tissue reaches, and the number in a row or column that noise does not.
 BRIGHT_PERCENTILE = 90
 FEWEST = 3
-SPECK = 0.05  # of the largest piece: ghosts and what lies on the patient are smaller
-# The level: so many deviations of a corner's cells above their mean, but within this part of the way to bright tissue.
+SPECK = 0.05  # of the largest component: ghosts and objects on the patient are smaller
+# The level lies this many deviations of a corner's cells above their mean, within these parts of the way to tissue.
 DEVIATIONS = 5.0
 PART_OF_THE_WAY = (0.1, 0.25)
 
@@ -37,21 +37,21 @@ Floats = NDArray[np.float64]
 
 
 def body_extent(volume: Volume, card: ModelCard) -> tuple[Zyx, Zyx]:
-    """The box of what is not air.
+    """Return the bounding box of the patient: of all that is not air.
 
-    Costs one pass over the voxels: 1 to 2 ms for 28x240x240 of int16. Does not change under ``slope * v + inter`` with
-    a positive slope.
+    It takes one pass over the voxels, 1 to 2 ms for 28x240x240 of int16. The result does not change under
+    ``slope * v + inter`` with a positive slope.
 
     Args:
         volume: native grid, any strides.
         card: says the network's grid and axes.
 
     Returns:
-        ``(start_zyx, stop_zyx)`` on the network's grid, first voxel and one past the last; the whole grid where no body
-        can be told from air.
+        ``(start_zyx, stop_zyx)`` on the network's grid, first voxel and one past the last; the whole grid where body
+        and air cannot be separated.
     """
     view = volume.oriented(card.orientation).array
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite counts as body
+    with np.errstate(invalid="ignore", over="ignore"):  # values that are not finite count as body
         slabs = np.array_split(view, max(len(view) // SLAB, 1))
         body = np.any([_is_body(_cells(slab)) for slab in slabs], axis=0)
     depth, height, width = card.shape_zyx
@@ -61,7 +61,7 @@ def body_extent(volume: Volume, card: ModelCard) -> tuple[Zyx, Zyx]:
 
 
 def _cells(slab: NDArray[np.generic]) -> Floats:
-    """Means of ``CELL`` x ``CELL`` pixels, fewer at the far edges, over all slices."""
+    """Return means of ``CELL`` x ``CELL`` pixels, fewer at the far edges, over all slices."""
     total: Floats = slab.sum(axis=0, dtype=np.float64)
     height, width = (np.diff(np.arange(0, size, CELL), append=size) for size in total.shape)
     means: Floats = _sums(_sums(total).T).T / (len(slab) * np.outer(height, width))
@@ -97,7 +97,7 @@ def _without_specks(body: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _reach(cells: NDArray[np.intp], native: int, grid: int) -> tuple[int, int]:
-    """From the first to the last row with body, given how many of its cells are; in voxels of the network."""
+    """Return start and stop of the rows with body, in voxels of the network, from the number of body cells in each."""
     rows = np.flatnonzero(cells >= FEWEST)
     if rows.size == 0:
         return 0, grid

@@ -1,7 +1,7 @@
-"""The model is data: a folder with ``model.onnx``, ``card.json`` and ``probe.npz``.
+"""The model folder: ``model.onnx``, ``card.json`` and ``probe.npz``, all of them data.
 
-The card says everything that the runtime must know of a model and nothing else decides it: the input grid, how
-intensities are normalised, at which probability a voxel is node, which b-values are wanted. Nothing is unpickled.
+The card has all that the runtime must know of a model: the input grid, how intensities are normalised, the probability
+above which a voxel is node, the wanted b-values. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CARD_BYTES_AT_MOST = 1 << 20
 
 @dataclass(frozen=True)
 class ZScore:
-    """Mean 0 and deviation 1 of the whole study, after clipping.
+    """Normalization to mean 0 and deviation 1 of the whole study, after clipping.
 
     Attributes:
         clip_percentiles: of all voxels.
@@ -40,11 +40,11 @@ class ZScore:
 
 @dataclass(frozen=True)
 class Body:
-    """Floor and tissue of the patient, as `lnfast_ext.body_statistics` measures them, become these two values.
+    """Normalization that maps floor and tissue, as `lnfast_ext.body_statistics` measures them, to two values.
 
     Attributes:
         floor, tissue: of the network's input.
-        ceiling: of the network's input; what is brighter is clipped, as what is darker than the floor is.
+        ceiling: of the network's input; brighter values are clipped to it, and darker ones to the floor.
     """
 
     floor: float
@@ -54,7 +54,7 @@ class Body:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What ``card.json`` says, validated.
+    """The validated content of ``card.json``.
 
     Attributes:
         name, version, trained_on: for people and for the report.
@@ -66,8 +66,8 @@ class ModelCard:
         in_plane_mm, through_plane_mm: fields of view seen in training (low, high); outside them the report warns.
         threshold: probability above which a voxel is node.
         sha256: of ``model.onnx`` and ``probe.npz`` by file name.
-        admission: ``"pelvis"`` has `lnfast.admission` check that a study can be a pelvic DWI; ``"none"`` is for models
-            of something else, and every report then says that its study was not checked.
+        admission: with ``"pelvis"`` `lnfast.admission` checks that a study can be a pelvic DWI; ``"none"`` is for
+            models of other images, and every report then says that its study was not checked.
     """
 
     name: str
@@ -88,12 +88,12 @@ class ModelCard:
 
     @property
     def level(self) -> float:
-        """The threshold as a logit."""
+        """Return the threshold as a logit."""
         return math.log(self.threshold / (1.0 - self.threshold))
 
     @property
     def decisive(self) -> str:
-        """Everything but the weights that decides what is found: an engine's certificate holds for this only."""
+        """Return all on which results depend beside the weights: an engine's certificate holds for this only."""
         return repr(
             (self.input_name, self.output_name, self.shape_zyx, self.orientation, self.normalization, self.threshold)
         )
@@ -153,14 +153,14 @@ class ModelCard:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """A study whose FP32 answer travels with the model.
+    """The volume of the self-test and its FP32 answer, which are part of the model.
 
     Attributes:
         array: ``(z, y, x)`` integers.
         affine: (4, 4) index ``(x, y, z, 1)`` to RAS+ mm.
-        mask: ``(z, y, x)`` uint8, what the FP32 reference calls node on the native grid.
+        mask: ``(z, y, x)`` uint8, the nodes of the FP32 reference on the native grid.
         ellipsoid_short_mm: ``(nodes,)`` of the mask's components in raster order, from the FP32 logits; None in a
-            folder that was made before there was such a rule.
+            folder that is older than that rule.
     """
 
     array: NDArray[Any]
@@ -171,46 +171,46 @@ class Probe:
 
 @dataclass(frozen=True)
 class Model:
-    """A model folder whose card was read; files are checked against the card when they are first used."""
+    """A model folder with its card; the other files are checked against the card when they are first used."""
 
     folder: Path
     card: ModelCard
 
     @property
     def sha256(self) -> str:
-        """Of ``model.onnx``, as the card says and `onnx_bytes` proves."""
+        """Return the hash of ``model.onnx`` from the card; `onnx_bytes` checks it."""
         return self.card.sha256["model.onnx"]
 
     @cached_property
     def onnx_bytes(self) -> bytes:
-        """The network, its hash proven.
+        """Read the network and check its hash.
 
         Raises:
             ModelError: ``model-damaged`` when the file is not the one that the card names.
         """
-        return self._proven("model.onnx")
+        return self._read_checked("model.onnx")
 
     @cached_property
     def probe(self) -> Probe:
-        """The probe, its hash proven.
+        """Read the probe and check its hash.
 
         Raises:
             ModelError: ``model-damaged`` when the file is not the one that the card names or cannot be used.
         """
         from io import BytesIO
 
-        content = self._proven("probe.npz")
+        content = self._read_checked("probe.npz")
         try:
             with np.load(BytesIO(content), allow_pickle=False) as stored:
                 shorts = stored["ellipsoid_short_mm"] if "ellipsoid_short_mm" in stored.files else None
                 return _probe(stored["array"], stored["affine"], stored["mask"], shorts)
-        except Exception as error:  # a file of any other kind, cut anywhere: its hash is right, so it was made wrong
+        except Exception as error:  # any kind of bad content: the hash is right, so the file was written wrong
             raise ModelError("model-damaged", f"probe.npz of model {self.card.name} cannot be used: {error}") from error
 
-    def _proven(self, name: str) -> bytes:
+    def _read_checked(self, name: str) -> bytes:
         path = self.folder / name
         try:
-            content = _ordinary(path).read_bytes()
+            content = _ordinary_file(path).read_bytes()
         except OSError as error:
             raise ModelError("model-incomplete", f"model {self.card.name} lacks {name}: {error.strerror}") from error
         if hashlib.sha256(content).hexdigest() != self.card.sha256[name]:
@@ -226,7 +226,7 @@ def load_model(model: str | Path) -> Model:
     """Find a model by shipped name or by folder and read its card.
 
     Args:
-        model: a shipped name, which no folder of that name hides, or the path of a model folder.
+        model: a shipped name, which comes before a folder of that name, or the path of a model folder.
 
     Raises:
         ModelError: ``unknown-model``, ``model-incomplete`` or ``bad-card``.
@@ -238,7 +238,7 @@ def load_model(model: str | Path) -> Model:
         raise ModelError("unknown-model", f"got model {str(model)!r}, wanted a model folder or one of: {known}")
     path = folder / "card.json"
     try:
-        if _ordinary(path).stat().st_size > _CARD_BYTES_AT_MOST:
+        if _ordinary_file(path).stat().st_size > _CARD_BYTES_AT_MOST:
             raise ModelError("bad-card", f"{path.name} is larger than {_CARD_BYTES_AT_MOST} bytes")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -249,15 +249,15 @@ def load_model(model: str | Path) -> Model:
 
 
 def shipped_models() -> tuple[str, ...]:
-    """Names of the models inside the package, sorted."""
+    """Return the names of the models inside the package, sorted."""
     return tuple(sorted(path.parent.name for path in SHIPPED_MODELS.glob("*/card.json")))
 
 
-def _ordinary(path: Path) -> Path:
-    """The path; a pipe of that name would never end.
+def _ordinary_file(path: Path) -> Path:
+    """Return the path, unless it is a pipe or a device, which would never end.
 
     Raises:
-        OSError: there is no ordinary file.
+        OSError: it is not an ordinary file.
     """
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "it is not an ordinary file")
@@ -265,10 +265,10 @@ def _ordinary(path: Path) -> Path:
 
 
 def _probe(array: NDArray[Any], affine: NDArray[Any], mask: NDArray[Any], shorts_mm: NDArray[Any] | None) -> Probe:
-    """The probe, if it proves anything.
+    """Return the probe, if it can prove an engine.
 
     Raises:
-        ValueError, StudyError: what is wrong with it.
+        ValueError, StudyError: it cannot.
     """
     if array.dtype.kind not in "iu" or mask.dtype != np.uint8 or affine.dtype.kind != "f":
         raise ValueError(f"got types {array.dtype}, {affine.dtype} and {mask.dtype}, wanted integers, floats and uint8")

@@ -1,12 +1,12 @@
-"""A cohort: digital patients in a folder, in nnU-Net's raw layout, with the truth beside it.
+"""Write a cohort: a folder of phantoms in nnU-Net's raw layout, with the truth of each.
 
     DIR/dataset.json                    what nnU-Net needs; counts the cases in the folder
     DIR/imagesTr/<case>_0000.nii.gz     the study, and its b-value as <case>_0000.bval
-    DIR/labelsTr/<case>.nii.gz          node ids, not the class 1: ``labels > 0`` is what a semantic network learns
-    DIR/truth/<case>.json               each node as a shape in the patient, and as measured on its mask
+    DIR/labelsTr/<case>.nii.gz          node ids, not the class 1; a semantic network is trained on ``labels > 0``
+    DIR/truth/<case>.json               each node's analytic shape, and its measures on the truth mask
 
-A case is named by scanner and seed, so several calls add to a folder, also concurrently. Files are replaced whole, the
-image last: an image always has its truth. The first process that writes a truth owns the name.
+A case is named by scanner and seed, so several calls, also concurrent ones, add to one folder. Files are replaced
+atomically, the image last, so that an image always has its truth. The first process that writes a truth owns the name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DATASET_NAME = "lnfast digital pelvis"
 
 @dataclass(frozen=True)
 class PhantomCase:
-    """One digital patient of a cohort.
+    """One phantom of a cohort.
 
     Attributes:
         name: ``phantom_<scanner>_<seed>``.
@@ -47,16 +47,16 @@ class PhantomCase:
 
 
 def add_case(folder: Path, phantom: Phantom, rules: Rules | None = None) -> PhantomCase:
-    """Write a digital patient into a folder, replacing the same case of an earlier call.
+    """Write a phantom into a folder, replacing the same case of an earlier call.
 
     Args:
         folder: the cohort; created where it is missing.
-        phantom: scanned with a shipped protocol or one of your own.
+        phantom: simulated with a shipped protocol or another one.
         rules: how the truth mask is measured; the default rules when None.
 
     Raises:
-        UsageError: ``output-exists`` when the folder's ``dataset.json`` is of another data set, or the folder holds
-            the case for another requested stage: it is another patient.
+        UsageError: ``output-exists`` when the folder's ``dataset.json`` is of another data set, or the folder has
+            the case for another requested stage, which is another patient.
         OSError: the folder cannot be written.
     """
     rules = rules or Rules()
@@ -76,7 +76,7 @@ def add_case(folder: Path, phantom: Phantom, rules: Rules | None = None) -> Phan
 
 
 def _write_truth(folder: Path, name: str, phantom: Phantom, truth: bytes) -> None:
-    """Write the truth of a case; where another process wrote it first it must be of the same patient."""
+    """Write the truth of a case; if another process wrote it first, it must be of the same patient."""
     path = folder / "truth" / f"{name}.json"
     if not path.exists():
         write_new_file(path, truth)
@@ -85,7 +85,7 @@ def _write_truth(folder: Path, name: str, phantom: Phantom, truth: bytes) -> Non
 
 
 def _write_dataset(folder: Path) -> None:
-    """Write dataset.json; repeat where another process added a case meanwhile, so that the last writer counts all."""
+    """Write dataset.json, again if another process added a case in the meantime, so that the last writer counts all."""
     path = folder / "dataset.json"
     while _read_object(path) != (dataset := _dataset(folder)):
         write_file(path, _json_bytes(dataset))
@@ -116,7 +116,7 @@ def _read_object(path: Path) -> dict[str, Any] | None:
 
 
 def _image_bytes(phantom: Phantom) -> bytes:
-    """Return the study as a ``.nii.gz`` written by nibabel, so that lnfast reads what lnfast did not write."""
+    """Return the study as a ``.nii.gz`` written by nibabel, so that lnfast reads a file of another writer."""
     nibabel: Any = import_module("nibabel")  # nibabel's calls are not typed
     image = nibabel.Nifti1Image(phantom.volume.array.T, phantom.volume.grid.affine)
     image.set_sform(image.affine, code="scanner")

@@ -1,6 +1,6 @@
-"""A study into the network's own input buffer, written once.
+"""Preprocess: write a study into the network's own input buffer, once.
 
-Training uses this very module, so there is no second implementation to drift away from.
+Training uses this module too, so there is no second implementation that could differ.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from lnfast.geometry import Volume
 from lnfast.window import Window
 from lnfast_ext import BodyStatistics, body_statistics, intensity_statistics, resample_normalize
 
-# A voxel this many times as long one way as another shows which way the slices of a stack lie.
+# Voxels this many times longer along one axis than along another show the direction of the slices.
 THICK = 1.5
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """The map of intensities that the network saw: ``(clip(v, lo, hi) - shift) * scale``, stored units.
+    """The map from stored values to the network's input: ``(clip(v, lo, hi) - shift) * scale``.
 
     Attributes:
         lo, hi, shift, scale: as above.
-        padding: values above ``lo`` that fill what was not acquired; where they touch the ends of rows they count as
+        padding: values above ``lo`` that fill voxels which were not acquired; at the ends of rows they count as
             ``lo``. Padding below ``lo`` needs no entry: it is clipped.
     """
 
@@ -39,7 +39,7 @@ class Normalization:
 
 
 def measure_greys(volume: Volume, card: ModelCard, *, threads: int = 0) -> BodyStatistics:
-    """Measure floor, tissue and padding of a study, whichever way it is stored.
+    """Measure floor, tissue and padding of a study, whatever its axis order.
 
     Raises:
         StudyError: ``non-finite`` for NaN or infinity.
@@ -55,19 +55,19 @@ def normalization(
 ) -> Normalization:
     """Measure how the intensities of a study become the network's input.
 
-    By ``body`` the floor and the tissue of the patient become the card's values for them. By ``zscore`` percentiles of
-    all voxels are clipped at, then mean and deviation of the clipped voxels become 0 and 1.
+    By ``body`` the floor and the tissue of the patient become the card's values for them. By ``zscore`` all voxels are
+    clipped at percentiles, then mean and deviation of the clipped voxels become 0 and 1.
 
     Neither changes under ``slope * v + inter`` with a positive slope, so stored values serve as they are.
 
     Args:
         volume: native grid, any strides.
-        card: says which.
-        greys: as `measure_greys` returns them; measured here when None and needed.
+        card: says which normalization.
+        greys: as `measure_greys` returns them; measured here if needed and None.
         threads: 0 takes one per core.
 
     Raises:
-        StudyError: ``non-finite`` for NaN or infinity, ``constant`` where there is nothing to see.
+        StudyError: ``non-finite`` for NaN or infinity, ``constant`` where nearly all voxels are equal.
     """
     if isinstance(card.normalization, ZScore):
         return _zscore(volume, card.normalization, threads)
@@ -85,7 +85,7 @@ def write_input(
 ) -> Normalization:
     """Write a study, or the part of it in a window, into the network's input buffer.
 
-    Intensities are measured on the whole study: a window has the values that the whole grid has there.
+    Intensities are measured on the whole study, so a window has the same values as the whole grid there.
 
     Args:
         volume: native grid, any strides.
@@ -120,8 +120,10 @@ def write_input(
 
 
 def _zscore(volume: Volume, wanted: ZScore, threads: int) -> Normalization:
-    """Mean and deviation are those of the clipped voxels, because a single stray voxel of 1e6 would make the deviation
-    of all so large that the network saw a flat field, found nothing, and the patient was N0.
+    """Measure mean and deviation of the clipped voxels.
+
+    Without clipping, a single stray voxel of 1e6 would make the deviation so large that the network saw a flat field,
+    found nothing, and the patient was N0.
     """
     try:
         low, high, mean, std, (lo, hi) = intensity_statistics(
@@ -149,8 +151,10 @@ def _body(greys: BodyStatistics, wanted: Body) -> Normalization:
 
 
 def _without_padding(array: NDArray[Any], norm: Normalization) -> NDArray[Any]:
-    """A copy in which runs of padding that touch the ends of rows have the value of air: nothing of them is left at
-    their border after interpolation. Few studies are padded with anything but their least value; they pay for the copy.
+    """Return a copy in which runs of padding at the ends of rows have the value of air.
+
+    So interpolation leaves no trace of them at their border. Few studies are padded with anything but their least
+    value, and only these are copied.
     """
     outside = np.zeros(array.shape, np.bool_)
     for value in norm.padding:
@@ -159,7 +163,7 @@ def _without_padding(array: NDArray[Any], norm: Normalization) -> NDArray[Any]:
             run = np.logical_and.accumulate(ends, axis=2)
             outside |= run if ends is same else run[:, :, ::-1]
     copy = np.array(array)
-    # Of integers the floor is a percentile between two of them; what is below it is clipped to it.
+    # The floor of integers is a percentile between two of them; values below it are clipped to it.
     copy[outside] = norm.lo if copy.dtype.kind == "f" else np.floor(norm.lo)
     return copy
 
@@ -171,7 +175,7 @@ def _non_finite(error: ValueError) -> StudyError:
 
 
 def _check_slices(view: Volume) -> None:
-    """Coronal and sagittal stacks look like nothing that the network saw, and nodes are read in axial slices."""
+    """Refuse coronal and sagittal stacks: the network saw none in training, and nodes are read in axial slices."""
     z, y, x = view.grid.spacing_zyx_mm
     if max(y, x) > THICK * z:
         raise StudyError(

@@ -144,7 +144,7 @@ def test_a_file_that_is_there_is_not_written_anew(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "a") == ["target"]
 
 
-def test_a_new_folder_takes_an_empty_place_and_no_other(tmp_path: Path) -> None:
+def test_a_new_folder_replaces_an_empty_folder_only(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with new_folder(tmp_path / "empty") as work:
         (work / "inner").mkdir()

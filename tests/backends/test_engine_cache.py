@@ -374,7 +374,7 @@ def test_a_cache_that_cannot_be_looked_into_serves(model: Model, monkeypatch: py
     assert serves(model)[0] != "int8"
 
 
-def test_a_stranger_in_an_engines_place_is_left_alone(model: Model, request_: Request) -> None:
+def test_a_foreign_folder_at_an_engines_path_is_left_alone(model: Model, request_: Request) -> None:
     folder = engine_cache.folder_of(key_of(model))
     folder.mkdir(parents=True)
     (folder / "thesis.txt").write_text("years of work")

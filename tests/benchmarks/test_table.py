@@ -39,6 +39,7 @@ def several() -> list[Row]:
     further = [
         row(replace(KEY, study="achieva")),  # one study beside all of them
         row(replace(KEY, subject="ours fp32")),  # what auto did not take
+        row(RowKey("pipeline", "28 x 3 DICOM files", "read DICOM", "ours int8", "pydicom"), limit=15.0),
         row(RowKey("network", "achieva", "infer", "openvino int8", "torch")),
         row(RowKey("network", "achieva", "infer", "openvino fp32", "torch")),
         row(RowKey("network", "24 of the certificate", "infer", windows, "torch")),
@@ -54,6 +55,7 @@ def test_headlines_are_what_auto_takes_on_all_studies_and_kernels_with_a_target(
     assert keys == [
         ("pipeline", "around", "2 of 3", "ours int8", "theirs"),
         ("pipeline", "total", "2 of 3", "ours int8", "theirs"),
+        ("pipeline", "read DICOM", "28 x 3 DICOM files", "ours int8", "pydicom"),
         ("network", "infer", "achieva", "openvino int8", "torch"),
         ("network", "infer", "24 of the certificate", "openvino int8, in its windows", "torch"),
         ("memory", "peak", "achieva", "ours", "theirs"),

@@ -124,7 +124,7 @@ def test_simpleitk_has_no_distance_of_an_empty_mask_either() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(KINDS), st.sampled_from(sorted(AFFINES)))
-def test_what_is_symmetric_is_and_what_is_bounded_is(seed: int, kind: str, affine: str) -> None:
+def test_symmetric_measures_are_symmetric_and_bounded_ones_bounded(seed: int, kind: str, affine: str) -> None:
     first, second = masks(kind, seed)
     there, back = overlap(first, second, AFFINES[affine]), overlap(second, first, AFFINES[affine])
     for measure in ("dice", "vs", "hd_mm", "avd_mm", "mhd"):
@@ -153,7 +153,7 @@ def test_counted_by_hand() -> None:
     assert result.mhd.value is None and result.mhd.reason == FLAT
 
 
-def test_nothing_on_one_side_or_on_both() -> None:
+def test_an_empty_mask_on_one_side_or_on_both() -> None:
     none, some_ = np.zeros((3, 3, 3), bool), np.ones((3, 3, 3), bool)
     affine = AFFINES["isotropic"]
     missed, false, neither = overlap(none, some_, affine), overlap(some_, none, affine), overlap(none, none, affine)
@@ -184,7 +184,7 @@ def test_mhd_does_not_change_with_the_grid() -> None:
     assert all(value == next_value for value, next_value in pairwise(values))
 
 
-def test_a_large_mask_takes_no_time() -> None:
+def test_a_large_mask_is_measured_quickly() -> None:
     """A body of 1.6 million voxels, of which only the border is searched."""
     body = np.ones((28, 240, 240), bool)
     shifted = body.copy()

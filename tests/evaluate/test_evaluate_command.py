@@ -243,7 +243,9 @@ def test_figures_are_whole_and_the_same_each_time(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_what_is_printed(cohort: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_tables(
+    cohort: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each measure beside the paper's; notes on stderr."""
     pred, truth = cohort
     assert lnfast("evaluate", pred, truth / "labelsTr", "-o", tmp_path / "out", "--suspicious-mm", "9.5") == 0
@@ -332,7 +334,7 @@ def test_an_earlier_evaluation_is_replaced_and_nothing_else(
 
 @pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left on device"), 1)])
-def test_what_stops_it_leaves_what_was_there(
+def test_an_interrupted_evaluation_leaves_the_earlier_one(
     small: tuple[Path, Path],
     tmp_path: Path,
     error: BaseException,
@@ -397,7 +399,7 @@ def test_a_wrong_call_is_one_line(
 
 
 @pytest.mark.parametrize("module", PACKAGES)
-def test_without_the_extra_it_says_what_to_type(
+def test_without_the_extra_the_error_names_the_pip_command(
     module: str,
     small: tuple[Path, Path],
     tmp_path: Path,

@@ -110,7 +110,9 @@ def parsed(page_and_content: tuple[str, dict[str, Any]]) -> EvaluationPage:
 # --- the numbers ------------------------------------------------------------------------------------------------------
 
 
-def test_it_opens_on_the_answer(page_and_content: tuple[str, dict[str, Any]], parsed: EvaluationPage) -> None:
+def test_the_page_begins_with_the_main_result(
+    page_and_content: tuple[str, dict[str, Any]], parsed: EvaluationPage
+) -> None:
     page, content = page_and_content
     patient = content["patient"]
     text = " ".join(parsed.text.split())
@@ -187,7 +189,9 @@ def test_what_is_undefined_is_a_dash_with_its_reason(tmp_path: Path) -> None:
 # --- what a browser makes of it ---------------------------------------------------------------------------------------
 
 
-def test_it_asks_nobody_and_runs_nothing(page_and_content: tuple[str, dict[str, Any]], parsed: EvaluationPage) -> None:
+def test_the_page_requests_no_address_and_runs_no_script(
+    page_and_content: tuple[str, dict[str, Any]], parsed: EvaluationPage
+) -> None:
     page, _ = page_and_content
     assert not re.search(r"(?i)https?:|@import|url\(|javascript:", page)
     for tag, attrs in parsed.tags:
@@ -205,7 +209,7 @@ def test_it_asks_nobody_and_runs_nothing(page_and_content: tuple[str, dict[str, 
     assert len(ids) == len(set(ids))
 
 
-def test_it_can_be_read_without_seeing(parsed: EvaluationPage) -> None:
+def test_the_page_is_accessible_to_screen_readers(parsed: EvaluationPage) -> None:
     assert parsed.text.count("Research use only") == 1
     assert dict(parsed.tags[0][1]) == {"lang": "en"} or parsed.tags[0][0] == "html"
     for tag, attrs in parsed.tags:
@@ -249,7 +253,7 @@ def test_the_worst_come_first(folders: tuple[Path, Path], parsed: EvaluationPage
     assert text.count("N1 in the truth, called N0") == 1
 
 
-def test_what_went_wrong_is_said(folders: tuple[Path, Path]) -> None:
+def test_mistakes_are_described(folders: tuple[Path, Path]) -> None:
     evaluation = evaluate(pair_up(*folders), Rules())
     words = {case.study.name: " ".join(describe_mistakes(case, evaluation.rules)) for case in worst_studies(evaluation)}
     assert words["d called N0"] == (
@@ -287,7 +291,7 @@ def test_the_slice_is_the_one_with_the_greatest_error(tmp_path: Path) -> None:
     assert shown.grey is not None and shown.grey.min() == 0 and shown.grey.max() == 255
 
 
-def test_a_missing_image_is_said(
+def test_a_missing_image_is_reported(
     folders: tuple[Path, Path], page_and_content: tuple[str, dict[str, Any]], tmp_path: Path
 ) -> None:
     """None, one on another grid, one that is no study, one that the report beside the prediction was not made of."""
@@ -365,7 +369,7 @@ def test_an_outline_holds_its_mask_and_nothing_else(seed: int) -> None:
     assert path.count("M") == path.count("z")
 
 
-def test_no_outline_is_hidden_by_what_lies_below_another(page_and_content: tuple[str, dict[str, Any]]) -> None:
+def test_the_dark_casing_of_an_outline_hides_no_other_outline(page_and_content: tuple[str, dict[str, Any]]) -> None:
     """Where both sides run along the same edges, both are seen: all that is dark comes first."""
     groups = re.findall(r'-outlines" .*?</g>', page_and_content[0])
     assert len(groups) == len(COHORT)
@@ -380,7 +384,7 @@ def test_straight_runs_are_one_step() -> None:
     assert outline(np.ones((2, 3), bool)) == "M0 0H3V2H0z"
 
 
-def test_a_png_is_what_it_was_given_and_stays_small() -> None:
+def test_a_png_has_the_given_pixels_and_stays_small() -> None:
     grey = np.random.default_rng(2).integers(0, 256, (7, 5)).astype(np.uint8)
     assert np.array_equal(unpacked(grey_png(grey)), grey)
     large = np.random.default_rng(3).normal(60, 8, (512, 512)).clip(0, 255).astype(np.uint8)

@@ -72,7 +72,7 @@ def test_without_nodes_nothing_is_defined() -> None:
     assert (comparison.detection.recall, comparison.detection.precision, comparison.detection.f1) == (None, None, None)
 
 
-def test_one_side_empty() -> None:
+def test_an_empty_side_in_the_comparison() -> None:
     some, none = nodes_at(((0, 0, 0), LARGE)), nodes_at()
     assert compare(none, some).detection == Detection(0, 1, 0, 0)
     assert compare(some, none).detection == Detection(0, 0, 0, 1)

@@ -55,7 +55,7 @@ def test_steps_that_nobody_planned_are_counted_in() -> None:
     assert 0.0 < forecast.share < 1.0 and "min left" in forecast.text()
 
 
-def test_what_an_export_will_do_is_known_before(model: Model) -> None:
+def test_the_plan_of_an_export_is_known_before_it_runs(model: Model) -> None:
     plan = plan_export(model, Request("openvino", "int8", studies=5, windows=False))
     assert {phase.name: phase.steps for phase in plan}["certifying int8"] == 5
 

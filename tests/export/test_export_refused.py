@@ -172,7 +172,7 @@ def test_a_device_of_no_known_name_is_refused(tmp_path: Path, blob: Model, studi
         export(blob, tmp_path / "out", request)
 
 
-def test_a_strangers_folder_is_left_alone(tmp_path: Path, blob: Model, studies: Path) -> None:
+def test_a_folder_that_lnfast_did_not_write_is_left_alone(tmp_path: Path, blob: Model, studies: Path) -> None:
     stranger = tmp_path / "stranger"
     stranger.mkdir()
     (stranger / "thesis.txt").write_text("years of work")

@@ -348,7 +348,7 @@ class Counting(BaseHTTPRequestHandler):
         pass
 
 
-def test_nothing_is_asked_for_and_nothing_can_be(browser: Browser, page: str) -> None:
+def test_the_page_requests_nothing_and_cannot(browser: Browser, page: str) -> None:
     browser.open(page)
     browser.press(Keys.HOME, "n", "o", "m", "r")
     assert browser.requests() == [page]

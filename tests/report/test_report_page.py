@@ -112,7 +112,7 @@ def test_nothing_from_a_study_becomes_markup() -> None:
     assert evil.text.count(spelt) >= 9, "nothing was left out"
 
 
-def test_the_page_can_ask_nobody_for_anything() -> None:
+def test_the_page_cannot_request_anything() -> None:
     labels = two_nodes()
     page = page_of(labels)
     parsed = ReportPage(page)

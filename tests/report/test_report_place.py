@@ -90,7 +90,7 @@ for process in processes:
     ],
     ids=["two", "one-twice", "two-twice", "empty-folder", "replaced", "replaced-twice"],
 )
-def test_of_writers_at_the_same_moment_one_study_is_filed_and_the_other_refused(
+def test_of_concurrent_writers_one_study_is_written_and_the_other_refused(
     tmp_path: Path, there: str | None, studies: tuple[str, ...], how: str
 ) -> None:
     rounds = 12
@@ -116,7 +116,7 @@ def test_of_writers_at_the_same_moment_one_study_is_filed_and_the_other_refused(
 @pytest.mark.parametrize("exchange", [True, False])
 @pytest.mark.parametrize("then", [A, B, "foreign", "file", "link", "nothing", "empty"])
 @pytest.mark.parametrize("first", [A, None])
-def test_what_comes_between_the_check_and_the_last_step_is_not_replaced(
+def test_a_folder_that_appears_between_check_and_rename_is_not_replaced(
     tmp_path: Path, first: str | None, then: str, exchange: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process puts something there at each of the steps; only a report of the very same study may go."""
@@ -141,7 +141,7 @@ def test_what_comes_between_the_check_and_the_last_step_is_not_replaced(
 
 
 @pytest.mark.parametrize("exchange", [True, False])
-def test_where_two_come_between_nothing_is_lost(
+def test_two_interfering_writers_lose_no_folder(
     tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A is replaced by B before the last step, and B's place by another A before it is given back."""
@@ -164,7 +164,7 @@ def test_where_two_come_between_nothing_is_lost(
     assert not [name for name in os.listdir(out) if name.endswith(".tmp")], "what was set apart must be seen"
 
 
-def test_a_page_does_not_come_beside_the_report_of_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_is_not_added_to_the_report_of_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without descriptors of folders (Windows) the name may mean another folder between the look and the rename."""
     monkeypatch.setattr(os, "supports_dir_fd", set())
     folder, report = write_study_folder(*report_and_labels(A), tmp_path, "dwi")
@@ -183,9 +183,7 @@ def test_a_page_does_not_come_beside_the_report_of_another_run(tmp_path: Path, m
     assert {path.name for path in folder.iterdir()} == REPORT_FILES
 
 
-def test_a_place_that_is_taken_for_ever_ends_with_the_disks_word(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_target_that_is_always_taken_ends_with_an_os_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_exchange, "_renamed", lambda source, target: False)
     monkeypatch.setattr(folder_exchange, "_exchange", lambda first, second: False)
     with (

@@ -48,7 +48,7 @@ def oracle(labels: np.ndarray, label: int, logits: np.ndarray, affine: np.ndarra
 
 @pytest.mark.parametrize("network", [(7, 9, 8), (4, 7, 6), (12, 9, 11)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-def test_it_is_what_loops_say(network: tuple[int, int, int], dtype: type) -> None:
+def test_the_ellipsoid_agrees_with_loops_over_voxels(network: tuple[int, int, int], dtype: type) -> None:
     rng = np.random.default_rng(sum(network))
     labels, count = label_components((rng.random((5, 8, 9)) > 0.94).astype(np.uint8))
     logits = rng.normal(0, 3, network).astype(dtype)
@@ -83,14 +83,14 @@ def test_a_neighbour_does_not_make_a_node_larger(columns: int) -> None:
         assert shorts[1] <= shorts[0] + 1e-6
 
 
-def test_a_solid_ellipsoid_is_itself() -> None:
+def test_a_solid_ellipsoid_has_its_own_short_axis() -> None:
     z, y, x = np.meshgrid(*(np.arange(n) - 20.3 for n in (41, 41, 41)), indexing="ij")
     semi_mm = (4.0, 6.0, 9.0)
     inside = (x * 0.5 / semi_mm[0]) ** 2 + (y * 0.5 / semi_mm[1]) ** 2 + (z * 0.5 / semi_mm[2]) ** 2 < 1
     assert equivalent_short_mm(inside.astype(float), np.eye(3) * 0.5) == pytest.approx(8.0, abs=0.05)
 
 
-def test_one_voxel_has_a_size_and_nothing_has_none() -> None:
+def test_one_voxel_has_a_short_axis_and_zero_weights_have_none() -> None:
     weights = np.zeros((3, 3, 3))
     assert np.isnan(equivalent_short_mm(weights, np.eye(3)))
     weights[1, 1, 1] = 0.2

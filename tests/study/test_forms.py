@@ -119,7 +119,7 @@ def test_a_sheared_sform_is_refused_also_beside_a_good_qform(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_random_rubbish_in_one_form_never_moves_a_voxel(tmp_path: Path, seed: int) -> None:
+def test_random_values_in_one_form_never_move_a_voxel(tmp_path: Path, seed: int) -> None:
     """The good form's place, or a refusal."""
     rng = random.Random(seed)
     rubbish = (0.0, NAN, INF, -INF, 1e30, -1.5, 1e-30, 3e38)

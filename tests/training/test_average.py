@@ -115,7 +115,7 @@ def test_bare_weights_can_be_averaged(tmp_path: Path, cache: Path, runs: tuple[P
     assert [source["name"] for source in header["sources"]] == ["a.safetensors", "b.safetensors"]
 
 
-def test_what_cannot_be_averaged(tmp_path: Path, cache: Path, runs: tuple[Path, Path]) -> None:
+def test_weights_that_cannot_be_averaged_are_refused(tmp_path: Path, cache: Path, runs: tuple[Path, Path]) -> None:
     tensors = {name: value.contiguous() for name, value in build_network("unet", 4).state_dict().items()}
     save_file(tensors, tmp_path / "unet.safetensors")
     for weights, shares, seeds, code in (

@@ -259,7 +259,7 @@ def test_every_bad_map_is_named_and_nothing_is_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_an_interruption_leaves_nothing(
+def test_an_interruption_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     folders = write_readers(tmp_path)
@@ -277,7 +277,7 @@ def test_an_interruption_leaves_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
+def test_existing_output_is_not_overwritten(tmp_path: Path) -> None:
     folders = write_readers(tmp_path, 2)
     (tmp_path / "out").mkdir()
     make_consensus(open_readers(folders), tmp_path / "out")
@@ -300,7 +300,7 @@ def test_readers_must_be_two_folders_of_maps(tmp_path: Path) -> None:
             open_readers(folders_given)
 
 
-def test_without_simpleitk_the_line_to_type_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_simpleitk_the_error_names_the_pip_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "SimpleITK", None)
     with pytest.raises(BackendError, match=r"pip install 'lnfast\[train\]'"):
         make_consensus(open_readers(write_readers(tmp_path)), tmp_path / "out")

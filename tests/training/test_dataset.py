@@ -46,7 +46,7 @@ def load_one(folder: Path) -> Any:
     return load_case(files, CARD)
 
 
-def test_a_phantom_comes_back_as_it_was_made(tmp_path: Path) -> None:
+def test_a_phantom_is_read_back_unchanged(tmp_path: Path) -> None:
     phantom = make_phantom(1003, "n0", protocol=SMALL)
     add_case(tmp_path, phantom)
     (files,) = open_cases(tmp_path)
@@ -95,7 +95,7 @@ def test_of_several_volumes_the_runtimes_choice_is_taken(tmp_path: Path) -> None
     np.testing.assert_array_equal(load_one(describe(tmp_path)).volume.array, values[1])
 
 
-def test_an_offset_is_taken_off_and_a_scale_is_not(tmp_path: Path) -> None:
+def test_the_rescale_offset_is_applied_and_the_scale_is_not(tmp_path: Path) -> None:
     put(tmp_path, "a", image_of(1), labels_of(ONE), scl_slope=2.0, scl_inter=-100.0)
     np.testing.assert_allclose(load_one(describe(tmp_path)).volume.array, image_of(1).array - 50.0)
 
@@ -149,7 +149,7 @@ CLASSES = {"background": 0, "prostate": 1, "pelvic LN": 2}
         {"labels": CLASSES | {"ignore": 9}},
     ],
 )
-def test_of_several_classes_the_node_is_told_by_its_name(tmp_path: Path, entries: dict[str, Any]) -> None:
+def test_the_node_class_is_selected_by_its_name(tmp_path: Path, entries: dict[str, Any]) -> None:
     folder = one_case(tmp_path, labels_of(ONE, TWO, values=(2, 1)), instance_labels=None, **entries)
     np.testing.assert_array_equal(load_one(folder).labels, labels_of(ONE).array)
 
@@ -179,7 +179,7 @@ def test_a_value_that_is_no_class_is_refused(tmp_path: Path) -> None:
         ({"patients": {"b": "1"}}, "no-patient"),
     ],
 )
-def test_what_dataset_json_says_wrong_has_a_code(tmp_path: Path, entries: dict[str, Any], code: str) -> None:
+def test_every_mistake_in_dataset_json_has_a_code(tmp_path: Path, entries: dict[str, Any], code: str) -> None:
     folder = one_case(tmp_path, **entries)
     assert code in [code_found for _, code_found in codes(folder)]
     with pytest.raises(StudyError) as caught:
@@ -271,7 +271,7 @@ def test_every_bad_case_is_named_with_the_runtimes_code(tmp_path: Path) -> None:
     assert all(name in caught.value.message for name in ("01_no_label", "02_no_image", "14_channels", "15_name"))
 
 
-def test_what_is_odd_and_may_be_right_is_a_note(tmp_path: Path) -> None:
+def test_unusual_but_possible_content_is_a_note(tmp_path: Path) -> None:
     put(tmp_path, "1_empty", image_of(1), labels_of())
     put(tmp_path, "2_voxel", image_of(2), labels_of((slice(3, 4), slice(3, 4), slice(3, 4))))
     apart = (slice(2, 5), slice(3, 7), slice(4, 20, 3))
@@ -413,7 +413,7 @@ def test_a_split_with_a_patient_on_two_sides_is_refused() -> None:
         check_split(Split(1, ("case0000_0",), ("case0000_1",), ()), cases_of(1, lambda patient: 2))
 
 
-def test_a_split_may_leave_out_cases_when_told() -> None:
+def test_a_split_may_leave_out_cases_on_request() -> None:
     check_split(Split(1, ("case0000_0",), (), ()), cases_of(3), partial=True)
 
 
@@ -422,7 +422,7 @@ def test_a_split_may_leave_out_cases_when_told() -> None:
     ["", "[]", '{"schema": "lnfast.split/2"}', '{"schema": "lnfast.split/1", "seed": 1, "train": "a"}']
     + ['{"schema": "lnfast.split/1", "seed": "1", "train": [], "validation": [], "test": []}', None],
 )
-def test_what_is_no_split_is_refused(tmp_path: Path, text: str | None) -> None:
+def test_an_invalid_split_file_is_refused(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "split.json").write_text(text)
     with pytest.raises(UsageError, match="bad-split"):

@@ -87,7 +87,7 @@ def test_two_runs_of_one_seed_agree_and_need_no_pickle(
         pytest.param(6, signal.SIGTERM, 128 + signal.SIGTERM, ["step-00000004", "step-00000006"], id="asked"),
     ],
 )
-def test_a_process_that_gets_a_signal_ends_where_an_unbroken_one_ends(
+def test_a_run_that_is_stopped_by_a_signal_and_resumed_ends_as_an_uninterrupted_one(
     cache: Path, unbroken: Path, tmp_path: Path, step: int, number: int, code: int, newest: list[str]
 ) -> None:
     run = tmp_path / "run"
@@ -140,7 +140,9 @@ def test_another_run_and_two_budgets_are_refused(cache: Path, unbroken: Path) ->
             runs.config(**budgets)
 
 
-def test_another_run_begins_where_one_ended_and_says_so(cache: Path, unbroken: Path, tmp_path: Path) -> None:
+def test_a_run_starts_from_the_weights_of_a_prior_run_and_records_it(
+    cache: Path, unbroken: Path, tmp_path: Path
+) -> None:
     taught = runs.config(start=unbroken, teacher=unbroken, steps=2)
     fit(tmp_path / "second", taught, runs.phantoms(cache))
     _, header = load_weights(tmp_path / "second" / "snapshot.safetensors")
@@ -247,7 +249,7 @@ def test_validation_and_training_seeds_are_not_exchanged(
         )
 
 
-def test_somebodys_own_studies_are_split_checked_and_trained_on(cache: Path, tmp_path: Path) -> None:
+def test_own_studies_are_split_checked_and_trained_on(cache: Path, tmp_path: Path) -> None:
     from lnfast.cohort import add_case
 
     folder, run = tmp_path / "Dataset001_Nodes", tmp_path / "run"
@@ -268,7 +270,7 @@ def test_somebodys_own_studies_are_split_checked_and_trained_on(cache: Path, tmp
     assert not (tmp_path / "other" / "checkpoints").exists()
 
 
-def test_a_run_that_is_refused_leaves_nothing(cache: Path, unbroken: Path, tmp_path: Path) -> None:
+def test_a_refused_run_leaves_no_file(cache: Path, unbroken: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(ModelError, match="no-snapshot"):
         fit(run, runs.config(start=tmp_path / "mistyped"), runs.phantoms(cache))
@@ -300,7 +302,7 @@ def test_a_checkpoint_knows_how_a_batch_was_shared(
     assert batch_share_of(newest) is None
 
 
-def test_a_run_goes_on_without_the_run_that_it_began_from(cache: Path, unbroken: Path, tmp_path: Path) -> None:
+def test_a_run_resumes_without_the_run_that_its_weights_came_from(cache: Path, unbroken: Path, tmp_path: Path) -> None:
     first, run = tmp_path / "first", tmp_path / "run"
     first.mkdir()
     shutil.copy(unbroken / "snapshot.safetensors", first)

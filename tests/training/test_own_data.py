@@ -63,7 +63,7 @@ def test_a_second_round_inherits_the_split_whatever_its_seed(data: Path, tmp_pat
     assert again.split == second.split
 
 
-def test_a_round_that_would_be_judged_by_what_was_learned_is_refused(data: Path, tmp_path: Path) -> None:
+def test_a_run_whose_validation_cases_were_trained_on_before_is_refused(data: Path, tmp_path: Path) -> None:
     first = begun(tmp_path / "first", data, 1)
     split = split_cases(OwnStudies(data, 1).files, 2)
     write_split(tmp_path / "second" / "split.json", split)
@@ -144,7 +144,7 @@ def test_a_run_on_phantoms_is_validated_on_the_present_ones(tmp_path: Path, monk
     }  # fmt: skip
 
 
-def test_a_run_keeps_what_it_began_with(tmp_path: Path) -> None:
+def test_a_run_keeps_the_weights_that_it_began_with(tmp_path: Path) -> None:
     first, run = tmp_path / "first", tmp_path / "run"
     save_weights(first / "snapshot.safetensors", UNet(2).state_dict(), {"config": CONFIG})
     start = find_prior_weights(run, "start", first)

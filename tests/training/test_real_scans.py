@@ -27,7 +27,7 @@ from training.fit.real_scans import THRESHOLDS, RealScan, compare_with_visible, 
 from training.model.networks import build_network  # noqa: E402
 
 
-def test_marks_at_spots_elsewhere_and_in_organs_are_told_apart() -> None:
+def test_marks_at_spots_in_organs_and_elsewhere_are_counted_separately() -> None:
     labels = np.zeros((10, 40, 40), np.uint16)
     labels[4, 10:12, 10:12] = 1  # beside a spot
     labels[7, 30, 30] = 2  # elsewhere, in an organ

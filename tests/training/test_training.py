@@ -145,7 +145,7 @@ def test_crops_lie_about_nodes_or_bright_things(
         assert (np.abs(centre - (y, x)) <= np.array(PATCH[1:]) / 2).all()
 
 
-def test_every_suspicious_node_is_told_from_the_others(case: Case, card: ModelCard) -> None:
+def test_suspicious_nodes_are_marked_and_others_are_not(case: Case, card: ModelCard) -> None:
     patient, short_mm = to_model_grid(case, card), box_short_mm(case)
     suspicious = (short_mm > 8.0)[case.labels]
     assert bool(patient.suspicious.any()) == bool(suspicious.any())

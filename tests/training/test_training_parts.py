@@ -115,7 +115,7 @@ def test_a_batch_is_shared_out_evenly() -> None:
         ({"preset": PAPER, "teacher": Path("run")}, "bad-teacher"),
     ],
 )
-def test_what_contradicts_itself_is_refused(wanted: dict[str, Any], code: str) -> None:
+def test_contradicting_settings_are_refused(wanted: dict[str, Any], code: str) -> None:
     with pytest.raises(UsageError, match=code):
         RunConfig(**{"preset": EDGE, **wanted})
 
@@ -154,7 +154,9 @@ def centre(volume: Any) -> Any:
         (Augmentation(0, 5, 0), (1.1, 0.2, 1.1)),
     ],
 )
-def test_studies_are_moved_as_far_as_the_paper_says(augmentation: Augmentation, farthest: tuple[float, ...]) -> None:
+def test_augmentation_moves_studies_as_far_as_the_paper_says(
+    augmentation: Augmentation, farthest: tuple[float, ...]
+) -> None:
     full = blob((16, 44, 32))
     start = centre(full[0, 0])
     shifts = []
@@ -193,7 +195,7 @@ def test_devices_share_a_step_that_is_the_same_as_on_one(pool: CasePool) -> None
     ]
 
 
-def test_an_epoch_goes_on_where_it_was_left(pool: CasePool) -> None:
+def test_a_resumed_epoch_continues_at_its_next_batch(pool: CasePool) -> None:
     full = [(batch.position, batch.image) for batch in batches(pool, epoch_steps=4, position=4)]
     rest = [(batch.position, batch.image) for batch in batches(pool, epoch_steps=4, position=6)]
     assert [index for index, _ in full] == [4, 5, 6, 7] and [index for index, _ in rest] == [6, 7]
@@ -253,7 +255,7 @@ STATE = {
 }
 
 
-def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_checkpoint_is_read_back_unchanged(tmp_path: Path) -> None:
     files = SafeCheckpointIO()
     for _ in range(2):  # the second over the first
         files.save_checkpoint(STATE, tmp_path / "step-1")
@@ -270,7 +272,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("odd", [{1, 2}, np.float64(1), enum.IntEnum("E", "a").a, Path(), {1.5: 2}])
-def test_what_is_neither_tensor_nor_json_is_refused_and_nothing_written(tmp_path: Path, odd: Any) -> None:
+def test_a_checkpoint_with_other_objects_is_refused_and_not_written(tmp_path: Path, odd: Any) -> None:
     with pytest.raises(LnfastError, match=r"not-representable: /callbacks/odd"):
         SafeCheckpointIO().save_checkpoint({"callbacks": {"odd": odd}}, tmp_path / "step-1")
     assert not list(tmp_path.iterdir())
@@ -286,7 +288,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
         files.load_checkpoint(tmp_path / "step-1")
 
 
-def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
+def test_the_newest_readable_checkpoint_replaces_a_damaged_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert newest_readable(tmp_path) is None
@@ -303,7 +305,7 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
         newest_readable(tmp_path)
 
 
-def test_what_killed_tries_left_is_swept(tmp_path: Path) -> None:
+def test_leftovers_of_killed_runs_are_removed(tmp_path: Path) -> None:
     remaining = ("run.json", "checkpoints/step-00000002/state.json", "log.jsonl")
     swept = (
         ".run.json.7.tmp",
@@ -321,7 +323,7 @@ def test_what_killed_tries_left_is_swept(tmp_path: Path) -> None:
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
 
 
-def test_others_may_read_what_a_run_leaves(tmp_path: Path) -> None:
+def test_files_of_a_run_are_readable_for_other_users(tmp_path: Path) -> None:
     save_weights(tmp_path / "snapshot.safetensors", UNet(2).state_dict(), {})
     SafeCheckpointIO().save_checkpoint(STATE, tmp_path / "step-1")
     (tmp_path / "plain").touch()
@@ -437,7 +439,9 @@ def test_borderline_nodes_are_those_about_the_limit(pool: CasePool, patient: Gri
     assert not (patient.channels[2].bool() & (patient.truth == 0)).any()
 
 
-def test_weights_are_half_as_large_and_can_be_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compact_weights_are_half_as_large_and_can_be_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     tensors = build_network("edgenet", 4).state_dict()
     header = {"config": {"network": "edgenet", "width": 4}, "sources": [{"kind": "phantoms"}], "torch": "2"}
@@ -454,7 +458,7 @@ def test_weights_are_half_as_large_and_can_be_gone_on_from(tmp_path: Path, monke
     assert {v.dtype for n, v in load_initial_weights(small)[0].items() if "norm" in n} <= {torch.float32, torch.int64}
 
 
-def test_weights_without_a_header_are_taken_and_said_to_be_unknown(tmp_path: Path) -> None:
+def test_weights_without_a_header_are_accepted_and_recorded_as_unknown(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     path = tmp_path / "trial.safetensors"
@@ -484,7 +488,7 @@ def test_half_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
     assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002", "step-00000010"]
 
 
-def test_snapshots_of_before_can_be_gone_on_from(tmp_path: Path) -> None:
+def test_older_snapshots_can_be_trained_on(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no-snapshot"):
         load_weights(tmp_path / "snapshot.safetensors")
     save_weights(
@@ -500,7 +504,7 @@ def test_snapshots_of_before_can_be_gone_on_from(tmp_path: Path) -> None:
 SHIPPED = Path(lnfast.__file__).parent / "models" / "pelvic-ln-edge"
 
 
-def test_a_card_that_is_older_than_sources_can_be_told() -> None:
+def test_the_sources_of_an_older_card_are_described() -> None:
     card = json.loads((SHIPPED / "card.json").read_text())
     for name in ("sources", "validated_on"):
         card["training"].pop(name, None)
@@ -513,7 +517,7 @@ def test_a_card_that_is_older_than_sources_can_be_told() -> None:
     assert "docs/real-studies.md" in text and "specks" not in text and "{" not in text
 
 
-def test_neither_card_is_written_when_one_cannot_be(tmp_path: Path) -> None:
+def test_if_one_card_cannot_be_written_neither_is(tmp_path: Path) -> None:
     (tmp_path / "card.json").write_bytes((SHIPPED / "card.json").read_bytes())
     with pytest.raises(KeyError):
         record_holdout(tmp_path, {"not": "a hold-out"})
@@ -557,7 +561,7 @@ def test_a_phantom_counts_once_for_each_version() -> None:
         ("phantoms", None, ("phantoms with seeds", "3-8 mm"), ()),
     ],
 )
-def test_the_validation_table_says_what_it_is_of(
+def test_the_validation_table_names_its_cases(
     learned: str, validated: str | None, has: tuple[str, ...], lacks: tuple[str, ...]
 ) -> None:
     sources = {
@@ -572,7 +576,7 @@ def test_the_validation_table_says_what_it_is_of(
     assert all(words in text for words in has) and not any(words in text for words in lacks)
 
 
-def test_the_card_says_whether_patients_were_learned_from() -> None:
+def test_the_card_says_whether_patients_were_trained_on() -> None:
     phantoms = {"kind": "phantoms", "seeds": [1000, 1004], "cases": 4, "version": "0"}
     studies = {"kind": "folder", "name": "Ward7", "cases": 9}
     assert trained_on({"sources": [phantoms, phantoms]}) == "digital phantom (4 cases), no patient data"
