@@ -161,6 +161,16 @@ def test_more_pixels_than_an_enhanced_header_says_are_refused(data: Path, tmp_pa
     assert refusal(tmp_path).code == "damaged"
 
 
+def test_a_part_of_a_file_that_was_split_is_refused(data: Path, tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(data / "philips-enhanced-dti" / "DTI.dcm")
+    dataset.NumberOfFrames = 72  # nine slices of ten: no gap, and every b-value ends there
+    dataset.PerFrameFunctionalGroupsSequence = dataset.PerFrameFunctionalGroupsSequence[:72]
+    dataset.PixelData = dataset.PixelData[: 72 * dataset.Rows * dataset.Columns * 2]
+    dataset.ConcatenationUID, dataset.InConcatenationNumber, dataset.InConcatenationTotalNumber = "1.2.3", 1, 2
+    dataset.save_as(tmp_path / "a.dcm")
+    assert refusal(tmp_path).code == "missing-slices"
+
+
 # ------------------------------------------------------------------------------------------------ folders and pipes
 
 

@@ -86,6 +86,8 @@ class Frame:
         frame_of_reference: UID; never printed.
         pixels: how its pixels are stored.
         lossy: marked as having been compressed with loss.
+        concatenation: UID of the object that this file is a part of, empty where it is whole; never printed.
+        parts: how many files that object has at least; 0 where it is whole.
     """
 
     path: Path
@@ -108,6 +110,8 @@ class Frame:
     frame_of_reference: str = field(repr=False)
     pixels: Pixels
     lossy: bool
+    concatenation: str = field(default="", repr=False)
+    parts: int = 0
 
 
 def frame_of(path: Path, index: int, offset: int | None, elements: Elements) -> Frame:
@@ -151,6 +155,8 @@ def frame_of(path: Path, index: int, offset: int | None, elements: Elements) -> 
             photometric=tags.text(elements, tags.PHOTOMETRIC).upper(),
         ),
         lossy=tags.text(elements, tags.LOSSY_COMPRESSION) == "01",
+        concatenation=tags.text(elements, tags.CONCATENATION_UID),
+        parts=max(tags.integer(elements, tag, 0) for tag in (tags.CONCATENATION_NUMBER, tags.CONCATENATION_TOTAL)),
     )
 
 

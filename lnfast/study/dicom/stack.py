@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -176,6 +177,13 @@ def _check_complete(
             f"the distance between slices goes from {steps.min():.4g} to {steps.max():.4g} mm, wanted one; send the "
             "whole series",
         )
+    files: dict[str, set[Path]] = {}
+    parts: dict[str, int] = {}
+    for frame in (frame for sibling in siblings for frame in sibling.frames if frame.concatenation):
+        files.setdefault(frame.concatenation, set()).add(frame.path)
+        parts[frame.concatenation] = max(parts.get(frame.concatenation, 0), frame.parts)
+    if any(len(files[uid]) < count for uid, count in parts.items()):
+        raise StudyError("missing-slices", "a file that was split into several is not whole; send the whole series")
     for sibling in siblings:
         others = [frame.position_mm for frame in sibling.frames if len(frame.position_mm) == 3]
         if not others:
