@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,11 +17,19 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+
+def _finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):  # nan is within every range
+        raise click.BadParameter("is no finite number")
+    return value
+
+
 OPTIONS = (
     click.option("--series", metavar="N|UID", help="Number or UID of the DICOM series to take, and no other."),
     click.option(
         "--b-value",
         type=click.FloatRange(min=0),
+        callback=_finite,
         metavar="S/MM2",
         help="The b-value of DICOM images whose headers have none.",
     ),

@@ -200,3 +200,9 @@ def test_two_series_of_one_b_value_are_listed_as_ambiguous(tmp_path: Path, capsy
 def test_without_a_list_an_output_folder_is_needed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("run", data / TRACE) == 2
     assert "Missing option '-o' / '--out'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "high"])
+def test_a_b_value_that_is_none_is_a_wrong_call(data: Path, capsys: pytest.CaptureFixture[str], value: str) -> None:
+    assert command("run", data / TRACE, "--list", f"--b-value={value}") == 2
+    assert "--b-value" in capsys.readouterr().err

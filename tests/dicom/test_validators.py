@@ -21,6 +21,7 @@ from lnfast.study.dicom import read_dicom
 from lnfast.study.label_writer import label_map_bytes
 
 CARD = BRule((800.0, 1000.0), 500.0, 1500.0)
+HIGHER = BRule((2000.0, 2500.0), 1500.0, 2600.0)
 TRACE = "prostatex-0000/6_tracew_b50_400_800"
 # All but the one that needs the standard's text, which it would download.
 CHECKS = (
@@ -45,10 +46,10 @@ def validate(script: Path, results: Path, source: Path, checks: str = CHECKS) ->
     return subprocess.run([*command, "--labels", str(labels)], capture_output=True, text=True, timeout=600)
 
 
-def write(folder: Path, source: Path, nodes: int) -> dict[str, bytes]:
-    study = read_dicom(source, CARD)
+def write(folder: Path, source: Path, nodes: int, rule: BRule = CARD, *, all_frames: bool = False) -> dict[str, bytes]:
+    study = read_dicom(source, rule)
     labels = labels_of(study, nodes)
-    files = render_dicom(study, labels, report_of_study(study, labels))
+    files = render_dicom(study, labels, report_of_study(study, labels), all_frames=all_frames)
     (folder / "results").mkdir()
     (folder / "labels.nii.gz").write_bytes(label_map_bytes(labels))
     for name, content in files.items():
@@ -70,6 +71,25 @@ def test_every_validator_accepts_the_objects(script: Path, data: Path, tmp_path:
     checked = validate(script, tmp_path / "results", data / name)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert checked.stdout.count("PASS") == len(CHECKS.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "all_frames"),
+    [
+        ("prostatex-0000/6_tracew_b50_400_800", CARD, True),
+        ("philips-enhanced-dti", CARD, True),
+        ("siemens-xa30-enhanced/12_tracew", HIGHER, False),
+        ("philips-classic-iso-dir", HIGHER, False),
+    ],
+    ids=["all frames", "all frames, enhanced", "XA", "Philips"],
+)
+def test_quick_validators_accept_other_vendors_and_all_frames(
+    script: Path, data: Path, tmp_path: Path, name: str, rule: BRule, all_frames: bool
+) -> None:
+    write(tmp_path, data / name, 3, rule, all_frames=all_frames)
+    checks = "dciodvfy dcentvfy dsrdump pydicom_strict references dcmqi_seg dcmqi_sr dcmjs labels"
+    checked = validate(script, tmp_path / "results", data / name, checks)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_a_segmentation_that_is_shifted_by_a_slice_is_found(script: Path, data: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from lnfast.study.label_writer import label_map_bytes
 SHAPE_ZYX = (12, 40, 36)
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, -2.0, 0, 40], [0, 0, 3.5, -50], [0, 0, 0, 1]])
 GRID = Grid(SHAPE_ZYX, AFFINE)
+VALIDATORS = Path.home() / ".cache/lnfast-validate/venv/bin"  # where validate.sh installs them
 CARD = BRule((800.0, 1000.0), 500.0, 1500.0)
 Change = Callable[[Any], None]
 
@@ -139,6 +141,45 @@ def test_what_lnfast_writes_is_read_where_it_lies(tmp_path: Path, shared_data: P
         assert predicted.labels.grid.spacing_zyx_mm == pytest.approx(step, abs=1e-4)
         assert predicted.ids == (1, 2, 3)
     assert label_files(seg).files.keys() == {study.name}
+
+
+@pytest.mark.parametrize("skip_empty", ["0", "1"])
+def test_what_dcmqi_writes_is_read_where_it_lies(
+    tmp_path: Path, sources: list[Path], name: str, skip_empty: str
+) -> None:
+    """dcmqi writes the Segmentations of 3D Slicer and MITK."""
+    program = shutil.which("itkimage2segimage") or VALIDATORS / "itkimage2segimage"
+    if not Path(program).is_file():
+        pytest.skip("dcmqi is not installed here")
+    labels, seg, content = tmp_path / "labels.nii.gz", tmp_path / "seg", tmp_path / "content.json"
+    labels.write_bytes(label_map_bytes(TRUTH))
+    seg.mkdir()
+    kinds = {
+        f"SegmentedProperty{kind}CodeSequence": {
+            "CodeValue": value,
+            "CodingSchemeDesignator": "SCT",
+            "CodeMeaning": kind,
+        }
+        for kind, value in (("Category", "123037004"), ("Type", "59441001"))
+    }
+    numbers = [int(number) for number in np.unique(TRUTH.array)[1:]]
+    segments = [{"labelID": number, "SegmentAlgorithmType": "MANUAL", **kinds} for number in numbers]
+    content.write_text(json.dumps({"SeriesNumber": "300", "InstanceNumber": "1", "segmentAttributes": [segments]}))
+    arguments = {
+        "inputImageList": labels,
+        "inputDICOMDirectory": sources[0].parent,
+        "inputMetadata": content,
+        "outputDICOM": seg / "IM0001",
+        "skip": skip_empty,
+    }
+    command = [str(part) for option, value in arguments.items() for part in (f"--{option}", value)]
+    subprocess.run([str(program), *command], check=True, capture_output=True, timeout=60)
+    assert label_files(seg).files.keys() == {name}
+    own = write_segmentation(tmp_path / "own.dcm", sources, TRUTH)
+    for other in (labels, own):
+        predicted, truth = read_label_maps(seg / "IM0001", other)
+        assert np.array_equal(predicted.labels.array > 0, truth.labels.array > 0)
+        assert len(predicted.ids) == len(truth.ids) == len(numbers)
 
 
 def test_runs_against_masks_of_a_viewer_by_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -157,6 +157,9 @@ def _complete(dataset: Any, step_mm: float) -> None:
         dataset.SliceThickness = _decimal(step_mm)
     if not dataset.get("FrameOfReferenceUID"):
         dataset.FrameOfReferenceUID = UidSource.of([str(dataset.SeriesInstanceUID)]).uid("frame of reference")
+    for element in list(dataset):
+        if element.VR == "SQ" and not element.value:  # such as ProcedureCodeSequence, which has items or is not there
+            del dataset[element.tag]
     _unify_character_set(dataset)
 
 

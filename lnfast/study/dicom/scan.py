@@ -17,7 +17,8 @@ MOST_FILES = 4096
 MOST_FILE_BYTES = 64 << 20
 MOST_STUDY_BYTES = 512 << 20
 _META_SOP_CLASS_UID = 0x00020002
-_HEAD_BYTES = 4096  # of each file; most of a file that is no MR image is never read
+_AT_ONCE = 1 << 20  # bytes; of a larger file the first are looked at, and of what is no MR image no more is read
+_HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ def scan(root: Path) -> Contents:
     """Read the headers of all files in a folder and its folders, or of one file.
 
     Raises:
-        StudyError: ``not-found``, ``unreadable``, ``too-large``, ``truncated``, ``damaged``, ``lossy`` or
-            ``unsupported-transfer-syntax``: an MR image that cannot be read may be a slice of the stack.
+        StudyError: ``not-found``, ``not-a-file``, ``unreadable``, ``too-large``, ``truncated``, ``damaged``,
+            ``lossy`` or ``unsupported-transfer-syntax``: an MR image that cannot be read may be a slice of the stack.
         BackendError: ``backend-missing`` where pydicom is needed for a file.
     """
     frames: list[Frame] = []
@@ -85,6 +86,8 @@ def files_below(root: Path) -> Iterator[Path]:
         StudyError: ``unreadable``, ``too-large`` for more than `MOST_FILES`.
     """
     if not root.is_dir():
+        if root.exists() and not root.is_file():  # a pipe would never end
+            raise StudyError("not-a-file", "is not an ordinary file, wanted a folder of DICOM files")
         yield root
         return
     count = 0
@@ -119,19 +122,19 @@ def _content(path: Path) -> bytes | None:
         DamagedError: as `read_meta`.
     """
     try:
-        if not path.is_file() and path.exists():  # a pipe would never end
-            return None
         with open(path, "rb", buffering=0) as file:
-            head = file.read(_HEAD_BYTES)
-            if head[PREAMBLE - 4 : PREAMBLE] != b"DICM":
-                return None
-            if len(head) == _HEAD_BYTES and _is_other(read_meta(head)[0]):
-                return b""
             size = os.fstat(file.fileno()).st_size
-            if size > MOST_FILE_BYTES:
-                raise StudyError("too-large", f"a DICOM file has {size} bytes, wanted at most {MOST_FILE_BYTES}")
-            file.seek(0)
-            return file.read()
+            if size > _AT_ONCE:
+                head = file.read(_HEAD_BYTES)
+                if head[PREAMBLE - 4 : PREAMBLE] != b"DICM":
+                    return None
+                if _is_other(read_meta(head)[0]):
+                    return b""
+                if size > MOST_FILE_BYTES:
+                    raise StudyError("too-large", f"a DICOM file has {size} bytes, wanted at most {MOST_FILE_BYTES}")
+                file.seek(0)
+            data = file.read()
+            return data if data[PREAMBLE - 4 : PREAMBLE] == b"DICM" else None
     except FileNotFoundError as error:
         raise StudyError("not-found", "no such file or folder; check the path") from error
     except OSError as error:

@@ -166,6 +166,8 @@ def _one_patient(contents: Contents) -> list[Frame]:
     if not frames:
         if contents.others:
             raise StudyError("no-mr-image", f"none of {contents.others} DICOM files is an MR image; give the MR study")
+        if not contents.not_dicom:
+            raise StudyError("not-dicom", "the folder has no files; give the folder of a series")
         raise StudyError(
             "not-dicom",
             f"none of {contents.not_dicom} files is DICOM; give the folder of a series, or a NIfTI file itself",
