@@ -1,4 +1,4 @@
-"""A model folder that takes no training: what is bright is a node."""
+"""A model folder without training: its network marks bright voxels as nodes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.recipe.card import card_dict
 
 
 def bright_model(folder: Path) -> Path:
-    """A model folder whose network calls bright what is bright: logit = (mean of 3x3x3 - 1.5 deviations) / 2."""
+    """Write a model folder whose network marks bright voxels: logit = (mean of 3x3x3 - 1.5 deviations) / 2."""
     shape = (16, 64, 64)
     weights = {"w": np.full((1, 1, 3, 3, 3), 1 / 27), "s": np.full((1, 1, 1, 1, 1), 0.5), "b": [-0.75]}
     nodes = [

@@ -1,4 +1,4 @@
-"""What all tests stand on: the installed lnfast, the programs beside it, an empty working folder, real studies."""
+"""Fixtures of all tests: the installed lnfast, the programs beside it, an empty working folder, real studies."""
 
 from __future__ import annotations
 

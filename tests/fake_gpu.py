@@ -1,4 +1,4 @@
-"""A GPU that is not there: CUDA and TensorRT as far as lnfast uses them, in order."""
+"""A fake GPU: CUDA and TensorRT as far as lnfast uses them, executed in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is built is what is meant: the sdist builds the wheel, and the wheel works from an empty folder."""
+"""Packaging: the sdist builds the wheel, and the wheel works from an empty folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/refusals.md has a row for each code that lnfast can say, under the class that says it, and no other row."""
+"""docs/refusals.md has a row for each code of lnfast, under the error class that raises it, and no other row."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PAIRS = {"study/": REPORT, "admission.py": REPORT, "evaluate/": EVALUATION}
 
 @dataclass(frozen=True, order=True)
 class Refusal:
-    """A code and what says it: the name of an error's class, or a kind of warning."""
+    """A code and its source: the name of an error class, or a kind of warning."""
 
     by: str
     code: str
@@ -61,7 +61,7 @@ def trees() -> dict[str, ast.Module]:
 
 @pytest.fixture(scope="module")
 def in_code(trees: dict[str, ast.Module]) -> set[Refusal]:
-    """All that the package can say."""
+    """Every code of the package with its source."""
     return {Refusal(by, code) for module, tree in trees.items() for by, code in _all_of(module, tree)}
 
 

@@ -1,4 +1,4 @@
-"""What a program may be started without: a home folder, standard streams, a working folder, a way to anybody."""
+"""lnfast runs without a home folder, standard streams, a working folder or a network."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from lnfast.errors import StudyError
 from lnfast.study.bvalues import BRule
@@ -221,6 +221,7 @@ def refuse_other_kinds(
     refuse(_B0 if single and says_b0(own) else None, "its name says so; rename it if that is wrong")
 
 
+@lru_cache(maxsize=64)  # the slices of a series say it alike
 def code_of_series(types: str, description: str) -> str:
     """Return the code that refuses a DICOM series for its own description; empty where nothing speaks against it.
 

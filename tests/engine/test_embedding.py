@@ -1,4 +1,4 @@
-"""lnfast inside somebody else's program: their memory, threads, forks, signals and global state, on the real engine."""
+"""lnfast embedded in a host program: its memory, threads, forks, signals and global state, with the real engine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this
 
 
 def backend_of(engine: Engine) -> Any:
-    """What computes; the model's own graph has one for its whole grid."""
+    """Return the backend of an engine; the model's own graph has one for its whole grid."""
     network = engine._network
     assert network is not None
     return network.at(network.grid_zyx)
@@ -69,7 +69,7 @@ def patient() -> Volume:
 
 @pytest.fixture(scope="module")
 def alone(engine: Engine, patient: Volume) -> Result:
-    """What the patient is when nothing else goes on."""
+    """The result for the patient when no other study runs."""
     return engine.run(patient)
 
 
@@ -79,7 +79,7 @@ def blocks(dtype: str = "i2") -> NDArray[Any]:
 
 
 def script(text: str, *words: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run a host program; it must end well and say nothing on stderr."""
+    """Run a host program, which must exit with 0 and write nothing to stderr."""
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(text), *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
@@ -90,7 +90,7 @@ def script(text: str, *words: object, timeout: float = 120) -> subprocess.Comple
 
 
 def address(lent: Any) -> int:
-    """Where somebody's first voxel lies."""
+    """Return the address of an array's first voxel."""
     return int(lent.data_ptr() if hasattr(lent, "data_ptr") else np.asarray(lent).ctypes.data)
 
 
@@ -158,7 +158,7 @@ class OnDevice:
 
 
 class OnDeviceOnly:
-    """An array that speaks the protocol of CUDA alone."""
+    """An array that supports the CUDA array interface only."""
 
     @property
     def __cuda_array_interface__(self) -> dict[str, object]:
@@ -206,7 +206,7 @@ def test_memory_that_cannot_be_read_is_refused_in_one_line(
 
 
 def test_four_threads_get_each_their_own_patient(engine: Engine, patient: Volume, alone: Result) -> None:
-    """Different sizes, sides and contents at once: whatever two studies shared would show."""
+    """Studies of different sizes, sides and contents run at once: shared state would change a result."""
     voxels, grid = patient.array, patient.grid
     blank = voxels.copy()
     blank[:, : voxels.shape[1] // 2] = np.median(voxels)
@@ -410,7 +410,7 @@ THREADS = """
 
 @needs_proc
 def test_threads_do_not_gather(tmp_path: Path, tiny: Path) -> None:
-    """What a runtime keeps after `close` it keeps once."""
+    """Memory that a runtime does not release in `close` does not grow with every engine."""
     np.save(tmp_path / "voxels.npy", blocks())
     counts = [int(count) for count in script(THREADS, tmp_path / "voxels.npy", tiny).stdout.split()]
     assert counts[1] == counts[2] == counts[3], counts
@@ -502,7 +502,7 @@ def test_what_their_iterable_raises_arrives_as_it_is(
 def test_an_interrupted_run_leaves_the_engine_as_it_was(
     engine: Engine, patient: Volume, alone: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C while the network works: it comes when the network is done, and the next study is served."""
+    """Ctrl-C during inference is raised when the network is done, and the next study is served."""
     backend = backend_of(engine)
     honest = backend.infer
 
@@ -525,7 +525,7 @@ def test_an_interrupted_run_leaves_the_engine_as_it_was(
 
 @pytest.fixture
 def struck(light: Engine, tiny: Path) -> Iterator[Callable[[Callable[[Engine], object]], list[object]]]:
-    """Runs a study on an engine of its own; in the middle of it a signal handler does something with that engine."""
+    """Return a function that runs a study; a signal handler uses the same engine in the middle of it."""
     before = signal.getsignal(signal.SIGALRM)
 
     def run(handler: Callable[[Engine], object]) -> list[object]:
@@ -592,7 +592,7 @@ def test_a_window_that_cannot_be_loaded_costs_its_study_and_no_other(
 
 
 def test_an_array_that_changes_under_the_kernels_does_no_harm() -> None:
-    """Somebody's thread writes into the voxels that were lent; the numbers are anyone's, the memory is not."""
+    """A host thread writes into the voxels that a kernel reads: any numbers may result, but no invalid access."""
     voxels = np.zeros((8, 64, 64), np.float32)
     stop = threading.Event()
 

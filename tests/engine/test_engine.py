@@ -276,7 +276,7 @@ def test_one_patient_s_report_never_takes_the_place_of_another_s(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_of_a_working_engine_does_not_hang(engine: Engine) -> None:
-    """The lock that a thread holds at the fork is held by nobody in the child."""
+    """A lock that a thread holds at the fork is free in the child."""
     with engine._lock:
         child = os.fork()
         if child == 0:

@@ -1,4 +1,4 @@
-"""evaluation.html: its numbers are those of metrics.json, it asks nobody for anything, and the worst come first."""
+"""evaluation.html: its numbers are those of metrics.json, it requests no address, and the worst studies come first."""
 
 from __future__ import annotations
 

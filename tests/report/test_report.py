@@ -1,4 +1,4 @@
-"""The report: what it says, and that nobody ever reads half of one."""
+"""The report: its content, and that no reader ever sees half of one."""
 
 from __future__ import annotations
 

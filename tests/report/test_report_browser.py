@@ -46,7 +46,7 @@ GREY, NODE_GREY, MARKER_GREY = 100, 800, 1000
 
 
 class Browser:
-    """Chromium, and what is asked of it again and again."""
+    """Chromium, with the operations that the tests repeat."""
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
@@ -76,7 +76,7 @@ class Browser:
             time.sleep(0.01)
 
     def frame(self) -> None:
-        """Let what was asked for be drawn."""
+        """Wait until the requested frame is drawn."""
         self.driver.execute_async_script(
             "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done()))"
         )
@@ -116,7 +116,7 @@ class Browser:
         return value
 
     def requests(self) -> list[str]:
-        """Addresses that were asked for since the page was opened."""
+        """Return the addresses that were requested since the page was opened."""
         logged = (json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance"))
         return [entry["params"]["request"]["url"] for entry in logged if entry["method"] == "Network.requestWillBeSent"]
 
@@ -331,7 +331,7 @@ def test_a_screen_reader_is_told_what_is_seen(browser: Browser, page: str) -> No
 
 
 class Counting(BaseHTTPRequestHandler):
-    """Serves one page and remembers who asked for what."""
+    """A handler that serves one page and records the requested paths."""
 
     def __init__(self, content: bytes, requests: list[str], *arguments: Any) -> None:
         self.content, self.requests = content, requests
@@ -375,7 +375,7 @@ def test_the_page_requests_nothing_and_cannot(browser: Browser, page: str) -> No
             browser.driver.get("about:blank")
             server.shutdown()
     assert requests == ["/report.html"]
-    browser.driver.get_log("browser")  # the refusals that were asked for
+    browser.driver.get_log("browser")  # the refusals that the test caused
 
 
 def test_a_study_named_like_a_script_is_a_name(browser: Browser, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""report.html without a browser: what it says, that nothing in it runs or calls out, and that it is whole or absent."""
+"""report.html without a browser: its content, no foreign script or request, and whole or absent on the disk."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def page_of(labels: Volume, report: Report | None = None, **other: Any) -> str:
 
 
 def unpacked(text: str, shape_zyx: Sequence[int]) -> NDArray[np.uint16]:
-    """What the page's script makes of base64."""
+    """Unpack base64 as the page's script does."""
     low, high = np.frombuffer(gzip.decompress(base64.b64decode(text)), np.uint8).reshape(2, -1).astype(np.uint16)
     return (low | high << 8).reshape(shape_zyx)
 

@@ -1,4 +1,4 @@
-"""Several writers of one name: whoever comes first is served, and no report takes the place of another patient's."""
+"""Several writers of one study folder: the first one succeeds, and no report replaces that of another patient."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def study_in(folder: Path) -> str:
 
 
 def write(sha256: str, out: Path) -> str:
-    """What came of writing a report of a study: "written" or the code of the refusal."""
+    """Write a report of a study; return "written" or the code of the refusal."""
     try:
         write_study_folder(*report_and_labels(sha256), out, "dwi")
     except UsageError as error:
@@ -119,7 +119,7 @@ def test_of_concurrent_writers_one_study_is_written_and_the_other_refused(
 def test_a_folder_that_appears_between_check_and_rename_is_not_replaced(
     tmp_path: Path, first: str | None, then: str, exchange: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process puts something there at each of the steps; only a report of the very same study may go."""
+    """Another process writes to the target at each of the steps; only a report of the same study may be replaced."""
     target = tmp_path / "out" / "dwi"
     if first is not None:
         assert write(first, tmp_path / "out") == "written"
@@ -144,7 +144,7 @@ def test_a_folder_that_appears_between_check_and_rename_is_not_replaced(
 def test_two_interfering_writers_lose_no_folder(
     tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A is replaced by B before the last step, and B's place by another A before it is given back."""
+    """B replaces A before the last step, and a foreign folder takes the name before B is exchanged back."""
     out, target = tmp_path / "out", tmp_path / "out" / "dwi"
     assert write(A, out) == "written"
     come = iter([B, "foreign"])
@@ -234,7 +234,7 @@ def _put(kind: str, target: Path) -> None:
 
 
 def write_study_folder_untouched(sha256: str, out: Path) -> tuple[Path, Report]:
-    """A study folder that the functions which a test has replaced have no part in."""
+    """Write a study folder without the functions that a test has replaced."""
     report, labels = report_and_labels(sha256)
     folder = out / "dwi"
     folder.mkdir(parents=True)

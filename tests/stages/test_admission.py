@@ -1,4 +1,4 @@
-"""What may be staged, what is refused, and that a disturbance never changes a stage in silence."""
+"""Admission: which studies are admitted and refused, and that a disturbance never changes a stage without a warning."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def code_of(array: NDArray[np.generic], grid: Grid, card: ModelCard = BODY) -> s
 
 
 def stage(volume: Volume, card: ModelCard, admission: Admission) -> tuple[str, int]:
-    """What a network that calls bright what is four times as bright as tissue says of a study."""
+    """Return the answer of a network that marks voxels four times as bright as tissue."""
     network_input = np.empty(card.shape_zyx, np.float32)
     write_input(volume, card, network_input, norm=admission.normalization)
     nodes = segment(network_input - np.float32(3.0), volume.grid, card)
@@ -94,7 +94,7 @@ def test_tissue_and_floor_become_the_card_s_values() -> None:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("family", sorted(disturbances.GREYS))
 def test_no_disturbance_changes_a_stage_in_silence(family: str, seed: int) -> None:
-    """Of dozens of members none is answered otherwise than the undisturbed study without a refusal or a warning."""
+    """Each disturbed study has the answer of the undisturbed one, or a refusal, or a warning."""
     volume = phantom(seed)
     silent = 0
     for member in range(12):

@@ -51,7 +51,7 @@ def assert_holds(extent: tuple[Any, Any], low: tuple[float, float], high: tuple[
 
 @pytest.mark.parametrize("tissue", [12.0, 20.0, 40.0, 400.0])
 def test_a_trunk_in_noise(tissue: float) -> None:
-    """From muscle that is 1.4 times as bright as air on; the extent is right to some cells."""
+    """With muscle at least 1.4 times as bright as air, the extent is right to some cells."""
     assert_holds(body_extent(study(scan(tissue)), CARD), (34, 18), (134, 178), slack=2)
 
 
@@ -75,7 +75,7 @@ def test_it_does_not_depend_on_scale_and_offset() -> None:
 
 
 def test_a_trunk_that_leans() -> None:
-    """It is in some slices only that it reaches so far."""
+    """The body reaches its full extent in some slices only."""
     array = scan(40.0, centre=(82, 98), radii=(35, 80), lean=1.5)
     assert_holds(body_extent(study(array), CARD), (82 - 35 - 12, 18), (82 + 35 + 12, 178), slack=2)
 
@@ -159,7 +159,7 @@ def test_the_smallest_window_that_holds_the_box() -> None:
 
 @pytest.mark.parametrize("margin", [-3, 0, 5])
 def test_every_box_of_an_axis(margin: int) -> None:
-    """Against all places that there are."""
+    """The chosen window is the best of all positions."""
     grid, sizes = 80, (16, 32, 48, 65)
     for start, stop in product(range(grid), range(1, grid + 1)):
         if start >= stop:

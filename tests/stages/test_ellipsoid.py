@@ -17,12 +17,12 @@ from lnfast_ext import label_components, measure_components
 
 
 def holder(index: tuple[int, ...], size: tuple[int, ...], other_size: tuple[int, ...]) -> tuple[int, ...]:
-    """Which voxel of the other grid holds the centre of this one."""
+    """Return the voxel of another grid that contains the centre of a voxel."""
     return tuple((2 * i + 1) * m // (2 * n) for i, n, m in zip(index, size, other_size, strict=True))
 
 
 def oracle(labels: np.ndarray, label: int, logits: np.ndarray, affine: np.ndarray) -> float:
-    """The definition, voxel by voxel."""
+    """Return the short axis by the definition, voxel by voxel."""
     native, network = labels.shape, logits.shape
     under = {j: labels[holder(j, network, native)] for j in product(*map(range, network))}
     held = {holder(tuple(i), native, network) for i in np.argwhere(labels == label).tolist()}

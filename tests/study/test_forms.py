@@ -1,4 +1,4 @@
-"""A NIfTI header's two forms: a good one serves beside a bad one, with a warning; two bad ones are refused."""
+"""The sform and qform of a NIfTI header: one bad form gives a warning, two bad forms are refused."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_bad_form_alone_is_refused(tmp_path: Path, form: str) -> None:
 
 
 def test_two_good_forms_that_disagree_about_the_voxel_are_refused(tmp_path: Path) -> None:
-    """Also where an axis would be refused later: which of the two is right cannot be known."""
+    """It is refused even where an axis would be refused later: nothing tells which of the two is right."""
     for pixdim in ((1, 1.5, 1.5, 6, 1, 1, 1, 1), (1, 1.5, 1.5, 50, 1, 1, 1, 1), (1, 1e-3, 1e-3, 5e-3, 1, 1, 1, 1)):
         path = write_nifti(tmp_path / "a.nii", voxels(SHAPE), **GOOD_S | GOOD_Q | {"pixdim": pixdim})
         assert refusal(path).code == "bad-geometry"
@@ -120,7 +120,7 @@ def test_a_sheared_sform_is_refused_also_beside_a_good_qform(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_random_values_in_one_form_never_move_a_voxel(tmp_path: Path, seed: int) -> None:
-    """The good form's place, or a refusal."""
+    """The affine is that of the good form, or the file is refused."""
     rng = random.Random(seed)
     rubbish = (0.0, NAN, INF, -INF, 1e30, -1.5, 1e-30, 3e38)
     accepted = 0

@@ -1,4 +1,4 @@
-"""What says of itself that it is no high-b DWI is refused; what real scanners and people call their DWI is not."""
+"""Files named as something else than a high-b DWI are refused; names that scanners and people give a DWI are not."""
 
 from __future__ import annotations
 
@@ -335,7 +335,7 @@ def test_names_of_dwi_are_taken(tmp_path: Path, name: str) -> None:
 
 
 def test_a_protocol_name_does_not_count_beside_a_description(tmp_path: Path) -> None:
-    """All series that are computed of one protocol carry its name."""
+    """All series that are computed from one protocol have its name."""
     read_study(study(tmp_path, {"SeriesDescription": "DTI_TRACEW", "ProtocolName": "DTI_FA"}))
     assert refusal(study(tmp_path, {"ProtocolName": "DTI_FA"})).code == "not-dwi"
 
@@ -364,7 +364,7 @@ def test_a_sidecar_of_any_form_is_read(tmp_path: Path, value: Any) -> None:
 
 @pytest.mark.parametrize("text", ["diff_", "a_", "1_", "apparent ", "tensors_"])
 def test_megabytes_of_text_hold_nothing_up(tmp_path: Path, text: str) -> None:
-    """Searched as a whole, these would take hours."""
+    """A search in the whole of these texts would take hours."""
     read_study(study(tmp_path, {"SeriesDescription": text * 500_000, "ImageType": [text] * 100_000}))
 
 

@@ -1,4 +1,4 @@
-"""Which .bval and .json belong to a study: in any case, by the names of nnU-Net too, never one of two that differ."""
+"""Which .bval and .json belong to a study: in any case, also by the names of nnU-Net; two that differ are refused."""
 
 from __future__ import annotations
 

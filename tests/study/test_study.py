@@ -1,4 +1,4 @@
-"""The study reader: every refusal by its code, every type against nibabel, no copy where none is due."""
+"""The study reader: every refusal by its code, every type against nibabel, and no needless copy."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_arrays_stay_where_they_are(kind: str) -> None:
 
 
 class _Foreign:
-    """An array that is not NumPy's and speaks DLPack only."""
+    """An array that is not NumPy's and supports DLPack only."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
@@ -578,7 +578,7 @@ def test_every_truncation_is_refused(tmp_path: Path, version: int) -> None:
 
 
 def test_truncated_4d(tmp_path: Path) -> None:
-    """Cut behind the chosen volume: the transfer was cut short, and nothing of it is trusted."""
+    """A file that ends behind the chosen volume was not transferred whole, so it is refused."""
     path = write_nifti(tmp_path / "a.nii", voxels((3, *SHAPE)), bval="800 0 50")
     path.write_bytes(path.read_bytes()[:-100])
     assert refusal(path).code == "truncated"
@@ -600,7 +600,7 @@ def test_damaged_gzip_never_gives_other_voxels(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_header_fuzz(tmp_path: Path, suffix: str, version: int) -> None:
-    """Whatever bytes the header has: a study that keeps its promises, or a refusal, in bounded memory."""
+    """Any bytes in the header give a consistent study or a refusal, in bounded memory."""
     content = nifti_bytes(voxels(SHAPE), version=version, qform_code=1, quatern=(0.0, 0.0, 1.0))
     rng = random.Random(version)
     read = 0

@@ -1,4 +1,4 @@
-"""A file that is longer than its header promises: refused where the rest is image, read the same where it is a tail."""
+"""A file that is longer than its header promises: refused where the rest is image, else read with a warning."""
 
 from __future__ import annotations
 

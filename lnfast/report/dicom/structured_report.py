@@ -87,10 +87,12 @@ def _observer(report: Report, uids: UidSource) -> Any:
     )
 
 
-def _algorithm(report: Report) -> Any:
+def _algorithm(report: Report, *names: str) -> Any:
+    """The algorithm with some of its parameters, or all."""
     sr = HIGHDICOM.load().sr
-    parameters = [f"{name}={value}" for name, value in algorithm_parameters(report).items()]
-    return sr.AlgorithmIdentification(name="lnfast", version=__version__, parameters=parameters)
+    parameters = algorithm_parameters(report)
+    texts = [f"{name}={parameters[name]}" for name in names or parameters]
+    return sr.AlgorithmIdentification(name="lnfast", version=__version__, parameters=texts)
 
 
 def _number(name: Any, value: float, unit: Any, method: Any = None) -> Any:
@@ -128,7 +130,8 @@ def _node_group(
         finding_type=code(codes.LYMPH_NODE),
         finding_category=code(codes.ANATOMICAL_STRUCTURE),
         finding_sites=[sr.FindingSite(code(codes.PELVIC_LYMPH_NODE))],
-        algorithm_id=_algorithm(report),
+        # The rest stands once, in the group of the examination: 27 nodes would repeat it in 160 items.
+        algorithm_id=_algorithm(report, "model_sha256"),
         measurements=[
             _number(codes.VOLUME, round(node.volume_mm3, 1), codes.CUBIC_MILLIMETER, codes.VOXEL_SUM),
             *_lengths(node, report),
