@@ -275,8 +275,10 @@ def keep_segment(number: int) -> Change:
 
     def change(dataset: Any) -> None:
         frames = enumerate(dataset.PerFrameFunctionalGroupsSequence)
-        kept = [i for i, frame in frames if frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number]
-        set_frames(dataset, kept)
+        frames_of_segment = [
+            i for i, frame in frames if frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number
+        ]
+        set_frames(dataset, frames_of_segment)
 
     return change
 

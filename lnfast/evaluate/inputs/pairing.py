@@ -190,12 +190,14 @@ def label_files(folder: Path) -> FolderListing:
     other_dicom = 0
     for path in [folder] if is_one_file else _entries(label_folder):
         file = _label_file(path)
-        found = FoundSegmentations((), 0) if file else _segmentations(path)
-        other_dicom += found.other_dicom
-        found_files = [file] if file else [LabelMapEntry(name, path, of_run=False) for name, path in found.files]
-        if not found_files and not found.other_dicom and path.name not in EXPECTED:
+        segmentations = FoundSegmentations((), 0) if file else _segmentations(path)
+        other_dicom += segmentations.other_dicom
+        entries_of_path = (
+            [file] if file else [LabelMapEntry(name, path, of_run=False) for name, path in segmentations.files]
+        )
+        if not entries_of_path and not segmentations.other_dicom and path.name not in EXPECTED:
             ignored.append(path.name)
-        for file in found_files:
+        for file in entries_of_path:
             earlier = files.setdefault(file.name, file)
             if earlier is not file:
                 raise _ambiguous([earlier, file], file.name)
