@@ -17,7 +17,7 @@ from lnfast.errors import StudyError, UsageError
 from lnfast.evaluate.inputs.labelmap import LabelMap, Meaning, as_label_map, read_label_map
 from lnfast.geometry import SAME_PLACE_MM, Grid
 from lnfast.study import is_dicom, shown
-from lnfast.study.dicom.segmentation import Segmentation, read_segmentation
+from lnfast.study.dicom.segmentation import DicomSegmentation, read_segmentation
 
 MOST_VOXELS = 1 << 28
 # Headers round the distance between slices, or repeat the thickness: a hundredth is the scanner's own tolerance.
@@ -38,7 +38,7 @@ def read_label_maps(prediction: Path, truth: Path, meaning: Meaning = "auto") ->
     """
     predicted, true = (_read(path, meaning) for path in (prediction, truth))
     grid = None
-    if isinstance(predicted, Segmentation) and isinstance(true, Segmentation):
+    if isinstance(predicted, DicomSegmentation) and isinstance(true, DicomSegmentation):
         try:
             grid = _common_grid(true, predicted)
         except (StudyError, UsageError) as error:
@@ -51,7 +51,7 @@ def read_label_maps(prediction: Path, truth: Path, meaning: Meaning = "auto") ->
     return _on_grid(prediction, predicted, grid, meaning), _on_grid(truth, true, grid, meaning)
 
 
-def place(segmentation: Segmentation, grid: Grid) -> NDArray[np.uint16]:
+def place(segmentation: DicomSegmentation, grid: Grid) -> NDArray[np.uint16]:
     """Put the voxels of a Segmentation onto a grid.
 
     Args:
@@ -86,7 +86,7 @@ def place(segmentation: Segmentation, grid: Grid) -> NDArray[np.uint16]:
     return labels
 
 
-def _indices(segmentation: Segmentation, grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _indices(segmentation: DicomSegmentation, grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the voxel ``(x, y, z)`` of each frame's first pixel, and the steps to the next column and the next row."""
     axes, origin = grid.affine[:3, :3], grid.affine[:3, 3]
     to_index = np.linalg.inv(axes).T
@@ -112,7 +112,7 @@ def _indices(segmentation: Segmentation, grid: Grid) -> tuple[NDArray[np.int64],
     return starts, steps
 
 
-def _check_slice_step(segmentation: Segmentation, step_mm: float) -> None:
+def _check_slice_step(segmentation: DicomSegmentation, step_mm: float) -> None:
     """Refuse slices of another distance whose planes coincide: every second slice of a stack."""
     own = segmentation.slice_step_mm
     if own is not None and abs(own - step_mm) > max(_SLICE_STEP_MM, _SLICE_STEP * step_mm):
@@ -121,7 +121,7 @@ def _check_slice_step(segmentation: Segmentation, step_mm: float) -> None:
         )
 
 
-def _common_grid(truth: Segmentation, prediction: Segmentation) -> Grid:
+def _common_grid(truth: DicomSegmentation, prediction: DicomSegmentation) -> Grid:
     """Return the smallest grid along the truth's axes that holds all frames of both."""
     frames_of_reference = {truth.frame_of_reference, prediction.frame_of_reference} - {""}
     if len(frames_of_reference) > 1:
@@ -153,14 +153,14 @@ def _common_grid(truth: Segmentation, prediction: Segmentation) -> Grid:
     return Grid(tuple(int(size) for size in shape_xyz[::-1]), affine)
 
 
-def _corners(segmentation: Segmentation, lattice: Grid) -> NDArray[np.int64]:
+def _corners(segmentation: DicomSegmentation, lattice: Grid) -> NDArray[np.int64]:
     """Return the first and last voxels of all frames as ``(x, y, z)``."""
     starts, steps = _indices(segmentation, lattice)
     rows, columns = segmentation.shape
     return np.concatenate([starts, starts + (columns - 1) * steps[0] + (rows - 1) * steps[1]])
 
 
-def _read(path: Path, meaning: Meaning) -> LabelMap | Segmentation:
+def _read(path: Path, meaning: Meaning) -> LabelMap | DicomSegmentation:
     if not is_dicom(path):
         return read_label_map(path, meaning)
     try:
@@ -169,7 +169,7 @@ def _read(path: Path, meaning: Meaning) -> LabelMap | Segmentation:
         raise _of_file(path, error) from error
 
 
-def _on_grid(path: Path, side: LabelMap | Segmentation, grid: Grid, meaning: Meaning) -> LabelMap:
+def _on_grid(path: Path, side: LabelMap | DicomSegmentation, grid: Grid, meaning: Meaning) -> LabelMap:
     if isinstance(side, LabelMap):
         return side
     if meaning == "auto" and side.segments > 1:

@@ -8,7 +8,7 @@ from pathlib import Path
 from lnfast.errors import StudyError
 from lnfast.study.bvalues import BRule
 from lnfast.study.dicom.scan import scan
-from lnfast.study.dicom.select import Candidate, DicomChoice, candidates, refusal_of, select
+from lnfast.study.dicom.select import DicomChoice, DicomVolume, refusal_of, select, volumes_of
 from lnfast.study.dicom.stack import sort_slices
 
 _TAKEN, _PASSED_OVER = "the high-b trace image", "another volume comes before it"
@@ -64,7 +64,7 @@ def list_dicom(path: Path, rule: BRule, choice: DicomChoice | None = None) -> Li
     """
     choice = choice or DicomChoice()
     contents = scan(path)
-    chosen: Candidate | None = None
+    chosen: DicomVolume | None = None
     error: StudyError | None = None
     try:
         chosen, siblings = select(contents, rule, choice)
@@ -72,7 +72,7 @@ def list_dicom(path: Path, rule: BRule, choice: DicomChoice | None = None) -> Li
     except StudyError as refused:
         error = refused
     volumes = []
-    for volume in candidates(contents.frames, choice):
+    for volume in volumes_of(contents.frames, choice):
         is_chosen = chosen is not None and volume.frames == chosen.frames
         refusal = error if is_chosen else refusal_of([volume], rule, choice)
         if refusal is None and chosen is None:  # several that could be taken: ambiguous

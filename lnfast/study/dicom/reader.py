@@ -14,7 +14,7 @@ from lnfast.study.bvalues import BRule
 from lnfast.study.dicom.frames import Frame
 from lnfast.study.dicom.identity import instances_of, study_id
 from lnfast.study.dicom.scan import scan
-from lnfast.study.dicom.select import COMPUTED, Candidate, DicomChoice, select
+from lnfast.study.dicom.select import COMPUTED, DicomChoice, DicomVolume, select
 from lnfast.study.dicom.stack import gather, sort_slices
 from lnfast.study.record import DicomSource, Provenance, Study
 
@@ -62,12 +62,12 @@ def _fingerprint(frames: Sequence[Frame], grid: Grid, voxels: NDArray[Any]) -> s
     return digest.hexdigest()
 
 
-def _notes(chosen: Candidate, slices: int) -> tuple[str, ...]:
+def _notes(chosen: DicomVolume, slices: int) -> tuple[str, ...]:
     number = f"series {chosen.series_number}" if chosen.series_number >= 0 else "a series without a number"
     return (f"took {number}, b = {chosen.b_value:g}, {slices} slices",)
 
 
-def _warnings(chosen: Candidate) -> tuple[tuple[str, str], ...]:
+def _warnings(chosen: DicomVolume) -> tuple[tuple[str, str], ...]:
     warnings = []
     if chosen.kind == COMPUTED:
         warnings.append(("computed-b", "the image was computed for its b-value and not acquired, as was asked for"))

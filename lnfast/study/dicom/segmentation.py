@@ -1,7 +1,7 @@
 """A DICOM Segmentation: which series it is of, and the voxels that its frames hold, where they lie.
 
 Only BINARY objects are read. Frames may be sparse, in any order and orientation; they stay packed, one bit a pixel,
-until `Segmentation.mask` unpacks one.
+until `DicomSegmentation.mask` unpacks one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _RAS_FROM_LPS = np.array([-1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
-class Segmentation:
+class DicomSegmentation:
     """The frames of a BINARY Segmentation.
 
     Attributes:
@@ -99,7 +99,7 @@ def segmented_series(path: Path) -> tuple[str, str]:
     return study, series.pop()
 
 
-def read_segmentation(path: Path) -> Segmentation:
+def read_segmentation(path: Path) -> DicomSegmentation:
     """Read the frames of a BINARY Segmentation.
 
     Raises:
@@ -117,7 +117,7 @@ def read_segmentation(path: Path) -> Segmentation:
             raise _damaged() from error
 
 
-def _read(dataset: Any) -> Segmentation:
+def _read(dataset: Any) -> DicomSegmentation:
     shape = int(dataset.Rows), int(dataset.Columns)
     count = int(dataset.get("NumberOfFrames") or 1)
     if count > MOST_FRAMES:
@@ -138,7 +138,7 @@ def _read(dataset: Any) -> Segmentation:
         raise _damaged()
     positions, steps, slice_step = _places(frames, shared)
     uid = _uid(dataset, "FrameOfReferenceUID")
-    return Segmentation(numbers, positions, steps, shape, slice_step, len(listed), uid, bits)
+    return DicomSegmentation(numbers, positions, steps, shape, slice_step, len(listed), uid, bits)
 
 
 def _places(frames: list[Any], shared: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], float | None]:

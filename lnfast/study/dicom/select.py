@@ -29,7 +29,7 @@ class DicomChoice:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class DicomVolume:
     """The frames of one volume: of one series, kind and b-value.
 
     Attributes:
@@ -54,7 +54,7 @@ class Candidate:
         return self.frames[0].series_uid
 
 
-def candidates(frames: Iterable[Frame], choice: DicomChoice) -> list[Candidate]:
+def volumes_of(frames: Iterable[Frame], choice: DicomChoice) -> list[DicomVolume]:
     """The volumes that frames make, by series number and b-value."""
     kinds: dict[tuple[str, str, str], list[Frame]] = {}
     for frame in frames:
@@ -67,7 +67,7 @@ def candidates(frames: Iterable[Frame], choice: DicomChoice) -> list[Candidate]:
             kind = ACQUIRED
         value = choice.b_value if given else b_value
         volumes.append(
-            Candidate(
+            DicomVolume(
                 tuple(members), kind, code, None if value is None else float(value), members[0].series_number, given
             )
         )
@@ -97,7 +97,7 @@ def _shells(frames: Iterable[Frame]) -> dict[int | None, list[Frame]]:
     return merged
 
 
-def select(contents: Contents, rule: BRule, choice: DicomChoice) -> tuple[Candidate, list[Candidate]]:
+def select(contents: Contents, rule: BRule, choice: DicomChoice) -> tuple[DicomVolume, list[DicomVolume]]:
     """The volume to take, and all volumes that show which slices it must have: of its series, or of its planes.
 
     Args:
@@ -114,7 +114,7 @@ def select(contents: Contents, rule: BRule, choice: DicomChoice) -> tuple[Candid
         frames = [frame for frame in frames if choice.series in (str(frame.series_number), frame.series_uid)]
         if not frames:
             raise StudyError("no-series", "the folder has no series of that number or UID; --list shows what is there")
-    volumes = candidates(frames, choice)
+    volumes = volumes_of(frames, choice)
     refusal = refusal_of(volumes, rule, choice)
     if refusal is not None:
         raise refusal
@@ -126,10 +126,10 @@ def select(contents: Contents, rule: BRule, choice: DicomChoice) -> tuple[Candid
         raise StudyError(
             "ambiguous", f"{len(rivals)} series have b = {best.b_value:g} (numbers {numbers}); name one with --series"
         )
-    return best, [volume for volume in candidates(everything, choice) if _is_sibling(volume, best)]
+    return best, [volume for volume in volumes_of(everything, choice) if _is_sibling(volume, best)]
 
 
-def _is_sibling(volume: Candidate, chosen: Candidate) -> bool:
+def _is_sibling(volume: DicomVolume, chosen: DicomVolume) -> bool:
     """Whether a volume shows which slices another must have: of its series, or of its examination on its planes.
 
     Scanners also write each b-value, and the ADC map, as a series of its own.
@@ -154,7 +154,7 @@ def _rounded(frame: Frame) -> tuple[float, ...]:
     return tuple(round(value, 1) for value in frame.position_mm)
 
 
-def refusal_of(volumes: Sequence[Candidate], rule: BRule, choice: DicomChoice) -> StudyError | None:
+def refusal_of(volumes: Sequence[DicomVolume], rule: BRule, choice: DicomChoice) -> StudyError | None:
     """Why none of some volumes can be taken; None where one can."""
     if any(_is_usable(volume, rule, choice) for volume in volumes):
         return None
@@ -179,23 +179,23 @@ def _one_patient(contents: Contents) -> list[Frame]:
     return frames
 
 
-def _is_usable(volume: Candidate, rule: BRule, choice: DicomChoice) -> bool:
+def _is_usable(volume: DicomVolume, rule: BRule, choice: DicomChoice) -> bool:
     return volume.kind in ((ACQUIRED, COMPUTED) if choice.synthetic else (ACQUIRED,)) and _in_range(volume, rule)
 
 
-def _in_range(candidate: Candidate, rule: BRule) -> bool:
-    return candidate.b_value is not None and rule.low <= candidate.b_value <= rule.high
+def _in_range(volume: DicomVolume, rule: BRule) -> bool:
+    return volume.b_value is not None and rule.low <= volume.b_value <= rule.high
 
 
-def _rank(candidate: Candidate, rule: BRule) -> tuple[bool, bool, float, float]:
+def _rank(volume: DicomVolume, rule: BRule) -> tuple[bool, bool, float, float]:
     """A b-value of the header before one that a person gave, acquired before computed, the nearest to a target, the
     higher.
     """
-    value = candidate.b_value or 0.0
-    return candidate.given, candidate.kind == COMPUTED, min(abs(value - target) for target in rule.targets), -value
+    value = volume.b_value or 0.0
+    return volume.given, volume.kind == COMPUTED, min(abs(value - target) for target in rule.targets), -value
 
 
-def _refusal(volumes: Sequence[Candidate], rule: BRule) -> StudyError:
+def _refusal(volumes: Sequence[DicomVolume], rule: BRule) -> StudyError:
     """Why nothing can be taken: what came nearest to it decides the code."""
     in_range = {volume.kind for volume in volumes if _in_range(volume, rule)}
     if COMPUTED in in_range:

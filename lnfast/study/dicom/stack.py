@@ -19,7 +19,7 @@ from lnfast.errors import StudyError
 from lnfast.geometry import Grid, Volume
 from lnfast.study.dicom.frames import Frame
 from lnfast.study.dicom.full import read_pixels
-from lnfast.study.dicom.select import Candidate
+from lnfast.study.dicom.select import DicomVolume
 
 FEWEST_SLICES = 8
 ORIENTATION_TOLERANCE = 1e-4
@@ -37,7 +37,7 @@ _STORED = {
 }
 
 
-def sort_slices(chosen: Candidate, siblings: Sequence[Candidate]) -> tuple[list[Frame], Grid]:
+def sort_slices(chosen: DicomVolume, siblings: Sequence[DicomVolume]) -> tuple[list[Frame], Grid]:
     """The frames of a volume in spatial order, and the grid that they make.
 
     Args:
@@ -168,7 +168,10 @@ def _check_alike(frames: Sequence[Frame]) -> None:
 
 
 def _check_complete(
-    steps: NDArray[np.float64], depths: NDArray[np.float64], normal: NDArray[np.float64], siblings: Sequence[Candidate]
+    steps: NDArray[np.float64],
+    depths: NDArray[np.float64],
+    normal: NDArray[np.float64],
+    siblings: Sequence[DicomVolume],
 ) -> None:
     typical = float(np.median(steps))
     if np.abs(steps - typical).max() > max(STEP_TOLERANCE_MM, STEP_TOLERANCE * typical):
