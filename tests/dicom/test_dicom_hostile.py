@@ -22,7 +22,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from lnfast.errors import StudyError
 from lnfast.study.bvalues import BRule
-from lnfast.study.dicom import DicomChoice, identity, read_dicom
+from lnfast.study.dicom import DicomChoice, identity, read_dicom, reader
 from lnfast.study.dicom.packages import quiet
 
 CARD = BRule((800.0, 1000.0), 500.0, 1500.0)
@@ -303,3 +303,26 @@ def test_without_a_place_for_the_key_there_is_a_name_all_the_same(
     identity._key.cache_clear()
     assert len(identity.study_id("1.2", "3.4")) == 16
     identity._key.cache_clear()
+
+
+@pytest.mark.parametrize("how", ["rewritten", "replaced", "gone"])
+def test_a_file_that_changes_between_its_header_and_its_pixels_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """With the same length nothing else tells the new pixels from those of the header."""
+    write_series(tmp_path / "in", voxels(), AFFINE)
+    write_series(tmp_path / "other", voxels(1), AFFINE)
+    path = tmp_path / "in" / "slice004.dcm"
+    sort_slices = reader.sort_slices
+
+    def changing(*arguments: Any) -> Any:
+        if how == "rewritten":
+            path.write_bytes((tmp_path / "other" / path.name).read_bytes())
+        elif how == "replaced":
+            os.replace(tmp_path / "other" / path.name, path)
+        else:
+            path.unlink()
+        return sort_slices(*arguments)
+
+    monkeypatch.setattr(reader, "sort_slices", changing)
+    assert refusal(tmp_path / "in").code == ("unreadable" if how == "gone" else "source-changed")

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -20,7 +21,9 @@ import SimpleITK
 from dicom_files import copy_changed, write_series
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
+from benchmarks.peers.dicom import dcm2niix_program
 from lnfast.errors import LnfastError, StudyError
+from lnfast.geometry import Grid, Volume
 from lnfast.study import Study, read_study
 from lnfast.study.bvalues import BRule
 from lnfast.study.dicom import DicomChoice, read_dicom, tags
@@ -299,6 +302,40 @@ def test_voxels_and_affine_are_those_of_simpleitk(
     array, affine = _with_simpleitk([path for path, _ in study.provenance.dicom.frames])
     np.testing.assert_allclose(study.volume.array * study.slope + study.inter, array, rtol=1e-6)
     np.testing.assert_allclose(study.volume.grid.affine, affine, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "choice"),
+    [
+        (TRACE, CARD, None),
+        (COMPUTED, CARD, SYNTHETIC),
+        ("philips-classic-iso-dir", HIGHER, None),
+        ("philips-enhanced-dti", CARD, None),
+        ("siemens-xa30-enhanced/12_tracew", HIGHER, None),
+    ],
+)
+def test_voxels_and_affine_are_those_of_dcm2niix(
+    data: Path, tmp_path: Path, name: str, rule: BRule, choice: DicomChoice | None
+) -> None:
+    """One of the volumes that it writes is the one that is taken, in the same place."""
+    program = dcm2niix_program()
+    assert program is not None, "the extra bench installs it"
+    # -p n: Philips' slope of display, which is that of the standard's elements.
+    command = [program, "-z", "n", "-b", "n", "-p", "n", "-f", "%s", "-o", tmp_path, data / name]
+    subprocess.run(command, check=True, capture_output=True)
+    study = read_dicom(data / name, rule, choice)
+    volume = study.volume.oriented("LPS")
+    values = volume.array * study.slope + study.inter
+    distances = []
+    for path in tmp_path.glob("*.nii"):
+        image = nibabel.load(path)
+        for voxels_xyz in np.atleast_3d(np.asarray(image.dataobj)).reshape(*image.shape[:3], -1).transpose(3, 0, 1, 2):
+            other = Volume(np.ascontiguousarray(voxels_xyz.T), Grid(voxels_xyz.shape[::-1], image.affine)).oriented(
+                "LPS"
+            )
+            if other.array.shape == values.shape and np.allclose(other.array, values, rtol=1e-6):
+                distances.append(np.abs(other.grid.affine - volume.grid.affine).max())
+    assert len(distances) == 1 and distances[0] < 1e-4
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from lnfast.geometry import Grid
 from lnfast.study.bvalues import BRule
 from lnfast.study.dicom.frames import Frame
 from lnfast.study.dicom.identity import instances_of, study_id
-from lnfast.study.dicom.scan import scan
+from lnfast.study.dicom.scan import check_unchanged, scan
 from lnfast.study.dicom.select import COMPUTED, DicomChoice, DicomVolume, select
 from lnfast.study.dicom.stack import gather, sort_slices
 from lnfast.study.record import DicomSource, Provenance, Study
@@ -32,9 +32,11 @@ def read_dicom(path: Path, rule: BRule, choice: DicomChoice | None = None) -> St
         BackendError: ``backend-missing`` where a file needs pydicom.
     """
     choice = choice or DicomChoice()
-    chosen, siblings = select(scan(path), rule, choice)
+    contents = scan(path)
+    chosen, siblings = select(contents, rule, choice)
     frames, grid = sort_slices(chosen, siblings)
     volume, slope, inter = gather(frames, grid)
+    check_unchanged(contents, (frame.path for frame in frames))
     first = frames[0]
     provenance = Provenance(
         format="dicom",

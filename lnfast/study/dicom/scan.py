@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,9 @@ _AT_ONCE = 1 << 20  # bytes; of a larger file the first are looked at, and of wh
 _HEAD_BYTES = 4096
 
 
+Stamp = tuple[int, int, int]
+
+
 @dataclass(frozen=True)
 class Contents:
     """What was read.
@@ -29,11 +32,13 @@ class Contents:
         frames: of all MR images.
         others: how many DICOM files are no MR image.
         not_dicom: how many files are no DICOM.
+        stamps: size, time of the last change and number of each file before it was read; `check_unchanged` compares.
     """
 
     frames: tuple[Frame, ...]
     others: int
     not_dicom: int
+    stamps: dict[Path, Stamp]
 
 
 def scan(root: Path) -> Contents:
@@ -45,10 +50,12 @@ def scan(root: Path) -> Contents:
         BackendError: ``backend-missing`` where pydicom is needed for a file.
     """
     frames: list[Frame] = []
+    stamps: dict[Path, Stamp] = {}
     others = not_dicom = 0
     total = 0
     for path in list(files_below(root)):  # too many are refused before any is read
         try:
+            stamps[path] = _stamp(path)
             data = _content(path)
             if data is None:
                 not_dicom += 1
@@ -63,7 +70,29 @@ def scan(root: Path) -> Contents:
         total += len(data)
         if total > MOST_STUDY_BYTES:
             raise StudyError("too-large", f"the MR images have more than {MOST_STUDY_BYTES} bytes; give one series")
-    return Contents(tuple(frames), others, not_dicom)
+    return Contents(tuple(frames), others, not_dicom, stamps)
+
+
+def check_unchanged(contents: Contents, paths: Iterable[Path]) -> None:
+    """Refuse where a file is another than when its header was read: its pixels may be of another image.
+
+    Args:
+        contents: of `scan`.
+        paths: of the files that were read since.
+
+    Raises:
+        StudyError: ``source-changed``.
+    """
+    if any(_stamp(path) != contents.stamps[path] for path in set(paths)):
+        raise StudyError("source-changed", "an image changed while it was read; wait until all are written, then run")
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # reading it says why
+        return 0, 0, 0
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def is_dicom(path: Path) -> bool:
