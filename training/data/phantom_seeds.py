@@ -12,7 +12,7 @@ from lnfast.phantom import LIFELIKE, REALISTIC, SCANNERS, TRAINING, Phantom, Pro
 from lnfast.phantom import VERSION as PHANTOM_VERSION
 
 # Raise it by one with every change of `variety_of`, `protocol_of` or `phantom_of` after which any seed is another
-# patient or is scanned otherwise; `tests/phantom/test_training_cohort.py` fails when they change and it does not.
+# patient or is scanned otherwise; `tests/training/test_phantom_cache.py` fails when they change and it does not.
 COHORT_VERSION = 1
 # Versions were hashes of sources before they were numbers. These phantoms are the same to the byte.
 HASHED_VERSIONS = {"ff1582a0": "1.1"}
