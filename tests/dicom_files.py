@@ -9,11 +9,17 @@ from typing import Any
 
 import numpy as np
 import pydicom
+import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from lnfast.errors import StudyError
+from lnfast.study.bvalues import BRule
+from lnfast.study.dicom import DicomChoice, read_dicom
+
 SECRET = "SECRET^NAME"
+CARD = BRule((800.0, 1000.0), 500.0, 1500.0)  # as the shipped model's card has it
 
 
 def write_series(
@@ -98,3 +104,37 @@ def copy_changed(
         change(dataset)
         dataset.save_as(target / path.name)
     return target
+
+
+def voxels(seed: int = 0, shape: tuple[int, int, int] = (10, 12, 9)) -> NDArray[np.uint16]:
+    """Seeded values of 12 bits."""
+    return np.random.default_rng(seed).integers(0, 4000, shape, dtype=np.uint16)
+
+
+def on_slice(index: int, **values: Any) -> Callable[[pydicom.Dataset, int], None]:
+    """For `write_series`: set elements of one slice."""
+
+    def change(dataset: pydicom.Dataset, z: int) -> None:
+        if z == index:
+            for name, value in values.items():
+                setattr(dataset, name, value)
+
+    return change
+
+
+def without(name: str) -> Callable[[pydicom.Dataset, int], None]:
+    """For `write_series`: remove an element of every slice."""
+
+    def change(dataset: pydicom.Dataset, z: int) -> None:
+        delattr(dataset, name)
+
+    return change
+
+
+def refusal(path: Path, rule: BRule = CARD, choice: DicomChoice | None = None) -> StudyError:
+    """The refusal of a folder, whose message is one line without any text of a header or path."""
+    with pytest.raises(StudyError) as caught:
+        read_dicom(path, rule, choice)
+    message = str(caught.value)
+    assert "\n" not in message and message.isprintable() and "SECRET" not in message and str(path) not in message
+    return caught.value

@@ -16,45 +16,14 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import write_series
+from dicom_files import CARD, on_slice, refusal, voxels, without, write_series
 from dicom_fuzz import read_header
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from lnfast.errors import StudyError
-from lnfast.study.bvalues import BRule
 from lnfast.study.dicom import DicomChoice, identity, read_dicom, reader
 from lnfast.study.dicom.packages import quiet
 
-CARD = BRule((800.0, 1000.0), 500.0, 1500.0)
 AFFINE = np.array([[-1.5, 0, 0, 60], [0, -1.45, 0, 70], [0, 0, 5, -40], [0, 0, 0, 1.0]])
-
-
-def voxels(seed: int = 0, shape: tuple[int, int, int] = (10, 12, 9)) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 4000, shape, dtype=np.uint16)
-
-
-def refusal(path: Path, choice: DicomChoice | None = None) -> StudyError:
-    with pytest.raises(StudyError) as caught:
-        read_dicom(path, CARD, choice)
-    message = str(caught.value)
-    assert "\n" not in message and message.isprintable() and "SECRET" not in message and str(path) not in message
-    return caught.value
-
-
-def _gone(name: str) -> Callable[[pydicom.Dataset, int], None]:
-    def change(dataset: pydicom.Dataset, z: int) -> None:
-        delattr(dataset, name)
-
-    return change
-
-
-def _on_slice(index: int, **values: Any) -> Callable[[pydicom.Dataset, int], None]:
-    def change(dataset: pydicom.Dataset, z: int) -> None:
-        if z == index:
-            for name, value in values.items():
-                setattr(dataset, name, value)
-
-    return change
 
 
 # -------------------------------------------------------------------------------- what would be wrong without a sign
@@ -139,12 +108,12 @@ def test_what_only_one_element_tells_is_refused(tmp_path: Path, values: dict[str
 
 @pytest.mark.parametrize("name", ["Rows", "PixelRepresentation"])
 def test_pixels_of_unknown_form_are_refused(tmp_path: Path, name: str) -> None:
-    write_series(tmp_path, voxels(), AFFINE, change=_gone(name))
+    write_series(tmp_path, voxels(), AFFINE, change=without(name))
     assert refusal(tmp_path).code == "damaged"
 
 
 def test_a_scale_beyond_float32_is_refused(tmp_path: Path) -> None:
-    write_series(tmp_path, voxels(), AFFINE, change=_on_slice(3, RescaleSlope="1e300", RescaleIntercept="0"))
+    write_series(tmp_path, voxels(), AFFINE, change=on_slice(3, RescaleSlope="1e300", RescaleIntercept="0"))
     assert refusal(tmp_path).code == "bad-scaling"
 
 

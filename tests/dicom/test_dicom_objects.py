@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import SECRET, write_series
+from dicom_files import CARD, SECRET, write_series
 from dicom_results import labels_of, report_of_study
 from scipy.spatial.distance import cdist
 
@@ -21,10 +21,8 @@ from lnfast.measure import Rules
 from lnfast.report import DISCLAIMER, Report
 from lnfast.report.dicom import SEGMENTATION, STRUCTURED_REPORT, render_dicom
 from lnfast.study import Study
-from lnfast.study.bvalues import BRule
 from lnfast.study.dicom import read_dicom
 
-CARD = BRule((800.0, 1000.0), 500.0, 1500.0)
 TRACE, ENHANCED = "prostatex-0000/6_tracew_b50_400_800", "philips-enhanced-dti"
 # The enhanced file is of a phantom of 10 slices, in which the network is not run: it is only written about.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

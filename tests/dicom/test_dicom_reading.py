@@ -18,11 +18,11 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from dicom_files import copy_changed, write_series
+from dicom_files import CARD, copy_changed, on_slice, refusal, voxels, without, write_series
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from benchmarks.peers.dicom import dcm2niix_program
-from lnfast.errors import LnfastError, StudyError
+from lnfast.errors import LnfastError
 from lnfast.geometry import Grid, Volume
 from lnfast.study import Study, read_study
 from lnfast.study.bvalues import BRule
@@ -32,25 +32,12 @@ from lnfast.study.dicom.identity import study_id
 from lnfast.study.dicom.peek import EXPLICIT_LITTLE_ENDIAN, NotPlainError, peek, read_meta
 from lnfast.study.dicom.scan import MOST_FILES, scan
 
-CARD = BRule((800.0, 1000.0), 500.0, 1500.0)
 HIGHER = BRule((2000.0, 2500.0), 1500.0, 2600.0)
 SYNTHETIC = DicomChoice(synthetic=True)
 TRACE = "prostatex-0000/6_tracew_b50_400_800"
 COMPUTED = "prostatex-0000/8_calc_b1000"
 AFFINE = np.array([[-1.5, 0, 0, 60], [0, -1.45, 0.4, 70], [0, 0.12, 5, -40], [0, 0, 0, 1.0]])
 AFFINE[:3, 2] = np.cross(AFFINE[:3, 0], AFFINE[:3, 1]) / np.linalg.norm(np.cross(AFFINE[:3, 0], AFFINE[:3, 1])) * 5
-
-
-def voxels(seed: int = 0, shape: tuple[int, int, int] = (10, 12, 9)) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 4000, shape, dtype=np.uint16)
-
-
-def refusal(path: Path, rule: BRule = CARD, choice: DicomChoice | None = None) -> StudyError:
-    with pytest.raises(StudyError) as caught:
-        read_dicom(path, rule, choice)
-    message = str(caught.value)
-    assert "\n" not in message and message.isprintable() and "SECRET" not in message and str(path) not in message
-    return caught.value
 
 
 def same(first: Study, second: Study) -> None:
@@ -202,43 +189,27 @@ def test_a_stack_with_slices_missing_is_refused(data: Path, tmp_path: Path, cut:
     assert refusal(copy_changed(data / TRACE, tmp_path / "a", skip=skip)).code == "missing-slices"
 
 
-def _on_slice(index: int, **values: Any) -> Callable[[pydicom.Dataset, int], None]:
-    def change(dataset: pydicom.Dataset, z: int) -> None:
-        if z == index:
-            for name, value in values.items():
-                setattr(dataset, name, value)
-
-    return change
-
-
 def _sheared(dataset: pydicom.Dataset, z: int) -> None:
     x, y, depth = dataset.ImagePositionPatient
     dataset.ImagePositionPatient = [x + 0.5 * z, y, depth]
 
 
-def _gone(name: str) -> Callable[[pydicom.Dataset, int], None]:
-    def change(dataset: pydicom.Dataset, z: int) -> None:
-        delattr(dataset, name)
-
-    return change
-
-
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (_on_slice(3, FrameOfReferenceUID="1.2.3"), "mixed-geometry"),
-        (_on_slice(3, ImageOrientationPatient=[1, 0, 0, 0, 0, -1]), "mixed-geometry"),
-        (_on_slice(3, PixelSpacing=[1.5, 1.6]), "mixed-geometry"),
-        (_on_slice(3, BitsStored=12, HighBit=11), "mixed-geometry"),
+        (on_slice(3, FrameOfReferenceUID="1.2.3"), "mixed-geometry"),
+        (on_slice(3, ImageOrientationPatient=[1, 0, 0, 0, 0, -1]), "mixed-geometry"),
+        (on_slice(3, PixelSpacing=[1.5, 1.6]), "mixed-geometry"),
+        (on_slice(3, BitsStored=12, HighBit=11), "mixed-geometry"),
         (_sheared, "bad-geometry"),
-        (_gone("ImagePositionPatient"), "no-geometry"),
-        (_gone("PixelSpacing"), "no-geometry"),
-        (_on_slice(3, LossyImageCompression="01"), "lossy"),
-        (_on_slice(3, PatientID="SECRETID2"), "mixed-patients"),
-        (_on_slice(3, StudyInstanceUID="1.2.3"), "mixed-studies"),
-        (_on_slice(3, Rows=4000), "truncated"),
-        (_on_slice(3, PixelData=b"\0\0"), "truncated"),
-        (_on_slice(3, RescaleSlope="0", RescaleIntercept="0"), "bad-scaling"),
+        (without("ImagePositionPatient"), "no-geometry"),
+        (without("PixelSpacing"), "no-geometry"),
+        (on_slice(3, LossyImageCompression="01"), "lossy"),
+        (on_slice(3, PatientID="SECRETID2"), "mixed-patients"),
+        (on_slice(3, StudyInstanceUID="1.2.3"), "mixed-studies"),
+        (on_slice(3, Rows=4000), "truncated"),
+        (on_slice(3, PixelData=b"\0\0"), "truncated"),
+        (on_slice(3, RescaleSlope="0", RescaleIntercept="0"), "bad-scaling"),
     ],
 )
 def test_slices_that_do_not_belong_together_are_refused(

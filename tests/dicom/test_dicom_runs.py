@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from command_line import lnfast as command
 from dicom_files import SECRET, write_series
 
 import lnfast
@@ -135,14 +136,6 @@ def test_a_choice_goes_to_the_reader(engine: Engine, data: Path) -> None:
 
 
 # -------------------------------------------------------------------------------------------------- command line
-
-
-def command(*arguments: str | Path) -> int:
-    from lnfast.cli import main
-
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    return int(ended.value.code or 0)
 
 
 def test_the_command_runs_folders_and_names_studies_without_the_patient(

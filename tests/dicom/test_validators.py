@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from dicom_files import CARD
 from dicom_results import labels_of, report_of_study
 
 from lnfast.report.dicom import SEGMENTATION, render_dicom
@@ -20,7 +21,6 @@ from lnfast.study.bvalues import BRule
 from lnfast.study.dicom import read_dicom
 from lnfast.study.label_writer import label_map_bytes
 
-CARD = BRule((800.0, 1000.0), 500.0, 1500.0)
 HIGHER = BRule((2000.0, 2500.0), 1500.0, 2600.0)
 TRACE = "prostatex-0000/6_tracew_b50_400_800"
 # All but the one that needs the standard's text, which it would download.

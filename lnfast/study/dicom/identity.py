@@ -36,6 +36,7 @@ def _key() -> bytes:
     with suppress(OSError, RuntimeError):
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
+            # Not by `lnfast.atomic`: nobody else may read the key, not even while it is written.
             work = folder / f".study-id.{secrets.token_hex(8)}.tmp"
             with open(os.open(work, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(secrets.token_bytes(_KEY_BYTES))
