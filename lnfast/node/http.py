@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import socket
+import struct
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -110,12 +112,17 @@ class PageServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1
+        answered = False
         try:
             if self._open <= MOST_CONNECTIONS:
                 await asyncio.wait_for(self._answer(reader, writer), CONNECTION_S)
+                answered = True
         except (asyncio.TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
             pass  # the client was too slow, said too much, or went away
         finally:
+            if not answered:  # what the kernel holds for this client goes as well
+                linger = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self._open -= 1
             writer.transport.abort()  # waits for nobody
 

@@ -29,8 +29,17 @@ from lnfast.errors import LnfastError
 
 # In this order. `exam` is the keyed hash by which the node calls an exam.
 FIELDS = (
-    *("exam", "code", "target", "peer", "thread_name", "result"),
-    *("instances", "attempt", "seconds", "status", "amount"),
+    "exam",
+    "code",
+    "target",
+    "peer",
+    "thread_name",
+    "result",
+    "instances",
+    "attempt",
+    "seconds",
+    "status",
+    "amount",
 )
 _OURS = "lnfast"
 _PACKAGE = Path(__file__).parents[1]
