@@ -1,4 +1,4 @@
-"""A node as a process of its own, from a node.toml that is written here; killed, restarted, asked, and ended for sure."""
+"""A node as a process of its own, from a node.toml that is written here: killed, restarted, asked, ended for sure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,13 +93,10 @@ class NodeProcess:
             self.wait(self.is_ready, "the node is ready")
         return self
 
-    def wait(self, condition: Any, what: str, seconds: float = 60.0) -> Any:
-        """Wait until a condition holds while the node lives; a failure shows the end of its output."""
-        try:
-            return wait_until(condition, what, seconds, alive=self.lives)
-        except BaseException:
-            print(self.output.read_text(errors="replace")[-4000:])
-            raise
+    def wait(self, condition: Callable[[], object], what: str, seconds: float = 60.0) -> Any:
+        """Wait until a condition holds while the node lives; a failure shows its exams and the end of its output."""
+        detail = lambda: f"{list(self.exams().values())}\n{self.output.read_text(errors='replace')[-3000:]}"  # noqa: E731
+        return wait_until(condition, what, seconds, alive=self.lives, detail=detail)
 
     def lives(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -166,11 +163,7 @@ class NodeProcess:
     def wait_settled(self, count: int, seconds: float = 60.0) -> dict[str, dict[str, Any]]:
         """Wait until so many exams are there and nothing is to be done with any; return them."""
         settled = lambda: len(self.states()) == count and FINAL.issuperset(self.states())  # noqa: E731
-        try:
-            self.wait(settled, f"{count} exams are settled", seconds)
-        except BaseException:
-            print(self.states())
-            raise
+        self.wait(settled, f"{count} exams are settled", seconds)
         return self.exams()
 
     def result_folder(self, exam: str, number: int = 1) -> Path:
