@@ -1,9 +1,7 @@
-"""``lnfast node``: the box beside the scanner. It receives exams, runs the engine on them and sends the results.
+"""``lnfast node``: a service beside the scanner, which receives exams by DICOM, runs them, and sends the results.
 
-config.py     node.toml, every problem of it found; toml_table.py checks its keys
-ledger.py     exams, results and jobs in SQLite; ledger_schema.py has the tables, ledger_rows.py what is read of them
+settings.py, config.py   node.toml, with every problem of it found; toml_table.py checks its keys
+ledger.py     exams, results and jobs in SQLite; ledger_file.py opens it, ledger_rows.py reads it,
+              ledger_transactions.py has the steps of what is changed, ledger_upkeep.py what is seldom changed
 spool.py      the folders: instances are stored durably, results placed whole
-recovery.py   what a start does with what a kill, a damaged ledger or a power cut left behind
-retention.py  what may be deleted, and when
-check.py      is this configuration sound, and would it work on this machine now
 """
