@@ -14,6 +14,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from dicom_files import CARD
+from dicom_network import system_path
 from dicom_results import labels_of, report_of_study
 
 from lnfast.report.dicom import SEGMENTATION, render_dicom
@@ -43,7 +44,10 @@ def script(shared_data: Path) -> Path:
 def validate(script: Path, results: Path, source: Path, checks: str = CHECKS) -> subprocess.CompletedProcess[str]:
     command = ["bash", str(script), str(results), str(source), "--require-all", "--only", checks.replace(" ", ",")]
     labels = results.parent / "labels.nii.gz"
-    return subprocess.run([*command, "--labels", str(labels)], capture_output=True, text=True, timeout=600)
+    environment = {**os.environ, "PATH": system_path()}
+    return subprocess.run(
+        [*command, "--labels", str(labels)], capture_output=True, text=True, timeout=600, env=environment
+    )
 
 
 def write(folder: Path, source: Path, nodes: int, rule: BRule = CARD, *, all_frames: bool = False) -> dict[str, bytes]:
