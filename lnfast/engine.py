@@ -149,8 +149,9 @@ class Engine:
             return study_from_array(study.array, study.grid.affine)
         if isinstance(study, tuple) and len(study) == 2:
             return study_from_array(*study)
-        wanted = "a path, a Volume, a Study or (array_zyx, affine)"
-        raise UsageError("bad-study", f"got a {type(study).__name__}, wanted {wanted}")
+        raise UsageError(
+            "bad-study", f"got a {type(study).__name__}, wanted a path, a Volume, a Study or (array_zyx, affine)"
+        )
 
     def run(self, study: StudyInput, *, choice: DicomChoice | None = None) -> Result:
         """Find and measure the nodes of one study.

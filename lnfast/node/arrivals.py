@@ -165,7 +165,7 @@ class Arrivals:
                 self._record(exam, reception)
             self._changed.notify_all()
 
-    # ------------------------------------------------------------------------------------------------ said by the worker
+    # ----------------------------------------------------------------------------------------------- said by the worker
 
     def resume(self, exam: str, *, whole: bool) -> None:
         """Take up an exam that is ``receiving`` in the ledger, after a restart or when a person revived it.
@@ -237,7 +237,7 @@ class Arrivals:
             del self._receptions[due.exam]
             return True
 
-    # ---------------------------------------------------------------------------------------------------------- decisions
+    # -------------------------------------------------------------------------------------------------------- decisions
 
     def _due(self, exam: str, reception: Reception, now: float) -> Due | None:
         step, at = self._next_step(exam, reception)
@@ -260,7 +260,7 @@ class Arrivals:
             self._strays = {instance: stray for instance, stray in self._strays.items() if stray[1] >= oldest}
         return "instance-not-stored" if any(peer in reception.peers for peer, _ in self._strays.values()) else ""
 
-    # ----------------------------------------------------------------------------------------------------------- keeping
+    # ---------------------------------------------------------------------------------------------------------- keeping
 
     def _join(self, association: Association, exam: str) -> Reception:
         """The reception of an exam to which an association gives instances, noted durably when it begins to."""
