@@ -128,6 +128,11 @@ class Engine:
         """The runtime, device and precision that serve, as the runtime itself says."""
         return self._open().info
 
+    @property
+    def facts(self) -> EngineFacts:
+        """What a report states of this engine."""
+        return self._facts(self._open())
+
     def read(self, study: StudyInput, *, choice: DicomChoice | None = None) -> Study:
         """Read a study as the model's card asks for it.
 

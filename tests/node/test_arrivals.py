@@ -51,12 +51,12 @@ class Room:
     numbers: Iterator[int] = field(default_factory=lambda: iter(range(1_000_000)))
 
     def __post_init__(self) -> None:
-        self.arrivals = Arrivals(self.receive, self.ledger, self.spool, clock=self.clock)
+        self.arrivals = Arrivals(self.receive, self.spool, self.ledger, clock=self.clock)
         self.touched = self.clock.now
 
     def restart(self) -> None:
         """Forget everything that only the process knew, as a crash does, and take up what the ledger has."""
-        self.arrivals = Arrivals(self.receive, self.ledger, self.spool, clock=self.clock)
+        self.arrivals = Arrivals(self.receive, self.spool, self.ledger, clock=self.clock)
         for exam in self.ledger.exams("receiving"):
             self.arrivals.resume(exam.id, whole=exam.ended in ("released", "retried"))
 
