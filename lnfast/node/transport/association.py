@@ -4,13 +4,14 @@ The receiver is not built on pynetdicom's acceptor, which the tests use as a pee
 length promises, 4 GiB too (its issue 1086), and waits for them without an end, in a thread that nothing ends; it queues
 messages of a sender that does not wait for answers without bound; it collects an instance in memory, or in a temporary
 file that an abort leaves behind; a request without a UID gets no answer at all; and what goes wrong is logged with its
-values. To mend that means to replace its reader, its DIMSE and its threads, which is all that an acceptor of two services
-consists of. Without two polling threads an association also costs nothing while it is quiet.
+values. To mend that means to replace its reader, its DIMSE and its threads, which is all that an acceptor of two
+services consists of. Without two polling threads an association also costs nothing while it is quiet.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -152,10 +153,8 @@ class Association:
         self._wire.write(data, self._limits.pdu_s)
 
     def _abort(self, reason: AbortReason | None, ending: Ending) -> Ending:
-        try:
+        with suppress(ConnectionLostError, SlowPeerError):
             self._wire.write(pdu.abort(reason), 1.0)
-        except (ConnectionLostError, SlowPeerError):
-            pass
         return ending
 
     def _take(self, context_id: int, control: int, data: memoryview) -> None:

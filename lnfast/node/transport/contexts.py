@@ -1,6 +1,6 @@
 """What the node speaks: SOP classes and transfer syntaxes of each service, in both roles.
 
-`lnfast.node.conformance` prints these tables, and the receiver and the client negotiate by them: there is no other list.
+`lnfast.node.conformance` prints these tables, and receiver and client negotiate by them: there is no other list.
 """
 
 from __future__ import annotations

@@ -13,9 +13,7 @@ from lnfast.study.dicom import tags
 
 WANTED = (tags.SOP_CLASS_UID, tags.SOP_INSTANCE_UID, tags.STUDY_UID)
 _LAST = tags.STUDY_UID
-_EXPLICIT = struct.Struct("<HH2sH")
-_IMPLICIT = struct.Struct("<HHI")
-_LONG = struct.Struct("<I")
+_HEAD = struct.Struct("<HHI")
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
@@ -78,16 +76,15 @@ class _Walk:
         self._count += 1
         if self._count > _MOST_ELEMENTS:
             raise UnreadableError
-        group, element, length = self._unpack(_IMPLICIT)
+        head = self.value(_HEAD.size)
+        group, element, length = _HEAD.unpack(head)
         tag = group << 16 | element
         if not self._explicit or group == 0xFFFE:  # items never say one
             return tag, b"", length
-        self._at -= _IMPLICIT.size
-        _, _, vr, length = self._unpack(_EXPLICIT)
+        vr = head[4:6]
         if not (vr.isalpha() and vr.isupper()):
             raise UnreadableError
-        if vr in _LONG_VRS:
-            (length,) = self._unpack(_LONG)
+        length = int.from_bytes(self.value(4) if vr in _LONG_VRS else head[6:], "little")
         return tag, vr, length
 
     def value(self, length: int) -> bytes:
@@ -126,11 +123,6 @@ class _Walk:
             if tag == _ITEM_END:
                 return
             self.skip(vr, length, depth + 1)
-
-    def _unpack(self, form: struct.Struct) -> tuple[int, ...]:
-        start = self._at
-        self._move(form.size)
-        return form.unpack_from(self._data, start)
 
     def _move(self, count: int) -> None:
         self._at += count

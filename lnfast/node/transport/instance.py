@@ -1,7 +1,7 @@
 """One instance that arrives: straight to the disk, checked, and given its place in the spool.
 
-Its bytes are written as they came, so an instance of any size costs the memory of one PDU. pynetdicom collects a data set
-in memory and copies it twice, or writes it into a file of the system's temporary folder that stays there when the
+Its bytes are written as they came, so an instance of any size costs the memory of one PDU. pynetdicom collects a data
+set in memory and copies it twice, or writes it into a file of the system's temporary folder that stays there when the
 association breaks off.
 """
 
@@ -11,7 +11,6 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from lnfast.errors import BackendError
 from lnfast.node.spool import Spool, Stored
@@ -72,7 +71,7 @@ class Incoming:
         self._syntax = context[1]
         self._spool, self._most_bytes = spool, most_bytes
         self._part: Path | None = None
-        self._file: BinaryIO | None = None
+        self._file: int | None = None  # descriptor
         self._start = 0
         if not is_uid(command.sop_class) or not is_uid(command.sop_instance):
             self.refusal = BAD_UID
@@ -91,8 +90,7 @@ class Incoming:
             return
         try:
             with self._spool.writing():
-                while data:
-                    data = data[self._file.write(data) :]
+                _write_all(self._file, data)
         except BackendError as error:
             self._refuse(_of_disk(error))
 
@@ -137,8 +135,8 @@ class Incoming:
         try:
             with self._spool.writing():
                 self._part = self._spool.new_part()
-                self._file = open(os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "r+b", buffering=0)
-                self._file.write(header)
+                self._file = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+                _write_all(self._file, memoryview(header))
         except BackendError as error:
             self._refuse(_of_disk(error))
 
@@ -148,7 +146,7 @@ class Incoming:
 
     def _close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            os.close(self._file)
             self._file = None
 
     def _study(self) -> str:
@@ -166,7 +164,7 @@ class Incoming:
         explicit = self._syntax != contexts.IMPLICIT_LITTLE_ENDIAN
         for size in _HEADS:
             with self._spool.writing():
-                data = os.pread(self._file.fileno(), size, self._start)
+                data = os.pread(self._file, size, self._start)
             try:
                 return read_uids(data, explicit=explicit)
             except TooShortError:
@@ -177,6 +175,11 @@ class Incoming:
 
 class _MismatchError(Exception):
     """The data set is another instance than the request says."""
+
+
+def _write_all(file: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(file, data) :]
 
 
 def file_meta(sop_class: str, sop_instance: str, syntax: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Where connections wait until their first PDU is whole: one thread for all, and no thread for a peer that says nothing.
+"""Where connections wait until their first PDU is whole: one thread for all, none for a peer that says nothing.
 
 pynetdicom gives each connection two threads that poll a thousand times a second, before the peer has said a word, and
 makes the handshake of TLS in the thread that accepts: a hundred silent sockets stop its server, under TLS one does.

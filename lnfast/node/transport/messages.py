@@ -1,7 +1,7 @@
 """Command sets of DIMSE (PS3.7 6.3 and annex E), as an acceptor of C-STORE and C-ECHO reads and writes them.
 
-Not by pydicom: a command set may hold what the sender likes, pydicom would read nested sequences of it, and it warns of a
-UID by quoting it.
+Not by pydicom: a command set may hold what the sender likes, pydicom would read nested sequences of it, and it warns of
+a UID by quoting it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an association brings: its instances go to the spool, and what became of them to the arrivals and the metrics."""
+"""What an association brings: its instances go to the spool, and arrivals and metrics learn what became of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lnfast.node.metrics import Metrics
 from lnfast.node.settings import Receive
 from lnfast.node.spool import Spool, instance_name
 from lnfast.node.transport import contexts
+from lnfast.node.transport.association import Ending
 from lnfast.node.transport.instance import DISK_FAILED, FAILED, Incoming, Refusal
 from lnfast.node.transport.messages import Command
 
@@ -47,7 +48,7 @@ class Session:
             self._arrivals.association_opened(self._key, self._peer)
             self._is_open = True
 
-    def close(self, ending: str) -> None:
+    def close(self, ending: Ending) -> None:
         """Say how the association ended."""
         self._metrics.count("associations_total", outcome=ending)
         if self._is_open:

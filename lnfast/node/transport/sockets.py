@@ -6,6 +6,7 @@ import select
 import socket
 import ssl
 import time
+from contextlib import suppress
 from typing import Literal
 
 _DELAYED_ACK = getattr(socket, "TCP_QUICKACK", None)  # Linux
@@ -22,8 +23,8 @@ class SlowPeerError(Exception):
 def make_prompt(connection: socket.socket) -> None:
     """Have what is written leave at once.
 
-    Nagle's algorithm keeps the tail of a message back until the peer has acknowledged its beginning, and the peer, which
-    has nothing to say yet, delays that by 40 ms: an instance then takes 47 ms in place of 5.
+    Nagle's algorithm keeps the tail of a message back until the peer has acknowledged its beginning, and the peer,
+    which has nothing to say yet, delays that by 40 ms: an instance then takes 47 ms in place of 5.
     """
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -42,10 +43,8 @@ def break_off(connection: socket.socket) -> None:
 
     From any thread: also under TLS it does not touch the state of the encryption.
     """
-    try:
+    with suppress(OSError):  # it is closed
         socket.socket.shutdown(connection, socket.SHUT_RDWR)
-    except OSError:  # it is closed
-        pass
 
 
 class Wire:

@@ -60,4 +60,7 @@ def _reason(error: Exception, keys: str, *paths: Path) -> str:
     else:
         reason = getattr(error, "strerror", None) or str(error)
     files = " and ".join(map(str, paths))
-    return f"[tls] {keys} cannot be used: {reason} ({files}); give PEM files that belong together, the key without password"
+    return (
+        f"[tls] {keys} cannot be used: {reason} ({files}); give PEM files that belong together, and a key without a "
+        "password"
+    )
