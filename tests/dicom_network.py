@@ -53,18 +53,31 @@ def program(name: str) -> str:
 
 
 def wait_until(
-    condition: Callable[[], object], what: str, seconds: float = 60.0, alive: Callable[[], object] | None = None
+    condition: Callable[[], object],
+    what: str,
+    seconds: float = 60.0,
+    *,
+    alive: Callable[[], object] = lambda: True,
+    detail: Callable[[], object] = lambda: "",
 ) -> Any:
-    """Poll until a condition holds and return its value; fail after some seconds, or when ``alive`` no longer holds."""
-    end = time.monotonic() + seconds
+    """Poll until a condition holds and return its value; fail after some seconds, or when ``alive`` no longer holds.
+
+    Args:
+        condition: what is waited for.
+        what: says it in the failure.
+        seconds: at most.
+        alive: whether waiting has a sense.
+        detail: what the failure says beside it.
+    """
+    last = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
-        if alive is not None and not alive():
-            pytest.fail(f"it ended before {what}")
-        if time.monotonic() > end:
-            pytest.fail(f"not within {seconds:g} s: {what}")
+        if not alive():
+            pytest.fail(f"it ended before {what}: {detail()}")
+        if time.monotonic() > last:
+            pytest.fail(f"not within {seconds:g} s: {what}: {detail()}")
         time.sleep(0.02)
 
 
