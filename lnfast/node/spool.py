@@ -158,7 +158,7 @@ class Spool:
             BackendError: ``spool-full`` or ``spool-failed``: the instance is not stored, an older one is unchanged.
         """
         folder = self.instances(exam)
-        target = folder / f"{hashlib.sha256(sop_uid.encode()).hexdigest()[:32]}.dcm"
+        target = folder / f"{instance_name(sop_uid)}.dcm"
         with self.writing():
             try:
                 flush(part)
@@ -293,6 +293,11 @@ class Spool:
 
         with self._moving, FileLock(self.root / "moves.lock", timeout=_MOVES_TIMEOUT_S, mode=0o600):
             yield
+
+
+def instance_name(sop_uid: str) -> str:
+    """Return the name by which the node calls an instance: the stem of its file."""
+    return hashlib.sha256(sop_uid.encode()).hexdigest()[:32]
 
 
 def _outcome(part: Path, target: Path) -> Outcome:

@@ -122,7 +122,7 @@ class Association:
         if waited == "stop" and self._wire.wait(_RELEASE_S) != "data":
             return self._abort(None, "aborted")
         if waited == "nothing":
-            return self._abort(AbortReason.NOT_SPECIFIED, "idle")
+            return self._abort(AbortReason.NOT_SPECIFIED, "idle" if self._message.is_idle else "lost")
         kind, body = self._read()
         if waited == "stop" and kind == Kind.DATA:  # the next instance would come
             return self._abort(None, "aborted")

@@ -9,7 +9,6 @@ import threading
 import time
 
 from lnfast.errors import BackendError
-from lnfast.node.arrivals import Arrivals
 from lnfast.node.life import Life
 from lnfast.node.logs import place
 from lnfast.node.metrics import Metrics
@@ -20,7 +19,7 @@ from lnfast.node.transport import contexts
 from lnfast.node.transport.access import Access
 from lnfast.node.transport.association import Association, Ending, Limits
 from lnfast.node.transport.lobby import Caller, Lobby
-from lnfast.node.transport.session import Session
+from lnfast.node.transport.session import Listener, Session
 from lnfast.node.transport.sockets import Wire, break_off
 from lnfast.node.transport.tls import server_context
 
@@ -41,7 +40,7 @@ class Receiver:
     """
 
     def __init__(
-        self, config: NodeConfig, spool: Spool, arrivals: Arrivals, metrics: Metrics, *, limits: Limits | None = None
+        self, config: NodeConfig, spool: Spool, arrivals: Listener, metrics: Metrics, *, limits: Limits | None = None
     ) -> None:
         self._config, self._spool, self._arrivals, self._metrics = config, spool, arrivals, metrics
         self._limits = limits or Limits()

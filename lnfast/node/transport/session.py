@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+from typing import Literal, Protocol
 
 from lnfast.errors import LnfastError
-from lnfast.node.arrivals import Arrivals
 from lnfast.node.logs import place
 from lnfast.node.metrics import Metrics
 from lnfast.node.settings import Receive
@@ -17,6 +17,28 @@ from lnfast.node.transport.messages import Command
 
 _logger = logging.getLogger("lnfast.node.receiver")
 _KEPT = frozenset(sop_class.uid for sop_class in contexts.KEPT)
+
+
+class Listener(Protocol):
+    """What learns of receptions: `lnfast.node.arrivals.Arrivals`.
+
+    ``key`` names the association, ``exam`` is its id, ``instance`` the name of `instance_name`.
+    """
+
+    def association_opened(self, key: int, peer: str) -> None:
+        """An association begins by which images may come."""
+
+    def instance_arrives(self, key: int, exam: str, instance: str) -> None:
+        """An instance is about to be stored. Where this raises, it has failed."""
+
+    def instance_stored(self, key: int, exam: str, instance: str, outcome: Literal["new", "same", "replaced"]) -> None:
+        """An instance is stored, and its sender will be told so."""
+
+    def instance_failed(self, key: int, exam: str | None, instance: str) -> None:
+        """An image is answered with a failure; ``exam`` is None where it is not known."""
+
+    def association_closed(self, key: int, how: Ending) -> None:
+        """An association ended."""
 
 
 class Session:
@@ -31,7 +53,7 @@ class Session:
     """
 
     def __init__(
-        self, key: int, peer: str, receive: Receive, spool: Spool, arrivals: Arrivals, metrics: Metrics
+        self, key: int, peer: str, receive: Receive, spool: Spool, arrivals: Listener, metrics: Metrics
     ) -> None:
         self._key, self._peer, self._receive = key, peer, receive
         self._spool, self._arrivals, self._metrics = spool, arrivals, metrics
