@@ -278,11 +278,6 @@ def instance_name(sop_uid: str) -> str:
     return hashlib.sha256(sop_uid.encode()).hexdigest()[:32]
 
 
-def instance_name(sop_uid: str) -> str:
-    """Return the name by which the node calls an instance: the stem of its file."""
-    return hashlib.sha256(sop_uid.encode()).hexdigest()[:32]
-
-
 def _outcome(part: Path, target: Path) -> Outcome:
     if not target.exists():
         return "new"
