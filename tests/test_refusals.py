@@ -47,7 +47,11 @@ PAIRS = {"study/": REPORT, "admission.py": REPORT, "evaluate/": EVALUATION}
 # Where a node gives an exam, a job, an instance or itself a code without raising an error: the argument's place.
 NODE_CALLS = {"_close_exam": 2, "kill": 1, "refuse": 1, "job_dead": 1, "job_failed": 1, "Refusal": 1, "Finding": 0}
 # Such codes that a module keeps as plain words before it gives them.
-NODE_WORDS = {"node/reception.py": ("transfer-aborted", "instance-not-stored")}
+NODE_WORDS = {
+    "node/reception.py": ("transfer-aborted", "instance-not-stored"),
+    "node/drift.py": ("drift-stage", "drift-nodes"),
+    "node/watch.py": ("watch-unreadable", "files-left"),
+}
 
 
 @dataclass(frozen=True, order=True)

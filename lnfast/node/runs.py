@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lnfast.atomic import flush
 from lnfast.engine import Engine
-from lnfast.errors import EngineError, LnfastError
+from lnfast.errors import LnfastError
 from lnfast.measure import Rules
 from lnfast.node.ledger import Exam, Ledger, NewResult, StoredResult
 from lnfast.node.metrics import Metrics
@@ -111,7 +111,8 @@ class Runs:
 
         Raises:
             StudyError: the images are refused.
-            EngineError: of the network; or ``dicom-not-written``.
+            EngineError: of the network.
+            LnfastError: ``dicom-not-written``.
             BackendError: of the disk: the run does not count.
         """
         if exam.id in self._unended:
@@ -202,7 +203,7 @@ class Runs:
                 raise
             except Exception as error:  # highdicom's and pydicom's words may quote a header
                 reason = error.code if isinstance(error, LnfastError) else type(error).__name__
-                raise EngineError("dicom-not-written", f"seg.dcm and sr.dcm cannot be written: {reason}") from error
+                raise LnfastError("dicom-not-written", f"seg.dcm and sr.dcm cannot be written: {reason}") from error
             add_files(written.folder, written.report, files)
             flush(written.folder)
         return written
