@@ -45,8 +45,9 @@ LAYERS = {
     "result": 8,
     "serving": 8,
     "engine": 9,
-    "cli": 10,
-    "__main__": 11,
+    "cluster": 10,
+    "cli": 11,
+    "__main__": 12,
 }
 # The one module below lnfast that may import the package, and only inside a function. None: nobody may; what stands
 # behind the extra "evaluate" comes through `lnfast.evaluate.packages.load` alone.
@@ -63,6 +64,8 @@ HEAVY = {
     "sklearn": None,
     "matplotlib": None,
     "pandas": None,
+    "ray": None,  # lnfast.cluster asks lnfast.optional for both
+    "pyarrow": None,
     "training": None,
     "benchmarks": None,
 }

@@ -7,7 +7,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lnfast.report.folder import folder_name
-from lnfast.study import study_name
+from lnfast.study import is_dicom, study_name
+
+
+def folder_names(studies: Sequence[object]) -> list[str | None]:
+    """Name each study's folder, no two alike; None for DICOM, whose studies name themselves once they are read.
+
+    Args:
+        studies: paths, or arrays in any form.
+    """
+    paths = [study if isinstance(study, (str, Path)) else None for study in studies]
+    dicom = [path is not None and is_dicom(Path(path)) for path in paths]
+    sources = [path or "array" for path, own in zip(paths, dicom, strict=True) if not own]
+    names = iter(distinct_names(sources))
+    return [None if own else next(names) for own in dicom]
 
 
 def distinct_names(paths: Iterable[str | Path]) -> list[str]:
