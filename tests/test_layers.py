@@ -46,6 +46,8 @@ LAYERS = {
     "serving": 8,
     "engine": 9,
     "cluster": 10,
+    "contracts": 10,
+    "node": 10,
     "cli": 11,
     "__main__": 12,
 }

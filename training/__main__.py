@@ -78,6 +78,12 @@ def make_cohort(cache: Path, seeds: range) -> None:
 )
 @_CACHE
 @click.option("--start", type=_PATH, metavar="NAME|RUN|FILE", help="Weights to start from, such as pelvic-ln-edge.")
+@click.option(
+    "--decoder-only",
+    type=click.IntRange(0, 3),
+    metavar="LEVELS",
+    help="With --start: train only the head and so many of the decoder's finest levels; all else stays as it is.",
+)
 @click.option("--teacher", type=_FOLDER, help="Run whose probabilities are a second truth.")
 @_REAL
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Budget in minutes.")

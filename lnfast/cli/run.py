@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lnfast.cli.contract import contract_option, package_folders, run_mercure
 from lnfast.cli.dicom import dicom_options, list_folders
 from lnfast.cli.options import OutputFolder, check_output_folder, engine_options, rule_options
 from lnfast.cli.progress import ProgressDisplay
@@ -20,18 +21,49 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Find, outline and measure the lymph nodes of studies.")
-@click.argument("studies", metavar="STUDY...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("studies", metavar="STUDY...", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "-i",
+    "--input",
+    "input_folder",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="The same as STUDY, for callers that name it by an option.",
+)
 @click.option("-o", "--out", metavar="OUT", type=OutputFolder(), help="Folder to write the reports to.  [required]")
 @engine_options
 @rule_options
 @click.option("--html/--no-html", default=True, show_default=True, help="Also write the page report.html.")
 @dicom_options
+@contract_option
 @click.option(
     "--json", "as_json", is_flag=True, help="Print a JSON object on a line for each study, in the order given."
 )
-def run(
+def run(studies: tuple[Path, ...], input_folder: Path | None, out: Path | None, **options: Any) -> int:
+    """Find, outline and measure the lymph nodes of each STUDY: a .nii or .nii.gz file, or a folder of DICOM files.
+
+    OUT/<study name>/ gets report.json, report.txt, labels.nii.gz and report.html, a page for a browser that
+    also shows the study's slices; of a DICOM study, whose name is a number that tells nothing of the patient, also
+    seg.dcm and sr.dcm. A line is printed for each study. A refused study does not stop the others. The report of
+    another study of the same name is never overwritten: the study is refused instead.
+    """
+    contract = options.pop("contract")
+    if contract == "mercure":
+        click.echo(run_mercure(options))
+        return 0
+    if contract == "monai":
+        studies, out = package_folders()
+    elif input_folder is not None:
+        studies = (*studies, input_folder)
+    if not studies:
+        raise click.MissingParameter(param_type="argument", param_hint="'STUDY...'")
+    return _run(studies, out, **options)
+
+
+def _run(
     studies: tuple[Path, ...],
     out: Path | None,
+    *,
     short_axis: str,
     suspicious_mm: float,
     series: str | None,
@@ -44,13 +76,6 @@ def run(
     seg_frames: SegFrames,
     **engine: Any,
 ) -> int:
-    """Find, outline and measure the lymph nodes of each STUDY: a .nii or .nii.gz file, or a folder of DICOM files.
-
-    OUT/<study name>/ gets report.json, report.txt, labels.nii.gz and report.html, a page for a browser that
-    also shows the study's slices; of a DICOM study, whose name is a number that tells nothing of the patient, also
-    seg.dcm and sr.dcm. A line is printed for each study. A refused study does not stop the others. The report of
-    another study of the same name is never overwritten: the study is refused instead.
-    """
     from lnfast.measure import Rules
     from lnfast.study import DicomChoice
 

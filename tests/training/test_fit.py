@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ from training.fit.run import fit  # noqa: E402
 from training.fit.saving import CheckpointSaver  # noqa: E402
 from training.fit.schedule import Budget, cosine  # noqa: E402
 from training.fit.validation import ValidationCounts  # noqa: E402
-from training.model.weights_file import load_weights  # noqa: E402
+from training.model.networks import build_network  # noqa: E402
+from training.model.weights_file import load_weights, save_weights  # noqa: E402
 from training.recipe.presets import preset  # noqa: E402
 
 
@@ -60,6 +63,26 @@ def assert_same(first: Path, second: Path) -> None:
     (a, header), (b, header_b) = (load_weights(run / "snapshot.safetensors") for run in (first, second))
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
     assert (header["step"], header["validation"]) == (header_b["step"], header_b["validation"])
+
+
+@pytest.mark.parametrize("network", ["edgenet", "unet"])
+@pytest.mark.parametrize(("levels", "changing"), [(0, "head"), (1, "head|(lift|decoder|up).2")])
+def test_decoder_only_leaves_all_else_as_it_was_to_the_bit(
+    cache: Path, tmp_path: Path, network: Any, levels: int, changing: str
+) -> None:
+    preset = runs.tiny(network=network)
+    start = build_network(network, preset.width)
+    for buffer in start.buffers():  # as if it had been trained: not what a new network has
+        buffer.copy_(buffer + 1)
+    before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
+    save_weights(tmp_path / "start.safetensors", before, {"config": asdict(preset), "sources": []})
+    config = runs.config(preset=preset, start=tmp_path / "start.safetensors", decoder_only=levels, steps=8)
+    fit(tmp_path / "run", config, runs.phantoms(cache))
+    after, header = load_weights(tmp_path / "run" / "snapshot.safetensors")
+    assert header["config"]["decoder_only"] == levels
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    learned = {name for name, _ in start.named_parameters() if re.match(changing, name)}
+    assert changed == learned
 
 
 def test_two_runs_of_one_seed_agree_and_need_no_pickle(

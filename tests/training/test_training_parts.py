@@ -113,6 +113,7 @@ def test_a_batch_is_shared_out_evenly() -> None:
         ({"exact": True, "precision": "bf16-mixed"}, "bad-precision"),
         ({"exact": True, "accelerator": "gpu"}, "bad-device"),
         ({"preset": PAPER, "teacher": Path("run")}, "bad-teacher"),
+        ({"decoder_only": 1}, "bad-start"),
     ],
 )
 def test_contradicting_settings_are_refused(wanted: dict[str, Any], code: str) -> None:

@@ -42,6 +42,7 @@ from training.fit.schedule import Budget, FreezeNorms, PhantomIntake, WeightAver
 from training.fit.segmenter import Segmenter
 from training.json_file import write_json
 from training.model.loss import Teacher
+from training.model.networks import learn_decoder_only
 from training.model.weights_file import WEIGHTS_FILE
 from training.recipe.card import draft_card
 from training.recipe.run_config import RunConfig
@@ -116,6 +117,8 @@ class _Fit:
         self.module = Segmenter(preset, self.pool, THRESHOLD, teacher)
         if self.start is not None:
             self.module.net.load_state_dict(self.start.network().state_dict())
+        if self.config.decoder_only is not None:
+            learn_decoder_only(self.module.net, self.config.decoder_only)
         highest = preset.learning_rate if self.start is None else preset.learning_rate_again
         self.budget = Budget(highest, preset.schedule, self._steps(), self.config.minutes)
 
@@ -193,8 +196,9 @@ class _Fit:
         callbacks: list[Callback] = [SignalListener(self.stop_request), self.budget]
         if preset.average is not None:
             callbacks.append(WeightAverage(preset.average))
-        if preset.freeze_norms is not None:
-            callbacks.append(FreezeNorms(self.budget, preset.freeze_norms))
+        freeze_norms_after = preset.freeze_norms if self.config.decoder_only is None else 0.0
+        if freeze_norms_after is not None:
+            callbacks.append(FreezeNorms(self.budget, freeze_norms_after))
         callbacks.append(PhantomIntake(lambda: self.source.take_new_cases(self.pool)))
         callbacks.append(RunLog(run / "log.jsonl", self.budget, loud=not bar, scans=self.scans))
         callbacks.append(WeightsSaver(run / WEIGHTS_FILE, preset, self._meta))
@@ -213,7 +217,7 @@ class _Fit:
         sources = sources_of(before) if before else []
         taught_by = [*before.get("taught_by", []), *(learned_from(self.teacher.header) if self.teacher else [])]
         header = {
-            "config": {"seed": config.seed, **asdict(config.preset)},
+            "config": {"seed": config.seed, "decoder_only": config.decoder_only, **asdict(config.preset)},
             "step": before.get("step", 0) + step,
             "minutes": round(before.get("minutes", 0.0) + self.budget.elapsed_s / 60, 1),
             "rounds": before.get("rounds", 0) + 1,

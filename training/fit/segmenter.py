@@ -68,7 +68,11 @@ class Segmenter(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam or AdamW; the rate is set before each step by `training.fit.schedule.Budget`."""
-        rate, decay, learned = self.preset.learning_rate, self.preset.weight_decay, list(self.net.parameters())
+        rate, decay, learned = (
+            self.preset.learning_rate,
+            self.preset.weight_decay,
+            [p for p in self.net.parameters() if p.requires_grad],
+        )
         if decay is None:
             return torch.optim.Adam(learned, lr=rate)
         groups = [

@@ -132,6 +132,17 @@ class EdgeNet(nn.Module):
         logits: Tensor = self.head(x)
         return (logits, self.coarse(middle)) if self.training else logits
 
+    def decoder_modules(self, levels: int) -> list[nn.Module]:
+        """Return the finest levels of the decoder and what follows them.
+
+        Args:
+            levels: 0, the head alone, to 3, the whole decoder.
+        """
+        first = len(self.decoder) - levels
+        # The coarse logits are those of the level before the finest.
+        coarse = [self.coarse] if levels > 1 else []
+        return [*self.lift[first:], *self.decoder[first:], self.head, *coarse]
+
     def _initialise(self) -> None:
         for module in self.modules():
             if isinstance(module, ConvNorm):

@@ -12,17 +12,18 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from training.model.edgenet import EdgeNet
 from training.model.unet import UNet
 
-_KINDS: dict[str, Callable[[int], nn.Module]] = {"unet": UNet, "edgenet": EdgeNet}
+_KINDS: dict[str, Callable[[int], UNet | EdgeNet]] = {"unet": UNet, "edgenet": EdgeNet}
+DECODER_LEVELS = 3  # of both networks
 
 
-def build_network(name: str, width: int) -> nn.Module:
+def build_network(name: str, width: int) -> UNet | EdgeNet:
     """Build a network with initial weights, its convolutions in channels-last layout, which CPUs and GPUs prefer.
 
     Raises:
         KeyError: no network of that name.
     """
-    network: nn.Module = _KINDS[name](width).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    return network
+    network: UNet | EdgeNet = _KINDS[name](width)
+    return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
 
 
 def network_of_config(config: Mapping[str, Any]) -> nn.Module:
@@ -55,6 +56,20 @@ def fuse(model: nn.Module) -> nn.Module:
 def count_parameters(model: nn.Module) -> int:
     """Return the number of trainable parameters."""
     return sum(p.numel() for p in model.parameters())
+
+
+def learn_decoder_only(network: UNet | EdgeNet, levels: int) -> None:
+    """Freeze all weights but those of the head and of the finest levels of the decoder.
+
+    What is before them is then computed without gradients. Batch statistics are frozen by `freeze_norms`.
+
+    Args:
+        network: with weights that are good already.
+        levels: 0 to `DECODER_LEVELS`.
+    """
+    network.requires_grad_(False)
+    for module in network.decoder_modules(levels):
+        module.requires_grad_(True)
 
 
 def freeze_norms(model: nn.Module) -> None:

@@ -70,6 +70,15 @@ class UNet(nn.Module):
         logits: Tensor = self.head(x)
         return logits
 
+    def decoder_modules(self, levels: int) -> list[nn.Module]:
+        """Return the finest levels of the decoder and what follows them.
+
+        Args:
+            levels: 0, the head alone, to 3, the whole decoder.
+        """
+        first = len(self.up) - levels
+        return [*self.lift[first:], *self.up[first:], self.head]
+
 
 def _pair(channels_in: int, channels_middle: int, channels_out: int) -> nn.Sequential:
     return nn.Sequential(ConvBnRelu(channels_in, channels_middle), ConvBnRelu(channels_middle, channels_out))

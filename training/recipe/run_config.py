@@ -19,6 +19,8 @@ class RunConfig:
         steps, minutes, epochs: where the run ends, and the schedule with it; at most one of them, none is the preset's.
         exact: FP32 on one thread, so that the run repeats to the bit.
         start: run, file or name of the weights that this run begins with, with a schedule of its own, or None.
+        decoder_only: how many of the finest levels of the decoder learn, with the head; all else, batch statistics too,
+            stays as it is in ``start``. None trains the whole network.
         teacher: run whose network is a second truth, or None.
         real: folder of real scans on which marks are counted after each validation, or None; it changes nothing else.
         precision: of Lightning, or None for the preset's.
@@ -32,6 +34,7 @@ class RunConfig:
     epochs: int | None = None
     exact: bool = False
     start: Path | None = None
+    decoder_only: int | None = None
     teacher: Path | None = None
     real: Path | None = None
     precision: Precision | None = None
@@ -53,6 +56,8 @@ class RunConfig:
             raise UsageError("bad-precision", f"got --exact and --precision {self.precision}, wanted FP32")
         if self.teacher is not None and not self.preset.teaching:
             raise UsageError("bad-teacher", f"preset {self.preset.name} learns from no teacher; wanted edge")
+        if self.decoder_only is not None and self.start is None:
+            raise UsageError("bad-start", "got --decoder-only without --start: the rest would never learn anything")
         items_per_device(self.preset, self.devices)
 
 

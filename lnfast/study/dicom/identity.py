@@ -46,28 +46,53 @@ def use_study_key(key: bytes) -> None:
 _given: bytes | None = None
 
 
+def exam_id(study_uid: str, key: bytes) -> str:
+    """16 hexadecimal digits: HMAC-SHA256 of a StudyInstanceUID with a key of `load_key`."""
+    return hmac.new(key, study_uid.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def load_key(path: Path) -> bytes:
+    """Read a key, made where there is none; of several processes that make it at once, all get the same.
+
+    Args:
+        path: of its file, in a folder that is there. Nobody but its owner may read it. A damaged key is replaced.
+
+    Raises:
+        OSError: of the file system.
+    """
+    if not _is_key(path):
+        _write_key(path)
+    return path.read_bytes()
+
+
 @cache
 def _key() -> bytes:
-    """The key of this machine, made where there is none; one for this process where it cannot be kept."""
-    folder = _folder()
-    path = folder / "study-id.key"
+    """The key of this machine; one for this process where it cannot be kept."""
     with suppress(OSError, RuntimeError):
+        folder = _folder()
         folder.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            # Not by `lnfast.atomic`: nobody else may read the key, not even while it is written.
-            work = folder / f".study-id.{secrets.token_hex(8)}.tmp"
-            with open(os.open(work, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(secrets.token_bytes(_KEY_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                _place(work, path)
-            finally:
-                work.unlink(missing_ok=True)
-        key = path.read_bytes()
-        if len(key) == _KEY_BYTES:
-            return key
+        return load_key(folder / "study-id.key")
     return secrets.token_bytes(_KEY_BYTES)
+
+
+def _is_key(path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return path.stat().st_size == _KEY_BYTES
+    return False
+
+
+def _write_key(path: Path) -> None:
+    # Not by `lnfast.atomic`: nobody else may read the key, not even while it is written.
+    work = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(os.open(work, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(_KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            _place(work, path)
+    finally:
+        work.unlink(missing_ok=True)
 
 
 def _place(work: Path, path: Path) -> None:
