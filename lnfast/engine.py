@@ -228,7 +228,7 @@ class Engine:
         def write(outcome: Result | StudyFailure, name: str | None) -> Result | StudyFailure:
             return write_outcome(outcome, folder, name, parts)
 
-        yield from write_behind(self._outcomes(iter(studies), choice), folderfolder_names(studies), write)
+        yield from write_behind(self._outcomes(iter(studies), choice), folder_names(studies), write)
 
     def _outcomes(self, studies: Iterator[StudyInput], choice: DicomChoice | None) -> Iterator[Result | StudyFailure]:
         def read(study: StudyInput) -> _Read:
