@@ -91,7 +91,7 @@ def rows() -> list[tuple[Refusal, list[str]]]:
 def _all_of(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and (by := _class_of(node)):
-            is_value = ast.unparse(node.func) == "Refusal"
+            is_value = ast.unparse(node.func) == "ErrorValue"
             code = (
                 node.args[is_value]
                 if node.args
@@ -114,7 +114,7 @@ def _all_of(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
 def _class_of(call: ast.Call) -> str | None:
     """The error's class, or what a `Notice` is in; None for any other call."""
     name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", None)
-    if name == "Refusal":  # an error as a value: its class, its code
+    if name == "ErrorValue":  # an error as a value: its class, its code
         return ast.literal_eval(call.args[0])
     if name == "Notice":
         # Those that are no part of a report, since the report is written by then.

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from lnfast.cluster.messages import EngineIdentity, Outcome, Refusal, Task, WorkerFacts, WorkerRequest
+from lnfast.cluster.messages import EngineIdentity, Outcome, ErrorValue, Task, WorkerFacts, WorkerRequest
 from lnfast.cluster.protocol import LostWorkerError
 from lnfast.measure import Rules
 from lnfast.result import Parts
@@ -64,7 +64,7 @@ class ThreadCluster:
         killed, closed: numbers of workers.
     """
 
-    load: Callable[[int], WorkerFacts | Refusal] = lambda number: facts()
+    load: Callable[[int], WorkerFacts | ErrorValue] = lambda number: facts()
     run: Callable[[int, Task], Outcome] = lambda number, task: done(task)
     most: int = 0
     started: int = 0

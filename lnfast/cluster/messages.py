@@ -58,7 +58,7 @@ class WorkerRequest:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class ErrorValue:
     """An error as a value: its class by name, its code and its line.
 
     Attributes:
@@ -72,7 +72,7 @@ class Refusal:
     errno: int | None = None
 
     @classmethod
-    def of(cls, error: Exception) -> Refusal:
+    def of(cls, error: Exception) -> ErrorValue:
         """Return the refusal that an exception stands for."""
         name = type(error).__name__
         if isinstance(error, LnfastError):
@@ -160,6 +160,6 @@ class Outcome:
     index: int
     row: Row = field(default_factory=dict)
     nodes: tuple[Row, ...] = ()
-    refusal: Refusal | None = None
+    refusal: ErrorValue | None = None
     notices: tuple[tuple[str, str], ...] = ()
     resumed: bool = False

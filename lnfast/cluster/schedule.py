@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
-from lnfast.cluster.messages import Outcome, Refusal, Task, WorkerFacts, WorkerRequest
+from lnfast.cluster.messages import Outcome, ErrorValue, Task, WorkerFacts, WorkerRequest
 from lnfast.cluster.protocol import Cluster, LostWorkerError
 from lnfast.cluster.slots import START_DEATHS_AT_MOST, Attempt, History, Slot
 from lnfast.cluster.worker import refused
@@ -70,7 +70,7 @@ class Schedule:
         self._fresh: deque[Task] = deque()
         self._suspects: deque[Task] = deque()
         self._histories: dict[int, History] = {}
-        self._refusals: list[Refusal] = []
+        self._refusals: list[ErrorValue] = []
         self._said: set[str] = set()
         self._last_loss = ""
         self._waiting_since = monotonic()
@@ -139,8 +139,8 @@ class Schedule:
             slot.worker.kill()
             slot.worker = None
 
-    def _started(self, slot: Slot, answer: WorkerFacts | Refusal) -> None:
-        if isinstance(answer, Refusal):
+    def _started(self, slot: Slot, answer: WorkerFacts | ErrorValue) -> None:
+        if isinstance(answer, ErrorValue):
             self._refuse(slot, answer)
             return
         if self._reference is None:
@@ -149,14 +149,14 @@ class Schedule:
         differences = answer.identity.differences(self._reference.identity)
         if differences:
             message = f"the engine of a worker on {answer.host} is not that of the first one: {differences}"
-            self._refuse(slot, Refusal("EngineError", "worker-engine-differs", message))
+            self._refuse(slot, ErrorValue("EngineError", "worker-engine-differs", message))
             return
         if answer.device_kind != self._reference.device_kind:
             kinds = f"{answer.device_kind} beside {self._reference.device_kind}"
             self._say_once(f"workers run on {kinds}, without a certificate: last digits of their numbers may differ")
         slot.facts, slot.start_deaths = answer, 0
 
-    def _refuse(self, slot: Slot, refusal: Refusal) -> None:
+    def _refuse(self, slot: Slot, refusal: ErrorValue) -> None:
         slot.parked = True
         if slot.worker is not None:
             slot.worker.call("close")
@@ -226,7 +226,7 @@ class Schedule:
         elif refusal is not None and refusal.code == "not-found" and os.path.exists(task.path):
             history.machines += 1
             message = f"a worker on {slot.facts.host if slot.facts else 'a machine'} does not see {task.path}"
-            self._refuse(slot, Refusal("BackendError", "input-not-shared", f"{message}; mount it there"))
+            self._refuse(slot, ErrorValue("BackendError", "input-not-shared", f"{message}; mount it there"))
             yield from self._requeued(slot)
         else:
             self._histories.pop(task.index, None)
@@ -270,7 +270,7 @@ class Schedule:
             self._suspects.append(task)
             return
         self._histories.pop(task.index)
-        yield refused(task, Refusal("LnfastError", "worker-died", message))
+        yield refused(task, ErrorValue("LnfastError", "worker-died", message))
 
     def _ended_overdue(self) -> Iterator[Outcome]:
         """End workers with a study that takes too long."""

@@ -17,7 +17,7 @@ from typing import Any
 from lnfast._version import __version__
 from lnfast.backends.machine import device_kind
 from lnfast.cluster.completion import completed_report
-from lnfast.cluster.messages import EngineIdentity, Outcome, Refusal, Task, WorkerFacts, WorkerRequest
+from lnfast.cluster.messages import EngineIdentity, Outcome, ErrorValue, Task, WorkerFacts, WorkerRequest
 from lnfast.cluster.placement import check_shared
 from lnfast.cluster.rows import node_rows, refused_row, study_row
 from lnfast.engine import Engine
@@ -27,7 +27,7 @@ from lnfast.study import Study
 from lnfast.study.dicom.identity import use_study_key
 
 _DICOM_PACKAGES = ("pydicom", "highdicom")
-STOPPED = Refusal("LnfastError", "stopped", "the cohort was stopped")
+STOPPED = ErrorValue("LnfastError", "stopped", "the cohort was stopped")
 
 
 class Worker:
@@ -38,7 +38,7 @@ class Worker:
         self._request: WorkerRequest | None = None
         self._stopping = threading.Event()
 
-    def load(self, request: WorkerRequest) -> WorkerFacts | Refusal:
+    def load(self, request: WorkerRequest) -> WorkerFacts | ErrorValue:
         """Load the engine, which proves itself, and check that the driver's folder is here."""
         try:
             out = Path(request.out)
@@ -54,7 +54,7 @@ class Worker:
                 threads=request.threads,
             )
         except Exception as error:
-            return Refusal.of(error)
+            return ErrorValue.of(error)
         self._engine, self._request = engine, request
         return _facts(engine)
 
@@ -63,7 +63,7 @@ class Worker:
         try:
             return self._run(task)
         except Exception as error:
-            return refused(task, Refusal.of(error))
+            return refused(task, ErrorValue.of(error))
 
     def stop(self) -> None:
         """Begin no other study and write none that is not being written."""
@@ -99,11 +99,11 @@ class Worker:
             return refused(task, STOPPED)
         outcome = write_outcome(result, Path(request.out), task.name, request.parts)
         if isinstance(outcome, StudyFailure):
-            return refused(task, Refusal.of(outcome.error))
+            return refused(task, ErrorValue.of(outcome.error))
         return _done(task, outcome.report.to_dict(), beside=_problems(outcome))
 
 
-def refused(task: Task, refusal: Refusal) -> Outcome:
+def refused(task: Task, refusal: ErrorValue) -> Outcome:
     """Return the outcome of a study without a report."""
     return Outcome(task.index, refused_row(refusal.code, refusal.message), refusal=refusal)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from thread_cluster import IDENTITY, DiesError, ThreadCluster, done, facts, request
 
-from lnfast.cluster.messages import Outcome, Refusal, Task
+from lnfast.cluster.messages import Outcome, ErrorValue, Task
 from lnfast.cluster.schedule import STUDIES_PER_WORKER, Limits, Schedule
 from lnfast.cluster.slots import START_DEATHS_AT_MOST
 from lnfast.cluster.worker import refused
@@ -171,7 +171,7 @@ def test_another_kind_of_processor_is_said_once_where_no_certificate_forbids_it(
 
 @pytest.mark.parametrize("kind", ["ModelError", "EngineError", "BackendError"])
 def test_where_no_worker_can_be_started_the_first_reason_is_raised(kind: str) -> None:
-    refusal = Refusal(kind, "unknown-model", "there is none")
+    refusal = ErrorValue(kind, "unknown-model", "there is none")
     with pytest.raises(LnfastError) as raised:
         run(ThreadCluster(load=lambda number: refusal), 5)
     assert type(raised.value) in (ModelError, EngineError, BackendError)
@@ -189,14 +189,14 @@ def test_workers_that_die_while_they_load_are_given_up() -> None:
 
 
 def test_a_full_disk_ends_the_cohort_with_the_systems_words() -> None:
-    full = Refusal("OSError", "os-error", "/out/x: No space left on device", errno.ENOSPC)
+    full = ErrorValue("OSError", "os-error", "/out/x: No space left on device", errno.ENOSPC)
     with pytest.raises(OSError, match="No space left") as raised:
         run(ThreadCluster(run=lambda number, task: refused(task, full)), 9)
     assert raised.value.errno == errno.ENOSPC
 
 
 def test_another_error_of_the_system_is_tried_again_and_then_a_row() -> None:
-    error = Refusal("OSError", "os-error", "/out/x: Stale file handle", errno.ESTALE)
+    error = ErrorValue("OSError", "os-error", "/out/x: Stale file handle", errno.ESTALE)
     runs: Counter[int] = Counter()
 
     def serve(number: int, task: Task) -> Outcome:
@@ -210,7 +210,7 @@ def test_another_error_of_the_system_is_tried_again_and_then_a_row() -> None:
 
 def test_a_runtime_that_has_failed_is_replaced_before_a_study_is_blamed() -> None:
     broken = {0}  # a GPU that has fallen off the bus fails with every study
-    failed = Refusal("EngineError", "inference-failed", "no")
+    failed = ErrorValue("EngineError", "inference-failed", "no")
 
     def serve(number: int, task: Task) -> Outcome:
         bad = number in broken or task.index == 7
@@ -222,7 +222,7 @@ def test_a_runtime_that_has_failed_is_replaced_before_a_study_is_blamed() -> Non
 
 
 def test_a_machine_without_the_data_is_refused_and_its_studies_run_elsewhere(tmp_path: Path) -> None:
-    missing = Refusal("StudyError", "not-found", "no such file")
+    missing = ErrorValue("StudyError", "not-found", "no such file")
     present = tmp_path / "study.nii.gz"
     present.touch()
     lines: list[str] = []
