@@ -17,7 +17,7 @@ from nifti_files import write_nifti
 
 from lnfast.cluster.inputs import Entry
 from lnfast.cluster.messages import Outcome, Task
-from lnfast.cluster.run import Summary
+from lnfast.cluster.run import CohortSummary
 from lnfast.cluster.worker import Worker
 
 TABLES = {"studies.parquet", "studies.csv", "nodes.parquet", "nodes.csv"}
@@ -56,7 +56,7 @@ class Lines:
     def log(self, line: str) -> None:
         self.lines.append(line)
 
-    def ended(self, entry: Entry, outcome: Outcome, summary: Summary) -> None:
+    def ended(self, entry: Entry, outcome: Outcome, summary: CohortSummary) -> None:
         self.indices.append(outcome.index)
         if len(self.indices) == self._at:
             assert callable(self._act)

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from lnfast.cluster.messages import EngineIdentity, Outcome, ErrorValue, Task, WorkerFacts, WorkerRequest
+from lnfast.cluster.messages import EngineIdentity, ErrorValue, Outcome, Task, WorkerFacts, WorkerRequest
 from lnfast.cluster.protocol import LostWorkerError
 from lnfast.measure import Rules
 from lnfast.result import Parts

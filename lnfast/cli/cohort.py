@@ -16,7 +16,7 @@ from lnfast.cli.options import OutputFolder, check_output_folder, engine_options
 from lnfast.cli.progress import LINE_EVERY_S, ProgressDisplay
 
 if TYPE_CHECKING:
-    from lnfast.cluster import Summary
+    from lnfast.cluster import CohortSummary
     from lnfast.cluster.inputs import Entry
     from lnfast.cluster.messages import Outcome
     from lnfast.result import SegFrames
@@ -125,7 +125,7 @@ class _Lines:
         """Show a line."""
         self._display.log(line)
 
-    def ended(self, entry: Entry, outcome: Outcome, summary: Summary) -> None:
+    def ended(self, entry: Entry, outcome: Outcome, summary: CohortSummary) -> None:
         """Show a refusal or warnings, and how far the cohort is."""
         from lnfast.study import shown
 
@@ -143,7 +143,7 @@ class _Lines:
             self._display.log(line)
 
 
-def progress_line(summary: Summary) -> str:
+def progress_line(summary: CohortSummary) -> str:
     """Return how far a cohort is: done, refused, per hour, remaining."""
     rate = summary.per_hour
     left = f", {_duration(summary.remaining * 3600 / rate)}" if rate > 0 else ""
@@ -155,7 +155,7 @@ def _duration(seconds: float) -> str:
     return f"about {minutes} min" if minutes < 120 else f"about {minutes / 60:.0f} h"
 
 
-def _line(summary: Summary, out: Path) -> str:
+def _line(summary: CohortSummary, out: Path) -> str:
     earlier = f" ({summary.resumed} from before)" if summary.resumed else ""
     stages = "".join(f", {count} {stage}" for stage, count in sorted(summary.stages.items()))
     codes = "".join(f", {count} {code}" for code, count in sorted(summary.codes.items()))
@@ -163,7 +163,7 @@ def _line(summary: Summary, out: Path) -> str:
     return f"{summary.total} studies: {summary.done} done{earlier}{stages}; {refused}; tables in {out}"
 
 
-def _facts(summary: Summary, out: Path) -> dict[str, Any]:
+def _facts(summary: CohortSummary, out: Path) -> dict[str, Any]:
     return {
         "out": str(out),
         "studies": summary.total,

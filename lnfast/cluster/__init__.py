@@ -22,6 +22,6 @@ study is followed by its index; docs/cluster.md has what was tried.
 
 from __future__ import annotations
 
-from lnfast.cluster.run import CohortRequest, Display, Summary, run_cohort
+from lnfast.cluster.run import CohortRequest, CohortSummary, Display, run_cohort
 
-__all__ = ["CohortRequest", "Display", "Summary", "run_cohort"]
+__all__ = ["CohortRequest", "CohortSummary", "Display", "run_cohort"]

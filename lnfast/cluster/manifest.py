@@ -39,7 +39,7 @@ class ManifestRow:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class StudyManifest:
     """A manifest that was read.
 
     Attributes:
@@ -56,7 +56,7 @@ def is_manifest(path: Path) -> bool:
     return path.suffix.lower() in _ENDINGS and not path.is_dir()
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> StudyManifest:
     """Read a manifest.
 
     Raises:
@@ -69,7 +69,7 @@ def read_manifest(path: Path) -> Manifest:
         carried = {name: kind for name, kind in columns.items() if name not in LEADING_COLUMNS}
         rows = tuple(_row(path, number, row, carried) for number, row in enumerate(values, start=1))
     _check_names(path, rows)
-    return Manifest(carried, rows)
+    return StudyManifest(carried, rows)
 
 
 @contextmanager

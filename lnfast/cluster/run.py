@@ -18,7 +18,7 @@ from lnfast.cluster.placement import held, sweep
 from lnfast.cluster.protocol import Cluster
 from lnfast.cluster.ray_cluster import LOCAL, RayCluster, WorkerShape, connected
 from lnfast.cluster.rows import LEADING_COLUMNS, REPORT_COLUMNS
-from lnfast.cluster.schedule import STUDIES_PER_WORKER, Limits, Schedule
+from lnfast.cluster.schedule import STUDIES_PER_WORKER, Schedule, ScheduleLimits
 from lnfast.cluster.tables import Journal, remove_tables, write_tables
 from lnfast.cluster.worker import Worker
 from lnfast.errors import UsageError
@@ -65,7 +65,7 @@ class CohortRequest:
 
 
 @dataclass
-class Summary:
+class CohortSummary:
     """How far a cohort is, and at its end what became of it.
 
     Attributes:
@@ -115,11 +115,11 @@ class Display(Protocol):
     def log(self, line: str) -> None:
         """Show a line."""
 
-    def ended(self, entry: Entry, outcome: Outcome, summary: Summary) -> None:
+    def ended(self, entry: Entry, outcome: Outcome, summary: CohortSummary) -> None:
         """Show what became of a study, and how far the cohort is."""
 
 
-def run_cohort(request: CohortRequest, display: Display, *, kind: type[Worker] = Worker) -> Summary:
+def run_cohort(request: CohortRequest, display: Display, *, kind: type[Worker] = Worker) -> CohortSummary:
     """Run every study of a cohort, each once, and write its folder and its rows of the tables.
 
     Args:
@@ -142,7 +142,7 @@ def run_cohort(request: CohortRequest, display: Display, *, kind: type[Worker] =
             with connected(request.address), Journal(rows, len(inputs.entries)) as journal:
                 shape = WorkerShape(request.cpus, request.gpus, STUDIES_PER_WORKER + 1)
                 cluster = RayCluster(kind, shape)
-                limits = Limits(
+                limits = ScheduleLimits(
                     _workers(request, cluster, len(inputs.entries), display.log), request.study_minutes * 60
                 )
                 schedule = Schedule(cluster, _worker_request(request, inputs, token), limits, display.log)
@@ -152,7 +152,7 @@ def run_cohort(request: CohortRequest, display: Display, *, kind: type[Worker] =
     return summary
 
 
-def run_schedule(schedule: Schedule, inputs: Inputs, journal: Journal, display: Display, out: Path) -> Summary:
+def run_schedule(schedule: Schedule, inputs: Inputs, journal: Journal, display: Display, out: Path) -> CohortSummary:
     """Run a schedule to its end, and write the tables.
 
     Args:
@@ -165,7 +165,7 @@ def run_schedule(schedule: Schedule, inputs: Inputs, journal: Journal, display: 
     Raises:
         LnfastError, OSError: as `run_cohort`.
     """
-    summary = Summary(len(inputs.entries))
+    summary = CohortSummary(len(inputs.entries))
     tasks = [Task(index, entry.path, entry.name) for index, entry in enumerate(inputs.entries)]
     try:
         for outcome in schedule.outcomes(tasks):

@@ -18,9 +18,9 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
-from lnfast.cluster.messages import Outcome, ErrorValue, Task, WorkerFacts, WorkerRequest
+from lnfast.cluster.messages import ErrorValue, Outcome, Task, WorkerFacts, WorkerRequest
 from lnfast.cluster.protocol import Cluster, LostWorkerError
-from lnfast.cluster.slots import START_DEATHS_AT_MOST, Attempt, History, Slot
+from lnfast.cluster.slots import START_DEATHS_AT_MOST, History, Slot, TaskRun
 from lnfast.cluster.worker import refused
 from lnfast.errors import BackendError
 
@@ -32,7 +32,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
-class Limits:
+class ScheduleLimits:
     """How many workers, and how long they may take.
 
     Attributes:
@@ -62,7 +62,9 @@ class Schedule:
         log: gets lines for people.
     """
 
-    def __init__(self, cluster: Cluster, request: WorkerRequest, limits: Limits, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, cluster: Cluster, request: WorkerRequest, limits: ScheduleLimits, log: Callable[[str], None]
+    ) -> None:
         self._cluster, self._request, self._limits, self._log = cluster, request, limits, log
         self._events: SimpleQueue[_Event] = SimpleQueue()
         self._slots = [Slot(number) for number in range(limits.workers)]
@@ -194,7 +196,7 @@ class Schedule:
 
     def _send(self, slot: Slot, task: Task, *, alone: bool) -> None:
         assert slot.worker is not None
-        slot.attempts[task.index] = Attempt(task, alone)
+        slot.attempts[task.index] = TaskRun(task, alone)
         self._watch(slot, task, slot.worker.call("run", task))
 
     def _handled(self, event: _Event) -> Iterator[Outcome]:
@@ -257,7 +259,7 @@ class Schedule:
         for attempt in attempts:
             yield from self._again(attempt, LostWorkerError("its machine was refused", with_machine=True))
 
-    def _again(self, attempt: Attempt, error: LostWorkerError) -> Iterator[Outcome]:
+    def _again(self, attempt: TaskRun, error: LostWorkerError) -> Iterator[Outcome]:
         task = attempt.task
         history = self._histories.setdefault(task.index, History())
         history.machines += error.with_machine

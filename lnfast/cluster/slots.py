@@ -13,7 +13,7 @@ START_DEATHS_AT_MOST = 5
 
 
 @dataclass
-class Attempt:
+class TaskRun:
     """A study that a worker is running.
 
     Attributes:
@@ -36,7 +36,7 @@ class Slot:
         worker: the present one; None once the slot was given up.
         generation: how many workers it has had; answers of earlier ones are ignored.
         facts: of its engine; None until it has loaded.
-        attempts: what it is running, by the task's index.
+        runs: what it is running, by the task's index.
         start_deaths: how often in a row a worker died here before its engine was loaded.
         parked: its worker was refused. It stays, without an engine: its place would be given to the next one, which
             would be refused for the same reason.
@@ -46,7 +46,7 @@ class Slot:
     worker: WorkerHandle | None = None
     generation: int = 0
     facts: WorkerFacts | None = None
-    attempts: dict[int, Attempt] = field(default_factory=dict)
+    runs: dict[int, TaskRun] = field(default_factory=dict)
     start_deaths: int = 0
     parked: bool = False
 
@@ -63,7 +63,7 @@ class Slot:
     @property
     def alone(self) -> bool:
         """Whether it runs a study that must be alone."""
-        return any(attempt.alone for attempt in self.attempts.values())
+        return any(run.alone for run in self.runs.values())
 
 
 @dataclass

@@ -17,7 +17,7 @@ from typing import Any
 from lnfast._version import __version__
 from lnfast.backends.machine import device_kind
 from lnfast.cluster.completion import completed_report
-from lnfast.cluster.messages import EngineIdentity, Outcome, ErrorValue, Task, WorkerFacts, WorkerRequest
+from lnfast.cluster.messages import EngineIdentity, ErrorValue, Outcome, Task, WorkerFacts, WorkerRequest
 from lnfast.cluster.placement import check_shared
 from lnfast.cluster.rows import node_rows, refused_row, study_row
 from lnfast.engine import Engine

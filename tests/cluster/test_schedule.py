@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from thread_cluster import IDENTITY, DiesError, ThreadCluster, done, facts, request
 
-from lnfast.cluster.messages import Outcome, ErrorValue, Task
-from lnfast.cluster.schedule import STUDIES_PER_WORKER, Limits, Schedule
+from lnfast.cluster.messages import ErrorValue, Outcome, Task
+from lnfast.cluster.schedule import STUDIES_PER_WORKER, Schedule, ScheduleLimits
 from lnfast.cluster.slots import START_DEATHS_AT_MOST
 from lnfast.cluster.worker import refused
 from lnfast.errors import BackendError, EngineError, LnfastError, ModelError
@@ -30,7 +30,7 @@ def run(
 ) -> tuple[list[Outcome], list[str]]:
     """Run studies; return their outcomes in the order of the studies, each of which has exactly one, and the lines."""
     lines: list[str] = []
-    schedule = Schedule(cluster, request(), Limits(workers, study_s), lines.append)
+    schedule = Schedule(cluster, request(), ScheduleLimits(workers, study_s), lines.append)
     try:
         outcomes = list(schedule.outcomes(tasks(count)))
     finally:
@@ -231,7 +231,7 @@ def test_a_machine_without_the_data_is_refused_and_its_studies_run_elsewhere(tmp
         time.sleep(0.002)
         return refused(task, missing) if number == 1 or task.index == 4 else done(task)
 
-    schedule = Schedule(ThreadCluster(run=serve), request(), Limits(2, FOREVER), lines.append)
+    schedule = Schedule(ThreadCluster(run=serve), request(), ScheduleLimits(2, FOREVER), lines.append)
     paths = [str(present)] * 10
     paths[4] = str(tmp_path / "absent.nii.gz")
     outcomes = list(schedule.outcomes([Task(index, path, f"{index}") for index, path in enumerate(paths)]))
@@ -248,7 +248,7 @@ def test_stopping_waits_for_what_is_being_written_and_no_longer() -> None:
         return done(task)
 
     cluster = ThreadCluster(run=serve)
-    schedule = Schedule(cluster, request(), Limits(2, FOREVER), lambda line: None)
+    schedule = Schedule(cluster, request(), ScheduleLimits(2, FOREVER), lambda line: None)
     ended = schedule.outcomes(tasks(6))
     threading.Timer(0.3, lambda: schedule._events.put(None)).start()  # type: ignore[arg-type]  # an interrupt
     with pytest.raises(AttributeError):
