@@ -88,7 +88,7 @@ class Schedule:
         for slot in self._slots:
             self._start(slot)
         ticked = monotonic()
-        while self._fresh or self._suspects or any(slot.attempts for slot in self._slots):
+        while self._fresh or self._suspects or any(slot.runs for slot in self._slots):
             if not any(slot.live for slot in self._slots):
                 raise self._no_worker()
             try:
@@ -107,16 +107,16 @@ class Schedule:
     def stop(self, within_s: float) -> None:
         """End all workers; what is being written is first brought to its end, as far as the time allows."""
         for slot in self._slots:
-            if slot.ready and slot.worker is not None and slot.attempts:
+            if slot.ready and slot.worker is not None and slot.runs:
                 slot.worker.call("stop")
         until = monotonic() + within_s
-        while any(slot.attempts for slot in self._slots) and (left := until - monotonic()) > 0:
+        while any(slot.runs for slot in self._slots) and (left := until - monotonic()) > 0:
             try:
                 event = self._events.get(timeout=left)
             except Empty:
                 break
             if event.task is not None and event.generation == event.slot.generation:
-                event.slot.attempts.pop(event.task.index, None)
+                event.slot.runs.pop(event.task.index, None)
         for slot in self._slots:
             self._end(slot)
 
@@ -136,7 +136,7 @@ class Schedule:
         """End the worker of a slot, and the slot."""
         slot.generation += 1
         slot.facts = None
-        slot.attempts.clear()
+        slot.runs.clear()
         if slot.worker is not None:
             slot.worker.kill()
             slot.worker = None
@@ -179,14 +179,14 @@ class Schedule:
         """Give studies to workers: first those that must be alone, each to a worker that has nothing else to do."""
         ready = [slot for slot in slots if slot.ready and not slot.alone]
         if self._suspects:
-            ready.sort(key=lambda slot: len(slot.attempts))
+            ready.sort(key=lambda slot: len(slot.runs))
             reserved, ready = ready[: len(self._suspects)], ready[len(self._suspects) :]
             for slot in reserved:  # a busy one gets nothing until it is idle
-                if not slot.attempts:
+                if not slot.runs:
                     self._send(slot, self._suspects.popleft(), alone=True)
         share = self._share() if ready and self._fresh else 0
         for slot in ready:
-            while self._fresh and len(slot.attempts) < share:
+            while self._fresh and len(slot.runs) < share:
                 self._send(slot, self._fresh.popleft(), alone=False)
 
     def _share(self) -> int:
@@ -196,7 +196,7 @@ class Schedule:
 
     def _send(self, slot: Slot, task: Task, *, alone: bool) -> None:
         assert slot.worker is not None
-        slot.attempts[task.index] = TaskRun(task, alone)
+        slot.runs[task.index] = TaskRun(task, alone)
         self._watch(slot, task, slot.worker.call("run", task))
 
     def _handled(self, event: _Event) -> Iterator[Outcome]:
@@ -211,7 +211,7 @@ class Schedule:
         elif event.task is None:
             self._started(slot, event.future.result())
         else:
-            slot.attempts.pop(event.task.index)
+            slot.runs.pop(event.task.index)
             yield from self._answered(slot, event.task, event.future.result())
 
     def _answered(self, slot: Slot, task: Task, outcome: Outcome) -> Iterator[Outcome]:
@@ -241,30 +241,30 @@ class Schedule:
         """Start another worker, and run again what this one had, each study alone."""
         loading = slot.facts is None
         self._last_loss = error.reason
-        attempts = list(slot.attempts.values())
+        runs = list(slot.runs.values())
         self._end(slot)
         slot.start_deaths += loading
         if slot.start_deaths < START_DEATHS_AT_MOST:
             self._start(slot)
         else:
             self._say_once(f"a worker is given up: it died {START_DEATHS_AT_MOST} times before its engine was loaded")
-        for attempt in attempts:
-            yield from self._again(attempt, error)
+        for run in runs:
+            yield from self._again(run, error)
 
     def _requeued(self, slot: Slot) -> Iterator[Outcome]:
         """Run elsewhere what a refused worker still has."""
-        attempts = list(slot.attempts.values())
-        slot.attempts.clear()
+        runs = list(slot.runs.values())
+        slot.runs.clear()
         slot.generation += 1
-        for attempt in attempts:
-            yield from self._again(attempt, LostWorkerError("its machine was refused", with_machine=True))
+        for run in runs:
+            yield from self._again(run, LostWorkerError("its machine was refused", with_machine=True))
 
-    def _again(self, attempt: TaskRun, error: LostWorkerError) -> Iterator[Outcome]:
-        task = attempt.task
+    def _again(self, run: TaskRun, error: LostWorkerError) -> Iterator[Outcome]:
+        task = run.task
         history = self._histories.setdefault(task.index, History())
         history.machines += error.with_machine
         history.deaths += not error.with_machine
-        if history.deaths >= DEATHS_AT_MOST and attempt.alone:
+        if history.deaths >= DEATHS_AT_MOST and run.alone:
             message = f"{history.deaths} workers ended while they ran it, the last one alone with it: {error.reason}"
         elif history.machines >= MACHINES_AT_MOST:
             message = f"{history.machines} machines were lost while they ran it"
@@ -278,7 +278,7 @@ class Schedule:
         """End workers with a study that takes too long."""
         before = monotonic() - self._limits.study_s
         for slot in self._slots:
-            if any(attempt.started_s < before for attempt in slot.attempts.values()):
+            if any(run.started_s < before for run in slot.runs.values()):
                 minutes = self._limits.study_s / 60
                 yield from self._lost(slot, LostWorkerError(f"it was not done within {minutes:g} minutes"))
 
