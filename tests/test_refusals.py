@@ -37,6 +37,8 @@ COMPUTED = {
     ("study/kind.py", "kind.code"): ("not-dwi", "adc-map"),
     # `_replacement_warning` is called for these two.
     ("study/affine.py", "f'bad-{bad}'"): ("bad-sform", "bad-qform"),
+    # An error that was raised elsewhere, made again of its value.
+    ("cluster/messages.py", "self.code"): (),
     # Pairs that other modules made: collected there.
     ("report/notices.py", "code"): (),
 }
@@ -93,8 +95,11 @@ def rows() -> list[tuple[Refusal, list[str]]]:
 def _all_of(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and (by := _class_of(node)):
+            is_value = ast.unparse(node.func) == "ErrorValue"
             code = (
-                node.args[0] if node.args else next((part.value for part in node.keywords if part.arg == "code"), None)
+                node.args[is_value]
+                if node.args
+                else next((part.value for part in node.keywords if part.arg == "code"), None)
             )
             assert code is not None, f"{module}:{node.lineno} has no code"
             yield from ((by, literal) for literal in _codes(module, code))
@@ -113,6 +118,8 @@ def _all_of(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
 def _class_of(call: ast.Call) -> str | None:
     """The error's class, or what a `Notice` is in; None for any other call."""
     name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", None)
+    if name == "ErrorValue":  # an error as a value: its class, its code
+        return ast.literal_eval(call.args[0])
     if name == "Notice":
         # Those that are no part of a report, since the report is written by then.
         beside = isinstance(call.args[0], ast.Constant) and str(call.args[0].value).endswith("-not-written")

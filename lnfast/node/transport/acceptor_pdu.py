@@ -17,9 +17,7 @@ from lnfast.node.transport import contexts
 HEAD = struct.Struct(">BxI")
 _ITEM = struct.Struct(">BxH")
 _REQUEST = struct.Struct(">H2x16s16s32x")
-MOST_REQUEST_BYTES = 256 << 10  # 128 contexts of the longest UIDs with 20 transfer syntaxes each
-MOST_CONTEXTS = 128  # their ids are the odd numbers of one byte
-MOST_SYNTAXES = 4096  # of all contexts together
+MOST_REQUEST_BYTES = 256 << 10  # 128 contexts with 28 transfer syntaxes each, all of the longest UIDs
 _MOST_UID = 64
 _APPLICATION_CONTEXT_ITEM, _CONTEXT_ITEM, _ANSWERED_CONTEXT_ITEM, _USER_ITEM = 0x10, 0x20, 0x21, 0x50
 _ABSTRACT, _TRANSFER = 0x30, 0x40
@@ -123,7 +121,7 @@ def read_request(body: bytes) -> Request:
             proposals[proposal.id] = proposal
         elif kind == _USER_ITEM:
             max_length = _peer_max_length(value)
-    if not proposals or sum(len(each.transfer_syntaxes) for each in proposals.values()) > MOST_SYNTAXES:
+    if not proposals:
         raise ViolationError(AbortReason.INVALID_PARAMETER)
     return Request(version, _title(called), _title(calling), application_context, tuple(proposals.values()), max_length)
 
