@@ -36,7 +36,7 @@ from lnfast.selftest import SelfTest
 from lnfast.serving import EngineRequest, serve
 from lnfast.study import DicomChoice, Study, is_dicom, read_study, study_from_array
 
-StudyInput = str | Path | Volume | tuple[ArrayLike, ArrayLike]
+StudyInput = str | Path | Volume | tuple[ArrayLike, ArrayLike] | Study
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +132,8 @@ class Engine:
         """Read a study as the model's card asks for it.
 
         Args:
-            study: the path of a NIfTI file, of a folder of DICOM files or of an enhanced DICOM file, a `Volume`, or
-                ``(array_zyx, affine)``.
+            study: the path of a NIfTI file, of a folder of DICOM files or of an enhanced DICOM file, a `Volume`,
+                ``(array_zyx, affine)``, or a `Study` that was read before, which is returned.
             choice: of the DICOM series to take.
 
         Raises:
@@ -141,14 +141,17 @@ class Engine:
             BackendError: ``backend-missing`` where a DICOM file needs a package that is not installed.
         """
         card = self.model.card
+        if isinstance(study, Study):
+            return study
         if isinstance(study, (str, Path)):
             return read_study(study, b_targets=card.b_targets, b_range=card.b_range, choice=choice)
         if isinstance(study, Volume):
             return study_from_array(study.array, study.grid.affine)
         if isinstance(study, tuple) and len(study) == 2:
-            array, affine = study
-            return study_from_array(array, affine)
-        raise UsageError("bad-study", f"got a {type(study).__name__}, wanted a path, a Volume or (array_zyx, affine)")
+            return study_from_array(*study)
+        raise UsageError(
+            "bad-study", f"got a {type(study).__name__}, wanted a path, a Volume, a Study or (array_zyx, affine)"
+        )
 
     def run(self, study: StudyInput, *, choice: DicomChoice | None = None) -> Result:
         """Find and measure the nodes of one study.
@@ -277,12 +280,20 @@ class Engine:
 
 def _names(studies: Sequence[StudyInput]) -> list[str | None]:
     """Name each study's folder, no two alike; None for DICOM, whose studies name themselves once they are read."""
-    dicom = [isinstance(study, (str, Path)) and is_dicom(Path(study)) for study in studies]
+    dicom = [_from_dicom(study) for study in studies]
     file_names = iter(distinct_names(_source(study) for study, own in zip(studies, dicom, strict=True) if not own))
     return [None if own else next(file_names) for own in dicom]
 
 
+def _from_dicom(study: StudyInput) -> bool:
+    if isinstance(study, Study):
+        return study.provenance.dicom is not None
+    return isinstance(study, (str, Path)) and is_dicom(Path(study))
+
+
 def _source(study: StudyInput) -> str:
+    if isinstance(study, Study):
+        return study.provenance.path or "array"
     return str(study) if isinstance(study, (str, Path)) else "array"
 
 

@@ -63,6 +63,7 @@ class Result:
         html: bool = True,
         dicom: bool = True,
         seg_frames: SegFrames = "sparse",
+        predecessor: str | Path | None = None,
     ) -> Path:
         """Write ``out/<study name>/`` with report.json, report.txt and labels.nii.gz: whole or not at all.
 
@@ -76,6 +77,7 @@ class Result:
             html: write the page too.
             dicom: write seg.dcm and sr.dcm too; the study's files must still be there.
             seg_frames: ``"all"`` writes a frame of every segment for every slice, ``"sparse"`` those with voxels.
+            predecessor: the sr.dcm of an earlier result that this one replaces; the new one names it.
 
         Returns:
             The study folder.
@@ -84,7 +86,8 @@ class Result:
             UsageError: ``output-exists`` when something else of that name is there, such as another study's report.
             OSError: what the disk said; nothing is left behind.
         """
-        written = write_result(self, Path(out), name or self.study.name, Parts(html, dicom, seg_frames))
+        parts = Parts(html, dicom, seg_frames, None if predecessor is None else Path(predecessor))
+        written = write_result(self, Path(out), name or self.study.name, parts)
         for problem in (written.page_problem, written.dicom_problem):
             if problem is not None:
                 warnings.warn(str(problem), RuntimeWarning, stacklevel=2)
@@ -99,6 +102,7 @@ class Parts:
     html: bool = True
     dicom: bool = True
     seg_frames: SegFrames = "sparse"
+    predecessor: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ def write_result(result: Result, out: Path, name: str, parts: Parts) -> Result:
     if parts.html:
         written = replace(written, page_problem=_add_page(written, folder, report))
     if parts.dicom and result.study.provenance.dicom is not None:
-        written = replace(written, dicom_problem=_add_dicom(written, folder, report, parts.seg_frames))
+        written = replace(written, dicom_problem=_add_dicom(written, folder, report, parts))
     return written
 
 
@@ -167,12 +171,13 @@ def _add_page(result: Result, folder: Path, report: Report) -> Notice | None:
     return None
 
 
-def _add_dicom(result: Result, folder: Path, report: Report, seg_frames: SegFrames) -> Notice | None:
+def _add_dicom(result: Result, folder: Path, report: Report, parts: Parts) -> Notice | None:
     """Write seg.dcm and sr.dcm and return why they could not be, without any text of a header."""
     try:
         from lnfast.report.dicom import render_dicom
 
-        files = render_dicom(result.study, result.labels, report, all_frames=seg_frames == "all")
+        all_frames = parts.seg_frames == "all"
+        files = render_dicom(result.study, result.labels, report, all_frames=all_frames, predecessor=parts.predecessor)
         add_files(folder, report, files)
     except Exception as error:
         reason = error if isinstance(error, (LnfastError, OSError)) else type(error).__name__

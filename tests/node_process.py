@@ -103,7 +103,7 @@ class NodeProcess:
 
     def is_ready(self) -> bool:
         """It receives, and says that nothing is wrong."""
-        return listens(self.port) and self.health()[0] == 200
+        return self.health()[0] == 200 and listens(self.port)
 
     def kill(self) -> None:
         """End it as a power cut does."""

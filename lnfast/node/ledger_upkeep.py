@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from lnfast.errors import UsageError
@@ -127,12 +127,24 @@ class LedgerUpkeep(LedgerTransactions):
             )
             self._event(result.exam, "result-adopted", None, f"result {result.number}", now)
 
-    def forget(self, exam: Exam) -> bool:
-        """Delete all rows of an exam, unless it changed since it was read; return whether they were deleted."""
+    def forget(self, exam: Exam, remove: Callable[[], bool] = lambda: True) -> bool:
+        """Delete all rows of an exam, unless it changed since it was read.
+
+        Args:
+            exam: as it was read.
+            remove: deletes its files, in the middle of the transaction: no association can begin to give instances of
+                the exam meanwhile. Where it returns False the rows stay. After a kill the rows may be left without
+                files, and forgetting them again completes it.
+
+        Returns:
+            Whether they were deleted.
+        """
         with self._transaction() as now:
             unchanged = "id = ? AND state = ? AND last_at = ?"
-            if not self._run(f"DELETE FROM exams WHERE {unchanged}", exam.id, exam.state, exam.last_at).rowcount:
+            row = self._run(f"SELECT 1 FROM exams WHERE {unchanged}", exam.id, exam.state, exam.last_at).fetchone()
+            if row is None or not remove():
                 return False
+            self._run("DELETE FROM exams WHERE id = ?", exam.id)
             self._run("DELETE FROM jobs WHERE result IN (SELECT id FROM results WHERE exam = ?)", exam.id)
             self._run("DELETE FROM results WHERE exam = ?", exam.id)
             self._run("DELETE FROM missing WHERE exam = ?", exam.id)

@@ -34,6 +34,7 @@ FIELDS = (
     "target",
     "peer",
     "thread_name",
+    "at",
     "result",
     "instances",
     "attempt",

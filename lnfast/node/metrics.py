@@ -69,7 +69,7 @@ METRICS = (
     Metric("exams_done_total", "counter", "Exams whose result was released."),
     Metric("exams_refused_total", "counter", "Exams in which there was nothing to analyse.", ("code",)),
     Metric("exams_dead_total", "counter", "Exams that a person must look at.", ("code",)),
-    Metric("exams_waiting", "gauge", "Exams that are received and not yet released, refused or dead."),
+    Metric("dead_exams", "gauge", "Exams in the ledger that a person must look at now.", ("code",)),
     Metric("runs_total", "counter", "Runs of the engine by outcome.", ("outcome",)),
     Metric("run_seconds", "histogram", "Time of one run of the engine with the writing of its result."),
     Metric("running", "gauge", "Whether an exam is run at the moment."),
@@ -78,7 +78,7 @@ METRICS = (
     Metric("results_dead_total", "counter", "Results that a target refused or never took.", ("target", "code")),
     Metric("send_seconds", "histogram", "Time of one attempt to send that succeeded.", ("target",)),
     Metric("outbox_jobs", "gauge", "Results that wait to be sent.", ("target",)),
-    Metric("outbox_oldest_seconds", "gauge", "Age of the result that has waited longest.", ("target",)),
+    Metric("outbox_oldest_seconds", "gauge", "How long the oldest result waits to be sent; 0 where none does."),
     Metric("dead_jobs", "gauge", "Results that will not be sent until a person retries them.", ("target",)),
     Metric(
         "last_instance_to_sent_seconds",

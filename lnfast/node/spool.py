@@ -36,8 +36,6 @@ Outcome = Literal["new", "same", "replaced"]
 # The folders are the owner's alone: they hold patients' images.
 _FOLDER_MODE = 0o700
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# The one who deletes, and the node itself, hold a lock file for milliseconds.
-_MOVES_TIMEOUT_S = 60.0
 _START_TIMEOUT_S = 2.0  # `is_running` holds the lock for an instant
 
 
@@ -55,11 +53,15 @@ class Stored:
 
 
 class Spool:
-    """The folders of one node; safe from many threads, and from a second process that deletes.
+    """The folders of one node; safe from many threads. A second process may delete by way of `Ledger.forget`.
 
     Args:
         root: of the spool; made where it is missing, with everything in it that is always there.
         min_free_bytes: on its disk, below which `has_room` is False.
+
+    Attributes:
+        ledger_path: of the ledger.
+        key_is_new: there was no key of the exams' ids yet.
 
     Raises:
         BackendError: ``spool-failed``, ``spool-full``: the folders cannot be made or written.
@@ -72,13 +74,13 @@ class Spool:
         self._incoming, self._exams = root / "incoming", root / "exams"
         self._results, self._trash = root / "results", root / "trash"
         self._moving = threading.Lock()
-        self._flushed: set[Path] = set()  # folders whose names are on the disk
         with self.writing():
             root.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
             with suppress(PermissionError):  # made by somebody else, who keeps it
                 root.chmod(_FOLDER_MODE)
             for folder in (self._incoming, self._exams, self._results, self._trash):
                 folder.mkdir(exist_ok=True, mode=_FOLDER_MODE)
+            self.key_is_new = not (root / "id.key").exists()
             self._key = load_key(root / "id.key")
 
     def exam_id(self, study_uid: str) -> str:
@@ -158,11 +160,11 @@ class Spool:
             BackendError: ``spool-full`` or ``spool-failed``: the instance is not stored, an older one is unchanged.
         """
         folder = self.instances(exam)
-        target = folder / f"{hashlib.sha256(sop_uid.encode()).hexdigest()[:32]}.dcm"
+        target = folder / f"{instance_name(sop_uid)}.dcm"
         with self.writing():
             try:
                 flush(part)
-                with self._moves():
+                with self._moving:
                     self._make(folder)
                     outcome = _outcome(part, target)
                     if outcome != "same":
@@ -214,7 +216,7 @@ class Spool:
         """
         target = self.result_folder(exam, number)
         with self.writing():
-            with self._moves():
+            with self._moving:
                 self._make(target.parent)
                 if target.exists():
                     os.rename(target, self._trash / secrets.token_hex(16))
@@ -231,29 +233,19 @@ class Spool:
                 os.rename(folder, name)
                 shutil.rmtree(name, ignore_errors=True)
 
-    def remove(self, exam: str, *, unchanged_since: float | None = None) -> bool:
-        """Delete an exam's instances and results.
-
-        Args:
-            exam: id.
-            unchanged_since: Unix seconds; where an instance was stored after that nothing is deleted.
-
-        Returns:
-            Whether nothing of it is left.
+    def remove(self, exam: str) -> bool:
+        """Delete an exam's instances and results; return True. See `Ledger.forget`.
 
         Raises:
             BackendError: ``spool-failed``.
         """
+        names = []
         with self.writing():
-            with self._moves():
-                if unchanged_since is not None and self._changed_at(exam) > unchanged_since:
-                    return False
-                names = []
+            with self._moving:
                 for folder in (self._results / exam, self._exams / exam):
                     if folder.exists():
                         names.append(self._trash / secrets.token_hex(16))
                         os.rename(folder, names[-1])
-                self._flushed = {folder for folder in self._flushed if exam not in folder.parts}
             flush(self._results, self._exams)
         for name in names:
             shutil.rmtree(name, ignore_errors=True)
@@ -264,6 +256,8 @@ class Spool:
 
         Only for the process that holds `lock`.
         """
+        if hasattr(os, "sync"):
+            os.sync()  # a folder that a killed process made may not be flushed yet
         parts = list(self._incoming.iterdir())
         for path in (*parts, *self._trash.iterdir()):
             if path.is_dir() and not path.is_symlink():
@@ -272,27 +266,16 @@ class Spool:
                 path.unlink(missing_ok=True)
         return sum(path.suffix == ".part" for path in parts)
 
-    def _changed_at(self, exam: str) -> float:
-        try:
-            return self.instances(exam).stat().st_mtime
-        except FileNotFoundError:
-            return 0.0
-
     def _make(self, folder: Path) -> None:
-        """Make a folder below ``exams`` or ``results``, durably."""
-        if folder in self._flushed and folder.is_dir():
-            return
-        folder.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
-        flush(*(parent for parent in folder.parents if self.root in (parent, *parent.parents)))
-        self._flushed.add(folder)
+        """Make a folder below ``exams`` or ``results``, durably; only while nobody else moves."""
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
+            flush(*(parent for parent in folder.parents if self.root in (parent, *parent.parents)))
 
-    @contextmanager
-    def _moves(self) -> Iterator[None]:
-        """Hold off whoever deletes, in this process and in others."""
-        from filelock import FileLock
 
-        with self._moving, FileLock(self.root / "moves.lock", timeout=_MOVES_TIMEOUT_S, mode=0o600):
-            yield
+def instance_name(sop_uid: str) -> str:
+    """Return the name by which the node calls an instance: the stem of its file."""
+    return hashlib.sha256(sop_uid.encode()).hexdigest()[:32]
 
 
 def _outcome(part: Path, target: Path) -> Outcome:

@@ -16,12 +16,14 @@ class DicomSource:
         computed_b: the image was computed for its b-value and not acquired.
         frames: ``(path, index within the file)`` of each slice, in the order of the volume's slices.
         instances: hex digest of the patient, study and instance of each slice: another's files may take their place.
+        twins: the files of each other volume that has slices at exactly the same places.
     """
 
     series_number: int | None
     computed_b: bool
     frames: tuple[tuple[str, int], ...]
     instances: str = ""
+    twins: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,17 @@ def test_frames_reference_the_slices_that_were_used_and_no_others(result: tuple[
     assert listed == {uid for uid, _ in places}
 
 
+@pytest.mark.parametrize("all_frames", [False, True])
+def test_each_frame_names_its_segment_where_there_is_only_one(data: Path, all_frames: bool) -> None:
+    """Said once for all frames, as the standard allows as well, dcmjs and the viewers on it cannot read it."""
+    study = read_dicom(data / TRACE, CARD)
+    labels = labels_of(study, 1)
+    built = dataset(render_dicom(study, labels, report_of_study(study, labels), all_frames=all_frames), SEGMENTATION)
+    frames = built.PerFrameFunctionalGroupsSequence
+    assert [frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber for frame in frames] == [1] * len(frames)
+    assert "SegmentIdentificationSequence" not in built.SharedFunctionalGroupsSequence[0]
+
+
 def test_zero_nodes_are_a_report_and_no_segmentation(data: Path) -> None:
     study = read_dicom(data / TRACE, CARD)
     labels = labels_of(study, 0)

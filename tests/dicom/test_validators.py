@@ -1,21 +1,15 @@
-"""Independent validators and readers accept what is written: dciodvfy, DCMTK, PixelMed, dcmqi, dcmjs, Orthanc.
-
-``validate.sh`` lies beside the real series. It installs what it runs (Debian's packages as root, PyPI, npm), so the
-first call takes a minute.
-"""
+"""Independent validators and readers accept what is written: dciodvfy, DCMTK, PixelMed, dcmqi, dcmjs, Orthanc."""
 
 from __future__ import annotations
 
 import io
-import os
-import subprocess
 from pathlib import Path
 
 import pydicom
 import pytest
 from dicom_files import CARD
-from dicom_network import system_path
 from dicom_results import labels_of, report_of_study
+from validators import CHECKS, validate, validators
 
 from lnfast.report.dicom import SEGMENTATION, render_dicom
 from lnfast.study.bvalues import BRule
@@ -24,30 +18,11 @@ from lnfast.study.label_writer import label_map_bytes
 
 HIGHER = BRule((2000.0, 2500.0), 1500.0, 2600.0)
 TRACE = "prostatex-0000/6_tracew_b50_400_800"
-# All but the one that needs the standard's text, which it would download.
-CHECKS = (
-    "dciodvfy dciodvfy_debian dcentvfy dcmtk_dump dsrdump pixelmed pydicom_strict references highdicom_read dcmqi_seg"
-)
-CHECKS += " dcmqi_sr dcmjs dcmtk_store orthanc labels"
 
 
 @pytest.fixture(scope="session")
 def script(shared_data: Path) -> Path:
-    path = shared_data.parent / "dicom" / "validate.sh"
-    if not path.is_file() or os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail(f"no validators in {path}, or not root: CI must not skip these tests")
-        pytest.skip("the validators are not here, or cannot be installed without root")
-    return path
-
-
-def validate(script: Path, results: Path, source: Path, checks: str = CHECKS) -> subprocess.CompletedProcess[str]:
-    command = ["bash", str(script), str(results), str(source), "--require-all", "--only", checks.replace(" ", ",")]
-    labels = results.parent / "labels.nii.gz"
-    environment = {**os.environ, "PATH": system_path()}
-    return subprocess.run(
-        [*command, "--labels", str(labels)], capture_output=True, text=True, timeout=600, env=environment
-    )
+    return validators(shared_data)
 
 
 def write(folder: Path, source: Path, nodes: int, rule: BRule = CARD, *, all_frames: bool = False) -> dict[str, bytes]:
@@ -65,14 +40,15 @@ def write(folder: Path, source: Path, nodes: int, rule: BRule = CARD, *, all_fra
     ("name", "nodes"),
     [
         ("prostatex-0000/6_tracew_b50_400_800", 3),
+        ("prostatex-0000/6_tracew_b50_400_800", 1),
         ("prostatex-0000/6_tracew_b50_400_800", 0),
         ("philips-enhanced-dti", 2),
     ],
-    ids=["nodes", "no nodes", "enhanced"],
+    ids=["nodes", "one node", "no nodes", "enhanced"],
 )
 def test_every_validator_accepts_the_objects(script: Path, data: Path, tmp_path: Path, name: str, nodes: int) -> None:
     write(tmp_path, data / name, nodes)
-    checked = validate(script, tmp_path / "results", data / name)
+    checked = validate(script, tmp_path / "results", data / name, tmp_path / "labels.nii.gz")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert checked.stdout.count("PASS") == len(CHECKS.split())
 
@@ -92,7 +68,7 @@ def test_quick_validators_accept_other_vendors_and_all_frames(
 ) -> None:
     write(tmp_path, data / name, 3, rule, all_frames=all_frames)
     checks = "dciodvfy dcentvfy dsrdump pydicom_strict references dcmqi_seg dcmqi_sr dcmjs labels"
-    checked = validate(script, tmp_path / "results", data / name, checks)
+    checked = validate(script, tmp_path / "results", data / name, tmp_path / "labels.nii.gz", checks)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
@@ -107,5 +83,5 @@ def test_a_segmentation_that_is_shifted_by_a_slice_is_found(script: Path, data: 
         moved = [float(value) + by for value, by in zip(plane.ImagePositionPatient, step, strict=True)]
         plane.ImagePositionPatient = [f"{value:.8g}" for value in moved]
     shifted.save_as(tmp_path / "results" / SEGMENTATION)
-    checked = validate(script, tmp_path / "results", source, "labels")
+    checked = validate(script, tmp_path / "results", source, tmp_path / "labels.nii.gz", "labels")
     assert checked.returncode == 1 and "FAIL labels" in checked.stdout

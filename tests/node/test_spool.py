@@ -85,12 +85,12 @@ def test_a_start_deletes_what_is_half(spool: Spool) -> None:
     assert names(spool.root / "incoming") == names(spool.root / "trash") == [] and whole.exists()
 
 
-def test_an_exam_is_removed_unless_an_instance_came_meanwhile(spool: Spool) -> None:
+def test_a_removed_exam_may_come_again(spool: Spool) -> None:
     path = store(spool, b"x").path
-    assert not spool.remove(EXAM, unchanged_since=path.parent.stat().st_mtime - 1)
-    assert path.exists()
-    assert spool.remove(EXAM, unchanged_since=path.parent.stat().st_mtime)
-    assert not path.exists() and spool.exams() == () and names(spool.root / "trash") == []
+    (spool.result_folder(EXAM, 1)).mkdir(parents=True)
+    assert spool.remove(EXAM)
+    assert not path.exists() and spool.exams() == spool.result_numbers(EXAM) == ()
+    assert names(spool.root / "trash") == []
     assert store(spool, b"x").outcome == "new"
 
 

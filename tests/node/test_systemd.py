@@ -1,4 +1,4 @@
-"""What systemd is told, over a real socket; and the unit, checked by systemd itself."""
+"""What systemd is told, over a real socket."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The network: what the node accepts and proposes, who may send to it, and how it sends."""
+"""DICOM on the network: which services, with whom, over which connections; the receiver and the client of targets."""

@@ -6,12 +6,13 @@ import hashlib
 import io
 import os
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from lnfast._version import __version__
 from lnfast.geometry import Volume
 from lnfast.report.dicom.segmentation import algorithm_parameters, build_segmentation
-from lnfast.report.dicom.source import read_source
+from lnfast.report.dicom.source import read_header, read_source
 from lnfast.report.dicom.structured_report import build_structured_report
 from lnfast.report.dicom.uids import UidSource
 from lnfast.report.record import Report
@@ -21,7 +22,9 @@ from lnfast.study.dicom.packages import HIGHDICOM, PYDICOM
 SEGMENTATION, STRUCTURED_REPORT = "seg.dcm", "sr.dcm"
 
 
-def render_dicom(study: Study, labels: Volume, report: Report, *, all_frames: bool = False) -> dict[str, bytes]:
+def render_dicom(
+    study: Study, labels: Volume, report: Report, *, all_frames: bool = False, predecessor: Path | None = None
+) -> dict[str, bytes]:
     """The files that are written beside report.json, by name: a report, and a segmentation where there are nodes.
 
     Their UIDs follow from the images, the model, the engine, the rules, this version and the label map. Their times are
@@ -32,6 +35,8 @@ def render_dicom(study: Study, labels: Volume, report: Report, *, all_frames: bo
         labels: value = node id, of the study's grid.
         report: of the study.
         all_frames: as in `lnfast.report.dicom.segmentation.build_segmentation`.
+        predecessor: file of the structured report that this one replaces. Its UID is one of those things from which
+            the new UIDs follow, so that they are never the old ones.
 
     Raises:
         StudyError: ``source-changed`` or ``damaged``.
@@ -43,13 +48,15 @@ def render_dicom(study: Study, labels: Volume, report: Report, *, all_frames: bo
     facts = [f"{name}={value}" for name, value in algorithm_parameters(report).items()]
     frames = [f"{uid}:{frame}" for uid, frame in source.frames.values()]
     digest = hashlib.sha256(labels.array.tobytes()).hexdigest()
-    uids = UidSource.of(source.sop_uids, *frames, *facts, __version__, digest)
+    previous = None if predecessor is None else read_header(str(predecessor))
+    replaced = [] if previous is None else [f"replaces {previous.SOPInstanceUID}"]
+    uids = UidSource.of(source.sop_uids, *frames, *facts, __version__, digest, *replaced)
     when = _time(report)
     segmentation = None
     if report.nodes:
         segmentation = build_segmentation(source, labels, report, uids, all_frames=all_frames)
         _stamp(segmentation, when)
-    document = build_structured_report(source, labels, report, uids, segmentation)
+    document = build_structured_report(source, labels, report, uids, segmentation, previous)
     _stamp(document, when)
     files = {} if segmentation is None else {SEGMENTATION: _bytes(segmentation)}
     return {**files, STRUCTURED_REPORT: _bytes(document)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ def build_segmentation(
             omit_empty_frames=not all_frames,
         )
     _fix_dimension_uids(built, uids.uid("seg", "dimensions"))
+    _name_the_segment_in_each_frame(built)
     restore(built, source)
     return built
 
@@ -97,6 +99,15 @@ def algorithm_parameters(report: Report) -> dict[str, str]:
 def tracking_id(node: LymphNode) -> str:
     """What both objects call a node."""
     return f"lnfast LN {node.id}"
+
+
+def _name_the_segment_in_each_frame(built: Any) -> None:
+    """highdicom says it once for all frames where there is one segment, which dcmjs, and so OHIF, cannot read."""
+    shared = built.SharedFunctionalGroupsSequence[0]
+    if "SegmentIdentificationSequence" in shared:
+        for groups in built.PerFrameFunctionalGroupsSequence:
+            groups.SegmentIdentificationSequence = copy.deepcopy(shared.SegmentIdentificationSequence)
+        del shared.SegmentIdentificationSequence
 
 
 def _fix_dimension_uids(built: Any, uid: str) -> None:

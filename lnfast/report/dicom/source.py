@@ -79,7 +79,7 @@ def read_source(study: Study) -> Source:
     slices, frames = [], {}
     for z, (path, index) in enumerate(study.provenance.dicom.frames):
         if path not in datasets:
-            datasets[path] = _header(path)
+            datasets[path] = read_header(path)
             _complete(datasets[path], float(study.volume.grid.spacing_zyx_mm[0]))
         dataset = datasets[path]
         if "NumberOfFrames" in dataset:
@@ -130,7 +130,12 @@ def _restore(dataset: Any, source: Source, *, listed: bool) -> None:
             element.value = type(element.value)(items)
 
 
-def _header(path: str) -> Any:
+def read_header(path: str) -> Any:
+    """A DICOM file without its pixels.
+
+    Raises:
+        StudyError: ``source-changed`` where it is not there, ``damaged``.
+    """
     with quiet():
         try:
             return PYDICOM.load().dcmread(path, stop_before_pixels=True)

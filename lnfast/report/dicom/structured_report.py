@@ -28,7 +28,7 @@ _LONGEST_TEXT = 1024
 
 
 def build_structured_report(
-    source: Source, labels: Volume, report: Report, uids: UidSource, segmentation: Any | None
+    source: Source, labels: Volume, report: Report, uids: UidSource, segmentation: Any | None, previous: Any | None
 ) -> Any:
     """A Comprehensive SR object: complete, preliminary, unverified.
 
@@ -38,6 +38,7 @@ def build_structured_report(
         report: of the study.
         uids: of this result.
         segmentation: as `lnfast.report.dicom.segmentation.build_segmentation` gave it; None without nodes.
+        previous: the structured report that this one replaces, if any.
     """
     sr = HIGHDICOM.load().sr
     nodes = report.nodes if segmentation is not None else ()
@@ -60,6 +61,7 @@ def build_structured_report(
             is_complete=True,
             is_final=False,
             is_verified=False,
+            previous_versions=None if previous is None else [previous],
         )
     document.CodingSchemeIdentificationSequence = [_coding_scheme()]
     document.SeriesDescription = SERIES_DESCRIPTION

@@ -88,6 +88,7 @@ class Frame:
         lossy: marked as having been compressed with loss.
         concatenation: UID of the object that this file is a part of, empty where it is whole; never printed.
         parts: how many files that object has at least; 0 where it is whole.
+        description: of the series; for `lnfast.study.dicom.select` alone, never printed.
     """
 
     path: Path
@@ -112,6 +113,7 @@ class Frame:
     lossy: bool
     concatenation: str = field(default="", repr=False)
     parts: int = 0
+    description: str = field(default="", repr=False)
 
 
 def frame_of(path: Path, index: int, offset: int | None, elements: Elements) -> Frame:
@@ -157,6 +159,7 @@ def frame_of(path: Path, index: int, offset: int | None, elements: Elements) -> 
         lossy=tags.text(elements, tags.LOSSY_COMPRESSION) == "01",
         concatenation=tags.text(elements, tags.CONCATENATION_UID),
         parts=max(tags.integer(elements, tag, 0) for tag in (tags.CONCATENATION_NUMBER, tags.CONCATENATION_TOTAL)),
+        description=tags.text(elements, tags.SERIES_DESCRIPTION),
     )
 
 

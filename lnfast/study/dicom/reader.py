@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from lnfast.study.dicom.frames import Frame
 from lnfast.study.dicom.identity import instances_of, study_id
 from lnfast.study.dicom.scan import check_unchanged, scan
 from lnfast.study.dicom.select import COMPUTED, DicomChoice, DicomVolume, select
-from lnfast.study.dicom.stack import gather, sort_slices
+from lnfast.study.dicom.stack import gather, sort_slices, twins_of
 from lnfast.study.record import DicomSource, Provenance, Study
 
 
@@ -49,9 +49,14 @@ def read_dicom(path: Path, rule: BRule, choice: DicomChoice | None = None) -> St
             computed_b=chosen.kind == COMPUTED,
             frames=tuple((str(frame.path), frame.index) for frame in frames),
             instances=instances_of((frame.study_uid, frame.sop_uid) for frame in frames),
+            twins=tuple(_paths(twin.frames) for twin in twins_of(frames, siblings)),
         ),
     )
     return Study(study_id(first.study_uid, first.series_uid), volume, slope, inter, chosen.b_value, provenance)
+
+
+def _paths(frames: Iterable[Frame]) -> tuple[str, ...]:
+    return tuple(sorted({str(frame.path) for frame in frames}))
 
 
 def _fingerprint(frames: Sequence[Frame], grid: Grid, voxels: NDArray[Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from lnfast.errors import StudyError
 from lnfast.study.bvalues import SAME_SHELL, BRule
@@ -21,11 +22,14 @@ class DicomChoice:
         series: number or UID of the series to take; None takes what the rules find.
         b_value: s/mm2, of images whose headers have none; None takes none such.
         synthetic: take an image that was computed for a b-value where none was acquired.
+        prefer: which of several series to take that could be: patterns of their descriptions, as a shell has them,
+            whatever the case; an earlier one counts before a later one.
     """
 
     series: str | None = None
     b_value: float | None = None
     synthetic: bool = False
+    prefer: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,12 +125,22 @@ def select(contents: Contents, rule: BRule, choice: DicomChoice) -> tuple[DicomV
     usable = [volume for volume in volumes if _is_usable(volume, rule, choice)]
     best = min(usable, key=lambda volume: _rank(volume, rule))
     rivals = [volume for volume in usable if _rank(volume, rule) == _rank(best, rule)]
+    rivals = _preferred(rivals, choice.prefer)
+    best = rivals[0]
     if len(rivals) > 1:
         numbers = ", ".join(str(volume.series_number) for volume in rivals)
         raise StudyError(
             "ambiguous", f"{len(rivals)} series have b = {best.b_value:g} (numbers {numbers}); name one with --series"
         )
     return best, [volume for volume in volumes_of(everything, choice) if _is_sibling(volume, best)]
+
+
+def _preferred(rivals: list[DicomVolume], patterns: Sequence[str]) -> list[DicomVolume]:
+    """Those of some volumes that are preferred by their descriptions; all where none is."""
+    for pattern in patterns:
+        matching = [volume for volume in rivals if fnmatchcase(volume.frames[0].description.lower(), pattern.lower())]
+        rivals = matching or rivals
+    return rivals
 
 
 def _is_sibling(volume: DicomVolume, chosen: DicomVolume) -> bool:

@@ -122,6 +122,21 @@ def gather(frames: Sequence[Frame], grid: Grid) -> tuple[Volume, float, float]:
     return Volume(values, grid), 1.0, 0.0
 
 
+def twins_of(frames: Sequence[Frame], siblings: Sequence[DicomVolume]) -> list[DicomVolume]:
+    """The other volumes that have slices exactly where some frames have theirs: they show that none is missing."""
+    places = {_place(frame) for frame in frames}
+    used = set(frames)
+    return [
+        sibling
+        for sibling in siblings
+        if used.isdisjoint(sibling.frames) and {_place(frame) for frame in sibling.frames} == places
+    ]
+
+
+def _place(frame: Frame) -> tuple[float, ...]:
+    return tuple(round(value, 1) for value in frame.position_mm)
+
+
 def _check_alike(frames: Sequence[Frame]) -> None:
     first = frames[0]
     if any(

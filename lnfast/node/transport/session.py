@@ -1,0 +1,124 @@
+"""What an association brings: its instances go to the spool, and arrivals and metrics learn what became of them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal, Protocol
+
+from lnfast.errors import LnfastError
+from lnfast.node.logs import place
+from lnfast.node.metrics import Metrics
+from lnfast.node.settings import Receive
+from lnfast.node.spool import Spool, instance_name
+from lnfast.node.transport import contexts
+from lnfast.node.transport.association import Ending
+from lnfast.node.transport.instance import DISK_FAILED, FAILED, Incoming, Refusal
+from lnfast.node.transport.messages import Command
+
+_logger = logging.getLogger("lnfast.node.receiver")
+_KEPT = frozenset(sop_class.uid for sop_class in contexts.KEPT)
+
+
+class Listener(Protocol):
+    """What learns of receptions: `lnfast.node.arrivals.Arrivals`.
+
+    ``key`` names the association, ``exam`` is its id, ``instance`` the name of `instance_name`.
+    """
+
+    def association_opened(self, key: int, peer: str) -> None:
+        """An association begins by which images may come."""
+
+    def instance_arrives(self, key: int, exam: str, instance: str) -> None:
+        """An instance is about to be stored. Where this raises, it has failed."""
+
+    def instance_stored(self, key: int, exam: str, instance: str, outcome: Literal["new", "same", "replaced"]) -> None:
+        """An instance is stored, and its sender will be told so."""
+
+    def instance_failed(self, key: int, exam: str | None, instance: str) -> None:
+        """An image is answered with a failure; ``exam`` is None where it is not known."""
+
+    def association_closed(self, key: int, how: Ending) -> None:
+        """An association ended."""
+
+
+class Session:
+    """The instances of one association.
+
+    Args:
+        key: names it in what is said to the arrivals.
+        peer: AE title and address.
+        receive: what is kept, and how large it may be.
+        spool: where it goes.
+        arrivals, metrics: what is told of it.
+    """
+
+    def __init__(
+        self, key: int, peer: str, receive: Receive, spool: Spool, arrivals: Listener, metrics: Metrics
+    ) -> None:
+        self._key, self._peer, self._receive = key, peer, receive
+        self._spool, self._arrivals, self._metrics = spool, arrivals, metrics
+        self._is_open = False
+        self._stored = self._failed = 0
+
+    def open(self, accepted: dict[int, tuple[str, str]]) -> None:
+        """Say that the association begins, if images may come by it.
+
+        Args:
+            accepted: its contexts.
+        """
+        if any(sop_class in _KEPT for sop_class, _ in accepted.values()):
+            self._arrivals.association_opened(self._key, self._peer)
+            self._is_open = True
+
+    def close(self, ending: Ending) -> None:
+        """Say how the association ended."""
+        self._metrics.count("associations_total", outcome=ending)
+        if self._is_open:
+            self._arrivals.association_closed(self._key, ending)
+        level = logging.INFO if ending == "released" and not self._failed else logging.WARNING
+        if level > logging.INFO or self._stored:
+            counts = {"instances": self._stored, "amount": self._failed}
+            _logger.log(level, "an association %s", ending, extra=counts)
+
+    def begin(self, command: Command, context: tuple[str, str]) -> Incoming:
+        """Begin to take an instance."""
+        keep = context[0] in _KEPT
+        return Incoming(command, context, self._spool, most_bytes=self._receive.max_instance_bytes, keep=keep)
+
+    def end(self, incoming: Incoming) -> Refusal | None:
+        """Store an instance that has come whole, and say so; return why it is refused."""
+        try:
+            self._store(incoming)
+            refusal = incoming.refusal
+        except LnfastError as error:  # the ledger shares the disk with the spool
+            refusal = Refusal(DISK_FAILED.status, error.code, DISK_FAILED.comment)
+        except Exception as error:
+            _logger.error("%s at %s while an instance was stored", type(error).__name__, place(error))
+            refusal = FAILED
+        if refusal is not None:
+            self._fail(incoming, refusal)
+        return refusal
+
+    def _store(self, incoming: Incoming) -> None:
+        exam = incoming.identify()
+        if exam is None:
+            if incoming.refusal is None:
+                self._metrics.count("instances_received_total", outcome="dropped")
+            return
+        name = instance_name(incoming.command.sop_instance)
+        self._arrivals.instance_arrives(self._key, exam, name)
+        stored = incoming.store()
+        if stored is None:
+            return
+        self._arrivals.instance_stored(self._key, exam, name, stored.outcome)
+        self._stored += 1
+        self._metrics.count("instances_received_total", outcome=stored.outcome)
+        self._metrics.count("received_bytes_total", incoming.size)
+
+    def _fail(self, incoming: Incoming, refusal: Refusal) -> None:
+        self._failed += 1
+        self._metrics.count("instances_refused_total", code=refusal.code)
+        extra = {"code": refusal.code, "exam": incoming.exam, "status": f"{refusal.status:04X}"}
+        _logger.warning("an instance is refused", extra=extra)
+        if incoming.keep and self._is_open:
+            self._arrivals.instance_failed(self._key, incoming.exam, instance_name(incoming.command.sop_instance))
