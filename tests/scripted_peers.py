@@ -1,7 +1,8 @@
-"""DICOM peers that do exactly what a test wants, also what no peer should: a socket, a script, and pynetdicom's PDUs."""
+"""DICOM peers that do exactly what a test wants, also what no peer should: a socket and a script."""
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -81,9 +82,7 @@ def accept(connection: socket.socket, *, reject: Sequence[int] = (), max_length:
     answer.presentation_context_definition_results_list = contexts
     answer.user_information = [item for item in proposed.user_information if hasattr(item, "maximum_length_received")]
     answer.user_information[0].maximum_length_received = max_length
-    answer.user_information += [
-        item for item in proposed.user_information if hasattr(item, "implementation_class_uid")
-    ]
+    answer.user_information += [item for item in proposed.user_information if hasattr(item, "implementation_class_uid")]
     acceptance = A_ASSOCIATE_AC()
     acceptance.from_primitive(answer)
     connection.sendall(acceptance.encode())
@@ -144,13 +143,24 @@ def hold(connection: socket.socket) -> None:
 
 
 def stall(connection: socket.socket) -> None:
-    """Keep the connection open and take nothing, until the test ends."""
-    threading.Event().wait(0.01)
-    with suppress(OSError):
-        connection.recv(1, socket.MSG_PEEK)
-        while connection.fileno() >= 0:
-            threading.Event().wait(0.05)
-            connection.getpeername()
+    """Keep the connection open and take nothing, until it ends."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    poll.poll()
+
+
+def serve(connection: socket.socket, *, hang_up_on: str | None = None) -> None:
+    """Answer each store with success until the release, and answer that; hang up on a SOP instance UID."""
+    command = b""
+    while (data := read_pdu(connection))[0] != 5:
+        if data[11] & 1:
+            command = data[12:]
+            if hang_up_on and hang_up_on.encode() + b"\0" in command:
+                raise ConnectionResetError
+        elif data[11] & 2:
+            message_id = int.from_bytes(_elements(command)[0x0110], "little")
+            connection.sendall(response(message_id, 0, context_id=data[10]))
+    connection.sendall(b"\x06\0\0\0\0\x04\0\0\0\0")
 
 
 @contextmanager

@@ -15,11 +15,11 @@ from lnfast.cli.peer import peer_options, route_to
 @peer_options
 def echo(address: str, calling: str, tls: Path | None) -> int:
     """Ask a DICOM peer, such as PACS@10.0.0.9:104, whether it answers: associate and send a C-ECHO."""
-    from lnfast.node.transport.client import VERIFICATION, Association
+    from lnfast.node.transport.client import VERIFICATION, ClientAssociation
 
     route = route_to(address, calling, tls)
     begun = time.monotonic()
-    with Association(route, (VERIFICATION,)) as association:
+    with ClientAssociation(route, (VERIFICATION,)) as association:
         association.echo()
         milliseconds = (time.monotonic() - begun) * 1000
     click.echo(f"{route.peer} answers, {milliseconds:.0f} ms")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lnfast.errors import LnfastError, StudyError
 from lnfast.node.transport.answers import StoreAnswer
-from lnfast.node.transport.client import Association
+from lnfast.node.transport.client import ClientAssociation
 from lnfast.node.transport.instance_file import InstanceFile, read_instance_file
 
 # In the order of sending: the report refers to the segmentation.
@@ -33,7 +33,7 @@ def result_files(folder: Path, send: Iterable[str]) -> tuple[InstanceFile, ...]:
         raise _unreadable(error) from error
 
 
-def store_all(association: Association, files: Sequence[InstanceFile], alive: Callable[[], None]) -> StoreAnswer:
+def store_all(association: ClientAssociation, files: Sequence[InstanceFile], alive: Callable[[], None]) -> StoreAnswer:
     """Send the files of a result; return the answer that decides: the first failure, else a warning, else success.
 
     Nothing is sent unless the peer takes all of them: a report must not stand there without its segmentation.

@@ -29,7 +29,7 @@ from lnfast.node.settings import NodeConfig, Target
 from lnfast.node.spool import Spool
 from lnfast.node.transport.address import Address
 from lnfast.node.transport.answers import LASTING, StoreAnswer
-from lnfast.node.transport.client import Association, Route, Timeouts
+from lnfast.node.transport.client import ClientAssociation, Route, Timeouts
 from lnfast.node.transport.link import CancelledError
 from lnfast.node.transport.tls import client_context
 from lnfast.node.transport.transfer import offers
@@ -124,7 +124,7 @@ class TargetSender(threading.Thread):
         self._peer = Address(target.aet, target.host, target.port)
         self._wake = threading.Event()
         self._finishing = False
-        self._association: Association | None = None
+        self._association: ClientAssociation | None = None
         self._reached = False  # the association of the last job was accepted
         self._failures = 0  # in succession, of the target as such
         self._held_until = 0.0  # monotonic; no job is tried before
@@ -211,7 +211,7 @@ class TargetSender(threading.Thread):
             return
         self._reached = False
         route = Route(self._peer, self._settings.config.aet, self._tls(), timeouts)
-        self._association = association = Association(route, offers(files))
+        self._association = association = ClientAssociation(route, offers(files))
         try:
             if self._finishing:
                 raise CancelledError

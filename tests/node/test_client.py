@@ -1,4 +1,4 @@
-"""The client against DCMTK, pynetdicom and peers that misbehave: every answer has its code, and nothing is left behind."""
+"""The client against DCMTK, pynetdicom and peers that misbehave: every answer has its code, nothing is left behind."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from scripted_peers import (
     response,
     say,
     scripted_peer,
+    serve,
     stall,
     store_peer,
 )
@@ -43,7 +45,7 @@ from scripted_peers import (
 from lnfast.errors import PeerError
 from lnfast.node.transport.address import Address
 from lnfast.node.transport.answers import LASTING
-from lnfast.node.transport.client import VERIFICATION, Association, Route, Timeouts
+from lnfast.node.transport.client import VERIFICATION, ClientAssociation, Route, Timeouts
 from lnfast.node.transport.instance_file import InstanceFile
 from lnfast.node.transport.link import CancelledError
 from lnfast.node.transport.requestor_pdu import Offer
@@ -57,7 +59,7 @@ def route(port: int, *, called: str = "SINK", host: str = "127.0.0.1", timeouts:
 
 
 def store(port: int, file: InstanceFile, *, timeouts: Timeouts = SHORT) -> Any:
-    with Association(route(port, timeouts=timeouts), offers([file])) as association:
+    with ClientAssociation(route(port, timeouts=timeouts), offers([file])) as association:
         return association.store(file)
 
 
@@ -99,7 +101,7 @@ def test_the_bytes_of_every_data_set_arrive_as_they_lie_on_the_disk(tmp_path: Pa
         for size in sizes
     ]
     with store_scp(tmp_path / "pacs", "+xa", "+B", "-pdu", str(largest_pdu)) as peer:
-        with Association(route(peer.port), offers(files)) as association:
+        with ClientAssociation(route(peer.port), offers(files)) as association:
             assert association.rejected == ()
             statuses = [association.store(each).status for each in files]
         assert statuses == [0] * len(files)
@@ -124,7 +126,7 @@ def test_orthanc_style_peers_without_a_limit_get_large_pdus(tmp_path: Path) -> N
 
     with scripted_peer(lambda connection: accept(connection, max_length=0), count, hold) as port:
         assert store(port, file).status == 0
-    assert max(lengths) == 128 * 1024 + 12
+    assert max(lengths) == 128 * 1024 + 6
 
 
 def test_a_peer_that_takes_tiny_pdus_gets_tiny_ones(tmp_path: Path) -> None:
@@ -142,10 +144,13 @@ def test_storing_again_is_no_failure(tmp_path: Path, file: InstanceFile) -> None
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_an_echo_is_answered(tmp_path: Path, host: str) -> None:
-    with store_scp(tmp_path / "pacs") as peer, nothing_left():
-        with Association(route(peer.port, host=host), (VERIFICATION,)) as association:
-            association.echo()
-            association.echo()
+    with (
+        store_scp(tmp_path / "pacs") as peer,
+        nothing_left(),
+        ClientAssociation(route(peer.port, host=host), (VERIFICATION,)) as association,
+    ):
+        association.echo()
+        association.echo()
 
 
 def test_a_peer_with_ipv6_is_reached(file: InstanceFile) -> None:
@@ -165,7 +170,7 @@ def test_a_peer_with_ipv6_is_reached(file: InstanceFile) -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         there = Route(Address("SINK", "::1", listener.getsockname()[1]), "LNFAST", None, SHORT)
-        with Association(there, offers([file])) as association:
+        with ClientAssociation(there, offers([file])) as association:
             assert association.store(file).status == 0
         thread.join(10)
 
@@ -196,10 +201,13 @@ def test_a_peer_with_ipv6_is_reached(file: InstanceFile) -> None:
     ],
 )
 def test_every_status_has_its_meaning(file: InstanceFile, status: int, problem: str | None) -> None:
-    with scripted_peer(accept, answer(status), answer(), hold) as port, nothing_left():
-        with Association(route(port), offers([file])) as association:
-            given = association.store(file)
-            assert association.store(file).status == 0, "the association stands"
+    with (
+        scripted_peer(accept, answer(status), answer(), hold) as port,
+        nothing_left(),
+        ClientAssociation(route(port), offers([file])) as association,
+    ):
+        given = association.store(file)
+        assert association.store(file).status == 0, "the association stands"
     assert given.status == status
     assert given.warning == (problem is None and status != 0)
     assert (given.problem.code if given.problem else None) == problem
@@ -261,7 +269,7 @@ def test_an_ae_title_that_the_peer_does_not_know_lasts(file: InstanceFile, setti
 def test_the_failures_of_dcmtk_have_their_codes(tmp_path: Path, options: list[str], expected: set[str]) -> None:
     file = write_instance(tmp_path / "large.dcm", size=5_000_000)
     with store_scp(tmp_path / "pacs", *options) as peer, nothing_left():
-        assert code(lambda: store(peer.port, file)) in expected
+        assert code(lambda: [store(peer.port, file) for _ in range(2)]) in expected
     assert not expected & LASTING
 
 
@@ -273,7 +281,7 @@ def test_a_peer_that_is_not_there_is_unreachable(file: InstanceFile) -> None:
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 70, "x..y", "\xe4" * 70])
 def test_a_host_without_an_address_is_unknown(file: InstanceFile, host: str) -> None:
     nowhere = Route(Address("SINK", host, 104), "LNFAST", None, SHORT)
-    with nothing_left(), pytest.raises(PeerError, match="unknown-host"), Association(nowhere, offers([file])):
+    with nothing_left(), pytest.raises(PeerError, match="unknown-host"), ClientAssociation(nowhere, offers([file])):
         pass
 
 
@@ -287,7 +295,7 @@ def test_a_context_that_is_rejected_lasts_and_spoils_no_other(tmp_path: Path) ->
     )
     files = [write_instance(tmp_path / "seg.dcm", SEGMENTATION), write_instance(tmp_path / "sr.dcm", REPORT)]
     with store_scp(tmp_path / "pacs", "-xf", str(profile), "OnlyReports") as peer, nothing_left():
-        with Association(route(peer.port), offers(files)) as association:
+        with ClientAssociation(route(peer.port), offers(files)) as association:
             assert association.rejected == (Offer(SEGMENTATION, EXPLICIT),)
             assert code(lambda: association.store(files[0])) == "context-rejected"
             assert association.store(files[1]).status == 0
@@ -307,14 +315,20 @@ MISBEHAVIOUR: dict[str, tuple[Sequence[Step], str]] = {
     "hangs up at once": ([], "connection-lost"),
     "hangs up after the data": ([accept, lambda connection: read_message(connection) and None], "connection-lost"),
     "speaks HTTP": ([say(b"HTTP/1.1 400 Bad Request\r\n\r\n"), hold], "bad-answer"),
-    "promises 4 GiB": ([accept, lambda connection: read_message(connection) and None, say(PROMISE), hold], "bad-answer"),
+    "promises 4 GiB": (
+        [accept, lambda connection: read_message(connection) and None, say(PROMISE), hold],
+        "bad-answer",
+    ),
     "promises 4 GiB of acceptance": ([say(b"\x02\0\xff\xff\xff\xff"), hold], "bad-answer"),
     "sends half a PDU": ([accept, say(b"\x04\0\0\0\1"), hold], "no-answer"),
     "sends no acceptance": ([say(b"\x02\0\0\0\0\x04abcd"), hold], "bad-answer"),
     "asks itself": ([say(b"\x01\0\0\0\0\x04abcd"), hold], "bad-answer"),
     "answers another message": ([accept, lambda c: c.sendall(response(read_message(c) + 1, 0)), hold], "bad-answer"),
     "answers an echo": ([accept, lambda c: c.sendall(response(read_message(c), 0, field=0x8030)), hold], "bad-answer"),
-    "answers with a request": ([accept, lambda c: c.sendall(response(read_message(c), 0, field=1)), hold], "bad-answer"),
+    "answers with a request": (
+        [accept, lambda c: c.sendall(response(read_message(c), 0, field=1)), hold],
+        "bad-answer",
+    ),
     "sends an empty P-DATA for ever": (
         [accept, lambda c: c.sendall(b"\x04\0\0\0\0\0" * 100_000), hold],
         "bad-answer",
@@ -355,13 +369,13 @@ def test_an_answer_that_drips_is_not_waited_for_longer_than_one_that_does_not_co
 
 def test_a_slow_line_is_no_reason_to_give_up(tmp_path: Path) -> None:
     """The time for the answer begins when the last byte has left, not when the first one did."""
-    file = write_instance(tmp_path / "large.dcm", size=1_200_000)
+    file = write_instance(tmp_path / "large.dcm", size=400_000)
 
     def read_slowly(connection: socket.socket) -> None:
         taken = 0
-        while taken < 1_200_000:
+        while taken < 400_000:
             taken += len(connection.recv(30_000))
-            time.sleep(0.03)
+            time.sleep(0.01)
         connection.settimeout(0.3)
         try:
             while connection.recv(65536):
@@ -402,7 +416,7 @@ def test_another_thread_ends_an_association_at_any_moment(tmp_path: Path, steps:
     file = write_instance(tmp_path / "large.dcm", size=20_000_000)
     long = Timeouts(30, 30, 30, 30)
     with scripted_peer(*steps, receive_buffer=4096) as port, nothing_left():
-        association = Association(route(port, timeouts=long), offers([file]))
+        association = ClientAssociation(route(port, timeouts=long), offers([file]))
         timer = threading.Timer(0.3, association.cancel)
         timer.start()
         begun = time.monotonic()
@@ -438,17 +452,7 @@ def test_files_of_more_kinds_than_an_association_has_room_for_are_sent_in_severa
         write_instance(tmp_path / f"{number}.dcm", f"{MR}.{number // 3}", (EXPLICIT, IMPLICIT, RLE)[number % 3], size=2)
         for number in range(300)
     ]
-
-    stored: list[str] = []
-
-    def on_store(event: Any) -> int:
-        stored.append(event.request.AffectedSOPInstanceUID)
-        return 0
-
-    with store_peer(on_store, [(file.sop_class, file.syntax) for file in files][:0], aet="SINK") as port:
-        outcomes = list(transfer(route(port), files[:3]))
-    assert [outcome.code for _, outcome in outcomes] == ["context-rejected"] * 3  # type: ignore[union-attr]
-    with scripted_peer(accept, *[answer()] * 128, lambda connection: read_pdu(connection) and None) as port:
+    with scripted_peer(accept, serve) as port:
         outcomes = list(transfer(route(port), files))
     assert [file for file, _ in outcomes] == files
     assert all(getattr(outcome, "status", None) == 0 for _, outcome in outcomes)
@@ -457,20 +461,7 @@ def test_files_of_more_kinds_than_an_association_has_room_for_are_sent_in_severa
 def test_a_file_on_which_the_peer_hangs_up_does_not_stop_the_others(tmp_path: Path) -> None:
     files = [write_instance(tmp_path / f"{number}.dcm", uid=f"1.2.3.{number}") for number in range(4)]
 
-    def serve(connection: socket.socket) -> None:
-        while True:
-            data = read_pdu(connection)
-            if data[0] == 5:
-                connection.sendall(b"\x06\0\0\0\0\x04\0\0\0\0")
-                return
-            if b"1.2.3.1\0" in data:
-                return
-            if data[11] & 1:
-                message_id = int.from_bytes(data[data.index(b"\x10\x01\x02\0\0\0") + 6 :][:2], "little")
-            else:
-                connection.sendall(response(message_id, 0))
-
-    with scripted_peer(accept, serve) as port, nothing_left():
+    with scripted_peer(accept, partial(serve, hang_up_on="1.2.3.1")) as port, nothing_left():
         outcomes = [getattr(outcome, "code", "stored") for _, outcome in transfer(route(port), files)]
     assert outcomes == ["stored", "connection-lost", "stored", "stored"]
 

@@ -1,29 +1,41 @@
 """An association with a peer, as the one who asks: verify that it answers, and store instances.
 
 Everything is done by the thread that calls; whatever a peer does or does not do ends within the times of `Timeouts`.
+
+The client is not built on pynetdicom's requestor. Of 3.0.4: it never returns from a peer that stops reading, or that
+promises a PDU and does not send it (``Association.kill`` waits for a thread that is in ``send`` or ``recv``); it counts
+the time to the answer from before the data has left, so that a slow line is a failure; it does not compare the message
+id of the answer; and its two threads poll.
 """
 
 from __future__ import annotations
 
 import os
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from lnfast._version import __version__
 from lnfast.errors import PeerError, StudyError
-from lnfast.node.transport import requestor_pdu as pdu
+from lnfast.node.transport import contexts, messages, pdu
 from lnfast.node.transport.address import Address
 from lnfast.node.transport.answers import StoreAnswer, read_status, rejection
 from lnfast.node.transport.instance_file import InstanceFile
-from lnfast.node.transport.link import Deadline, Link
+from lnfast.node.transport.link import Link
+from lnfast.node.transport.pdu import AbortReason, Kind, ViolationError
+from lnfast.node.transport.requestor_pdu import (
+    Offer,
+    associate_request,
+    context_id,
+    read_acceptance,
+    read_rejection,
+    release_request,
+)
 from lnfast.study import shown
 
-VERIFICATION = pdu.Offer("1.2.840.10008.1.1", "1.2.840.10008.1.2")
-IMPLEMENTATION = pdu.Implementation("2.25.136196088088510649443077201481394410320", f"LNFAST_{__version__}"[:16])
-_MOST_COMMAND_BYTES = 64 * 1024
+VERIFICATION = Offer(contexts.VERIFICATION.uid, contexts.IMPLICIT_LITTLE_ENDIAN)
 _MOST_PDUS = 64  # of one answer
 
 
@@ -65,25 +77,25 @@ class Route:
     timeouts: Timeouts = field(default_factory=Timeouts)
 
 
-class Association:
+class ClientAssociation:
     """One association. It is entered by ``with``, left by a release, and by an abort when something went wrong."""
 
-    def __init__(self, route: Route, contexts: Sequence[pdu.Offer]) -> None:
+    def __init__(self, route: Route, offers: Sequence[Offer]) -> None:
         """Prepare; nothing is sent yet.
 
         Args:
             route: to the peer.
-            contexts: to propose, at most `pdu.MOST_CONTEXTS`.
+            offers: contexts to propose, at most `pdu.MOST_CONTEXTS`.
         """
         self._route = route
-        self._contexts = tuple(contexts)
+        self._offers = tuple(offers)
         self._link = Link(route.peer)
-        self._ids: dict[pdu.Offer, int] = {}
-        self._fragment_size = 0
+        self._ids: dict[Offer, int] = {}
+        self._max_length = 0
         self._message_id = 0
         self._established = False
 
-    def __enter__(self) -> Association:
+    def __enter__(self) -> ClientAssociation:
         """Ask for the association.
 
         Raises:
@@ -111,9 +123,9 @@ class Association:
         return self._established
 
     @property
-    def rejected(self) -> tuple[pdu.Offer, ...]:
+    def rejected(self) -> tuple[Offer, ...]:
         """The proposed contexts that the peer did not accept."""
-        return tuple(context for context in self._contexts if context not in self._ids)
+        return tuple(offer for offer in self._offers if offer not in self._ids)
 
     def echo(self) -> None:
         """Ask the peer to verify that it is there; `VERIFICATION` must have been proposed.
@@ -122,11 +134,11 @@ class Association:
             PeerError: it does not, or not as it should.
             CancelledError: by `cancel`.
         """
-        context_id = self._accepted(VERIFICATION)
+        identity = self._accepted(VERIFICATION)
         message_id = self._next_message_id()
-        command = pdu.echo_request(message_id, VERIFICATION.sop_class)
-        self._send(pdu.command_fragments(context_id, command, self._fragment_size))
-        status = self._answer_to(message_id, pdu.ECHO_RSP)
+        command = messages.echo_request(message_id)
+        self._send(messages.command_pdus(identity, command, self._max_length))
+        status = self._answer_to(message_id, messages.ECHO_RSP)
         if status != 0:
             raise PeerError("bad-answer", f"{self._route.peer} answered the echo with 0x{status:04X}")
 
@@ -136,7 +148,7 @@ class Association:
         Raises:
             PeerError: ``context-rejected``.
         """
-        self._accepted(pdu.Offer(instance.sop_class, instance.syntax))
+        self._accepted(Offer(instance.sop_class, instance.syntax))
 
     def store(self, instance: InstanceFile, alive: Callable[[], None] = _nothing) -> StoreAnswer:
         """Send a file, byte for byte as it is, and return the peer's answer to it.
@@ -151,26 +163,22 @@ class Association:
             OSError: the file cannot be read.
             CancelledError: by `cancel`.
         """
-        context_id = self._accepted(pdu.Offer(instance.sop_class, instance.syntax))
+        identity = self._accepted(Offer(instance.sop_class, instance.syntax))
         message_id = self._next_message_id()
-        command = pdu.store_request(message_id, instance.sop_class, instance.sop_uid)
-        head = pdu.command_fragments(context_id, command, self._fragment_size)
+        command = messages.store_request(message_id, instance.sop_class, instance.sop_uid)
+        head = messages.command_pdus(identity, command, self._max_length)
         with open(instance.path, "rb") as file:
             remaining = os.fstat(file.fileno()).st_size - instance.offset
             file.seek(instance.offset)
             while remaining > 0:
-                wanted = min(remaining, self._fragment_size)
-                data = file.read(wanted)
-                if len(data) < wanted:
-                    remaining = 0
-                    break
-                remaining -= wanted
+                data = file.read(min(remaining, messages.fragment_size(self._max_length)))
+                if not data:
+                    raise StudyError("truncated", f"{shown(instance.path.name)}: the file became shorter by now")
+                remaining -= len(data)
                 alive()
-                self._send(head + pdu.fragment(context_id, data, command=False, last=remaining == 0))
+                self._send(head + messages.data_pdu(identity, data, last=remaining == 0))
                 head = b""
-            else:
-                return read_status(self._answer_to(message_id, pdu.STORE_RSP), self._route.peer)
-        raise StudyError("truncated", f"{shown(instance.path.name)}: the file became shorter while it was sent")
+        return read_status(self._answer_to(message_id, messages.STORE_RSP, alive), self._route.peer)
 
     def release(self) -> None:
         """End it in agreement with the peer. Every instance has its answer by then: what fails here is no failure."""
@@ -178,13 +186,13 @@ class Association:
             return
         self._established = False
         with suppress(PeerError):
-            self._link.send(pdu.release_request(), self._route.timeouts.acse_s)
-            deadline = Deadline(self._route.timeouts.acse_s)
+            self._link.send(release_request(), self._route.timeouts.acse_s)
+            deadline = time.monotonic() + self._route.timeouts.acse_s
             for _ in range(_MOST_PDUS):
-                kind, _ = self._link.receive(deadline)
-                if kind == pdu.RELEASE_RQ:  # both asked at the same time (PS3.8 7.2.2.7)
+                kind, _ = self._link.receive(deadline, self._route.timeouts.acse_s)
+                if kind == Kind.RELEASE_RQ:  # both asked at the same time (PS3.8 7.2.2.7)
                     self._link.send(pdu.release_response(), self._route.timeouts.acse_s)
-                elif kind != pdu.DATA_TF:
+                elif kind != Kind.DATA:
                     break
             self._link.close(gently=True)
 
@@ -203,34 +211,34 @@ class Association:
     def _associate(self) -> None:
         route = self._route
         self._link.connect(route.tls, route.timeouts.connect_s)
-        request = pdu.associate_request(route.peer.aet, route.calling, self._contexts, IMPLEMENTATION)
+        request = associate_request(route.peer.aet, route.calling, self._offers)
+        deadline = time.monotonic() + route.timeouts.acse_s
         self._link.send(request, route.timeouts.acse_s)
-        kind, body = self._link.receive(Deadline(route.timeouts.acse_s))
+        kind, body = self._link.receive(deadline, route.timeouts.acse_s)
         try:
-            if kind == pdu.ASSOCIATE_RJ:
-                refused = pdu.read_rejection(body)
-                raise rejection(refused.result, refused.source, refused.reason, route.peer)
-            if kind != pdu.ASSOCIATE_AC:
+            if kind == Kind.ASSOCIATE_RJ:
+                raise rejection(*read_rejection(body), route.peer)
+            if kind != Kind.ASSOCIATE_AC:
                 raise self._unexpected(kind)
-            accepted = pdu.read_acceptance(body)
-        except pdu.MalformedError:
+            accepted = read_acceptance(body)
+        except ViolationError:
             raise PeerError("bad-answer", f"{route.peer} answers with what is no DICOM") from None
         self._ids = {
-            context: 2 * index + 1
-            for index, context in enumerate(self._contexts)
-            if accepted.syntaxes.get(2 * index + 1) == context.syntax
+            offer: context_id(index)
+            for index, offer in enumerate(self._offers)
+            if accepted.syntaxes.get(context_id(index)) == offer.syntax
         }
-        self._fragment_size = pdu.fragment_size(accepted.max_length)
+        self._max_length = accepted.max_length
         self._established = True
 
-    def _accepted(self, context: pdu.Offer) -> int:
+    def _accepted(self, offer: Offer) -> int:
         try:
-            return self._ids[context]
+            return self._ids[offer]
         except KeyError:
             raise PeerError(
                 "context-rejected",
-                f"{self._route.peer} does not take objects of SOP class {context.sop_class} in transfer syntax "
-                f"{context.syntax}; let it, or do not send them",
+                f"{self._route.peer} does not take objects of SOP class {offer.sop_class} in transfer syntax "
+                f"{offer.syntax}; let it, or do not send them",
             ) from None
 
     def _next_message_id(self) -> int:
@@ -244,34 +252,33 @@ class Association:
             self._established = False
             raise
 
-    def _answer_to(self, message_id: int, command: int) -> int:
+    def _answer_to(self, message_id: int, command: int, alive: Callable[[], None] = _nothing) -> int:
         """The status of the answer to a message; afterwards the association stands only if it was a sound one."""
         established, self._established = self._established, False
+        self._link.flush(self._route.timeouts.network_s, alive)
         try:
             response = self._response()
-        except pdu.MalformedError:
+        except ViolationError:
             raise self._bad_answer("with what is no DICOM") from None
-        if response.command != command or response.message_id != message_id:
+        if response.field != command or response.message_id != message_id:
             raise self._bad_answer("to another message than the one it was sent")
-        if response.status is None:
-            raise self._bad_answer("without a status")
         self._established = established
         return response.status
 
-    def _response(self) -> pdu.Response:
+    def _response(self) -> messages.Response:
         data = b""
-        deadline = Deadline(self._route.timeouts.dimse_s)
+        deadline = time.monotonic() + self._route.timeouts.dimse_s
         for _ in range(_MOST_PDUS):
-            kind, body = self._link.receive(deadline)
-            if kind != pdu.DATA_TF:
+            kind, body = self._link.receive(deadline, self._route.timeouts.dimse_s)
+            if kind != Kind.DATA:
                 raise self._unexpected(kind)
-            for part, last in pdu.read_fragments(body):
+            for _, control, part in pdu.read_fragments(memoryview(body)):
                 data += part
-                if last:
-                    return pdu.read_response(data)
-                if len(data) > _MOST_COMMAND_BYTES:
-                    raise pdu.MalformedError
-        raise pdu.MalformedError
+                if not control & messages.COMMAND or len(data) > messages.MOST_COMMAND_BYTES:
+                    raise ViolationError(AbortReason.INVALID_PARAMETER)
+                if control & messages.LAST:
+                    return messages.read_response(data)
+        raise ViolationError(AbortReason.INVALID_PARAMETER)
 
     def _bad_answer(self, how: str) -> PeerError:
         """What is raised after an answer that cannot be trusted; the peer is told that it is over."""
@@ -280,7 +287,7 @@ class Association:
         return PeerError("bad-answer", f"{self._route.peer} answers {how}")
 
     def _unexpected(self, kind: int) -> PeerError:
-        if kind in (pdu.ABORT, pdu.RELEASE_RQ):
-            how = "aborted" if kind == pdu.ABORT else "released"
+        if kind in (Kind.ABORT, Kind.RELEASE_RQ):
+            how = "aborted" if kind == Kind.ABORT else "released"
             return PeerError("association-aborted", f"{self._route.peer} {how} the association before it answered")
         return self._bad_answer("with a PDU that does not belong here")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 
 from lnfast.errors import LnfastError, PeerError
 from lnfast.node.transport.answers import StoreAnswer
-from lnfast.node.transport.client import Association, Route
+from lnfast.node.transport.client import ClientAssociation, Route
 from lnfast.node.transport.collection import unreadable
 from lnfast.node.transport.instance_file import InstanceFile
-from lnfast.node.transport.requestor_pdu import MOST_CONTEXTS, Offer
+from lnfast.node.transport.pdu import MOST_CONTEXTS
+from lnfast.node.transport.requestor_pdu import Offer
 
 
 def offers(files: Iterable[InstanceFile]) -> tuple[Offer, ...]:
@@ -28,8 +28,8 @@ def transfer(route: Route, files: Sequence[InstanceFile]) -> Iterator[tuple[Inst
     """
     rest = list(files)
     while rest:
-        proposed = set(islice(offers(rest), MOST_CONTEXTS))
-        with Association(route, tuple(proposed)) as association:
+        proposed = offers(rest)[:MOST_CONTEXTS]
+        with ClientAssociation(route, proposed) as association:
             while rest and Offer(rest[0].sop_class, rest[0].syntax) in proposed:
                 file = rest.pop(0)
                 try:
@@ -41,7 +41,7 @@ def transfer(route: Route, files: Sequence[InstanceFile]) -> Iterator[tuple[Inst
                 yield file, outcome
 
 
-def _store(association: Association, file: InstanceFile) -> StoreAnswer | LnfastError:
+def _store(association: ClientAssociation, file: InstanceFile) -> StoreAnswer | LnfastError:
     """Send a file; return what leaves the association as it was.
 
     Raises:
