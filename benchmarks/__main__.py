@@ -19,11 +19,13 @@ from benchmarks.report import compare
 from lnfast.errors import LnfastError
 from lnfast.optional import Package
 
-# The default groups, and the group that runs only when it is named.
+# The default groups, and a group that runs only when it is named.
 SPEED = ("network", "pipeline", "latency", "throughput", "coldstart", "memory", "scaling", "kernels")
 MEASUREMENT = "measurement"
+# Runs only when it is named too: it takes a quarter of an hour, and DCMTK.
+NODE = "node"
 # Groups that are packages of their own.
-MODULES = {"kernels": "kernels", MEASUREMENT: MEASUREMENT}
+MODULES = {"kernels": "kernels", MEASUREMENT: MEASUREMENT, NODE: NODE}
 # Groups that start no process that imports torch and that compare with peers.
 QUICK = ("network", "pipeline", "kernels")
 # Groups that start from `benchmarks.peers.setup.PeerSetup`.
@@ -61,7 +63,7 @@ def main() -> None:
 
 
 @main.command("run")
-@click.argument("groups", nargs=-1, type=click.Choice((*SPEED, MEASUREMENT)), metavar="[GROUP]...")
+@click.argument("groups", nargs=-1, type=click.Choice((*SPEED, NODE, MEASUREMENT)), metavar="[GROUP]...")
 @click.option("--quick", is_flag=True, help="One study and the fewest runs: checks answers, does not measure.")
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Also write the rows to this file."
@@ -88,8 +90,9 @@ def run_groups(groups: tuple[str, ...], quick: bool, json_path: Path | None, plo
     """Compare lnfast with named peers on the same weights, studies and threads. The groups are network, pipeline,
     latency, throughput, coldstart, memory, scaling and kernels; all of them by default.
 
-    Answers are compared before anything is timed; a wrong one makes the exit code 1. The group measurement, which runs
-    only when it is named, times nothing: it compares each short-axis rule with nodes that are exactly known.
+    Answers are compared before anything is timed; a wrong one makes the exit code 1. Two groups run only when they are
+    named: measurement, which times nothing, compares each short-axis rule with nodes that are exactly known; node
+    sends 1000 exams through `lnfast node` with DCMTK.
 
     `python -m benchmarks compare OLD NEW` compares what two runs wrote with --json, and `table FILE...` prints such
     files as Markdown.

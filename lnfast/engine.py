@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +30,11 @@ from lnfast.errors import BackendError, LnfastError, StudyError, UsageError
 from lnfast.geometry import Volume
 from lnfast.measure import Rules
 from lnfast.network import Network
-from lnfast.report import EngineFacts, distinct_names, make_report
+from lnfast.report import EngineFacts, folder_names, make_report
 from lnfast.result import Parts, Result, SegFrames, StudyFailure, sample_of, write_outcome
 from lnfast.selftest import SelfTest
 from lnfast.serving import EngineRequest, serve
-from lnfast.study import DicomChoice, Study, is_dicom, read_study, study_from_array
+from lnfast.study import DicomChoice, Study, read_study, study_from_array
 
 StudyInput = str | Path | Volume | tuple[ArrayLike, ArrayLike] | Study
 
@@ -128,6 +128,11 @@ class Engine:
         """The runtime, device and precision that serve, as the runtime itself says."""
         return self._open().info
 
+    @property
+    def facts(self) -> EngineFacts:
+        """The facts of this engine that its reports state."""
+        return _facts(self, self._open())
+
     def read(self, study: StudyInput, *, choice: DicomChoice | None = None) -> Study:
         """Read a study as the model's card asks for it.
 
@@ -167,7 +172,27 @@ class Engine:
         """
         started = perf_counter()
         read = self.read(study, choice=choice)
-        return self._analyse(read, (perf_counter() - started) * 1e3)
+        return self.analyse(read, (perf_counter() - started) * 1e3)
+
+    def analyse(self, study: Study, read_ms: float = 0.0) -> Result:
+        """Run a study that `read` returned.
+
+        Args:
+            study: of `read`, of this engine or of one with the same model.
+            read_ms: how long reading it took, for the report; milliseconds.
+
+        Raises:
+            StudyError, EngineError, UsageError: as `run`.
+        """
+        started = perf_counter()
+        admission = admit(study.volume, self.model.card, threads=self._threads)
+        admit_ms = (perf_counter() - started) * 1e3
+        with self._turn() as network:
+            answer = network.answer(study.volume, self.rules, norm=admission.normalization, intensity=study)
+            facts = _facts(self, network)
+        timings_ms = {**answer.timings_ms, "read": read_ms, "preprocess": admit_ms + answer.timings_ms["preprocess"]}
+        report = make_report(study, self.model, facts, self.rules, answer.nodes, timings_ms, admission=admission)
+        return Result(study, answer.nodes, answer.labels, report, _sample=sample_of(study))
 
     def run_many(
         self,
@@ -203,7 +228,7 @@ class Engine:
         def write(outcome: Result | StudyFailure, name: str | None) -> Result | StudyFailure:
             return write_outcome(outcome, folder, name, parts)
 
-        yield from write_behind(self._outcomes(iter(studies), choice), _names(studies), write)
+        yield from write_behind(self._outcomes(iter(studies), choice), folder_names(studies), write)
 
     def _outcomes(self, studies: Iterator[StudyInput], choice: DicomChoice | None) -> Iterator[Result | StudyFailure]:
         def read(study: StudyInput) -> _Read:
@@ -226,22 +251,11 @@ class Engine:
         if isinstance(read.study, LnfastError):
             return StudyFailure(read.source, read.study)
         try:
-            return self._analyse(read.study, read.read_ms)
+            return self.analyse(read.study, read.read_ms)
         except UsageError:
             raise
         except LnfastError as error:  # also of a window that is loaded when a study first needs it
             return StudyFailure(read.source, error)
-
-    def _analyse(self, study: Study, read_ms: float) -> Result:
-        started = perf_counter()
-        admission = admit(study.volume, self.model.card, threads=self._threads)
-        admit_ms = (perf_counter() - started) * 1e3
-        with self._turn() as network:
-            answer = network.answer(study.volume, self.rules, norm=admission.normalization, intensity=study)
-            facts = self._facts(network)
-        timings_ms = {**answer.timings_ms, "read": read_ms, "preprocess": admit_ms + answer.timings_ms["preprocess"]}
-        report = make_report(study, self.model, facts, self.rules, answer.nodes, timings_ms, admission=admission)
-        return Result(study, answer.nodes, answer.labels, report, _sample=sample_of(study))
 
     @contextmanager
     def _turn(self) -> Iterator[Network]:
@@ -260,35 +274,23 @@ class Engine:
                 if self._closing:
                     self.close()
 
-    def _facts(self, network: Network) -> EngineFacts:
-        info, engine = network.info, network.engine
-        return EngineFacts(
-            backend=info.name,
-            backend_version=info.version,
-            device=info.device,
-            precision=info.precision,
-            engine_sha256=self.model.sha256 if engine is None else engine.sha256,
-            certificate=None if engine is None else engine.manifest.certificate,
-            choice=self.choice,
-        )
-
     def _open(self) -> Network:
         if self._network is None:
             raise UsageError("engine-closed", "this engine was closed; make a new one")
         return self._network
 
 
-def _names(studies: Sequence[StudyInput]) -> list[str | None]:
-    """Name each study's folder, no two alike; None for DICOM, whose studies name themselves once they are read."""
-    dicom = [_from_dicom(study) for study in studies]
-    file_names = iter(distinct_names(_source(study) for study, own in zip(studies, dicom, strict=True) if not own))
-    return [None if own else next(file_names) for own in dicom]
-
-
-def _from_dicom(study: StudyInput) -> bool:
-    if isinstance(study, Study):
-        return study.provenance.dicom is not None
-    return isinstance(study, (str, Path)) and is_dicom(Path(study))
+def _facts(engine: Engine, network: Network) -> EngineFacts:
+    info, built = network.info, network.engine
+    return EngineFacts(
+        backend=info.name,
+        backend_version=info.version,
+        device=info.device,
+        precision=info.precision,
+        engine_sha256=engine.model.sha256 if built is None else built.sha256,
+        certificate=None if built is None else built.manifest.certificate,
+        choice=engine.choice,
+    )
 
 
 def _source(study: StudyInput) -> str:

@@ -301,3 +301,10 @@ def echo(port: int, *, called: str = "LNFAST", calling: str = "MR1") -> bool:
     """Whether a C-ECHO by DCMTK's echoscu is answered."""
     command = [program("echoscu"), "-to", "10", "-ta", "10", "-td", "10", "-aet", calling, "-aec", called]
     return subprocess.run([*command, LOOPBACK, str(port)], capture_output=True, timeout=60).returncode == 0
+
+
+def dataset_bytes(path: Path) -> bytes:
+    """The encoded data set of a file, without preamble and file meta information, which each program writes anew."""
+    content = path.read_bytes()
+    assert content[128:140] == b"DICM\x02\x00\x00\x00UL\x04\x00", path
+    return content[144 + int.from_bytes(content[140:144], "little") :]

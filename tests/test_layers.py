@@ -66,6 +66,8 @@ HEAVY = {
     "sklearn": None,
     "matplotlib": None,
     "pandas": None,
+    "ray": None,  # lnfast.cluster asks lnfast.optional for both
+    "pyarrow": None,
     "training": None,
     "benchmarks": None,
 }

@@ -15,8 +15,9 @@ from lnfast import errors
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "refusals.md"
 CLASSES = {"LnfastError", "UsageError", "StudyError", "ModelError", "EngineError", "BackendError", "PeerError"}
-REPORT, EVALUATION, STDERR = "report", "evaluation", "stderr"
+REPORT, EVALUATION, STDERR, NODE = "report", "evaluation", "stderr", "node"
 HEADINGS = {
+    "## Codes of a node": NODE,
     "## Warnings in a report": REPORT,
     "## Warnings beside a report": STDERR,
     "## Warnings of an evaluation": EVALUATION,
@@ -46,11 +47,23 @@ COMPUTED = {
         "cannot-understand",
         "store-refused",
     ),
+    # An error that was raised elsewhere, made again of its value.
+    ("cluster/messages.py", "self.code"): (),
     # Pairs that other modules made: collected there.
     ("report/notices.py", "code"): (),
 }
 # Where warnings are made as bare pairs (code, message), and what shows them.
 PAIRS = {"study/": REPORT, "admission.py": REPORT, "evaluate/": EVALUATION}
+
+
+# Where a node gives an exam, a job, an instance or itself a code without raising an error: the argument's place.
+NODE_CALLS = {"_close_exam": 2, "kill": 1, "refuse": 1, "job_dead": 1, "job_failed": 1, "Refusal": 1, "Finding": 0}
+# Such codes that a module keeps as plain words before it gives them.
+NODE_WORDS = {
+    "node/reception.py": ("transfer-aborted", "instance-not-stored"),
+    "node/drift.py": ("drift-stage", "drift-nodes"),
+    "node/watch.py": ("watch-unreadable", "files-left"),
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -92,25 +105,44 @@ def rows() -> list[tuple[Refusal, list[str]]]:
 def _all_of(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and (by := _class_of(node)):
+            is_value = ast.unparse(node.func) == "ErrorValue"
             code = (
-                node.args[0] if node.args else next((part.value for part in node.keywords if part.arg == "code"), None)
+                node.args[is_value]
+                if node.args
+                else next((part.value for part in node.keywords if part.arg == "code"), None)
             )
             assert code is not None, f"{module}:{node.lineno} has no code"
             yield from ((by, literal) for literal in _codes(module, code))
         elif isinstance(node, ast.Tuple) and (by := _pair(module, node)):
             yield from ((by, literal) for literal in _codes(module, node.elts[0]))
+        elif isinstance(node, ast.Call) and module.startswith("node/"):
+            yield from _code_of_the_node(node)
         elif module.startswith("cli/") and isinstance(node, ast.JoinedStr):
             yield from _line_of_the_command(node)
+    if module in NODE_WORDS:
+        words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        assert set(NODE_WORDS[module]) <= words, f"lnfast/{module} has not all of NODE_WORDS"
+        yield from ((NODE, word) for word in NODE_WORDS[module])
 
 
 def _class_of(call: ast.Call) -> str | None:
     """The error's class, or what a `Notice` is in; None for any other call."""
     name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", None)
+    if name == "ErrorValue":  # an error as a value: its class, its code
+        return ast.literal_eval(call.args[0])
     if name == "Notice":
         # Those that are no part of a report, since the report is written by then.
         beside = isinstance(call.args[0], ast.Constant) and str(call.args[0].value).endswith("-not-written")
         return STDERR if beside else REPORT
     return name if name in CLASSES else None
+
+
+def _code_of_the_node(call: ast.Call) -> Iterator[tuple[str, str]]:
+    """The code that a call gives an exam, a job, an instance or the node, where it is a literal."""
+    name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", None)
+    place = NODE_CALLS.get(name or "", len(call.args))
+    if place < len(call.args) and isinstance(call.args[place], ast.Constant):
+        yield NODE, str(call.args[place].value)
 
 
 def _pair(module: str, pair: ast.Tuple) -> str | None:

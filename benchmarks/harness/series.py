@@ -19,7 +19,7 @@ FURTHER_ELEMENTS = 80
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def write_series(volume: Volume, folder: Path) -> Path:
+def write_series(volume: Volume, folder: Path, exam: str = "") -> Path:
     """Write a volume as the high-b images of a series and brighter ones of the lower b-values; return the folder.
 
     The files are explicit VR little endian and uncompressed, as most scanners export them, and of no real patient.
@@ -27,17 +27,19 @@ def write_series(volume: Volume, folder: Path) -> Path:
     Args:
         volume: of whole numbers from 0 to 65535, at `HIGH_B`.
         folder: made where it is missing.
+        exam: the UIDs follow from it: another one is another patient's examination.
     """
     folder.mkdir(parents=True, exist_ok=True)
     affine = _LPS_FROM_RAS @ volume.grid.affine
-    uids = {name: generate_uid(entropy_srcs=["lnfast benchmark", name]) for name in ("study", "series", "frame")}
+    seeds = ["lnfast benchmark", *([exam] if exam else [])]
+    uids = {name: generate_uid(entropy_srcs=[*seeds, name]) for name in ("study", "series", "frame")}
     for number, b_value in enumerate(B_VALUES):
         scaled = volume.array * np.exp((HIGH_B - b_value) * DIFFUSIVITY)
         voxels = volume.array if b_value == HIGH_B else np.round(scaled)
         for z, pixels in enumerate(np.clip(voxels, 0, 65535).astype("<u2")):
             dataset = _dataset(affine, z, uids)
             dataset.InstanceNumber = number * len(voxels) + z + 1
-            dataset.SOPInstanceUID = generate_uid(entropy_srcs=["lnfast benchmark", f"{b_value} {z}"])
+            dataset.SOPInstanceUID = generate_uid(entropy_srcs=[*seeds, f"{b_value} {z}"])
             dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
             dataset.SequenceName, dataset.DiffusionBValue = f"*ep_b{b_value}t", float(b_value)
             dataset.Rows, dataset.Columns = pixels.shape

@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from lnfast.cli import streams
+from lnfast.cli.cohort import cohort
 from lnfast.cli.demo import demo
 from lnfast.cli.doctor import doctor
 from lnfast.cli.echo import echo
@@ -44,7 +45,7 @@ def lnfast(context: click.Context, debug: bool) -> None:
         click.echo(context.get_help())
 
 
-for _command in (run, export, evaluate, send, echo, demo, phantom, doctor):
+for _command in (run, cohort, export, evaluate, send, echo, demo, phantom, doctor):
     lnfast.add_command(_command)
 
 

@@ -55,7 +55,7 @@ def run_mercure(options: dict[str, Any]) -> str:
     from lnfast.contracts.mercure import Settings, run_module
 
     _refuse_options("mercure", _NOT_OF_MERCURE)
-    defaults = Settings(**{field.name: options[field.name] for field in fields(Settings)})
+    defaults = Settings(**{field.name: options[field.name] for field in fields(Settings) if field.name in options})
     report = run_module(os.environ, defaults)
     return f"{report.study.name}: {report.n_stage}, {len(report.suspicious)} of {len(report.nodes)} nodes suspicious"
 

@@ -1,21 +1,21 @@
-"""Options of ``lnfast run`` for DICOM, and the listing of a folder."""
+"""Options of ``lnfast run`` and ``lnfast cohort`` for DICOM, and the listing of a folder."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
+
+from lnfast.cli.options import Command, with_options
 
 if TYPE_CHECKING:
     from lnfast.study import DicomChoice
     from lnfast.study.dicom.listing import Listing
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
@@ -24,7 +24,7 @@ def _finite(context: click.Context, parameter: click.Parameter, value: float | N
     return value
 
 
-OPTIONS = (
+_CHOICE = (
     click.option("--series", metavar="N|UID", help="Number or UID of the DICOM series to take, and no other."),
     click.option(
         "--b-value",
@@ -36,12 +36,16 @@ OPTIONS = (
     click.option(
         "--synthetic", is_flag=True, help="Take a DICOM image that was computed for its b-value if none was acquired."
     ),
+)
+_LIST = (
     click.option(
         "--list",
         "list_only",
         is_flag=True,
         help="Print what each DICOM folder holds, which volume would be taken and why not the others; run nothing.",
     ),
+)
+_OBJECTS = (
     click.option(
         "--dicom/--no-dicom", default=True, show_default=True, help="Also write seg.dcm and sr.dcm of a DICOM study."
     ),
@@ -55,11 +59,14 @@ OPTIONS = (
 )
 
 
-def dicom_options(command: Command) -> Command:
-    """Add `OPTIONS` to a command."""
-    for option in reversed(OPTIONS):
-        command = option(command)
-    return command
+def dicom_options(command: Command, *, listing: bool = True) -> Command:
+    """Add the options for DICOM to a command.
+
+    Args:
+        command: that reads studies.
+        listing: whether it has ``--list``.
+    """
+    return with_options(command, (*_CHOICE, *(_LIST if listing else ()), *_OBJECTS))
 
 
 def list_folders(folders: Sequence[Path], model: str, choice: DicomChoice, *, as_json: bool) -> int:

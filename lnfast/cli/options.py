@@ -3,12 +3,82 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from lnfast.backends.registry import AUTO, BACKENDS, PRECISIONS
 from lnfast.errors import UsageError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_ENGINE = (
+    click.option(
+        "--model",
+        default="pelvic-ln-edge",
+        show_default=True,
+        metavar="NAME|DIR",
+        help="Name of a shipped model, or a model or engine folder.",
+    ),
+    click.option(
+        "--backend",
+        type=click.Choice((AUTO, *BACKENDS)),
+        default="auto",
+        show_default=True,
+        help="Runtime of the network. A named runtime is never replaced by another: it is used or refused.",
+    ),
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        metavar="auto|cpu|cuda:N",
+        help="Device that the network runs on.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice((AUTO, *PRECISIONS)),
+        default="auto",
+        show_default=True,
+        help="Precision of the network. A named precision is never replaced by another.",
+    ),
+)
+_RULES = (
+    click.option(
+        "--short-axis",
+        type=click.Choice(["box", "axial", "ellipsoid"]),
+        default="box",
+        show_default=True,
+        help="Rule for the short axis: shortest edge of the minimum-volume box, short diameter on an axial slice, or "
+        "short axis of the ellipsoid that spreads as the network's probability does.",
+    ),
+    click.option(
+        "--suspicious-mm",
+        type=float,
+        default=8.0,
+        show_default=True,
+        metavar="MM",
+        help="A node with a longer short axis is suspicious.",
+    ),
+)
+
+
+def engine_options(command: Command) -> Command:
+    """Add ``--model``, ``--backend``, ``--device`` and ``--precision`` to a command."""
+    return with_options(command, _ENGINE)
+
+
+def rule_options(command: Command) -> Command:
+    """Add ``--short-axis`` and ``--suspicious-mm`` to a command."""
+    return with_options(command, _RULES)
+
+
+def with_options(command: Command, options: Sequence[Callable[[Any], Any]]) -> Command:
+    """Add options to a command, in the order in which its help lists them."""
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 class OutputFolder(click.Path):

@@ -52,6 +52,11 @@ class ProgressDisplay:
         if self._progress is not None:
             self._progress.stop()
 
+    @property
+    def on_terminal(self) -> bool:
+        """Whether `show` shows anything."""
+        return self._progress is not None
+
     def show(self, description: str) -> None:
         """Show what is being done."""
         if self._progress is not None:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lnfast.backends.registry import AUTO, BACKENDS, PRECISIONS
 from lnfast.cli.contract import contract_option, package_folders, run_mercure
 from lnfast.cli.dicom import dicom_options, list_folders
-from lnfast.cli.options import OutputFolder, check_output_folder
+from lnfast.cli.options import OutputFolder, check_output_folder, engine_options, rule_options
 from lnfast.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -32,46 +31,8 @@ if TYPE_CHECKING:
     help="The same as STUDY, for callers that name it by an option.",
 )
 @click.option("-o", "--out", metavar="OUT", type=OutputFolder(), help="Folder to write the reports to.  [required]")
-@click.option(
-    "--model",
-    default="pelvic-ln-edge",
-    show_default=True,
-    metavar="NAME|DIR",
-    help="Name of a shipped model, or a model or engine folder.",
-)
-@click.option(
-    "--backend",
-    type=click.Choice((AUTO, *BACKENDS)),
-    default="auto",
-    show_default=True,
-    help="Runtime of the network. A named runtime is never replaced by another: it is used or refused.",
-)
-@click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda:N", help="Device that the network runs on."
-)
-@click.option(
-    "--precision",
-    type=click.Choice((AUTO, *PRECISIONS)),
-    default="auto",
-    show_default=True,
-    help="Precision of the network. A named precision is never replaced by another.",
-)
-@click.option(
-    "--short-axis",
-    type=click.Choice(["box", "axial", "ellipsoid"]),
-    default="box",
-    show_default=True,
-    help="Rule for the short axis: shortest edge of the minimum-volume box, short diameter on an axial slice, or short "
-    "axis of the ellipsoid that spreads as the network's probability does.",
-)
-@click.option(
-    "--suspicious-mm",
-    type=float,
-    default=8.0,
-    show_default=True,
-    metavar="MM",
-    help="A node with a longer short axis is suspicious.",
-)
+@engine_options
+@rule_options
 @click.option("--html/--no-html", default=True, show_default=True, help="Also write the page report.html.")
 @dicom_options
 @contract_option
@@ -113,32 +74,32 @@ def _run(
     html: bool,
     dicom: bool,
     seg_frames: SegFrames,
-    **engine_options: Any,
+    **engine: Any,
 ) -> int:
     from lnfast.measure import Rules
     from lnfast.study import DicomChoice
 
     choice = DicomChoice(series, b_value, synthetic)
     if list_only:
-        return list_folders(studies, engine_options["model"], choice, as_json=as_json)
+        return list_folders(studies, engine["model"], choice, as_json=as_json)
     if out is None:
         raise click.MissingParameter(param_type="option", param_hint="'-o' / '--out'")
     rules = Rules(short_axis=short_axis, suspicious_mm=suspicious_mm)  # type: ignore[arg-type]  # Rules checks it
     check_output_folder(out)
-    with ProgressDisplay(len(studies), "loading the engine") as display, _load(engine_options, rules) as engine:
-        info = engine.info
-        reason = f" ({engine.choice})" if engine.choice else ""
+    with ProgressDisplay(len(studies), "loading the engine") as display, _load(engine, rules) as loaded:
+        info = loaded.info
+        reason = f" ({loaded.choice})" if loaded.choice else ""
         display.log(f"{info.name} {info.version}, {info.precision} on {info.device}{reason}")
         display.log_cache()
         parts = {"html": html, "dicom": dicom, "seg_frames": seg_frames}
-        outcomes = engine.run_many(studies, out=out, choice=choice, **parts)  # type: ignore[arg-type]
+        outcomes = loaded.run_many(studies, out=out, choice=choice, **parts)  # type: ignore[arg-type]
         return _show(outcomes, studies, display, as_json=as_json)
 
 
-def _load(engine_options: dict[str, Any], rules: Any) -> Engine:
+def _load(options: dict[str, Any], rules: Any) -> Engine:
     from lnfast.engine import Engine
 
-    return Engine(**engine_options, rules=rules)
+    return Engine(**options, rules=rules)
 
 
 def _show(

@@ -36,7 +36,10 @@ _TASK = "task.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """What ``process.settings`` of a task may hold; the names are those of the options of ``lnfast run``."""
+    """What ``process.settings`` of a task may hold; the names are those of the options of ``lnfast run``.
+
+    ``prefer``, as `lnfast.DicomChoice` has it, is for a study of which several series could be taken.
+    """
 
     model: str = "pelvic-ln-edge"
     backend: str = "auto"
@@ -45,6 +48,7 @@ class Settings:
     short_axis: str = "box"
     suspicious_mm: float = 8.0
     series: str | None = None
+    prefer: tuple[str, ...] = ()
     b_value: float | None = None
     synthetic: bool = False
     seg_frames: SegFrames = "sparse"
@@ -59,10 +63,12 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "short_axis": _TEXT,
     "suspicious_mm": _NUMBER,
     "series": (str, int),
+    "prefer": (list,),
     "b_value": _NUMBER,
     "synthetic": (bool,),
     "seg_frames": _TEXT,
 }
+_WANTED: dict[tuple[type, ...], str] = {_NUMBER: "a number", (bool,): "true or false", (list,): "a list"}
 
 
 def run_module(environment: Mapping[str, str], defaults: Settings) -> Report:
@@ -128,17 +134,22 @@ def _checked(name: str, value: Any) -> Any:
     if name not in _TYPES:
         raise UsageError("bad-task", f"no setting is called {name!r}; there are {', '.join(sorted(_TYPES))}")
     types = _TYPES[name]
-    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-        wanted = "true or false" if bool in types else "a number" if types == _NUMBER else "text"
+    fits: bool = isinstance(value, types) and (not isinstance(value, bool) or bool in types)
+    if not fits:
+        wanted = _WANTED.get(types, "text")
         raise UsageError("bad-task", f"the setting {name!r} is of another type, wanted {wanted}")
     if name == "seg_frames" and value not in ("sparse", "all"):
         raise UsageError("bad-task", 'the setting \'seg_frames\' has another value, wanted "sparse" or "all"')
+    if name == "prefer":
+        if not all(isinstance(pattern, str) for pattern in value):
+            raise UsageError("bad-task", "the setting 'prefer' is no list of texts")
+        return tuple(value)
     return str(value) if types == (str, int) else value
 
 
 def _run(source: Path, target: Path, settings: Settings) -> Report:
     rules = Rules(short_axis=settings.short_axis, suspicious_mm=settings.suspicious_mm)  # type: ignore[arg-type]
-    choice = DicomChoice(settings.series, settings.b_value, settings.synthetic)
+    choice = DicomChoice(settings.series, settings.b_value, settings.synthetic, settings.prefer)
     with (
         tempfile.TemporaryDirectory(dir=target, prefix=".lnfast-") as work,
         Engine(settings.model, settings.backend, settings.device, settings.precision, rules=rules) as engine,

@@ -51,12 +51,12 @@ class Arrivals:
 
     Args:
         receive: how long to wait.
-        ledger, spool: what outlives the process.
+        spool, ledger: what outlives the process.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, receive: Receive, ledger: Ledger, spool: Spool, *, clock: Callable[[], float] = time.monotonic
+        self, receive: Receive, spool: Spool, ledger: Ledger, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._receive = receive
         self._ledger = ledger
@@ -110,9 +110,8 @@ class Arrivals:
             self._strays.pop(instance, None)
             if instance in reception.failed:
                 self._ledger.instance_arrived(exam, instance)
-            if outcome == "replaced":
-                self._ledger.note("instance-replaced", exam)
             reception.add(instance, changed=outcome != "same")
+            reception.replaced += outcome == "replaced"
             self._touch(reception)
 
     def instance_failed(self, key: Hashable, exam: str | None, instance: str) -> None:
@@ -318,8 +317,11 @@ class Arrivals:
             ending = reception.ending if reception.debts else "released"
             self._ledger.exam_ended_receiving(exam, ending, instances=count, changed=changed)
             reception.recorded = reception.change
+            if reception.replaced:
+                self._ledger.note("instance-replaced", exam, message=f"{reception.replaced} instances have other bytes")
+                reception.replaced = 0
         except LnfastError as error:  # after a restart it counts as broken off
-            _logger.warning("%s: exam %s: its reception could not be recorded", error.code, exam)
+            _logger.warning("the end of a reception is not recorded", extra={"exam": exam, "code": error.code})
 
     def _touch(self, reception: Reception) -> None:
         reception.last = self._clock()

@@ -15,7 +15,7 @@ they revived is ``receiving`` with ``ended == "retried"``, a job is ``pending`` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from lnfast.node.ledger_rows import (
     EXAM_STATES,
@@ -210,3 +210,10 @@ class Ledger(LedgerUpkeep):
             if exam is not None:  # else retention deleted it meanwhile
                 self._event(exam["exam"], "job-dead", code, None, now)
             self._settle_after_job(job)
+
+    def kill_jobs_without_target(self, targets: Collection[str]) -> int:
+        """Let the pending jobs to targets that node.toml no longer has die; return how many."""
+        jobs = [job for job in self.jobs(state="pending") if job.target not in targets]
+        for job in jobs:
+            self.job_dead(job.id, "no-such-target")
+        return len(jobs)

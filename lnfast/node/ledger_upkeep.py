@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lnfast.errors import UsageError
@@ -19,7 +19,8 @@ class LedgerUpkeep(LedgerTransactions):
     def revive(self, exam: str, choice: dict[str, Any] | None = None) -> None:
         """Take up again an exam that is refused or dead; with a choice also one that is done or sent.
 
-        Where only jobs died they are tried again, now; else the exam runs again, as if it had come whole.
+        Where only jobs died they are tried again, now; else, or where the result is gone from the disk, the exam runs
+        again, as if it had come whole.
 
         Args:
             exam: id.
@@ -35,6 +36,7 @@ class LedgerUpkeep(LedgerTransactions):
             if row["state"] not in (("refused", "dead", "done", "sent") if choice else ("refused", "dead")):
                 raise UsageError("nothing-to-retry", f"exam {exam} is {row['state']}, neither refused nor dead")
             self._event(exam, "retried", None, None, now)
+            self._forget_missing_results(exam)
             jobs = self._run(
                 """UPDATE jobs SET state = 'pending', attempts = 0, first_at = ?, next_at = ?
                 WHERE state = 'dead' AND result IN (SELECT id FROM results WHERE exam = ?)""",
@@ -52,6 +54,13 @@ class LedgerUpkeep(LedgerTransactions):
                 exam,
             )
             self._run("DELETE FROM missing WHERE exam = ?", exam)
+
+    def _forget_missing_results(self, exam: str) -> None:
+        """Delete the rows of results whose folder is gone: only another run brings them back."""
+        gone = "SELECT id FROM results WHERE exam = ? AND id IN (SELECT result FROM jobs WHERE code = 'result-missing')"
+        for row in self._run(gone, exam).fetchall():
+            self._run("DELETE FROM jobs WHERE result = ?", row["id"])
+            self._run("DELETE FROM results WHERE id = ?", row["id"])
 
     def send_again(self, exam: str, targets: Iterable[str]) -> None:
         """Queue the exam's last released result for some targets once more, with the same bytes.
@@ -89,16 +98,6 @@ class LedgerUpkeep(LedgerTransactions):
                 else:
                     self._run("UPDATE exams SET started_at = NULL WHERE id = ?", exam.id)
             return interrupted
-
-    def kill_jobs_without_target(self, targets: Collection[str]) -> int:
-        """Let the pending jobs to targets that node.toml no longer has die (``no-such-target``); return how many."""
-        jobs = [job for job in self.jobs(state="pending") if job.target not in targets]
-        with self._transaction() as now:
-            for job in jobs:
-                self._run("UPDATE jobs SET state = 'dead', code = 'no-such-target' WHERE id = ?", job.id)
-                self._event(job.exam, "job-dead", "no-such-target", None, now)
-                self._settle_after_job(job.id)
-        return len(jobs)
 
     def adopt_exam(self, exam: str, last_at: float, instances: int) -> None:
         """Make a row for an exam that is in the spool and has none; its end is unknown."""

@@ -78,11 +78,13 @@ class Reception:
         confirmed: other images of the exam show that the volume of the result is whole.
         overtaken: how often it was read and more arrived afterwards.
         recorded: `change` that the ledger knows of.
+        replaced: instances that came with other bytes since then.
     """
 
     last: float
     change: int = 0
     recorded: int = 0
+    replaced: int = 0
     instances: set[str] = field(default_factory=set)
     peers: set[str] = field(default_factory=set)
     open: set[Association] = field(default_factory=set)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from lnfast.report.content import DISCLAIMER, SCHEMA, DicomFacts, EngineFacts, ModelFacts, StudyFacts
 from lnfast.report.folder import add_files, add_page, folder_name, write_study_folder
-from lnfast.report.names import distinct_names
+from lnfast.report.names import distinct_names, folder_names
 from lnfast.report.notices import Notice
 from lnfast.report.record import Report, make_report
 
@@ -31,6 +31,7 @@ __all__ = [
     "add_page",
     "distinct_names",
     "folder_name",
+    "folder_names",
     "make_report",
     "write_study_folder",
 ]

@@ -11,7 +11,17 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # Rooms of one layer do not import each other.
-LAYERS = {"": 0, "harness": 0, "peers": 1, "report": 1, "groups": 2, "kernels": 2, "measurement": 2, "__main__": 3}
+LAYERS = {
+    "": 0,
+    "harness": 0,
+    "peers": 1,
+    "report": 1,
+    "groups": 2,
+    "kernels": 2,
+    "measurement": 2,
+    "node": 2,
+    "__main__": 3,
+}
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "benchmarks").rglob("*.py"))

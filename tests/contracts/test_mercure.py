@@ -13,8 +13,8 @@ from typing import Any
 import pydicom
 import pytest
 from command_line import lnfast as command
-from dicom_files import SECRET
-from exam_files import SLICES, small_model, uids_of, write_exam
+from dicom_files import SECRET, write_series
+from exam_files import AFFINE_RAS, SLICES, add_secrets, exam_voxels, small_model, uids_of, write_exam
 
 from lnfast.contracts.mercure import Settings, read_settings
 from lnfast.errors import UsageError
@@ -156,6 +156,8 @@ def test_settings_of_the_task_come_before_the_options(
         (b'{"process": {"settings": {"suspicious_mm": "9"}}}', "wanted a number"),
         (b'{"process": {"settings": {"suspicious_mm": true}}}', "wanted a number"),
         (b'{"process": {"settings": {"synthetic": 1}}}', "wanted true or false"),
+        (b'{"process": {"settings": {"prefer": "*b800*"}}}', "wanted a list"),
+        (b'{"process": {"settings": {"prefer": [800]}}}', "no list of texts"),
         (b'{"process": {"settings": {"seg_frames": "some"}}}', 'wanted "sparse" or "all"'),
     ],
 )
@@ -173,12 +175,28 @@ def test_a_task_that_cannot_be_understood_is_refused(tmp_path: Path, content: by
 
 def test_one_step_in_a_list_and_no_settings_are_understood(tmp_path: Path) -> None:
     path = tmp_path / "task.json"
-    path.write_text(json.dumps({"process": [{"settings": {"series": 6, "b_value": 800, "synthetic": True}}]}))
+    path.write_text(json.dumps({"process": [{"settings": {"series": 6, "b_value": 800, "prefer": ["*b800*"]}}]}))
     assert read_settings(path, Settings(precision="fp32")) == Settings(
-        precision="fp32", series="6", b_value=800, synthetic=True
+        precision="fp32", series="6", b_value=800, prefer=("*b800*",)
     )
     path.write_text(json.dumps({"process": {}}))
     assert read_settings(path, Settings()) == Settings()
+
+
+def test_of_two_series_the_preferred_one_is_taken(
+    module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module.add(write_exam(tmp_path / "exam", "a", "N1"))
+    voxels = exam_voxels("no nodes")
+
+    def describe(dataset: pydicom.Dataset, z: int) -> None:
+        add_secrets(dataset)
+        dataset.SeriesDescription = "ep2d b800 fov2"
+
+    module.add(write_series(tmp_path / "second", voxels, AFFINE_RAS, number=9, change=describe, seed="a"))
+    assert module.run(monkeypatch) == 3 and module.result()["error"]["code"] == "ambiguous"
+    module.write_task({"prefer": ["*FOV2"]})
+    assert module.run(monkeypatch) == 0 and module.result()["n_stage"] == "N0"
 
 
 def test_a_wrong_task_is_told_in_the_result(

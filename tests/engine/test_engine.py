@@ -132,7 +132,7 @@ def test_nothing_is_copied_between_the_file_and_the_runtime(
         (tmp_path / "plain.nii").write_bytes(packed.read())
     for study in (engine.read(tmp_path / "plain.nii"), engine.read(path), engine.read(phantom.volume)):
         arrays_by_name.clear()
-        engine._analyse(study, 0.0)
+        engine.analyse(study, 0.0)
         stored = study.volume.array
         assert np.shares_memory(arrays_by_name["voxels"], stored) and arrays_by_name["voxels"].nbytes == stored.nbytes
         assert arrays_by_name["input"].ctypes.data == backend.input.ctypes.data
@@ -199,7 +199,7 @@ def test_run_many_ends_when_the_disk_does(light: Engine, phantom: Phantom, tmp_p
 def test_what_was_finished_before_the_engine_failed_is_handed_over(
     light: Engine, phantom: Phantom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, calls = Engine._analyse, []
+    honest, calls = Engine.analyse, []
 
     def failing(self: Engine, *arguments: Any) -> Result:
         calls.append(arguments)
@@ -207,7 +207,7 @@ def test_what_was_finished_before_the_engine_failed_is_handed_over(
             raise RuntimeError("made up")
         return honest(self, *arguments)
 
-    monkeypatch.setattr(Engine, "_analyse", failing)
+    monkeypatch.setattr(Engine, "analyse", failing)
     answers = light.run_many([phantom.volume] * 3, out=tmp_path)
     first = next(answers)
     assert isinstance(first, Result) and first.folder == tmp_path / "array" and first.folder.is_dir()
@@ -219,7 +219,7 @@ def test_what_was_finished_before_the_engine_failed_is_handed_over(
 def test_an_answer_that_cannot_be_trusted_stops_only_its_own_study(
     light: Engine, phantom: Phantom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, calls = Engine._analyse, []
+    honest, calls = Engine.analyse, []
 
     def failing(self: Engine, *arguments: Any) -> Result:
         calls.append(arguments)
@@ -227,7 +227,7 @@ def test_an_answer_that_cannot_be_trusted_stops_only_its_own_study(
             raise EngineError("non-finite-logits", "made up")
         return honest(self, *arguments)
 
-    monkeypatch.setattr(Engine, "_analyse", failing)
+    monkeypatch.setattr(Engine, "analyse", failing)
     first, second = light.run_many([phantom.volume] * 2)
     assert isinstance(first, StudyFailure) and first.error.exit_code == 4
     assert isinstance(second, Result)

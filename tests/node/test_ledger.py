@@ -163,6 +163,14 @@ def test_a_refused_exam_runs_again_with_a_persons_choice(ledger: Ledger) -> None
     assert exam and exam.choice == {"series": "8"}, "a choice stays"
 
 
+def test_an_exam_whose_result_is_gone_runs_again(ledger: Ledger) -> None:
+    ledger.release(whole(ledger).id, ["pacs", "vna"])
+    ledger.job_sent(ledger.jobs(A)[0].id)
+    ledger.job_dead(ledger.jobs(A)[1].id, "result-missing")
+    ledger.revive(A)
+    assert state(ledger) == ("receiving", None) and ledger.results(A) == ledger.jobs(A) == []
+
+
 @pytest.mark.parametrize(("exam", "code"), [("c" * 16, "no-such-exam"), (A, "nothing-to-retry")])
 def test_what_cannot_be_retried_says_so(ledger: Ledger, exam: str, code: str) -> None:
     ledger.exam_received(A)

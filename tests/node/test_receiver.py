@@ -33,6 +33,7 @@ from receivers import (
     store_pdus,
 )
 
+from lnfast.atomic import flush
 from lnfast.errors import BackendError
 from lnfast.node.metrics import Metrics
 from lnfast.node.spool import instance_name
@@ -353,15 +354,20 @@ def test_a_port_that_is_taken_is_an_error_with_a_code(tmp_path: Path) -> None:
 
 
 def test_eighty_four_instances_with_their_flushes_arrive_in_well_under_a_second_and_a_half(tmp_path: Path) -> None:
-    """28 slices of three b-values, 240 x 240; by a sender that does not set TCP_NODELAY either."""
+    """28 slices of three b-values, 240 x 240; by a sender that does not set TCP_NODELAY either.
+
+    A disk that is busy with others gets twice the time that writing and flushing the files takes without a network: an
+    acknowledgement that is delayed by 40 ms would take 3.4 s.
+    """
     with running_receiver(tmp_path) as node:
         paths = []
         for number in range(84):
             paths.append(tmp_path / f"{number}.dcm")
             paths[-1].write_bytes(_file(encoded_image(f"1.2.{number}", pixels=240 * 240 * 2), f"1.2.{number}"))
-        seconds = [_time_of_dcmsend(node, paths) for _ in range(2)]
+        seconds = [_time_of_dcmsend(node, paths) for _ in range(3)]
         assert len(node.files()) == 84
-    assert min(seconds) < 1.5, seconds
+        floor = _time_of_the_disk(tmp_path, len(encoded_image(pixels=240 * 240 * 2)))
+    assert min(seconds) < max(1.5, 2 * floor), (seconds, floor)
 
 
 def _file(data: bytes, sop_uid: str) -> bytes:
@@ -377,6 +383,17 @@ def _time_of_dcmsend(node: Running, paths: list[Path]) -> float:
     command = [program("dcmsend"), "-aet", "MR1", "-aec", "LNFAST", LOOPBACK, str(node.port), *map(str, paths)]
     begin = time.monotonic()
     subprocess.run(command, check=True, env={**environment, "PATH": system_path()}, timeout=60)
+    return time.monotonic() - begin
+
+
+def _time_of_the_disk(folder: Path, size: int) -> float:
+    begin = time.monotonic()
+    for number in range(84):
+        path = folder / f"{number}.part"
+        path.write_bytes(bytes(size))
+        flush(path)
+        path.replace(folder / f"{number}.floor")
+        flush(folder)
     return time.monotonic() - begin
 
 

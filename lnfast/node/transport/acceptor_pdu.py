@@ -31,8 +31,7 @@ from lnfast.node.transport.pdu import (
 )
 
 _REQUEST = struct.Struct(">H2x16s16s32x")
-MOST_REQUEST_BYTES = 256 << 10  # 128 contexts of the longest UIDs with 20 transfer syntaxes each
-MOST_SYNTAXES = 4096  # of all contexts together
+MOST_REQUEST_BYTES = 256 << 10  # 128 contexts with 28 transfer syntaxes each, all of the longest UIDs
 _ACCEPTANCE, _NO_ABSTRACT_SYNTAX, _NO_TRANSFER_SYNTAX = 0, 3, 4
 
 
@@ -101,7 +100,7 @@ def read_request(body: bytes) -> Request:
             proposals[proposal.id] = proposal
         elif kind == USER_ITEM:
             max_length = peer_max_length(value)
-    if not proposals or sum(len(each.transfer_syntaxes) for each in proposals.values()) > MOST_SYNTAXES:
+    if not proposals:
         raise ViolationError(AbortReason.INVALID_PARAMETER)
     return Request(version, _title(called), _title(calling), application_context, tuple(proposals.values()), max_length)
 

@@ -41,7 +41,7 @@ _RELEASE_S = 0.2  # within which a sender that has got its last answer releases;
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a receiver waits, in seconds.
+    """How long a receiver waits, in seconds, and for how much.
 
     Attributes:
         request_s: from connecting to a whole A-ASSOCIATE-RQ.
@@ -49,6 +49,7 @@ class Limits:
         pdu_s: from the first byte of a PDU to its last, and for a PDU to be taken by the peer.
         message_s: for a message, besides what its bytes take at ``least_bytes_s``.
         least_bytes_s: a message that comes slower on the average is given up.
+        most_message_bytes: of a data set, also of one that is thrown away; beyond it the association is aborted.
         drain_s: at `Receiver.stop`, for the instances that are arriving.
     """
 
@@ -57,6 +58,7 @@ class Limits:
     pdu_s: float = 30.0
     message_s: float = 60.0
     least_bytes_s: float = 16384.0
+    most_message_bytes: int = 1 << 30
     drain_s: float = 10.0
 
 
@@ -129,7 +131,7 @@ class Association:
         if kind == Kind.DATA:
             for context_id, control, data in pdu.read_fragments(body):
                 self._take(context_id, control, data)
-            self._check_pace()
+            self._check_progress()
             return None
         if kind == Kind.ABORT:
             return "aborted"
@@ -200,10 +202,13 @@ class Association:
             raise ViolationError(AbortReason.UNEXPECTED_PARAMETER)
         self._write(command_pdus(context_id, response(command, status, comment), self._request.max_length))
 
-    def _check_pace(self) -> None:
+    def _check_progress(self) -> None:
+        """End what would never end: a message without an end, or one that trickles."""
         message = self._message
         if message.is_idle:
             return
+        if message.size > self._limits.most_message_bytes:
+            raise ViolationError(AbortReason.NOT_SPECIFIED)
         if time.monotonic() - message.begun > self._limits.message_s + message.size / self._limits.least_bytes_s:
             raise SlowPeerError
 

@@ -20,12 +20,30 @@ _KEY_BYTES = 32
 
 def study_id(study_uid: str, series_uid: str) -> str:
     """16 hexadecimal digits: HMAC-SHA256 of both UIDs with this machine's key."""
-    return hmac.new(_key(), f"{study_uid}|{series_uid}".encode(), hashlib.sha256).hexdigest()[:16]
+    return hmac.new(study_key(), f"{study_uid}|{series_uid}".encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def instances_of(uids: Iterable[tuple[str, str]]) -> str:
     """Hex digest of the study and instance UIDs of slices in their order: it tells files that took others' place."""
     return hashlib.sha256("".join(f"{study}|{instance}\n" for study, instance in uids).encode()).hexdigest()
+
+
+def study_key() -> bytes:
+    """Return the key by which this process names studies: this machine's, or the one that it was given."""
+    return _given or _key()
+
+
+def use_study_key(key: bytes) -> None:
+    """Name studies by another machine's key from now on: processes that work on one cohort give the same names.
+
+    Args:
+        key: of `study_key`.
+    """
+    global _given
+    _given = key
+
+
+_given: bytes | None = None
 
 
 def exam_id(study_uid: str, key: bytes) -> str:

@@ -1,0 +1,186 @@
+"""A cluster of Ray: connect to one or start one on this machine, and place workers in it.
+
+Ray sends usage statistics and writes to the driver's stdout by default; neither is lnfast's to do. A cluster that is
+started here has no dashboard and no statistics, and its files lie in a folder that goes with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from lnfast.cluster.packages import RAY
+from lnfast.cluster.protocol import LostWorkerError
+from lnfast.errors import BackendError, UsageError, one_line
+
+_logger = logging.getLogger("lnfast.cluster")
+LOCAL = "local"
+# Studies go through the file system and answers are a few kB, so Ray's object store is next to empty: its least size.
+_OBJECT_STORE_BYTES = 80 << 20
+
+
+@dataclass(frozen=True)
+class WorkerShape:
+    """What each worker takes of its machine.
+
+    Attributes:
+        cpus: whole cores, at least 1.
+        gpus: of a machine; a part of 1 shares a GPU between workers.
+        calls: that run at once in a worker, each in a thread.
+    """
+
+    cpus: int
+    gpus: float
+    calls: int
+
+
+class RayCluster:
+    """A `lnfast.cluster.protocol.Cluster`.
+
+    Args:
+        kind: the class of the workers; importable on every machine.
+        shape: of each worker.
+    """
+
+    def __init__(self, kind: type, shape: WorkerShape) -> None:
+        self._ray = RAY.load()
+        self._shape = shape
+        # A worker that dies is not restarted by Ray, and no call is made again: the schedule does both, by name.
+        self._actor = self._ray.remote(
+            num_cpus=shape.cpus,
+            num_gpus=shape.gpus,
+            max_restarts=0,
+            max_task_retries=0,
+            max_concurrency=shape.calls,
+            scheduling_strategy="SPREAD",
+        )(kind)
+
+    def start_worker(self) -> RayHandle:
+        """Ask for a worker."""
+        return RayHandle(self._ray, self._actor.remote())
+
+    def room(self) -> int:
+        """Return how many workers the machines of the cluster hold, were nothing else there."""
+        shape, count = self._shape, 0
+        for machine in self._ray.nodes():
+            if machine["Alive"]:
+                resources = machine["Resources"]
+                places = resources.get("CPU", 0.0) // shape.cpus
+                if shape.gpus:
+                    places = min(places, _places_on_gpus(resources.get("GPU", 0.0), shape.gpus))
+                count += int(places)
+        return count
+
+
+def _places_on_gpus(gpus: float, each: float) -> float:
+    return gpus // each if each >= 1 else gpus * (1 // each)
+
+
+class RayHandle:
+    """A `lnfast.cluster.protocol.WorkerHandle`: an actor."""
+
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self._ray, self._actor = ray, actor
+
+    def call(self, method: str, *arguments: Any) -> Future[Any]:
+        """Call a method; see the protocol."""
+        answer: Future[Any] = Future()
+
+        def done(future: Any) -> None:
+            error = future.exception()
+            if error is None:
+                answer.set_result(future.result())
+            else:
+                answer.set_exception(_lost(self._ray.exceptions, error))
+
+        try:
+            getattr(self._actor, method).remote(*arguments).future().add_done_callback(done)
+        except self._ray.exceptions.RayError as error:  # an actor that is known to be dead
+            answer.set_exception(_lost(self._ray.exceptions, error))
+        return answer
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._ray.kill(self._actor)
+
+
+def _lost(exceptions: Any, error: BaseException) -> LostWorkerError:
+    """Say in a line why a call has no answer. Ray's own text has addresses and ids, and goes to the log."""
+    _logger.info("a worker was lost: %s", one_line(error))
+    text = str(error)
+    if isinstance(error, exceptions.ActorUnavailableError) or "node has died" in text or "node is dead" in text:
+        # What breaks the connection is the loss of the machine: of a process alone its machine reports the death.
+        return LostWorkerError("its machine was lost", with_machine=True)
+    if "memory" in text and ("OOM" in text.partition("Some common causes")[0] or "low memory" in text):
+        return LostWorkerError("its machine ran out of memory")
+    if "creation task" in text:  # lnfast cannot be imported there, for example
+        return LostWorkerError(f"it does not start there: {text.strip().splitlines()[-1]}")
+    if isinstance(error, exceptions.RayActorError):
+        return LostWorkerError("its process ended")
+    return LostWorkerError(one_line(error))
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Connect to a cluster; one that was started for it ends with the block.
+
+    Args:
+        address: ``local`` starts one here, ``auto`` takes the one of this machine, ``HOST:PORT`` is one's head and
+            ``ray://HOST:PORT`` its client server. Where the program is connected already, that cluster is taken.
+
+    Raises:
+        BackendError: ``no-cluster`` when there is none, or none that can be used.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray warns where it is unset
+    ray = RAY.load()
+    if ray.is_initialized():
+        yield
+        return
+    _keep_off_stdout()
+    folder = tempfile.mkdtemp(prefix="lnfast-ray-", dir=_short_temporary()) if address == LOCAL else None
+    try:
+        _init(ray, address, folder)
+        yield
+    finally:
+        ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _init(ray: Any, address: str, folder: str | None) -> None:
+    here: dict[str, Any] = {}
+    if folder is not None:
+        here = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, "_temp_dir": folder}
+    quiet: dict[str, Any] = {} if address.startswith("ray://") else {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        ray.init(address=address, **quiet, **here)
+    except ValueError as error:
+        raise UsageError("bad-address", f"got --address {address}: {one_line(error)}") from error
+    except Exception as error:  # a head of another version of Ray or Python, a port that is closed
+        raise BackendError("no-cluster", f"cannot use the cluster at {address}: {one_line(error)}") from error
+
+
+def _short_temporary() -> str:
+    """Return a folder for Ray's sockets, whose paths the system limits to 107 bytes."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= 20 or os.name != "posix" else "/tmp"
+
+
+def _keep_off_stdout() -> None:
+    """Send what Ray says of dead workers and machines to the log: it would print it on the driver's stdout."""
+    worker = RAY.load("ray._private.worker")
+
+    def log(data: dict[str, Any], *_: Any, **__: Any) -> None:
+        for line in data.get("lines", ()):
+            _logger.info("ray: %s", line)
+
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = log

@@ -1,0 +1,60 @@
+"""The group node: what it sends, and how it sums up what it saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+for package in ("pydicom", "SimpleITK", "nibabel"):
+    pytest.importorskip(package)
+
+from benchmarks.node.exams import STEPS_ZYX, coarse, exam  # noqa: E402
+from benchmarks.node.soak import Holdings, look_at, summarize_holdings  # noqa: E402
+from lnfast.geometry import Grid, Volume  # noqa: E402
+from lnfast.study import read_study  # noqa: E402
+
+
+def volume() -> Volume:
+    array = np.random.default_rng(0).integers(0, 900, (20, 30, 36)).astype(np.int16)
+    return Volume(array, Grid(array.shape, np.diag([-2.0, -2.0, 5.0, 1.0])))
+
+
+def test_a_coarse_patient_is_the_same_patient() -> None:
+    fine, small = volume(), coarse(volume())
+    assert small.array.shape == (10, 10, 12)
+    index = np.array([4, 3, 2, 1])  # x, y, z
+    expected = fine.grid.affine @ (index * (*STEPS_ZYX[::-1], 1))
+    np.testing.assert_allclose(small.grid.affine @ index, expected)
+    assert small.array[2, 3, 4] == fine.array[2 * STEPS_ZYX[0], 3 * STEPS_ZYX[1], 4 * STEPS_ZYX[2]]
+
+
+def test_exams_are_of_different_patients_and_of_the_same_voxels() -> None:
+    seen: list[tuple[set[str], bytes]] = []
+    for name in ("a", "b", "a"):
+        with exam(coarse(volume()), name) as folder:
+            headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in sorted(folder.iterdir())]
+            uids = {str(header[key].value) for header in headers for key in ("StudyInstanceUID", "SOPInstanceUID")}
+            seen.append((uids, read_study(folder).volume.array.tobytes()))
+        assert not folder.exists()
+    assert not seen[0][0] & seen[1][0] and seen[0] == seen[2] and seen[0][1] == seen[1][1]
+
+
+def test_growth_is_counted_when_warm() -> None:
+    samples = [Holdings(count, 500.0 if count < 100 else 600 + count / 100, 20, 9) for count in range(1, 1002, 50)]
+    memory, descriptors, threads = summarize_holdings(samples)["rows"]
+    assert memory[2:5] == [pytest.approx(601.01), pytest.approx(610.01), pytest.approx(610.01)]
+    assert memory[5] == pytest.approx(10.0)
+    assert descriptors[2:] == [20, 20, 20, pytest.approx(0)] and threads[2] == 9
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="/proc is Linux's")
+def test_a_process_is_looked_at() -> None:
+    import os
+
+    before = look_at(os.getpid(), 1)
+    with open(os.devnull):
+        during = look_at(os.getpid(), 2)
+    assert during.descriptors == before.descriptors + 1 and before.memory_mb > 10 and before.threads >= 1
