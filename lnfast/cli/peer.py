@@ -38,7 +38,7 @@ def route_to(address: str, calling: str, tls: Path | None) -> Route:
         tls: folder of the certificates; None for plain TCP.
 
     Raises:
-        UsageError: ``bad-address``, ``bad-ae-title``.
+        UsageError: ``bad-peer``, ``bad-ae-title``.
         BackendError: ``tls-unusable``.
     """
     from lnfast.node.transport.address import check_aet, parse_address

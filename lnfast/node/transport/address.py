@@ -55,14 +55,14 @@ def parse_address(text: str) -> Address:
     """Read ``AET@HOST:PORT``; an IPv6 address stands in brackets, ``PACS@[::1]:104``.
 
     Raises:
-        UsageError: ``bad-address`` or ``bad-ae-title``.
+        UsageError: ``bad-peer`` or ``bad-ae-title``.
     """
     aet, at, rest = text.rpartition("@")
     match = _HOST_AND_PORT.fullmatch(rest)
     host = match and (match["v6"] or match["name"])
     if not at or not match or not host or not host.isprintable() or " " in host or not 0 < int(match["port"]) < 65536:
         raise UsageError(
-            "bad-address",
+            "bad-peer",
             f"got {text!a}; wanted AET@HOST:PORT, such as PACS@10.0.0.9:104 or PACS@[::1]:104, "
             "with a port from 1 to 65535",
         )
