@@ -1,9 +1,9 @@
 """Fuzz the receiver over its port: ``python tests/node/fuzz SECONDS [SEED]``.
 
 Conversations that a sound sender has are mutated, cut, repeated and joined, and sent in pieces of any size. Whatever
-comes: the connection ends in time, the receiver answers the next echo, its memory, threads and descriptors are what they
-were, its log has no traceback, nothing half lies in the spool, and every instance in it is one that can be read. What
-breaks this is printed as bytes, for a test.
+comes: the connection ends in time, the receiver answers the next echo, its memory, threads and descriptors are what
+they were, its log has no exception, nothing half lies in the spool, and every instance in it is one that can be read.
+What breaks this is printed as bytes, for a test.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import struct
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -38,6 +39,7 @@ LIMITS = {"request_s": 0.5, "idle_s": 0.5, "pdu_s": 0.5, "message_s": 0.5}
 PATIENCE_S = 8.0  # all limits together, on a busy machine
 CHECK_EVERY = 100
 MIB = 1 << 20
+MOST_GROWTH = 32 * MIB
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 CONTEXTS = [(VERIFICATION, [IMPLICIT, EXPLICIT]), (MR, [EXPLICIT]), (MR, [IMPLICIT])]
 INTERESTING = (0, 1, 2, 3, 4, 5, 6, 7, 8, 0x20, 0x30, 0x40, 0x50, 0x7F, 0x80, 0xFE, 0xFF)
@@ -89,14 +91,16 @@ def with_bytes(pdu: bytes, chance: random.Random) -> bytes:
     for _ in range(chance.choice((1, 1, 2, 8))):
         if data:
             most = len(data) if chance.random() < 0.3 else min(len(data), 150)
-            data[chance.randrange(most)] = chance.choice(INTERESTING) if chance.random() < 0.6 else chance.randrange(256)
+            value = chance.choice(INTERESTING) if chance.random() < 0.6 else chance.randrange(256)
+            data[chance.randrange(most)] = value
     return bytes(data)
 
 
 def with_length(pdu: bytes, chance: random.Random) -> bytes:
     """A PDU with another number somewhere at its beginning."""
     data = bytearray(pdu)
-    number = chance.choice((0, 1, 5, 0x7FFFFFFF, 0xFFFFFFFF, 0x80000000, 0x00020001, len(pdu), len(pdu) - 7, len(pdu) + 1))
+    near = (len(pdu), len(pdu) - 7, len(pdu) + 1)
+    number = chance.choice((0, 1, 5, 0x7FFFFFFF, 0xFFFFFFFF, 0x80000000, 0x00020001, *near))
     form, size = chance.choice(((">I", 4), ("<I", 4), (">H", 2), ("<H", 2)))
     at = 2 if chance.random() < 0.4 else chance.randrange(min(len(data), 120) or 1)
     data[at : at + size] = struct.pack(form, number & (0xFFFFFFFF if size == 4 else 0xFFFF))
@@ -117,10 +121,8 @@ def talk(port: int, pdus: Conversation, chance: random.Random) -> float:
             else:
                 connection.sendall(pdus[0])
                 connection.settimeout(0.3)
-                try:
+                with suppress(TimeoutError):
                     connection.recv(1 << 16)
-                except TimeoutError:
-                    pass
                 connection.settimeout(PATIENCE_S)
                 for pdu in pdus[1:]:
                     connection.sendall(pdu)
@@ -174,15 +176,23 @@ def main(seconds: float, seed: int) -> int:
             if found or count % CHECK_EVERY == 0:
                 found += problems(node, rest)
             if found:
-                print(f"seed {seed}, conversation {count}: {found}")
                 for each in recent[-3:]:
-                    print([pdu[:400] for pdu in each])
-                print(node.log()[-3000:])
+                    report(str([pdu[:400] for pdu in each]))
+                report(node.log()[-3000:])
+                report(f"seed {seed}, conversation {count}: {found}")
                 return len(found)
-        grown = node.resident_bytes() - resident
-        print(f"{count} conversations, {len(node.files())} instances, memory {grown / MIB:+.1f} MiB, peak "
-              f"{(node.peak_bytes() - resident) / MIB:+.1f} MiB, outcomes {node.counted()}")
-        return 0 if grown < 32 * MIB else 1
+        grown, peak = (size - resident for size in (node.resident_bytes(), node.peak_bytes()))
+        report(f"{count} conversations, {len(node.files())} instances, seed {seed}")
+        report(f"memory {grown / MIB:+.1f} MiB, at most {peak / MIB:+.1f} MiB, processor {node.cpu_s():.1f} s")
+        for name, value in node.counted().items():
+            if name.startswith(("associations", "instances")):
+                report(f"{value:6g} {name}")
+        return int(peak > MOST_GROWTH)
+
+
+def report(line: str) -> None:
+    """Print."""
+    sys.stdout.write(f"{line}\n")
 
 
 if __name__ == "__main__":
