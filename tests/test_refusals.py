@@ -14,7 +14,7 @@ from lnfast import errors
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "refusals.md"
-CLASSES = {"LnfastError", "UsageError", "StudyError", "ModelError", "EngineError", "BackendError"}
+CLASSES = {"LnfastError", "UsageError", "StudyError", "ModelError", "EngineError", "BackendError", "PeerError"}
 REPORT, EVALUATION, STDERR, NODE = "report", "evaluation", "stderr", "node"
 HEADINGS = {
     "## Codes of a node": NODE,
@@ -37,6 +37,16 @@ COMPUTED = {
     ("study/kind.py", "kind.code"): ("not-dwi", "adc-map"),
     # `_replacement_warning` is called for these two.
     ("study/affine.py", "f'bad-{bad}'"): ("bad-sform", "bad-qform"),
+    # The third column of `_FAILURES`, and what the statuses have that stand in none of its rows.
+    ("node/transport/answers.py", "code"): (
+        "out-of-resources",
+        "processing-failure",
+        "class-not-supported",
+        "not-authorized",
+        "class-mismatch",
+        "cannot-understand",
+        "store-refused",
+    ),
     # An error that was raised elsewhere, made again of its value.
     ("cluster/messages.py", "self.code"): (),
     # Pairs that other modules made: collected there.

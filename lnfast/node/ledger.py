@@ -190,6 +190,11 @@ class Ledger(LedgerUpkeep):
                 job,
             )
 
+    def try_now(self, target: str) -> None:
+        """Make all pending jobs of a target due: a node that starts does not wait for what was wrong before."""
+        with self._transaction() as now:
+            self._run("UPDATE jobs SET next_at = ? WHERE target = ? AND state = 'pending'", now, target)
+
     def job_dead(self, job: int, code: str, status: str | None = None) -> None:
         """Note that a job is not tried again before a person looked: its exam is ``dead``."""
         with self._transaction() as now:

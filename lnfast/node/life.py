@@ -26,6 +26,10 @@ class Life:
         """Show that the thread came round its loop; to be called at least every second."""
         self._due = self._clock() + IDLE_S
 
+    def allow(self, seconds: float) -> None:
+        """Announce that the next sign may take some seconds, such as the answer of a peer."""
+        self._due = self._clock() + seconds
+
     @contextmanager
     def busy(self, most_s: float) -> Iterator[None]:
         """Announce work in which no sign can be given, such as a run of the engine or a wait for a peer.
@@ -33,7 +37,7 @@ class Life:
         Args:
             most_s: after which the thread counts as stuck.
         """
-        self._due = self._clock() + most_s
+        self.allow(most_s)
         try:
             yield
         finally:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lnfast.errors import UsageError
+from lnfast.node.transport.address import AET_LETTERS_AT_MOST, is_aet
 
 Value = TypeVar("Value", bound=str)
 _MISSING: Any = object()
-AET_LETTERS_AT_MOST = 16
 
 
 class Table:
@@ -141,12 +141,6 @@ class Table:
 def unknown_table(name: str, known: Sequence[str]) -> UsageError:
     """Return the problem of a table, or of a key outside all tables, that nobody reads."""
     return UsageError("config-unknown-key", f"there is no table {_shown(name)}{_guess(name, known)}")
-
-
-def is_aet(text: str) -> bool:
-    """Return whether a text is an AE title."""
-    letters = 0 < len(text.strip()) <= AET_LETTERS_AT_MOST
-    return letters and text.isascii() and text.isprintable() and "\\" not in text
 
 
 def _within(value: float, least: float, most: float) -> bool:

@@ -15,9 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from lnfast.node.transport import acceptor_pdu as pdu
-from lnfast.node.transport import contexts
-from lnfast.node.transport.acceptor_pdu import AbortReason, Kind, Request, ViolationError
+from lnfast.node.transport import contexts, pdu
+from lnfast.node.transport.acceptor_pdu import Request, acceptance, negotiate
 from lnfast.node.transport.instance import SUCCESS, Incoming, Refusal
 from lnfast.node.transport.messages import (
     CANCEL_RQ,
@@ -31,6 +30,7 @@ from lnfast.node.transport.messages import (
     read_command,
     response,
 )
+from lnfast.node.transport.pdu import AbortReason, Kind, ViolationError
 from lnfast.node.transport.sockets import ConnectionLostError, SlowPeerError, Wire
 
 Ending = Literal["released", "aborted", "lost", "idle"]
@@ -96,14 +96,14 @@ class Association:
         self._wire, self._request, self._store = wire, request, store
         self._limits, self._stop = limits, stop
         self._supported = supported
-        self.accepted = pdu.negotiate(request, supported)
+        self.accepted = negotiate(request, supported)
         self.violation: AbortReason | None = None
         self._message = _Message()
 
     def run(self) -> Ending:
         """Answer the request, then what the peer asks, until the end; the connection is left to the caller."""
         try:
-            self._write(pdu.acceptance(self._request, self.accepted, self._supported))
+            self._write(acceptance(self._request, self.accepted, self._supported))
             while True:
                 ending = self._next()
                 if ending is not None:

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lnfast.node.life import Life
-from lnfast.node.transport import acceptor_pdu as pdu
-from lnfast.node.transport.acceptor_pdu import AbortReason, Kind, Rejection, Request, ViolationError
+from lnfast.node.transport.acceptor_pdu import MOST_REQUEST_BYTES, Rejection, Request, read_request, rejection
+from lnfast.node.transport.pdu import HEAD, AbortReason, Kind, ViolationError, abort
 from lnfast.node.transport.sockets import make_prompt
 
 _logger = logging.getLogger("lnfast.node.receiver")
@@ -205,9 +205,9 @@ class Lobby:
         """Read the first PDU, if it is whole."""
         data = guest.received
         try:
-            if len(data) < pdu.HEAD.size:
+            if len(data) < HEAD.size:
                 return
-            kind, length = pdu.HEAD.unpack_from(data)
+            kind, length = HEAD.unpack_from(data)
             if kind == Kind.ABORT:
                 self._count("no-request")
                 self._close(guest)
@@ -215,16 +215,16 @@ class Lobby:
             if kind != Kind.ASSOCIATE_RQ:
                 known = kind in Kind._value2member_map_
                 raise ViolationError(AbortReason.UNEXPECTED_PDU if known else AbortReason.UNRECOGNIZED_PDU)
-            if length > pdu.MOST_REQUEST_BYTES:
+            if length > MOST_REQUEST_BYTES:
                 raise ViolationError(AbortReason.INVALID_PARAMETER)
-            if len(data) < pdu.HEAD.size + length:
+            if len(data) < HEAD.size + length:
                 return
-            if len(data) > pdu.HEAD.size + length:  # it did not wait for the answer
+            if len(data) > HEAD.size + length:  # it did not wait for the answer
                 raise ViolationError(AbortReason.UNEXPECTED_PDU)
-            request = pdu.read_request(bytes(data[pdu.HEAD.size :]))
+            request = read_request(bytes(data[HEAD.size :]))
         except ViolationError as violation:
             self._count("bad-request")
-            self._send_away(guest, pdu.abort(violation.reason))
+            self._send_away(guest, abort(violation.reason))
             return
         self._forget(guest)
         guest.connection.setblocking(True)
@@ -234,7 +234,7 @@ class Lobby:
             self._guests[guest.connection] = guest
             self._selector.register(guest.connection, selectors.EVENT_READ, guest)
             self._count(why.code)
-            self._send_away(guest, pdu.rejection(why))
+            self._send_away(guest, rejection(why))
 
     def _send_away(self, guest: _Guest, last_words: bytes) -> None:
         """Answer, and close once the peer has closed or had time to read it.

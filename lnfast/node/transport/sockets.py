@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+import sys
 import time
 from contextlib import suppress
 from typing import Literal
@@ -45,6 +46,17 @@ def break_off(connection: socket.socket) -> None:
     """
     with suppress(OSError):  # it is closed
         socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+def unsent_bytes(connection: socket.socket) -> int:
+    """Return how many bytes were written and not acknowledged by the peer's system; 0 where this system cannot tell."""
+    try:
+        import fcntl
+        import termios
+
+        return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except (ImportError, OSError):
+        return 0
 
 
 class Wire:
@@ -96,8 +108,8 @@ class Wire:
                 count = self.connection.recv_into(view[at:])
             except TimeoutError:
                 raise SlowPeerError from None
-            except OSError:
-                raise ConnectionLostError from None
+            except OSError as error:
+                raise ConnectionLostError from error
             if not count:
                 raise ConnectionLostError
             at += count
@@ -114,8 +126,8 @@ class Wire:
             self.connection.sendall(data)
         except TimeoutError:
             raise SlowPeerError from None
-        except OSError:
-            raise ConnectionLostError from None
+        except OSError as error:
+            raise ConnectionLostError from error
 
     def finish(self, seconds: float, most: int = 1 << 20) -> None:
         """Close the connection so that the peer gets what was written last.
