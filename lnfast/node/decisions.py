@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from lnfast.errors import BackendError, LnfastError, StudyError
 from lnfast.node.arrivals import Arrivals, Due
 from lnfast.node.ledger import Exam, Ledger, StoredResult
+from lnfast.node.logs import place
 from lnfast.node.metrics import Metrics
 from lnfast.node.reception import Reading
 from lnfast.node.runs import Runs, last_released
@@ -71,7 +72,8 @@ class Decisions:
             self._failed(due, error)
         except Exception as error:  # a MemoryError too; its words may quote the images
             fault = LnfastError("internal", f"lnfast failed on it with {type(error).__name__}")
-            _logger.error("an exam met a fault", extra={"exam": due.exam, "code": fault.code}, exc_info=error)
+            extra = {"exam": due.exam, "code": fault.code, "at": place(error)}
+            _logger.error("an exam met a fault: %s", type(error).__name__, extra=extra)
             self._failed(due, fault)
 
     def row(self, exam: str) -> Exam:

@@ -12,6 +12,8 @@ from pathlib import Path
 from lnfast.errors import BackendError, LnfastError
 
 VERSION = 1
+# The header's application id: a ledger that was made, and one that knows what the spool had by then.
+NEW, COMPLETE = 0x4C4E4E30, 0x4C4E4E31
 _BUSY_S = 20.0  # another process, such as ``lnfast node retry``, holds the ledger for milliseconds
 _COMPANIONS = ("-wal", "-shm")
 _TABLES = """
@@ -56,6 +58,7 @@ def open_ledger(path: Path) -> sqlite3.Connection:
                 for statement in _TABLES.split(";"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {VERSION}")
+                connection.execute(f"PRAGMA application_id = {NEW}")
             connection.execute("COMMIT")
             _check(connection, path)
         except BaseException:
@@ -135,7 +138,10 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not {"exams", "missing", "results", "jobs", "events"} <= tables:
         raise _damaged(path, "tables are missing")
-    problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    page = connection.execute("PRAGMA page_size").fetchone()[0]
+    if path.stat().st_size % page:  # SQLite fills a last page that was cut with zeros
+        raise _damaged(path, "its end is missing")
+    problem = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if problem != "ok":
         raise _damaged(path, str(problem))
 

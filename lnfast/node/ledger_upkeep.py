@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from lnfast.errors import UsageError
+from lnfast.node.ledger_file import COMPLETE
 from lnfast.node.ledger_rows import Exam, NewResult
 from lnfast.node.ledger_transactions import LedgerTransactions
 
@@ -98,6 +99,17 @@ class LedgerUpkeep(LedgerTransactions):
                 else:
                     self._run("UPDATE exams SET started_at = NULL WHERE id = ?", exam.id)
             return interrupted
+
+    def is_complete(self) -> bool:
+        """Whether everything that was in the spool when the ledger was made has its row: `mark_complete` was called."""
+        return bool(self._rows("PRAGMA application_id")[0]["application_id"] == COMPLETE)
+
+    def mark_complete(self, lost: str | None, message: str | None) -> None:
+        """Note that everything in the spool has its row, and the code of why there was none before."""
+        with self._transaction() as now:
+            self._run(f"PRAGMA application_id = {COMPLETE}")
+            if lost is not None:
+                self._event(None, lost, lost, message, now)
 
     def adopt_exam(self, exam: str, last_at: float, instances: int) -> None:
         """Make a row for an exam that is in the spool and has none; its end is unknown."""

@@ -73,8 +73,8 @@ def open_and_recover(
             interrupted=tuple(exam.id for exam in ledger.end_interrupted_runs()),
             dead_jobs=ledger.kill_jobs_without_target(targets) + _kill_jobs_without_result(spool, ledger),
         )
-        if lost is not None:
-            ledger.note(lost, message=None if aside is None else f"it is now {aside.name}")
+        if not ledger.is_complete():
+            ledger.mark_complete(lost, None if aside is None else f"the damaged one is now {aside.name}")
         if recovered.key_lost:
             ledger.note("key-lost")
     except BaseException:
@@ -85,14 +85,17 @@ def open_and_recover(
 
 def _open(spool: Spool, clock: Callable[[], float]) -> tuple[Ledger, str | None, Path | None]:
     path = spool.ledger_path
-    was_there = path.exists() and path.stat().st_size > 0
+    aside = None
     try:
-        return Ledger(path, clock=clock), None if was_there or not spool.exams() else "ledger-missing", None
+        ledger = Ledger(path, clock=clock)
     except LnfastError as error:
         if error.code != "ledger-damaged":
             raise
-    aside = move_aside(path)
-    return Ledger(path, clock=clock), "ledger-damaged", aside
+        aside = move_aside(path)
+        ledger = Ledger(path, clock=clock)
+    if aside is not None:
+        return ledger, "ledger-damaged", aside
+    return ledger, "ledger-missing" if spool.exams() and not ledger.is_complete() else None, None
 
 
 def _adopt_exams(spool: Spool, ledger: Ledger) -> tuple[str, ...]:

@@ -222,6 +222,8 @@ class Spool:
                     os.rename(target, self._trash / secrets.token_hex(16))
                 os.rename(written, target)
             flush(target.parent)
+            with suppress(OSError):
+                written.parent.rmdir()
         return target
 
     def remove_result(self, exam: str, number: int) -> None:

@@ -14,6 +14,7 @@ from lnfast.node.decisions import Decisions
 from lnfast.node.drift import DriftWatch
 from lnfast.node.ledger import Ledger, StoredResult
 from lnfast.node.life import Life
+from lnfast.node.logs import place
 from lnfast.node.metrics import Metrics
 from lnfast.node.runs import Runs, engine_facts, load_engine
 from lnfast.node.settings import NodeConfig
@@ -111,7 +112,8 @@ class Worker:
         except LnfastError as error:
             self._refuse_service(error)
         except Exception as error:
-            self._refuse_service(LnfastError("internal", f"the engine cannot be loaded: {type(error).__name__}"))
+            message = f"the engine cannot be loaded: {type(error).__name__} at {place(error)}"
+            self._refuse_service(LnfastError("internal", message))
         else:
             with engine:
                 self._engine = engine
@@ -165,7 +167,7 @@ class Worker:
                 self._drift.check(lambda: self._load(self._config.model, "fp32"), choice)
         except Exception as error:
             code = error.code if isinstance(error, LnfastError) else "internal"
-            extra = {"exam": result.exam, "code": code}
-            _logger.warning("an exam could not be run again in FP32", extra=extra, exc_info=error)
+            extra = {"exam": result.exam, "code": code, "at": place(error)}
+            _logger.warning("an exam could not be run again in FP32: %s", type(error).__name__, extra=extra)
         finally:
             self._drift.pending = None
