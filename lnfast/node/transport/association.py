@@ -71,6 +71,9 @@ class Store(Protocol):
     def end(self, incoming: Incoming) -> Refusal | None:
         """Store an instance that has come whole; return why not."""
 
+    def lose(self, incoming: Incoming) -> None:
+        """Note an instance of which only a part came before the association ended."""
+
 
 class Association:
     """An association that the receiver granted.
@@ -116,6 +119,8 @@ class Association:
         except ConnectionLostError:
             return "lost"
         finally:
+            if self._message.incoming is not None:
+                self._store.lose(self._message.incoming)
             self._message.discard()
 
     def _next(self) -> Ending | None:
