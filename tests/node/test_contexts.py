@@ -9,6 +9,7 @@ from receivers import MR, VERIFICATION, request_pdu
 
 from lnfast.node.transport import acceptor_pdu as pdu
 from lnfast.node.transport import contexts
+from lnfast.node.transport import pdu as upper_layer
 from lnfast.study.dicom.frames import SOP_CLASSES
 from lnfast.study.dicom.full import SYNTAXES
 
@@ -80,10 +81,10 @@ def test_pynetdicom_reads_the_rejections(why: pdu.Rejection) -> None:
     assert "reserved" not in answer.reason_str.lower()
 
 
-@pytest.mark.parametrize("reason", [*pdu.AbortReason, None])
-def test_pynetdicom_reads_the_aborts(reason: pdu.AbortReason | None) -> None:
+@pytest.mark.parametrize("reason", [*upper_layer.AbortReason, None])
+def test_pynetdicom_reads_the_aborts(reason: upper_layer.AbortReason | None) -> None:
     answer = A_ABORT_RQ()
-    answer.decode(pdu.abort(reason))
+    answer.decode(upper_layer.abort(reason))
     assert (answer.source, answer.reason_diagnostic) == ((0, 0) if reason is None else (2, reason))
 
 

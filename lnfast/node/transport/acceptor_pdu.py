@@ -49,6 +49,13 @@ APPLICATION_CONTEXT_REJECTED = Rejection(1, 1, 2, "application-context")
 CALLING_AE_TITLE_REJECTED = Rejection(1, 1, 3, "calling-ae-title")
 CALLED_AE_TITLE_REJECTED = Rejection(1, 1, 7, "called-ae-title")
 TOO_MANY_REJECTED = Rejection(2, 3, 2, "too-many-associations")
+REJECTIONS = (
+    CALLED_AE_TITLE_REJECTED,
+    CALLING_AE_TITLE_REJECTED,
+    APPLICATION_CONTEXT_REJECTED,
+    VERSION_REJECTED,
+    TOO_MANY_REJECTED,
+)
 
 
 class Proposal(NamedTuple):

@@ -23,6 +23,7 @@ from lnfast.node.transport.pdu import HEAD, AbortReason, Kind, ViolationError, a
 from lnfast.node.transport.sockets import make_prompt
 
 _logger = logging.getLogger("lnfast.node.receiver")
+ROOM = 256  # connections that may wait
 _READ_BYTES = 64 << 10
 _LAST_WORDS_S = 2.0  # for a peer to read why it is sent away
 _PAUSE_S = 0.1  # after an accept that the system refused
@@ -81,7 +82,7 @@ class Lobby:
         count: Callable[[str], None],
         *,
         seconds: float,
-        room: int = 256,
+        room: int = ROOM,
     ) -> None:
         self._listener = listener
         self._tls, self._admit, self._count = tls, admit, count
