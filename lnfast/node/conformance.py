@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 
 from lnfast.node.backoff import Backoff
 from lnfast.node.transport import contexts
+from lnfast.node.transport.acceptor import ROOM
 from lnfast.node.transport.acceptor_pdu import REJECTIONS
 from lnfast.node.transport.answers import FAILURES, LASTING, WARNINGS
 from lnfast.node.transport.association import Limits
 from lnfast.node.transport.client import Timeouts
 from lnfast.node.transport.instance import REFUSALS
-from lnfast.node.transport.lobby import ROOM
 from lnfast.node.transport.requestor_pdu import MAX_LENGTH
 from lnfast.report.dicom import codes, segmentation, structured_report
 

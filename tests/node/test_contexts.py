@@ -90,7 +90,7 @@ def test_pynetdicom_reads_the_aborts(reason: upper_layer.AbortReason | None) -> 
 
 def test_a_request_is_read_as_pynetdicom_wrote_it() -> None:
     request = read([(MR, [EXPLICIT, IMPLICIT]), (VERIFICATION, [IMPLICIT])], called="LNFAST", calling="A" * 16)
-    assert request == pdu.Request(
+    assert request == pdu.AssociateRequest(
         version=1,
         called="LNFAST",
         calling="A" * 16,
@@ -105,6 +105,6 @@ def test_a_request_of_128_contexts_is_read() -> None:
     assert len(pdu.negotiate(request, ALL)) == 128
 
 
-def read(proposed: list[tuple[str, list[str]]], **titles: str) -> pdu.Request:
+def read(proposed: list[tuple[str, list[str]]], **titles: str) -> pdu.AssociateRequest:
     """A request that pynetdicom wrote."""
     return pdu.read_request(request_pdu(proposed, **titles)[6:])
