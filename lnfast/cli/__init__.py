@@ -22,6 +22,7 @@ from lnfast.cli.echo import echo
 from lnfast.cli.evaluate import evaluate
 from lnfast.cli.exit_status import READER_GONE, exit_status
 from lnfast.cli.export import export
+from lnfast.cli.node import node
 from lnfast.cli.phantom import phantom
 from lnfast.cli.run import run
 from lnfast.cli.send import send
@@ -45,7 +46,7 @@ def lnfast(context: click.Context, debug: bool) -> None:
         click.echo(context.get_help())
 
 
-for _command in (run, cohort, export, evaluate, send, echo, demo, phantom, doctor):
+for _command in (run, cohort, export, evaluate, node, send, echo, demo, phantom, doctor):
     lnfast.add_command(_command)
 
 
