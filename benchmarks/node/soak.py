@@ -14,7 +14,7 @@ import pydicom
 from benchmarks.harness.agreement import WrongAnswerError
 from benchmarks.harness.rows import Tables
 from benchmarks.harness.settings import Settings
-from benchmarks.node.exams import coarse, exam, patient
+from benchmarks.node.exams import exam, small_patient
 from benchmarks.node.programs import Site, site
 
 EXAMS, QUICK_EXAMS = 1000, 3
@@ -42,7 +42,7 @@ def run_soak(settings: Settings) -> Tables:
     Raises:
         WrongAnswerError: an exam was not sent on, or the PACS has not its objects.
     """
-    volume = coarse(patient(settings))
+    volume = small_patient(settings)
     count = QUICK_EXAMS if settings.quick else EXAMS
     ended: dict[str, float] = {}
     holdings: list[Holdings] = []

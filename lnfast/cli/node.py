@@ -45,30 +45,33 @@ def _config_option(default: Path | None, text: str) -> Callable[[Command], Comma
     "--check", "only_check", is_flag=True, help="Check configuration, disk, engine and targets; start nothing."
 )
 @click.option("--example", is_flag=True, help="Print a configuration with every key explained.")
+@click.option("--unit", is_flag=True, help="Print a unit of systemd.")
 @click.pass_context
-def node(context: click.Context, config_path: Path, only_check: bool, example: bool) -> int | None:
+def node(context: click.Context, config_path: Path, only_check: bool, example: bool, unit: bool) -> int | None:
     """Run a node beside the scanner: it receives exams by DICOM, runs them, and sends SEG and SR to a PACS.
 
-    Without a command the node runs until SIGTERM or Ctrl-C; then it ends what it is at. The commands may be used
-    while it runs, and while it does not.
+    Without a command the node runs until SIGTERM or Ctrl-C, which let it end what it is at; a second one ends it at
+    once. The commands may be used while it runs, and while it does not.
     """
     context.obj = config_path
     if context.invoked_subcommand is not None:
-        if only_check or example:
-            raise click.UsageError(f"--check and --example are given alone, not with {context.invoked_subcommand}")
+        if only_check or example or unit:
+            raise click.UsageError(f"--check, --example and --unit do not go with {context.invoked_subcommand}")
         return None
-    if example:
+    if example or unit:
+        from lnfast.node.files import example_text, unit_text
+
         with streams.printing():
-            click.echo(_example().read_text(encoding="utf-8"), nl=False)
+            click.echo(example_text() if example else unit_text(), nl=False)
         return 0
     if only_check:
         return _check(config_path)
     config = _config(config_path)
     if config is None:
         return UsageError.exit_code
-    from lnfast.node.service import serve
+    from lnfast.node.process import run_node
 
-    return serve(config)
+    return run_node(config)
 
 
 @node.command(short_help="Show what the node is at and what waits for a person.")
@@ -167,10 +170,6 @@ def purge(group_config: Path, /, config_path: Path | None, dry_run: bool) -> int
         deleted = retention.purge(Spool(config.spool), ledger, items)
         click.echo(f"{deleted} exams are deleted")
     return 0
-
-
-def _example() -> Path:
-    return Path(__file__).parents[1] / "node" / "node.toml"
 
 
 def _config(path: Path) -> NodeConfig | None:

@@ -120,8 +120,8 @@ def _tls(config: NodeConfig) -> Iterator[CheckItem]:
         yield CheckItem("certificate", error=error)
         return
     if days < EXPIRES_SOON_DAYS:
-        error = BackendError("tls-expiring", f"{tls.cert} expires in {days:.0f} days; have it renewed")
-        yield _warning("certificate", error)
+        message = f"{tls.cert} expires in {days:.0f} days; have it renewed"
+        yield _warning("certificate", BackendError("tls-expiring", message))
     else:
         yield CheckItem("certificate", f"{tls.cert}, {days:.0f} days left")
     if os.name == "posix" and tls.key.stat().st_mode & _PRIVATE:
@@ -141,11 +141,8 @@ def _spool(config: NodeConfig) -> Iterator[CheckItem]:
         yield CheckItem("spool", error=unsafe)
     free, wanted = free_bytes(spool), config.receive.min_free_bytes
     if free < wanted:
-        error = BackendError(
-            "spool-full",
-            f"{free / _GIB:.1f} GiB are free, and min_free_gib is {wanted / _GIB:g}: nothing would be taken; make room",
-        )
-        yield CheckItem("spool", error=error)
+        message = f"{free / _GIB:.1f} GiB are free, and min_free_gib is {wanted / _GIB:g}: nothing would be taken"
+        yield CheckItem("spool", error=BackendError("spool-full", f"{message}; make room"))
     elif unsafe is None:
         yield CheckItem("spool", f"{spool}, {free / _GIB:.1f} GiB free" + ("" if spool.exists() else "; will be made"))
     if spool.exists() and os.name == "posix" and os.geteuid() == 0 and (owner := spool.stat().st_uid) != 0:
@@ -224,7 +221,7 @@ def _asked(config: NodeConfig, target: Target) -> str:
     """
     from lnfast.node.transport import contexts
     from lnfast.node.transport.address import Address
-    from lnfast.node.transport.client import ClientAssociation, Route, Timeouts
+    from lnfast.node.transport.client import VERIFICATION, ClientAssociation, Route, Timeouts
     from lnfast.node.transport.requestor_pdu import Offer
     from lnfast.node.transport.tls import client_context
 
@@ -233,8 +230,11 @@ def _asked(config: NodeConfig, target: Target) -> str:
     timeouts = Timeouts(connect_s=_PEER_S, acse_s=_PEER_S, dimse_s=_PEER_S, network_s=_PEER_S)
     tls = client_context(config.tls) if target.tls and config.tls is not None else None
     peer = Address(target.aet, target.host, target.port)
-    with ClientAssociation(Route(peer, config.aet, tls, timeouts), tuple(offers.values())) as association:
+    route = Route(peer, config.aet, tls, timeouts)
+    with ClientAssociation(route, (VERIFICATION, *offers.values())) as association:
         rejected = [kind for kind, offer in offers.items() if offer in association.rejected]
+        if VERIFICATION not in association.rejected:
+            association.echo()
     if rejected:
         kinds = " and ".join(rejected)
         raise PeerError(

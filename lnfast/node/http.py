@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import socket
 import struct
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lnfast._version import __version__
+from lnfast.errors import BackendError
 from lnfast.node.life import Life
 
 MOST_REQUEST_BYTES = 8192
@@ -66,6 +68,16 @@ class PageServer:
         self.thread = threading.Thread(target=self._run, name="lnfast-http", daemon=True)
 
     @property
+    def threads(self) -> tuple[threading.Thread, ...]:
+        """The thread."""
+        return (self.thread,)
+
+    @property
+    def lives(self) -> tuple[Life, ...]:
+        """Its signs of life."""
+        return (self.life,)
+
+    @property
     def port(self) -> int:
         """The port that is listened on."""
         assert self._server is not None
@@ -75,15 +87,19 @@ class PageServer:
         """Listen.
 
         Raises:
-            OSError: the address cannot be used.
+            BackendError: ``port-unavailable``.
         """
         try:
             self._server = self._loop.run_until_complete(
                 asyncio.start_server(self._serve, self._bind, self._port, limit=MOST_REQUEST_BYTES)
             )
-        except OSError:
+        except OSError as error:
             self._loop.close()
-            raise
+            reason = os.strerror(error.errno or 0)
+            raise BackendError(
+                "port-unavailable",
+                f"cannot listen on {self._bind} port {self._port}: {reason}; give another health_bind or health_port",
+            ) from error
         self.thread.start()
 
     def stop(self) -> None:
@@ -103,6 +119,7 @@ class PageServer:
             for task in tasks:
                 task.cancel()
             self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            self._loop.run_until_complete(asyncio.sleep(0))  # in which the connections are closed
             self._loop.close()
 
     async def _beat(self) -> None:

@@ -182,7 +182,7 @@ class WatchFolder:
         images: dict[str, Identity] = {}
         left: dict[str, str] = {}
         for file in files:
-            if file == COMPLETE:
+            if os.path.basename(file) == COMPLETE:
                 continue
             try:
                 images[file] = self._identity(folder, file, files[file])
@@ -197,7 +197,7 @@ class WatchFolder:
             self._refuse(name, {"code": "no-mr-image", "message": "no file is a DICOM MR image", "left": left})
             return True
         self._store(name, files, images)
-        self._empty(folder, images)
+        self._empty(folder, [*images, *(file for file in files if os.path.basename(file) == COMPLETE)])
         self._metrics.count("watch_folders_total", outcome="taken")
         _logger.info("a folder was taken", extra={"instances": len(images), "amount": len(left)})
         remove(self._root / f"{name}{REFUSED}")
@@ -237,9 +237,9 @@ class WatchFolder:
         finally:
             self._arrivals.association_closed(key, how)
 
-    def _empty(self, folder: Path, images: Iterable[str]) -> None:
+    def _empty(self, folder: Path, files: Iterable[str]) -> None:
         """Delete what is in the spool now, and the folders that are empty then."""
-        for file in (*images, COMPLETE):
+        for file in files:
             remove(folder / file)
         for path, _, _ in os.walk(folder, topdown=False):
             with suppress(OSError):  # something is left in it

@@ -28,7 +28,9 @@ def test_a_coarse_patient_is_the_same_patient() -> None:
     index = np.array([4, 3, 2, 1])  # x, y, z
     expected = fine.grid.affine @ (index * (*STEPS_ZYX[::-1], 1))
     np.testing.assert_allclose(small.grid.affine @ index, expected)
-    assert small.array[2, 3, 4] == fine.array[2 * STEPS_ZYX[0], 3 * STEPS_ZYX[1], 4 * STEPS_ZYX[2]]
+    stored = fine.array[tuple(slice(None, None, step) for step in STEPS_ZYX)]
+    dim = stored < small.array.max()
+    assert (small.array[dim] == stored[dim]).all() and 0.015 < 1 - dim.mean() < 0.03
 
 
 def test_exams_are_of_different_patients_and_of_the_same_voxels() -> None:

@@ -31,6 +31,7 @@ class Link:
         self._wire: Wire | None = None
         self._socket: socket.socket | None = None
         self._cancelled = False
+        self._heard = False  # a PDU has come
         self._given_up = False  # the peer takes nothing
 
     def connect(self, tls: ssl.SSLContext | None, seconds: float) -> None:
@@ -122,7 +123,9 @@ class Link:
             kind, length = HEAD.unpack(wire.read(HEAD.size, deadline))
             if not Kind.ASSOCIATE_RQ <= kind <= Kind.ABORT or length > _MOST_BYTES:
                 raise PeerError("bad-answer", f"{self._peer} sends what is no PDU; does it speak DICOM on this port?")
-            return kind, bytes(wire.read(length, deadline))
+            body = bytes(wire.read(length, deadline))
+            self._heard = True
+            return kind, body
         except SlowPeerError as error:
             self._check_cancelled()
             raise PeerError("no-answer", f"{self._peer} has not answered for {seconds:g} s") from error
@@ -175,13 +178,14 @@ class Link:
             self._check_cancelled()
             raise self._refused_by_tls(error) from error
 
-    def _refused_by_tls(self, error: Exception) -> PeerError:
+    def _refused_by_tls(self, error: BaseException) -> PeerError:
         if isinstance(error, ssl.SSLCertVerificationError):
             reason = f"its certificate is not trusted: {error.verify_message}"
         elif isinstance(error, TimeoutError):
             reason = "no answer; does it speak TLS on this port?"
         else:
-            reason = getattr(error, "reason", None) or "it ended the connection; does it speak TLS on this port?"
+            reason = (getattr(error, "reason", None) or "").replace("_", " ").lower()
+            reason = reason or "it ended the connection; does it speak TLS on this port, and trust our certificate?"
         return PeerError("tls-failed", f"no secure connection to {self._peer}: {reason}")
 
     def _stalled(self, seconds: float) -> PeerError:
@@ -201,9 +205,9 @@ class Link:
             CancelledError: it was this side that ended it.
         """
         self._check_cancelled()
-        error = lost.__cause__
-        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-            return self._refused_by_tls(error)  # with TLS 1.3 a peer refuses our certificate after the handshake
+        if isinstance(self._socket, ssl.SSLSocket) and not self._heard:
+            # With TLS 1.3 a peer refuses our certificate when the handshake is over on this side.
+            return self._refused_by_tls(lost.__cause__ or lost)
         return PeerError("connection-lost", f"{self._peer} ended the connection")
 
     def _check_cancelled(self) -> None:

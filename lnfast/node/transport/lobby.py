@@ -89,23 +89,23 @@ class Lobby:
         self._guests: dict[socket.socket, _Guest] = {}  # in the order in which they came
         self._selector = selectors.DefaultSelector()
         self._stopping = threading.Event()
-        self.life = Life("receiver")
-        self._thread = threading.Thread(target=self._run, name="lnfast-receiver", daemon=True)
+        self.life = Life("lnfast-receiver")
+        self.thread = threading.Thread(target=self._run, name="lnfast-receiver", daemon=True)
 
     def start(self) -> None:
         """Begin to accept."""
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ)
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """Accept nothing any more and close what waits; who is connected to an association stays."""
         self._stopping.set()
-        self._thread.join()
+        self.thread.join()
 
     def is_alive(self) -> bool:
         """Return whether the thread runs."""
-        return self._thread.is_alive()
+        return self.thread.is_alive()
 
     def waiting(self) -> int:
         """Return how many connections wait."""

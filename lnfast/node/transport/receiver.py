@@ -60,10 +60,14 @@ class Receiver:
         return self._port
 
     @property
-    def life(self) -> Life:
-        """The signs of life of the thread that accepts; after `start`."""
-        assert self._lobby is not None
-        return self._lobby.life
+    def threads(self) -> tuple[threading.Thread, ...]:
+        """The thread that accepts, from `start` to `stop`. Those of the associations come and go."""
+        return () if self._lobby is None else (self._lobby.thread,)
+
+    @property
+    def lives(self) -> tuple[Life, ...]:
+        """Its signs of life."""
+        return () if self._lobby is None else (self._lobby.life,)
 
     def start(self) -> None:
         """Listen and receive, in threads.
