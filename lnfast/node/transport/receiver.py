@@ -77,7 +77,7 @@ class Receiver:
         """
         receive, tls = self._config.receive, self._config.tls
         context = server_context(tls) if receive.tls and tls is not None else None
-        listener = _listen(self._config.bind, self._config.port)
+        listener = listen(self._config.bind, self._config.port)
         self._port = int(listener.getsockname()[1])
         self._stop_read, self._stop_write = os.pipe()
         self._lobby = Lobby(listener, context, self._admit, self._count_refused, seconds=self._limits.request_s)
@@ -156,7 +156,8 @@ class Receiver:
         self._metrics.count("associations_total", outcome=code)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; raise `BackendError` ``port-unavailable`` where that is impossible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
