@@ -69,8 +69,10 @@ def test_what_goes_well_and_what_does_not_tells_nothing(model_folder: Path, tmp_
             assert len(send_files(service.port, files).accepted) == len(files)
         assert not send_files(service.port, damaged, calling="MR2").accepted
         assert not send_files(service.port, whole, called="NOBODY").accepted
-        exams = service.wait_settled(2)
-        assert sorted(exam["state"] for exam in exams.values()) == ["dead", "sent"]
+        if log_format == "json":  # once is enough: giving up takes 10 s
+            service.wait_settled(2)
+        ends = ["dead", "sent"] if log_format == "json" else ["receiving", "sent"]
+        service.wait(lambda: service.states() == ends, f"the exams are {ends}")
         assert service.stop() == 0
         service.start()
         assert traces(service, set(secrets)) == []
