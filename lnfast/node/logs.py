@@ -37,6 +37,7 @@ FIELDS = (
     "at",
     "result",
     "instances",
+    "refused",
     "attempt",
     "seconds",
     "status",

@@ -82,7 +82,6 @@ class Receiver:
         self._stop_read, self._stop_write = os.pipe()
         self._lobby = Lobby(listener, context, self._admit, self._count_refused, seconds=self._limits.request_s)
         self._lobby.start()
-        _logger.info("listens on %s port %d as %s", self._config.bind, self._port, self._config.aet)
 
     def stop(self) -> None:
         """Take no new association, let the instances that are arriving end, and abort the associations.

@@ -58,7 +58,8 @@ class Session:
         self._key, self._peer, self._receive = key, peer, receive
         self._spool, self._arrivals, self._metrics = spool, arrivals, metrics
         self._is_open = False
-        self._stored = self._failed = 0
+        self._stored: dict[str, int] = {}  # instances by exam
+        self._failed = 0
 
     def open(self, accepted: dict[int, tuple[str, str]]) -> None:
         """Say that the association begins, if images may come by it.
@@ -77,8 +78,10 @@ class Session:
             self._arrivals.association_closed(self._key, ending)
         level = logging.INFO if ending == "released" and not self._failed else logging.WARNING
         if level > logging.INFO or self._stored:
-            counts = {"instances": self._stored, "amount": self._failed}
-            _logger.log(level, "an association %s", ending, extra=counts)
+            counts = {"peer": self._peer, "instances": sum(self._stored.values()), "refused": self._failed}
+            _logger.log(level, "an association has ended: %s", ending, extra=counts)
+            for exam, instances in self._stored.items():
+                _logger.info("instances of an exam are stored", extra={"exam": exam, "instances": instances})
 
     def begin(self, command: Command, context: tuple[str, str]) -> Incoming:
         """Begin to take an instance."""
@@ -111,14 +114,14 @@ class Session:
         if stored is None:
             return
         self._arrivals.instance_stored(self._key, exam, name, stored.outcome)
-        self._stored += 1
+        self._stored[exam] = self._stored.get(exam, 0) + 1
         self._metrics.count("instances_received_total", outcome=stored.outcome)
         self._metrics.count("received_bytes_total", incoming.size)
 
     def _fail(self, incoming: Incoming, refusal: Refusal) -> None:
         self._failed += 1
         self._metrics.count("instances_refused_total", code=refusal.code)
-        extra = {"code": refusal.code, "exam": incoming.exam, "status": f"{refusal.status:04X}"}
+        extra = {"code": refusal.code, "exam": incoming.exam, "status": f"0x{refusal.status:04X}"}
         _logger.warning("an instance is refused", extra=extra)
         if incoming.keep and self._is_open:
             self._arrivals.instance_failed(self._key, incoming.exam, instance_name(incoming.command.sop_instance))
