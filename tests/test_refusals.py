@@ -128,6 +128,8 @@ def _all_of(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
 def _class_of(call: ast.Call) -> str | None:
     """The error's class, or what a `Notice` is in; None for any other call."""
     name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", None)
+    if ast.unparse(call.func).startswith("click."):  # becomes the code "usage"
+        return None
     if name == "ErrorValue":  # an error as a value: its class, its code
         return ast.literal_eval(call.args[0])
     if name == "Notice":

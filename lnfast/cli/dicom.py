@@ -69,6 +69,11 @@ def dicom_options(command: Command, *, listing: bool = True) -> Command:
     return with_options(command, (*_CHOICE, *(_LIST if listing else ()), *_OBJECTS))
 
 
+def choice_options(command: Command) -> Command:
+    """Add the options that choose a series to a command."""
+    return with_options(command, _CHOICE)
+
+
 def list_folders(folders: Sequence[Path], model: str, choice: DicomChoice, *, as_json: bool) -> int:
     """Print a line for each volume of some folders; return the exit code.
 

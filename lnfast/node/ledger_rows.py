@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lnfast.node.ledger_file import ledger_errors, open_for_reading
 
@@ -16,6 +16,7 @@ ExamState = Literal["receiving", "done", "sent", "refused", "dead"]
 JobState = Literal["pending", "sent", "dead"]
 # How the last association that gave instances of an exam ended; "retried" is a person's word that it is whole.
 Ended = Literal["released", "aborted", "lost", "retried"]
+Reader = TypeVar("Reader", bound="LedgerReader")
 EXAM_STATES: tuple[ExamState, ...] = ("receiving", "done", "sent", "refused", "dead")
 
 
@@ -165,7 +166,7 @@ class LedgerReader:
         self._connection = open_for_reading(path) if connection is None else connection
         self._lock = threading.RLock()
 
-    def __enter__(self) -> LedgerReader:
+    def __enter__(self: Reader) -> Reader:
         return self
 
     def __exit__(self, *_: object) -> None:

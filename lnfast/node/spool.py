@@ -30,11 +30,13 @@ from typing import Literal
 
 from lnfast.atomic import flush
 from lnfast.errors import BackendError, UsageError
+from lnfast.node.spool_disk import free_bytes
 from lnfast.study.dicom.identity import exam_id, load_key
 
 Outcome = Literal["new", "same", "replaced"]
 # The folders are the owner's alone: they hold patients' images.
 _FOLDER_MODE = 0o700
+_LOCK = "node.lock"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _START_TIMEOUT_S = 2.0  # `is_running` holds the lock for an instant
 
@@ -96,7 +98,7 @@ class Spool:
         """
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.root / "node.lock", timeout=_START_TIMEOUT_S, mode=0o600)
+        lock = FileLock(self.root / _LOCK, timeout=_START_TIMEOUT_S, mode=0o600)
         try:
             lock.acquire()
         except Timeout:
@@ -107,16 +109,6 @@ class Spool:
             yield
         finally:
             lock.release()
-
-    def is_running(self) -> bool:
-        """Return whether a node works with this spool now."""
-        from filelock import FileLock, Timeout
-
-        try:
-            with FileLock(self.root / "node.lock", timeout=0, mode=0o600):
-                return False
-        except Timeout:
-            return True
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -139,10 +131,7 @@ class Spool:
 
     def free_bytes(self) -> int:
         """Return how much the disk has free for this user; 0 where it cannot be told."""
-        try:
-            return shutil.disk_usage(self.root).free
-        except OSError:
-            return 0
+        return free_bytes(self.root)
 
     def new_part(self) -> Path:
         """Return a free name in ``incoming`` for the file of an instance (with its preamble and file meta)."""
@@ -273,6 +262,20 @@ class Spool:
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
             flush(*(parent for parent in folder.parents if self.root in (parent, *parent.parents)))
+
+
+def is_running(root: Path) -> bool:
+    """Return whether a node works with the spool in a folder now. Nothing is made there."""
+    from filelock import FileLock, Timeout
+
+    path = root / _LOCK
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0, mode=0o600):
+            return False
+    except Timeout:
+        return True
 
 
 def instance_name(sop_uid: str) -> str:

@@ -1,0 +1,99 @@
+"""The tables that ``lnfast node status`` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from lnfast.cli.console import stdout, table
+
+MOST_ROWS = 20
+
+
+def show_status(found: dict[str, Any], now: float) -> None:
+    """Print what `lnfast.node.status.status` returned.
+
+    Args:
+        found: that.
+        now: Unix seconds.
+    """
+    console = stdout()
+    running = "the node runs" if found["running"] else "the node does not run"
+    disk = f"{found['free_gib']:.1f} GiB free, {found['min_free_gib']:.1f} wanted"
+    style = "" if found["takes_instances"] else "red"
+    console.print(Text(f"{running}; spool {found['spool']}: {disk}", style=style))
+    console.print("exams: " + ", ".join(f"{number} {state}" for state, number in found["exams"].items()), "")
+    if found["waiting"]:
+        _show_exams(console, found["waiting"], now)
+    if found["last_refused"]:
+        _show_exams(console, found["last_refused"][-MOST_ROWS:], now)
+    if found["targets"]:
+        _show_targets(console, found["targets"])
+    if found["outbox"]:
+        _show_outbox(console, found["outbox"], now)
+    if found["exams"]["dead"]:
+        console.print("dead exams wait for a person: mend the reason, then lnfast node retry EXAM, or --all")
+
+
+def _show_exams(console: Console, exams: list[dict[str, Any]], now: float) -> None:
+    rows = table(console, "exam", "state", "images", "last image", "reason", right=("images",))
+    for exam in exams[:MOST_ROWS]:
+        state = "running" if exam["running"] else exam["state"]
+        reason = f"{exam['code']}: {exam['message']}" if exam["code"] else _wait(exam)
+        style = "red" if exam["state"] == "dead" else ""
+        rows.add_row(
+            exam["id"], Text(state, style=style), str(exam["instances"]), ago(now - exam["last_at"]), Text(reason)
+        )
+    console.print(rows, *_left_out(exams), "")
+
+
+def _wait(exam: dict[str, Any]) -> str:
+    if exam["state"] == "receiving":
+        ended = exam["ended"]
+        return "its association is open" if ended is None else f"the last association was {ended}"
+    return "waits to be sent" if exam["state"] == "done" else ""
+
+
+def _show_targets(console: Console, targets: dict[str, dict[str, Any]]) -> None:
+    rows = table(console, "target", "pending", "sent", "dead", "", right=("pending", "sent", "dead"))
+    for name, target in targets.items():
+        note = "" if target["enabled"] else "not enabled" if target["configured"] else "not in node.toml"
+        rows.add_row(name, str(target["pending"]), str(target["sent"]), str(target["dead"]), note)
+    console.print(rows, "")
+
+
+def _show_outbox(console: Console, jobs: list[dict[str, Any]], now: float) -> None:
+    rows = table(console, "exam", "target", "state", "queued", "tries", "last answer", "next try", right=("tries",))
+    for job in jobs[:MOST_ROWS]:
+        answer = " ".join(str(part) for part in (job["code"], job["status"]) if part)
+        due = "" if job["state"] == "dead" else "now" if job["next_at"] <= now else f"in {span(job['next_at'] - now)}"
+        style = "red" if job["state"] == "dead" else ""
+        rows.add_row(
+            job["exam"],
+            job["target"],
+            Text(job["state"], style=style),
+            ago(now - job["first_at"]),
+            str(job["attempts"]),
+            answer,
+            due,
+        )
+    console.print(rows, *_left_out(jobs), "")
+
+
+def _left_out(rows: list[dict[str, Any]]) -> list[str]:
+    return [f"... and {len(rows) - MOST_ROWS} more; --json lists them"] if len(rows) > MOST_ROWS else []
+
+
+def ago(seconds: float) -> str:
+    """Return how long ago something was, in words."""
+    return f"{span(seconds)} ago" if seconds >= 1 else "now"
+
+
+def span(seconds: float) -> str:
+    """Return a span of time in its largest unit."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0, seconds):.0f} s"
