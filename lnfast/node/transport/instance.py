@@ -47,6 +47,7 @@ UNREADABLE = Refusal(0xC000, "instance-unreadable", "no UIDs of class, instance 
 TOO_LARGE = Refusal(0xC001, "instance-too-large", "larger than what this node takes")
 BAD_UID = Refusal(0x0117, "bad-uid", "not made as UIDs are")
 FAILED = Refusal(0xC002, "receiver-failed", "this node failed; its log has the place")
+REFUSALS = (DISK_FULL, DISK_FAILED, MISMATCH, UNREADABLE, TOO_LARGE, FAILED, BAD_UID)
 
 
 class Incoming:
