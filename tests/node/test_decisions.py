@@ -16,7 +16,7 @@ from exam_desks import Desk, node_config
 from exam_files import AFFINE_RAS, write_exam
 
 from lnfast.engine import Engine
-from lnfast.errors import BackendError, EngineError
+from lnfast.errors import BackendError, EngineError, UsageError
 from lnfast.node import runs
 from lnfast.node.ledger import Ledger
 from lnfast.node.recovery import open_and_recover
@@ -265,6 +265,20 @@ def test_a_sender_that_holds_its_association_open(desk: Desk, tmp_path: Path) ->
     assert not desk.released
     desk.after(60)
     assert [result.exam for result in desk.released] == [desk.exam(whole[0])]
+
+
+def test_a_person_may_say_that_an_exam_which_broke_off_is_whole(desk: Desk, tmp_path: Path) -> None:
+    paths = stack(tmp_path / "lone")
+    exam = desk.exam(paths[0])
+    desk.send(paths, how="lost")  # the sender died before its release
+    desk.after(GIVE_UP_S + 5, step=5)
+    assert desk.state(exam) == ("dead", "transfer-aborted")
+    with pytest.raises(UsageError, match="exam-not-whole"):
+        desk.ledger.revive(exam)
+    desk.ledger.revive(exam, whole=True)
+    desk.decisions.take_up()
+    desk.after(11)
+    assert [result.n_stage for result in desk.released] == ["N1"]
 
 
 # -- late images

@@ -75,6 +75,9 @@ class Store(Protocol):
     def lose(self, incoming: Incoming) -> None:
         """Note an instance of which only a part came before the association ended."""
 
+    def release(self) -> None:
+        """Note that the sender has nothing more to give, before it is told that this is known."""
+
 
 class AcceptedAssociation:
     """An association that the receiver granted.
@@ -145,6 +148,7 @@ class AcceptedAssociation:
         if kind == Kind.ABORT:
             return "aborted"
         if kind == Kind.RELEASE_RQ and self._message.is_idle:
+            self._store.release()
             self._write(pdu.release_response())
             return "released"
         raise ViolationError(AbortReason.UNEXPECTED_PDU)

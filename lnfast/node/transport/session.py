@@ -66,14 +66,22 @@ class Session:
     def close(self, ending: Ending) -> None:
         """Say how the association ended."""
         self._metrics.count("associations_total", outcome=ending)
-        if self._is_open:
-            self._arrivals.association_closed(self._key, ending)
+        self._close(ending)
         level = logging.INFO if ending == "released" and not self._failed else logging.WARNING
         if level > logging.INFO or self._stored:
             counts = {"peer": self._remote.shown, "instances": sum(self._stored.values()), "refused": self._failed}
             _logger.log(level, "an association has ended: %s", ending, extra=counts)
             for exam, instances in self._stored.items():
                 _logger.info("instances of an exam are stored", extra={"exam": exam, "instances": instances})
+
+    def release(self) -> None:
+        """Say that the sender has nothing more to give."""
+        self._close("released")
+
+    def _close(self, ending: Ending) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._arrivals.association_closed(self._key, ending)
 
     def begin(self, command: Command, context: tuple[str, str]) -> Incoming:
         """Begin to take an instance."""
