@@ -182,7 +182,7 @@ def test_an_exam_that_broke_off_is_run_again_on_a_persons_word_alone(ledger: Led
     ledger.revive(A, whole=True)
     exam = ledger.exam(A)
     assert exam and (exam.state, exam.ended) == ("receiving", "retried")
-    assert [event.kind for event in ledger.events(A)][0] == "retried-as-whole"
+    assert next(event.kind for event in ledger.events(A)) == "retried-as-whole"
 
 
 def test_an_exam_whose_result_is_gone_runs_again(ledger: Ledger) -> None:

@@ -123,7 +123,7 @@ class Runs:
         started = time.perf_counter()
         self.running = True
         try:
-            number = self._store(exam, self._engine.run(study))
+            number = self._store(exam, self._engine.analyse(study))
         except LnfastError:
             self._metrics.count("runs_total", outcome="refused")
             self._ledger.end_run(exam.id)
