@@ -16,8 +16,8 @@ from exam_files import small_model, write_exam
 from node_process import NodeProcess, node, target
 
 from lnfast.errors import BackendError
-from lnfast.node.runs import load_engine
-from lnfast.node.settings import ModelChoice
+from lnfast.node.config.settings import ModelChoice
+from lnfast.node.exams.runs import load_engine
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a node runs on POSIX")
 
