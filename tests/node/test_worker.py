@@ -175,10 +175,10 @@ def test_stopping_lets_the_exam_that_runs_end(desk: Desk, start: Callable[..., W
     running, go_on = threading.Event(), threading.Event()
 
     class Slow(Engine):
-        def run(self, *arguments: object, **keywords: object):  # type: ignore[no-untyped-def]
+        def analyse(self, *arguments: object, **keywords: object):  # type: ignore[no-untyped-def]
             running.set()
             assert go_on.wait(10)
-            return super().run(*arguments, **keywords)  # type: ignore[arg-type]
+            return super().analyse(*arguments, **keywords)  # type: ignore[arg-type]
 
     def load(choice: ModelChoice) -> Engine:
         return Slow(choice.name, choice.backend, precision=choice.precision)
