@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from lnfast.node.transport.seldom import EVERY_S, SeldomLogger
+from lnfast.node.receiver.seldom import EVERY_S, SeldomLogger
 
 
 def test_each_kind_is_logged_once_in_a_while_with_the_number_of_those_left_out(

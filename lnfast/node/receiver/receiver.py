@@ -17,11 +17,11 @@ from lnfast.node.monitor.metrics import Metrics
 from lnfast.node.receiver.acceptor import Acceptor, Requestor
 from lnfast.node.receiver.access import Access
 from lnfast.node.receiver.association import AcceptedAssociation, Ending, Limits
+from lnfast.node.receiver.seldom import SeldomLogger
 from lnfast.node.receiver.session import Remote, Session
 from lnfast.node.spool import Spool
 from lnfast.node.transport import acceptor_pdu as pdu
 from lnfast.node.transport import contexts
-from lnfast.node.transport.seldom import SeldomLogger
 from lnfast.node.transport.sockets import Wire, break_off
 from lnfast.node.transport.tls import server_context
 
