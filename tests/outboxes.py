@@ -46,8 +46,8 @@ class Outbox:
         self.ledger.exam_ended_receiving(exam, "released", instances=84)
         self.ledger.begin_run(exam)
         number = self.ledger.next_number(exam)
-        folder = self.spool.new_result()
-        folder.mkdir()
+        folder = self.spool.new_result() / exam
+        folder.mkdir(parents=True)
         (folder / "report.json").write_text(json.dumps({"nodes": [{"id": id} for id in range(1, nodes + 1)]}))
         if nodes:
             write_instance(folder / "seg.dcm", SEGMENTATION, size=size)

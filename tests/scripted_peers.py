@@ -152,7 +152,7 @@ def stall(connection: socket.socket) -> None:
 def serve(connection: socket.socket, *, hang_up_on: str | None = None) -> None:
     """Answer each store with success until the release, and answer that; hang up on a SOP instance UID."""
     command = b""
-    while (data := read_pdu(connection))[0] != 5:
+    while (data := read_pdu(connection))[0] == 4:
         if data[11] & 1:
             command = data[12:]
             if hang_up_on and hang_up_on.encode() + b"\0" in command:
@@ -160,7 +160,8 @@ def serve(connection: socket.socket, *, hang_up_on: str | None = None) -> None:
         elif data[11] & 2:
             message_id = int.from_bytes(_elements(command)[0x0110], "little")
             connection.sendall(response(message_id, 0, context_id=data[10]))
-    connection.sendall(b"\x06\0\0\0\0\x04\0\0\0\0")
+    if data[0] == 5:
+        connection.sendall(b"\x06\0\0\0\0\x04\0\0\0\0")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from lnfast.errors import LnfastError
 from lnfast.node.backoff import Backoff
-from lnfast.node.delivery import result_files, store_all
+from lnfast.node.delivery import result_files, result_offers, store_all
 from lnfast.node.ledger import Job, Ledger
 from lnfast.node.life import Life
 from lnfast.node.metrics import Metrics
@@ -32,7 +32,6 @@ from lnfast.node.transport.answers import LASTING, StoreAnswer
 from lnfast.node.transport.client import ClientAssociation, Route, Timeouts
 from lnfast.node.transport.link import CancelledError
 from lnfast.node.transport.tls import client_context
-from lnfast.node.transport.transfer import offers
 
 _POLL_S = 1.0  # another process can revive a job
 _UNRECORDED_S = 60.0  # without a ledger there is no backoff, and the same job would be sent in a tight loop
@@ -211,14 +210,14 @@ class TargetSender(threading.Thread):
             return
         self._reached = False
         route = Route(self._peer, self._settings.config.aet, self._tls(), timeouts)
-        self._association = association = ClientAssociation(route, offers(files))
+        self._association = association = ClientAssociation(route, result_offers(files))
         try:
             if self._finishing:
                 raise CancelledError
             self.life.allow(_CONNECT_S)
             with association:
                 self._reached = True
-                answer = store_all(association, files, lambda: self.life.allow(timeouts.network_s + timeouts.dimse_s))
+                answer = store_all(association, files, self._settings.spool.new_part, self._allow_answer)
                 if answer.problem is None:
                     self._sent(job, answer, time.monotonic() - begun)
                 else:
@@ -226,6 +225,9 @@ class TargetSender(threading.Thread):
         finally:
             self._association = None
             self.life.beat()
+
+    def _allow_answer(self) -> None:
+        self.life.allow(self._settings.timeouts.network_s + self._settings.timeouts.dimse_s)
 
     def _tls(self) -> ssl.SSLContext | None:
         """Read anew for each association: certificates are renewed while the node runs."""

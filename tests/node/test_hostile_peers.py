@@ -98,6 +98,18 @@ def test_more_than_may_wait_crowd_out_those_that_waited_longest(node: ReceiverPr
     assert node.counted()['associations_total{outcome="crowded-out"}'] >= 1  # others had waited too long by then
 
 
+def test_without_a_free_descriptor_those_that_have_waited_longest_give_theirs(tmp_path: Path) -> None:
+    prefix = ("sh", "-c", 'ulimit -n 40 && exec "$@"', "sh")
+    with receiver_process(tmp_path, prefix=prefix, limits={"request_s": 60.0}) as node:
+        crowd = [RawPeer(node.port) for _ in range(80)]
+        assert echo(node.port)
+        dcmsend(node.port, *write_exam(tmp_path / "exam", "y"))
+        assert crowd[0].read() == (0, b"")
+        for peer in crowd:
+            peer.connection.close()
+        assert "code=no-descriptor" in node.log()
+
+
 @pytest.mark.parametrize(
     ("first", "reason"),
     [

@@ -15,7 +15,7 @@ import pydicom
 import pytest
 from certificates import make_authority, make_certificate
 from dicom_network import orthanc, reserved_port, store_scp, wait_until
-from instance_files import EXPLICIT, REPORT, SEGMENTATION, data_set
+from instance_files import EXPLICIT, IMPLICIT, REPORT, SEGMENTATION, data_set
 from outboxes import Outbox, outbox, target
 from scripted_peers import accept, hold, scripted_peer, serve, stall, store_peer
 
@@ -75,7 +75,7 @@ def test_a_result_takes_one_association_that_proposes_what_it_has(box: Outbox) -
         wait_until(lambda: sent(box), "it is sent", 10)
     (request,) = requests
     classes = re.findall(rb"\x30\0\0.([0-9.]+)", request)
-    assert classes == [SEGMENTATION.encode(), REPORT.encode()]
+    assert classes == [SEGMENTATION.encode(), REPORT.encode()] * 2, "in their own syntax, and in the default one"
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,22 @@ def test_orthanc_gives_back_what_it_got(box: Outbox, tmp_path: Path) -> None:
         wait_until(lambda: sent(box), "it is sent", 10)
         kept = {uid(path): pydicom.dcmread(path) for path in peer.save_instances(tmp_path / "kept")}
     assert kept == {uid(path): pydicom.dcmread(path) for path in files}
+
+
+def test_a_target_that_takes_the_default_syntax_only_gets_it_the_same_each_time(box: Outbox, tmp_path: Path) -> None:
+    files = box.release("a" * 16)
+    received = []
+    for _ in range(2):
+        with store_scp(tmp_path / "pacs", "+xi", "+B") as peer, box.sending(target(peer.port)):
+            wait_until(lambda: sent(box), "it is sent", 10)
+            received.append({path.name: path.read_bytes() for path in peer.files()})
+            objects = peer.received()
+        box.ledger.send_again("a" * 16, ["pacs"])
+    assert received[0] == received[1]
+    for path in files:
+        original, arrived = pydicom.dcmread(path), objects[uid(path)]
+        assert arrived.file_meta.TransferSyntaxUID == IMPLICIT and arrived == original
+    assert not list((box.spool.root / "incoming").iterdir())
 
 
 def test_a_warning_is_stored_and_counted(box: Outbox) -> None:

@@ -49,6 +49,13 @@ APPLICATION_CONTEXT_REJECTED = Rejection(1, 1, 2, "application-context")
 CALLING_AE_TITLE_REJECTED = Rejection(1, 1, 3, "calling-ae-title")
 CALLED_AE_TITLE_REJECTED = Rejection(1, 1, 7, "called-ae-title")
 TOO_MANY_REJECTED = Rejection(2, 3, 2, "too-many-associations")
+REJECTIONS = (
+    CALLED_AE_TITLE_REJECTED,
+    CALLING_AE_TITLE_REJECTED,
+    APPLICATION_CONTEXT_REJECTED,
+    VERSION_REJECTED,
+    TOO_MANY_REJECTED,
+)
 
 
 class Proposal(NamedTuple):
@@ -60,7 +67,7 @@ class Proposal(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Request:
+class AssociateRequest:
     """An A-ASSOCIATE-RQ.
 
     Attributes:
@@ -79,7 +86,7 @@ class Request:
     max_length: int
 
 
-def read_request(body: bytes) -> Request:
+def read_request(body: bytes) -> AssociateRequest:
     """Read an A-ASSOCIATE-RQ, without its type and length.
 
     Raises:
@@ -102,10 +109,12 @@ def read_request(body: bytes) -> Request:
             max_length = peer_max_length(value)
     if not proposals:
         raise ViolationError(AbortReason.INVALID_PARAMETER)
-    return Request(version, _title(called), _title(calling), application_context, tuple(proposals.values()), max_length)
+    return AssociateRequest(
+        version, _title(called), _title(calling), application_context, tuple(proposals.values()), max_length
+    )
 
 
-def negotiate(request: Request, supported: Sequence[contexts.Context]) -> dict[int, tuple[str, str]]:
+def negotiate(request: AssociateRequest, supported: Sequence[contexts.Context]) -> dict[int, tuple[str, str]]:
     """Return id -> SOP class and transfer syntax of the contexts that are accepted: of each our preferred syntax."""
     known = {context.sop_class.uid: [syntax.uid for syntax in context.syntaxes] for context in supported}
     accepted = {}
@@ -117,7 +126,9 @@ def negotiate(request: Request, supported: Sequence[contexts.Context]) -> dict[i
     return accepted
 
 
-def acceptance(request: Request, accepted: dict[int, tuple[str, str]], supported: Sequence[contexts.Context]) -> bytes:
+def acceptance(
+    request: AssociateRequest, accepted: dict[int, tuple[str, str]], supported: Sequence[contexts.Context]
+) -> bytes:
     """Return the A-ASSOCIATE-AC that answers a request."""
     known = {context.sop_class.uid for context in supported}
     answers = [item(APPLICATION_CONTEXT_ITEM, contexts.APPLICATION_CONTEXT.encode())]

@@ -15,8 +15,8 @@ from lnfast.node.transport.acceptor_pdu import (
     CALLED_AE_TITLE_REJECTED,
     CALLING_AE_TITLE_REJECTED,
     VERSION_REJECTED,
+    AssociateRequest,
     Rejection,
-    Request,
 )
 
 _VERSION_1 = 1
@@ -36,7 +36,7 @@ class Access:
         self._allow = tuple(allow)
         self._titles = frozenset(peer.aet for peer in allow if peer.aet)
 
-    def check(self, request: Request, address: str) -> Rejection | None:
+    def check(self, request: AssociateRequest, address: str) -> Rejection | None:
         """Return why a request is rejected, or None.
 
         Args:
@@ -53,9 +53,12 @@ class Access:
             return CALLING_AE_TITLE_REJECTED
         return None
 
-    def is_listed(self, title: str) -> bool:
-        """Return whether an AE title stands in the configuration; any other may be anything, also a patient's name."""
-        return title in self._titles
+    def shown(self, title: str, address: str) -> str:
+        """Return how a log calls a peer.
+
+        Without its AE title, unless that stands in the configuration: it may be anything, also a patient's name.
+        """
+        return f"{title}@{address}" if title in self._titles else address
 
     def _allowed(self, title: str, address: str) -> bool:
         host = ipaddress.ip_address(address.partition("%")[0])  # an IPv6 address may name its interface

@@ -13,7 +13,7 @@ from lnfast.errors import PeerError
 from lnfast.node.transport.address import Address
 
 SUCCESS, DUPLICATE = 0x0000, 0x0111
-_WARNINGS = frozenset({0x0001, 0x0107, 0x0116, DUPLICATE})  # of PS3.7 annex C, besides 0xBxxx
+WARNINGS = frozenset({0x0001, 0x0107, 0x0116, DUPLICATE})  # of PS3.7 annex C, besides 0xBxxx
 # Codes of failures that last. All others are tried again.
 LASTING = frozenset(
     {
@@ -28,7 +28,7 @@ LASTING = frozenset(
     }
 )
 # First and last status, code, and what to do.
-_FAILURES = (
+FAILURES = (
     (0xA700, 0xA7FF, "out-of-resources", "it has no room; make some there"),
     (0x0213, 0x0213, "out-of-resources", "it has no room; make some there"),
     (0x0110, 0x0110, "processing-failure", "it failed; its log has the reason"),
@@ -59,10 +59,10 @@ class StoreAnswer:
 
 def read_status(status: int, peer: Address) -> StoreAnswer:
     """Say what a status of a C-STORE-RSP means."""
-    if status == SUCCESS or status in _WARNINGS or 0xB000 <= status <= 0xBFFF:
+    if status == SUCCESS or status in WARNINGS or 0xB000 <= status <= 0xBFFF:
         return StoreAnswer(status, None)
     code, what = next(
-        ((code, what) for first, last, code, what in _FAILURES if first <= status <= last),
+        ((code, what) for first, last, code, what in FAILURES if first <= status <= last),
         ("store-refused", "it refuses the object; its log has the reason"),
     )
     return StoreAnswer(status, PeerError(code, f"{peer} answered 0x{status:04X}: {what}"))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from lnfast.node.transport import contexts, pdu
-from lnfast.node.transport.acceptor_pdu import Request, acceptance, negotiate
+from lnfast.node.transport.acceptor_pdu import AssociateRequest, acceptance, negotiate
 from lnfast.node.transport.instance import SUCCESS, Incoming, Refusal
 from lnfast.node.transport.messages import (
     CANCEL_RQ,
@@ -45,7 +45,8 @@ class Limits:
 
     Attributes:
         request_s: from connecting to a whole A-ASSOCIATE-RQ.
-        idle_s: for the next PDU.
+        idle_s: for the next PDU. Some senders keep an association open between two series; a peer that was switched
+            off is found sooner, see `notice_death`.
         pdu_s: from the first byte of a PDU to its last, and for a PDU to be taken by the peer.
         message_s: for a message, besides what its bytes take at ``least_bytes_s``.
         least_bytes_s: a message that comes slower on the average is given up.
@@ -54,7 +55,7 @@ class Limits:
     """
 
     request_s: float = 10.0
-    idle_s: float = 60.0
+    idle_s: float = 300.0
     pdu_s: float = 30.0
     message_s: float = 60.0
     least_bytes_s: float = 16384.0
@@ -71,8 +72,11 @@ class Store(Protocol):
     def end(self, incoming: Incoming) -> Refusal | None:
         """Store an instance that has come whole; return why not."""
 
+    def lose(self, incoming: Incoming) -> None:
+        """Note an instance of which only a part came before the association ended."""
 
-class Association:
+
+class AcceptedAssociation:
     """An association that the receiver granted.
 
     Args:
@@ -87,7 +91,7 @@ class Association:
     def __init__(
         self,
         wire: Wire,
-        request: Request,
+        request: AssociateRequest,
         supported: tuple[contexts.Context, ...],
         store: Store,
         limits: Limits,
@@ -115,7 +119,12 @@ class Association:
             return self._abort(AbortReason.NOT_SPECIFIED, "lost")
         except ConnectionLostError:
             return "lost"
+        except Exception:
+            self._abort(AbortReason.NOT_SPECIFIED, "aborted")
+            raise
         finally:
+            if self._message.incoming is not None:
+                self._store.lose(self._message.incoming)
             self._message.discard()
 
     def _next(self) -> Ending | None:

@@ -142,6 +142,10 @@ class ClientAssociation:
         if status != 0:
             raise PeerError("bad-answer", f"{self._route.peer} answered the echo with 0x{status:04X}")
 
+    def takes(self, sop_class: str, syntax: str) -> bool:
+        """Whether the peer accepted a context that was proposed."""
+        return Offer(sop_class, syntax) in self._ids
+
     def check_accepted(self, instance: InstanceFile) -> None:
         """Refuse a file that the peer does not take, before anything is sent.
 

@@ -84,11 +84,11 @@ SEGMENTATION = Uid("Segmentation Storage", f"{_STORAGE}.66.4")
 COMPREHENSIVE_SR = Uid("Comprehensive SR Storage", f"{_STORAGE}.88.33")
 
 OFFERED = (
-    Context(VERIFICATION, NATIVE),
-    Context(SEGMENTATION, NATIVE),
-    Context(COMPREHENSIVE_SR, NATIVE),
+    Context(VERIFICATION, (IMPLICIT,)),
+    Context(SEGMENTATION, (EXPLICIT,)),
+    Context(COMPREHENSIVE_SR, (EXPLICIT,)),
 )
-"""What the node proposes to a target."""
+"""What the node proposes to a target: the syntax in which it wrote the object, since nothing is converted."""
 
 
 def accepted(others: Literal["drop", "refuse"]) -> tuple[Context, ...]:

@@ -9,6 +9,7 @@ import threading
 import time
 
 from lnfast.errors import BackendError
+from lnfast.node.arrivals import Arrivals
 from lnfast.node.life import Life
 from lnfast.node.logs import place
 from lnfast.node.metrics import Metrics
@@ -16,10 +17,10 @@ from lnfast.node.settings import NodeConfig
 from lnfast.node.spool import Spool
 from lnfast.node.transport import acceptor_pdu as pdu
 from lnfast.node.transport import contexts
+from lnfast.node.transport.acceptor import Acceptor, Requestor
 from lnfast.node.transport.access import Access
-from lnfast.node.transport.association import Association, Ending, Limits
-from lnfast.node.transport.lobby import Caller, Lobby
-from lnfast.node.transport.session import Listener, Session
+from lnfast.node.transport.association import AcceptedAssociation, Ending, Limits
+from lnfast.node.transport.session import Remote, Session
 from lnfast.node.transport.sockets import Wire, break_off
 from lnfast.node.transport.tls import server_context
 
@@ -40,13 +41,13 @@ class Receiver:
     """
 
     def __init__(
-        self, config: NodeConfig, spool: Spool, arrivals: Listener, metrics: Metrics, *, limits: Limits | None = None
+        self, config: NodeConfig, spool: Spool, arrivals: Arrivals, metrics: Metrics, *, limits: Limits | None = None
     ) -> None:
         self._config, self._spool, self._arrivals, self._metrics = config, spool, arrivals, metrics
         self._limits = limits or Limits()
         self._access = Access(config.aet, config.receive.allow)
         self._supported = contexts.accepted(config.receive.others)
-        self._lobby: Lobby | None = None
+        self._acceptor: Acceptor | None = None
         self._lock = threading.Lock()
         self._opened = 0
         self._open: set[int] = set()  # numbers of the associations
@@ -61,13 +62,16 @@ class Receiver:
 
     @property
     def threads(self) -> tuple[threading.Thread, ...]:
-        """The thread that accepts, from `start` to `stop`. Those of the associations come and go."""
-        return () if self._lobby is None else (self._lobby.thread,)
+        """The thread that accepts, from `start` to `stop`; afterwards those of associations that have not ended yet."""
+        if self._acceptor is not None:
+            return (self._acceptor.thread,)
+        with self._lock:
+            return tuple(self._threads)
 
     @property
     def lives(self) -> tuple[Life, ...]:
         """Its signs of life."""
-        return () if self._lobby is None else (self._lobby.life,)
+        return () if self._acceptor is None else (self._acceptor.life,)
 
     def start(self) -> None:
         """Listen and receive, in threads.
@@ -80,27 +84,35 @@ class Receiver:
         listener = listen(self._config.bind, self._config.port)
         self._port = int(listener.getsockname()[1])
         self._stop_read, self._stop_write = os.pipe()
-        self._lobby = Lobby(listener, context, self._admit, self._count_refused, seconds=self._limits.request_s)
-        self._lobby.start()
+        self._acceptor = Acceptor(
+            listener,
+            context,
+            self._admit,
+            self._count_refused,
+            seconds=self._limits.request_s,
+            stop=self._stop_read,
+        )
+        self._acceptor.start()
 
     def stop(self) -> None:
         """Take no new association, let the instances that are arriving end, and abort the associations.
 
         It takes `Limits.drain_s` at most, and a few seconds more where a peer does not close its connections.
         """
-        if self._lobby is None:
+        if self._acceptor is None:
             return
-        self._lobby.stop()
         os.write(self._stop_write, b"\0")  # nobody reads it: it stays readable for all
+        self._acceptor.thread.join()
+        self._acceptor = None
         self._join(time.monotonic() + self._limits.drain_s)
         with self._lock:
             wires = list(self._threads.values())
         for wire in wires:
             break_off(wire.connection)
         self._join(time.monotonic() + _LAST_WORDS_S)
-        os.close(self._stop_read)
-        os.close(self._stop_write)
-        self._lobby = None
+        if not self._threads:  # one that the disk holds up still looks at it
+            os.close(self._stop_read)
+            os.close(self._stop_write)
 
     def _join(self, deadline: float) -> None:
         with self._lock:
@@ -108,49 +120,60 @@ class Receiver:
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _admit(self, caller: Caller) -> pdu.Rejection | None:
-        why = self._access.check(caller.request, caller.address)
+    def _admit(self, requestor: Requestor) -> pdu.Rejection | None:
+        why = self._access.check(requestor.request, requestor.address)
         if why is None and len(self._open) >= self._config.receive.max_associations:
             why = pdu.TOO_MANY_REJECTED
+        if why is None and not self._begin(requestor):
+            why = pdu.TOO_MANY_REJECTED
         if why is not None:
-            title = caller.request.calling
-            peer = f"{title}@{caller.address}" if self._access.is_listed(title) else caller.address
+            peer = self._access.shown(requestor.request.calling, requestor.address)
             _logger.warning("an association is rejected", extra={"code": why.code, "peer": peer})
-            return why
+        return why
+
+    def _begin(self, requestor: Requestor) -> bool:
+        """Begin to serve a requestor in a thread; return whether the system had one to give."""
         self._opened += 1
-        wire = Wire(caller.connection)
+        wire = Wire(requestor.connection)
         name = f"lnfast-association-{self._opened}"
-        thread = threading.Thread(target=self._serve, args=(self._opened, caller, wire), name=name, daemon=True)
+        thread = threading.Thread(target=self._serve, args=(self._opened, requestor, wire), name=name, daemon=True)
         with self._lock:
             self._open.add(self._opened)
             self._threads[thread] = wire
         try:
             thread.start()
-        except RuntimeError:  # the system has no thread to give
+        except RuntimeError:
             with self._lock:
                 self._open.discard(self._opened)
                 del self._threads[thread]
-            return pdu.TOO_MANY_REJECTED
-        return None
+            return False
+        return True
 
-    def _serve(self, number: int, caller: Caller, wire: Wire) -> None:
+    def _serve(self, number: int, requestor: Requestor, wire: Wire) -> None:
         """Serve an association, in its thread."""
-        peer = f"{caller.request.calling}@{caller.address}"
-        session = Session(number, peer, self._config.receive, self._spool, self._arrivals, self._metrics)
-        ending: Ending = "aborted"
         try:
-            association = Association(wire, caller.request, self._supported, session, self._limits, self._stop_read)
-            session.open(association.accepted)
-            ending = association.run()
+            self._converse(number, requestor, wire)
         except Exception as error:
             _logger.error("%s at %s ended an association", type(error).__name__, place(error))
+        finally:
+            wire.finish(_LAST_WORDS_S)
+            with self._lock:
+                del self._threads[threading.current_thread()]
+
+    def _converse(self, number: int, requestor: Requestor, wire: Wire) -> None:
+        title, address = requestor.request.calling, requestor.address
+        remote = Remote(f"{title}@{address}", self._access.shown(title, address))
+        session = Session(number, remote, self._config.receive, self._spool, self._arrivals, self._metrics)
+        rules = self._supported, session, self._limits, self._stop_read
+        ending: Ending = "aborted"
+        try:
+            association = AcceptedAssociation(wire, requestor.request, *rules)
+            session.open(association.accepted)
+            ending = association.run()
         finally:
             with self._lock:
                 self._open.discard(number)
             session.close(ending)
-            wire.finish(_LAST_WORDS_S)
-            with self._lock:
-                del self._threads[threading.current_thread()]
 
     def _count_refused(self, code: str) -> None:
         self._metrics.count("associations_total", outcome=code)

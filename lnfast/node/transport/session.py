@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal, Protocol
+from dataclasses import dataclass
 
 from lnfast.errors import LnfastError
+from lnfast.node.arrivals import Arrivals
 from lnfast.node.logs import place
 from lnfast.node.metrics import Metrics
 from lnfast.node.settings import Receive
@@ -19,26 +20,17 @@ _logger = logging.getLogger("lnfast.node.receiver")
 _KEPT = frozenset(sop_class.uid for sop_class in contexts.KEPT)
 
 
-class Listener(Protocol):
-    """What learns of receptions: `lnfast.node.arrivals.Arrivals`.
+@dataclass(frozen=True)
+class Remote:
+    """The other side of an association.
 
-    ``key`` names the association, ``exam`` is its id, ``instance`` the name of `instance_name`.
+    Attributes:
+        peer: AE title and address: two associations of one sender have the same. Not for the log.
+        shown: what the log calls it.
     """
 
-    def association_opened(self, key: int, peer: str) -> None:
-        """An association begins by which images may come."""
-
-    def instance_arrives(self, key: int, exam: str, instance: str) -> None:
-        """An instance is about to be stored. Where this raises, it has failed."""
-
-    def instance_stored(self, key: int, exam: str, instance: str, outcome: Literal["new", "same", "replaced"]) -> None:
-        """An instance is stored, and its sender will be told so."""
-
-    def instance_failed(self, key: int, exam: str | None, instance: str) -> None:
-        """An image is answered with a failure; ``exam`` is None where it is not known."""
-
-    def association_closed(self, key: int, how: Ending) -> None:
-        """An association ended."""
+    peer: str
+    shown: str
 
 
 class Session:
@@ -46,16 +38,16 @@ class Session:
 
     Args:
         key: names it in what is said to the arrivals.
-        peer: AE title and address.
+        remote: who sends.
         receive: what is kept, and how large it may be.
         spool: where it goes.
         arrivals, metrics: what is told of it.
     """
 
     def __init__(
-        self, key: int, peer: str, receive: Receive, spool: Spool, arrivals: Listener, metrics: Metrics
+        self, key: int, remote: Remote, receive: Receive, spool: Spool, arrivals: Arrivals, metrics: Metrics
     ) -> None:
-        self._key, self._peer, self._receive = key, peer, receive
+        self._key, self._remote, self._receive = key, remote, receive
         self._spool, self._arrivals, self._metrics = spool, arrivals, metrics
         self._is_open = False
         self._stored: dict[str, int] = {}  # instances by exam
@@ -68,7 +60,7 @@ class Session:
             accepted: its contexts.
         """
         if any(sop_class in _KEPT for sop_class, _ in accepted.values()):
-            self._arrivals.association_opened(self._key, self._peer)
+            self._arrivals.association_opened(self._key, self._remote.peer)
             self._is_open = True
 
     def close(self, ending: Ending) -> None:
@@ -78,7 +70,7 @@ class Session:
             self._arrivals.association_closed(self._key, ending)
         level = logging.INFO if ending == "released" and not self._failed else logging.WARNING
         if level > logging.INFO or self._stored:
-            counts = {"peer": self._peer, "instances": sum(self._stored.values()), "refused": self._failed}
+            counts = {"peer": self._remote.shown, "instances": sum(self._stored.values()), "refused": self._failed}
             _logger.log(level, "an association has ended: %s", ending, extra=counts)
             for exam, instances in self._stored.items():
                 _logger.info("instances of an exam are stored", extra={"exam": exam, "instances": instances})
@@ -102,6 +94,12 @@ class Session:
             self._fail(incoming, refusal)
         return refusal
 
+    def lose(self, incoming: Incoming) -> None:
+        """Note an instance of which only a part came before the association ended: it must come again."""
+        if incoming.keep and self._is_open:
+            name = instance_name(incoming.command.sop_instance)
+            self._arrivals.instance_broken(self._key, incoming.exam_of_head(), name)
+
     def _store(self, incoming: Incoming) -> None:
         exam = incoming.identify()
         if exam is None:
@@ -124,4 +122,5 @@ class Session:
         extra = {"code": refusal.code, "exam": incoming.exam, "status": f"0x{refusal.status:04X}"}
         _logger.warning("an instance is refused", extra=extra)
         if incoming.keep and self._is_open:
-            self._arrivals.instance_failed(self._key, incoming.exam, instance_name(incoming.command.sop_instance))
+            exam = incoming.exam or incoming.exam_of_head()
+            self._arrivals.instance_failed(self._key, exam, instance_name(incoming.command.sop_instance))

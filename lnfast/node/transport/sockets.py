@@ -39,6 +39,14 @@ def acknowledge_at_once(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, _DELAYED_ACK, 1)
 
 
+def notice_death(connection: socket.socket) -> None:
+    """Have the system ask a silent peer whether it is there; one that was switched off is lost after a minute."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 def break_off(connection: socket.socket) -> None:
     """End a connection both ways; who waits in a read or a write of it goes on with `ConnectionLostError`.
 

@@ -52,6 +52,7 @@ def folder_context(folder: Path) -> ssl.SSLContext:
         return client_context(Tls(cert, key, ca if ca.exists() else None))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     _trust(context, ca)
     return context
 
@@ -59,6 +60,7 @@ def folder_context(folder: Path) -> ssl.SSLContext:
 def _context(protocol: int, tls: Tls) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     try:
         context.load_cert_chain(tls.cert, tls.key, password=_no_password)
     except (OSError, ssl.SSLError, ValueError) as error:
