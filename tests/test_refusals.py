@@ -38,7 +38,7 @@ COMPUTED = {
     # `_replacement_warning` is called for these two.
     ("study/affine.py", "f'bad-{bad}'"): ("bad-sform", "bad-qform"),
     # The third column of `_FAILURES`, and what the statuses have that stand in none of its rows.
-    ("node/transport/answers.py", "code"): (
+    ("node/client/answers.py", "code"): (
         "out-of-resources",
         "processing-failure",
         "class-not-supported",

@@ -18,9 +18,9 @@ from receivers import LOOPBACK, running_receiver
 from small_disks import needs_tmpfs, small_disk
 
 from lnfast.errors import LnfastError
-from lnfast.node import spool_disk
 from lnfast.node.ledger import Ledger
 from lnfast.node.spool import Spool
+from lnfast.node.spool import disk as spool_disk
 
 __all__ = ["small_disk"]  # a fixture
 

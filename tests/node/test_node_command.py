@@ -16,7 +16,7 @@ import pytest
 from command_line import lnfast
 from node_process import toml_text
 
-from lnfast.node.files import example_text, unit_text
+from lnfast.node.config.templates import example_text, unit_text
 from lnfast.node.ledger import Ledger, NewResult
 from lnfast.node.spool import Spool
 

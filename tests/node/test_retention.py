@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from lnfast.node.config.settings import Keep
 from lnfast.node.ledger import Ledger, NewResult
-from lnfast.node.recovery import open_and_recover
-from lnfast.node.retention import DAY_S, expired, purge
-from lnfast.node.settings import Keep
 from lnfast.node.spool import Spool
+from lnfast.node.spool.recovery import open_and_recover
+from lnfast.node.spool.retention import DAY_S, expired, purge
 
 A, B = "a" * 16, "b" * 16
 KEEP = Keep(days=7, dead_days=30)
