@@ -21,7 +21,7 @@ def show_status(found: dict[str, Any], now: float) -> None:
     """
     console = stdout()
     console.print("the node runs" if found["running"] else "the node does not run")
-    disk = f"spool: {found['free_gib']:.1f} GiB free, {found['min_free_gib']:.1f} wanted, in {found['spool']}"
+    disk = f"{found['free_gib']:.1f} GiB free, {found['min_free_gib']:.1f} wanted, in {found['spool']}"
     console.print(Text(disk, style="" if found["takes_instances"] else "red"), soft_wrap=True)
     console.print("exams: " + ", ".join(f"{number} {state}" for state, number in found["exams"].items()), "")
     if found["waiting"]:
