@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 from lnfast.errors import LnfastError
-from lnfast.node import logs
+from lnfast.node.config.settings import NodeConfig
+from lnfast.node.monitor import logs
+from lnfast.node.monitor.systemd import Systemd
 from lnfast.node.service import Service
-from lnfast.node.settings import NodeConfig
-from lnfast.node.systemd import Systemd
 
 _logger = logging.getLogger("lnfast.node")
 

@@ -13,10 +13,10 @@ from receivers import LOOPBACK, running_receiver
 
 import lnfast
 from lnfast.node import conformance
-from lnfast.node.delivery import result_files, result_offers
+from lnfast.node.client.client import ClientAssociation, Route
+from lnfast.node.config.address import Address
+from lnfast.node.outbox.delivery import result_files, result_offers
 from lnfast.node.transport import contexts
-from lnfast.node.transport.address import Address
-from lnfast.node.transport.client import ClientAssociation, Route
 from lnfast.report.dicom.objects import render_dicom
 
 ROOT = Path(__file__).parents[2]
