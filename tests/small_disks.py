@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -16,25 +18,34 @@ needs_tmpfs = pytest.mark.skipif(
 SIZE = "600k"
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """An empty file system of `SIZE`; skips where the system does not let root mount."""
-    folder = tmp_path / "small"
+@contextmanager
+def mounted(folder: Path, size: str) -> Iterator[Path]:
+    """Mount an empty file system of some size (as tmpfs takes it: 600k) at a folder, which is made.
+
+    For a test with `needs_tmpfs`. Where the system does not let root mount it skips, but not in CI.
+    """
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "none", folder], capture_output=True)
-    if mounted.returncode:
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "none", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        if os.environ.get("CI"):
+            pytest.fail(f"no disk can be mounted ({done.stderr.strip()}): CI must not skip this test")
         pytest.skip("this root may not mount")
     try:
         yield folder
     finally:
-        subprocess.run(["umount", "-l", folder], check=True)
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def fill(path: Path) -> None:
-    """Write a file that takes all room that is left."""
-    with path.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"\0" * 4096)
-        except OSError:
-            pass
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """An empty file system of `SIZE`."""
+    with mounted(tmp_path / "small", SIZE) as folder:
+        yield folder
+
+
+def fill(path: Path, leave: int = 0) -> None:
+    """Write a file that takes all room of its disk but so many bytes."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while (free := shutil.disk_usage(path.parent).free) > leave:
+            file.write(b"\0" * min(1 << 20, free - leave))

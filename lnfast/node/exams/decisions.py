@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 from lnfast.errors import BackendError, LnfastError, StudyError
 from lnfast.node.exams.arrivals import Arrivals, Due
-from lnfast.node.exams.reception import Reading
+from lnfast.node.exams.reception import TRANSFER_ABORTED, Reading
 from lnfast.node.exams.runs import Runs, last_released
-from lnfast.node.exams.verdict import FLAWS, TRANSFER_ABORTED, is_confirmed, is_nothing_to_analyse, may_heal
+from lnfast.node.exams.verdict import FLAWS, is_confirmed, is_nothing_to_analyse, may_heal
 from lnfast.node.ledger import Exam, Ledger, StoredResult
 from lnfast.node.monitor.logs import place
 from lnfast.node.monitor.metrics import Metrics
