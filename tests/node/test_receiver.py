@@ -247,7 +247,7 @@ def test_our_own_fault_is_a_status_and_a_line_without_values(tmp_path: Path, cap
         assert peer.status() == 0xC002
         assert node.refused("receiver-failed") == 1
         assert node.parts() == []
-    assert "ZeroDivisionError at node/transport/session.py:" in caplog.text
+    assert "ZeroDivisionError at node/receiver/session.py:" in caplog.text
     assert "SECRET" not in caplog.text and "1.2.840" not in caplog.text
 
 
