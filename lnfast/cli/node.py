@@ -140,8 +140,8 @@ def retry(
         raise click.UsageError("--series, --b-value and --synthetic are said of one exam")
     if whole and (every or send_again):
         raise click.UsageError("--whole is said of exams by their ids, and of those that are to be run")
-    if send_again and choice:
-        raise click.UsageError("--send-again sends a result as it is; leave the choice of the series out")
+    if send_again and (choice or every):
+        raise click.UsageError("--send-again sends the results of exams as they are: give ids, and no choice of series")
     config = _config(config_path or group_config)
     if config is None:
         return UsageError.exit_code

@@ -37,7 +37,11 @@ class LedgerUpkeep(LedgerTransactions):
             if row is None:
                 raise UsageError("no-such-exam", f"there is no exam {exam}; lnfast node status lists them")
             if row["state"] not in (("refused", "dead", "done", "sent") if choice else ("refused", "dead")):
-                raise UsageError("nothing-to-retry", f"exam {exam} is {row['state']}, neither refused nor dead")
+                raise UsageError(
+                    "nothing-to-retry",
+                    f"exam {exam} is {row['state']}, neither refused nor dead"
+                    + ("; it is run or given up by itself" if row["state"] == "receiving" else ""),
+                )
             is_half = row["ended"] not in ("released", "retried") or bool(self.missing(exam))
             if is_half and not whole and row["code"] in HALF_CODES:
                 raise UsageError(
