@@ -102,6 +102,9 @@ class Record:
     def instance_failed(self, key: int, exam: str | None, instance: str) -> None:
         self._add("failed", key, exam, instance)
 
+    def instance_broken(self, key: int, exam: str | None, instance: str) -> None:
+        self._add("broken", key, exam, instance)
+
     def association_closed(self, key: int, how: str) -> None:
         self._add("closed", key, how)
 

@@ -76,25 +76,36 @@ def node(context: click.Context, config_path: Path, only_check: bool, example: b
 
 @node.command(short_help="Show what the node is at and what waits for a person.")
 @_config_option(None, "The configuration.")
+@click.argument("exam", metavar="[EXAM]", required=False)
+@click.option("--study", metavar="UID", help="Show the exam of this StudyInstanceUID.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
-def status(group_config: Path, /, config_path: Path | None, as_json: bool) -> int:
-    """Show exams, outbox, dead letters with their reasons, and the disk."""
+def status(group_config: Path, /, config_path: Path | None, exam: str | None, study: str | None, as_json: bool) -> int:
+    """Show exams, outbox, dead letters with their reasons, and the disk; or what happened to one EXAM.
+
+    EXAM is its id or the beginning of it.
+    """
+    if exam and study:
+        raise click.UsageError("give EXAM or --study, not both")
     config = _config(config_path or group_config)
     if config is None:
         return UsageError.exit_code
-    from lnfast.node.status import open_reader
+    from lnfast.node.status import exam_status, find_exams, find_study, open_reader
     from lnfast.node.status import status as status_of
 
     with open_reader(config) as ledger:
-        found = status_of(config, ledger)
+        if exam or study:
+            row = find_study(config, ledger, study) if study else find_exams(ledger, [exam or ""])[0]
+            found = exam_status(ledger, row)
+        else:
+            found = status_of(config, ledger)
     with streams.printing():
         if as_json:
             click.echo(json.dumps(found, indent=1))
         else:
-            from lnfast.cli.show_node import show_status
+            from lnfast.cli.show_node import show_exam, show_status
 
-            show_status(found, time.time())
+            (show_exam if exam or study else show_status)(found, time.time())
     return 0
 
 

@@ -37,6 +37,27 @@ def show_status(found: dict[str, Any], now: float) -> None:
         console.print("dead exams wait for a person: mend the reason, then lnfast node retry EXAM, or --all")
 
 
+def show_exam(found: dict[str, Any], now: float) -> None:
+    """Print what `lnfast.node.status.exam_status` returned, the last event at the end."""
+    console = stdout()
+    _show_exams(console, [found["exam"]], now)
+    if found["results"]:
+        rows = table(console, "result", "made", "released", right=("result",))
+        for result in found["results"]:
+            released = result["released_at"]
+            rows.add_row(
+                str(result["number"]), ago(now - result["created_at"]), ago(now - released) if released else ""
+            )
+        console.print(rows, "")
+    if found["jobs"]:
+        _show_outbox(console, found["jobs"], now)
+    if found["events"]:
+        rows = table(console, "event", "when", "code", "")
+        for event in reversed(found["events"]):
+            rows.add_row(event["kind"], ago(now - event["at"]), event["code"] or "", Text(event["message"] or ""))
+        console.print(rows)
+
+
 def _show_exams(console: Console, exams: list[dict[str, Any]], now: float) -> None:
     rows = table(console, "exam", "state", "images", "last image", "reason", right=("images",))
     for exam in exams[:MOST_ROWS]:
@@ -68,7 +89,9 @@ def _show_outbox(console: Console, jobs: list[dict[str, Any]], now: float) -> No
     rows = table(console, "exam", "target", "state", "queued", "tries", "last answer", "next try", right=("tries",))
     for job in jobs[:MOST_ROWS]:
         answer = " ".join(str(part) for part in (job["code"], job["status"]) if part)
-        due = "" if job["state"] == "dead" else "now" if job["next_at"] <= now else f"in {span(job['next_at'] - now)}"
+        due = (
+            "" if job["state"] != "pending" else "now" if job["next_at"] <= now else f"in {span(job['next_at'] - now)}"
+        )
         style = "red" if job["state"] == "dead" else ""
         rows.add_row(
             job["exam"],

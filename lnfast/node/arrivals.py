@@ -17,12 +17,9 @@ from typing import Literal
 
 from lnfast.errors import LnfastError
 from lnfast.node.ledger import Ledger
-from lnfast.node.reception import Association, Ending, Reading, Reception, Step
+from lnfast.node.reception import NOT_STORED, Association, Reading, Reception, Step, Strays, bounded_name
 from lnfast.node.settings import Receive
 from lnfast.node.spool import Spool
-
-MOST_FAILED = 10_000  # failed instances that are known one by one; of what comes after, only that it failed
-_MORE = "more"  # no instance has this name, so nothing that arrives stands for it
 
 _logger = logging.getLogger("lnfast.node.arrivals")
 
@@ -66,7 +63,7 @@ class Arrivals:
         self._associations: dict[Hashable, Association] = {}
         self._begun = 0
         self._receptions: dict[str, Reception] = {}
-        self._strays: dict[str, tuple[str, float]] = {}  # failed instances of unknown exams: who sent them, and when
+        self._strays = Strays(receive.give_up_s, clock)
 
     # ------------------------------------------------------------------------------- said by the receiver and the watch
 
@@ -107,7 +104,7 @@ class Arrivals:
             reception = self._join(association, exam)  # again: it may have been given up while the disk was slow
             association.arriving.get(exam, set()).discard(instance)
             association.given[exam].add(instance)
-            self._strays.pop(instance, None)
+            self._strays.discard(instance)
             if instance in reception.failed:
                 self._ledger.instance_arrived(exam, instance)
             reception.add(instance, changed=outcome != "same")
@@ -125,16 +122,26 @@ class Arrivals:
         with self._changed:
             association = self._associations[key]
             if exam is None:
-                name = instance if len(self._strays) < MOST_FAILED else _MORE
-                self._strays[name] = (association.peer, self._clock())
+                self._strays.add(instance, association.peer)
                 self._changed.notify_all()
                 return
-            try:
-                reception = self._join(association, exam)
-            except LnfastError:  # a full disk, most likely that of which the instance failed
-                reception = self._receptions.setdefault(exam, self._reception(exam, whole=False))
+            reception = self._join_anyway(association, exam)
             association.arriving.get(exam, set()).discard(instance)
             self._fail(exam, reception, instance)
+
+    def instance_broken(self, key: Hashable, exam: str | None, instance: str) -> None:
+        """Note that an association ended within an image; `association_closed` follows.
+
+        A sender that tries again, with all of it or with the rest, begins with this image at the latest.
+
+        Args:
+            key, exam, instance: as in `instance_failed`.
+        """
+        with self._changed:
+            association = self._associations[key]
+            association.broken = instance
+            if exam is not None:
+                self._join_anyway(association, exam)
 
     def association_closed(self, key: Hashable, how: Literal["released", "aborted", "lost", "idle"]) -> None:
         """Note the end of an association.
@@ -146,20 +153,20 @@ class Arrivals:
         """
         with self._changed:
             association = self._associations.pop(key)
-            ending: Ending = "aborted" if how == "aborted" else "lost"
-            if not association.given and how in ("aborted", "lost"):
-                self._break_off_empty(association, ending)
-            for exam, given in association.given.items():
-                reception = self._receptions.get(exam)
-                if reception is None or association not in reception.open:
-                    continue  # given up meanwhile
+            concerned = [item for item in self._receptions.items() if association in item[1].open]
+            for exam, reception in concerned:
                 reception.open.discard(association)
-                if how == "released":
-                    reception.repay(association, given)
-                else:
-                    reception.owe(self._begun + 1, given or reception.instances, ending)
-                    for instance in association.arriving.get(exam, ()):
-                        self._fail(exam, reception, instance)
+                for instance in association.arriving.get(exam, ()):
+                    self._fail(exam, reception, instance)
+            if how == "released":
+                given = set().union(*association.given.values())
+                healed = [item for item in self._receptions.items() if item[1].repay(association, given)]
+                concerned += [item for item in healed if item not in concerned]
+            else:
+                concerned += [item for item in self._receptions.items() if _is_in_doubt(item[1], association, how)]
+                for _, reception in concerned:
+                    reception.break_off(association, self._begun, "aborted" if how == "aborted" else "lost")
+            for exam, reception in concerned:
                 self._touch(reception)
                 self._record(exam, reception)
             self._changed.notify_all()
@@ -253,11 +260,7 @@ class Arrivals:
         return reception.next_step(self._receive, exam, held=held)
 
     def _stray_flaw(self, reception: Reception) -> str:
-        """A failed instance whose exam nobody could tell may be of any exam of its sender."""
-        oldest = self._clock() - self._receive.give_up_s
-        if self._strays:
-            self._strays = {instance: stray for instance, stray in self._strays.items() if stray[1] >= oldest}
-        return "instance-not-stored" if any(peer in reception.peers for peer, _ in self._strays.values()) else ""
+        return NOT_STORED if self._strays.are_of(reception.peers) else ""
 
     # ---------------------------------------------------------------------------------------------------------- keeping
 
@@ -272,6 +275,13 @@ class Arrivals:
             reception.peers.add(association.peer)
             association.given.setdefault(exam, set())
         return reception
+
+    def _join_anyway(self, association: Association, exam: str) -> Reception:
+        """The same where the ledger cannot be written: a full disk, most likely that of which the instance failed."""
+        try:
+            return self._join(association, exam)
+        except LnfastError:
+            return self._receptions.get(exam) or self._reception(exam, whole=False)
 
     def _was_whole(self, exam: str) -> bool:
         """Whether all that was received of an exam before is whole, as far as its transfer goes."""
@@ -290,31 +300,21 @@ class Arrivals:
         return reception
 
     def _fail(self, exam: str, reception: Reception, instance: str) -> None:
-        name = instance if len(reception.failed) < MOST_FAILED else _MORE
+        name = bounded_name(instance, reception.failed)
         if name not in reception.failed:
             reception.failed.add(name)
             with suppress(LnfastError):  # until the association has ended the exam is not whole in the ledger anyway
                 self._ledger.instance_failed(exam, name)
         self._touch(reception)
 
-    def _break_off_empty(self, association: Association, ending: Ending) -> None:
-        """An instance that never came may be of any exam that its sender is giving us: all of it must come again."""
-        for exam, reception in self._receptions.items():
-            if association.peer in reception.peers:
-                reception.owe(self._begun + 1, reception.instances, ending)
-                self._touch(reception)
-                self._record(exam, reception)
-
     def _record(self, exam: str, reception: Reception) -> None:
         """Note in the ledger how a reception stands once no association gives to it."""
         if reception.open:
             return
         count, changed = len(reception.instances), reception.change != reception.recorded
+        whole = not reception.debts and not self._stray_flaw(reception)
         try:
-            if self._stray_flaw(reception):
-                for instance in self._strays:
-                    self._ledger.instance_failed(exam, instance)
-            ending = reception.ending if reception.debts else "released"
+            ending = "released" if whole else reception.ending
             self._ledger.exam_ended_receiving(exam, ending, instances=count, changed=changed)
             reception.recorded = reception.change
             if reception.replaced:
@@ -326,3 +326,9 @@ class Arrivals:
     def _touch(self, reception: Reception) -> None:
         reception.last = self._clock()
         self._changed.notify_all()
+
+
+def _is_in_doubt(reception: Reception, association: Association, how: str) -> bool:
+    """Whether an instance that never came may be of an exam to which its association gave nothing."""
+    is_empty = not association.given and association.peer in reception.peers
+    return is_empty and (how != "idle" or bool(association.broken))

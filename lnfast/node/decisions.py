@@ -21,9 +21,9 @@ from lnfast.node.arrivals import Arrivals, Due
 from lnfast.node.ledger import Exam, Ledger, StoredResult
 from lnfast.node.logs import place
 from lnfast.node.metrics import Metrics
-from lnfast.node.reception import Reading
+from lnfast.node.reception import TRANSFER_ABORTED, Reading
 from lnfast.node.runs import Runs, last_released
-from lnfast.node.verdict import FLAWS, TRANSFER_ABORTED, is_confirmed, is_nothing_to_analyse, may_heal
+from lnfast.node.verdict import FLAWS, is_confirmed, is_nothing_to_analyse, may_heal
 from lnfast.study import Study
 
 # What the disk does to the spool and the ledger is no exam's fault: everything stays as it is, and due.

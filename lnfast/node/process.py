@@ -17,6 +17,10 @@ from lnfast.node.service import Service
 from lnfast.node.settings import NodeConfig
 from lnfast.node.systemd import Systemd
 
+# Python's 5 ms make each of the few waits of an instance that long while the worker builds a result: 84 instances took
+# 1.6 to 2.1 s in place of 0.4 to 0.6; with 1 ms they take about as long as without.
+_SWITCH_S = 1e-3
+
 _logger = logging.getLogger("lnfast.node")
 
 
@@ -29,6 +33,7 @@ def run_node(config: NodeConfig) -> int:
     """
     logs.configure(config.log.format, config.log.level)
     _protect()
+    sys.setswitchinterval(_SWITCH_S)
     with _signals() as signals:
         try:
             service = Service(config, Systemd())

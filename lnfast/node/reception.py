@@ -3,9 +3,10 @@
 No sender says how many images an exam has. So an exam counts as whole only when nothing speaks against it:
 
 - every association that gave it instances has ended with a release;
-- what an association gave that ended otherwise was given again, all of it, by associations that began afterwards and
-  ended with a release. One that merely brings more images of the exam proves nothing: senders split a series over
-  several associations, at the same time or one after the other, and try what failed again much later;
+- of an association that ended otherwise the instance within which it broke off has come again, or, where it broke off
+  between two, everything that it gave; by associations that began afterwards and ended with a release. One that merely
+  brings more images of the exam proves nothing: senders split a series over several associations, at the same time or
+  one after the other, and try what failed again much later;
 - every instance that was answered with a failure has arrived since.
 
 Time here is monotonic seconds, so that a clock that is set changes nothing.
@@ -13,7 +14,7 @@ Time here is monotonic seconds, so that a clock that is set changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,6 +23,10 @@ from lnfast.node.settings import Receive
 Step = Literal["read", "release", "give-up"]
 Ending = Literal["released", "aborted", "lost"]
 Reading = Literal["result", "incomplete", "unusable"]
+
+TRANSFER_ABORTED, NOT_STORED = "transfer-aborted", "instance-not-stored"
+MOST_FAILED = 10_000  # failed instances that are known one by one; of what comes after, only that it failed
+_MORE = "more"  # no instance has this name, so nothing that arrives stands for it
 
 SETTLE_S = 0.5  # after the end of an association; also a sender with one for each instance has a next one by then
 OPEN_SETTLE_S = 2.0
@@ -37,12 +42,14 @@ class Association:
         peer: who sends: AE title and address.
         given: exam to the instances that were stored.
         arriving: exam to the instances that are being stored.
+        broken: the instance of which a part had come when it ended; empty where there is none.
     """
 
     number: int
     peer: str
     given: dict[str, set[str]] = field(default_factory=dict)
     arriving: dict[str, set[str]] = field(default_factory=dict)
+    broken: str = ""
 
 
 @dataclass
@@ -111,19 +118,33 @@ class Reception:
         self.debts.append(Debt(since, set(instances)))
         self.ending = ending
 
-    def repay(self, association: Association, given: set[str]) -> None:
-        """Note that an association ended with a release."""
+    def break_off(self, association: Association, begun: int, ending: Ending) -> None:
+        """Note that an association ended without a release, which leaves in doubt what else it would have given.
+
+        Args:
+            association: of the exam's sender.
+            begun: number of the last association that has begun.
+            ending: how it ended.
+        """
+        given = self.instances.intersection(set().union(*association.given.values()))
+        again = {association.broken} if association.broken else given or self.instances
+        self.owe(begun + 1, again, ending)
+
+    def repay(self, association: Association, given: set[str]) -> bool:
+        """Note that an association ended with a release, and what it gave of any exam; return whether that counts."""
+        before = len(self.debts)
         for debt in self.debts:
             if association.number >= debt.since:
                 debt.instances -= given
         self.debts = [debt for debt in self.debts if debt.instances]
+        return len(self.debts) < before
 
     @property
     def flaw(self) -> str:
         """Code of why the exam is not whole as far as its transfer goes; empty where nothing speaks against it."""
         if self.debts:
-            return "transfer-aborted"
-        return "instance-not-stored" if self.failed else ""
+            return TRANSFER_ABORTED
+        return NOT_STORED if self.failed else ""
 
     def next_step(self, receive: Receive, exam: str, *, held: bool) -> tuple[Step, float]:
         """What is to be done with the exam if nothing else arrives, and when.
@@ -150,3 +171,36 @@ class Reception:
         if self.confirmed and not any(association.arriving.get(exam) for association in self.open):
             return max(receive.quiet_without_release_s, receive.quiet_s)
         return None  # the sender may be held up in the middle of the only series
+
+
+class Strays:
+    """Images that were answered with a failure and of which nobody can tell the exam: any of their sender's may be it.
+
+    Args:
+        forget_s: after which an exam that begins then is not held up by one any more.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, forget_s: float, clock: Callable[[], float]) -> None:
+        self._forget_s, self._clock = forget_s, clock
+        self._failed: dict[str, tuple[str, float]] = {}
+
+    def add(self, instance: str, peer: str) -> None:
+        """Note that an instance failed."""
+        self._failed[bounded_name(instance, self._failed)] = (peer, self._clock())
+
+    def discard(self, instance: str) -> None:
+        """Note that an instance arrived."""
+        self._failed.pop(instance, None)
+
+    def are_of(self, peers: Collection[str]) -> bool:
+        """Whether there is one of some senders."""
+        if self._failed:
+            oldest = self._clock() - self._forget_s
+            self._failed = {instance: stray for instance, stray in self._failed.items() if stray[1] >= oldest}
+        return any(peer in peers for peer, _ in self._failed.values())
+
+
+def bounded_name(instance: str, failed: Collection[str]) -> str:
+    """The name under which a failed instance is kept among others: one for all that are too many."""
+    return instance if len(failed) < MOST_FAILED else _MORE

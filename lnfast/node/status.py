@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from lnfast.errors import UsageError
+from lnfast.errors import BackendError, UsageError
 from lnfast.node.ledger import Exam, ExamState, LedgerReader
 from lnfast.node.settings import NodeConfig
 from lnfast.node.spool import is_running
 from lnfast.node.spool_disk import free_bytes
+from lnfast.study.dicom.identity import exam_id, load_key
 
 MOST_LISTED = 100
 WAITING: tuple[ExamState, ...] = ("dead", "receiving", "done")
@@ -81,6 +82,33 @@ def find_exams(ledger: LedgerReader, beginnings: Iterable[str]) -> list[Exam]:
             raise UsageError("no-such-exam", f"{len(fitting)} exams begin with {beginning}; give more of the id")
         found.append(fitting[0])
     return list({exam.id: exam for exam in found}.values())
+
+
+def find_study(config: NodeConfig, ledger: LedgerReader, study_uid: str) -> Exam:
+    """Return the exam of a StudyInstanceUID, which the node does not keep but knows again.
+
+    Raises:
+        UsageError: ``no-such-exam``.
+        BackendError: ``spool-failed``: the key of the spool may not be read.
+    """
+    path = config.spool / "id.key"
+    try:
+        exam = ledger.exam(exam_id(study_uid.strip(), load_key(path))) if path.is_file() else None
+    except OSError as error:
+        raise BackendError("spool-failed", f"cannot read {path}: {error.strerror}") from error
+    if exam is None:
+        raise UsageError("no-such-exam", "nothing of this study has come, or what came is deleted already")
+    return exam
+
+
+def exam_status(ledger: LedgerReader, exam: Exam) -> dict[str, Any]:
+    """Return everything that the ledger has of one exam, as plain values; times are Unix seconds."""
+    return {
+        "exam": _exam(exam),
+        "results": [asdict(result) for result in ledger.results(exam.id)],
+        "jobs": [asdict(job) for job in ledger.jobs(exam.id)],
+        "events": [asdict(event) for event in ledger.events(exam.id)],
+    }
 
 
 def _targets(config: NodeConfig, jobs: dict[str, dict[str, int]]) -> dict[str, dict[str, Any]]:

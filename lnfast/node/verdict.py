@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from lnfast.node.reception import NOT_STORED, TRANSFER_ABORTED
 from lnfast.study import Study
 
-TRANSFER_ABORTED, NOT_STORED = "transfer-aborted", "instance-not-stored"
 FLAWS = {
     TRANSFER_ABORTED: "an association that sent it did not end with a release; send the whole exam again",
     NOT_STORED: "an image of it was answered with a failure and did not come again; send the whole exam again",

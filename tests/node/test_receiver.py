@@ -186,7 +186,8 @@ def test_an_instance_that_cannot_be_kept_is_refused_and_the_next_is_taken(
         peer.write(*store_pdus(image, **command))
         assert peer.status() == status
         assert node.refused(code) == 1
-        assert node.record.of("failed") == [(1, None, instance_name("1.2.3"))]
+        ((key, exam, name),) = node.record.of("failed")
+        assert (key, name) == (1, instance_name("1.2.3")) and (exam is None) == (code == "instance-unreadable")
         assert node.files() == [] and node.parts() == []
         peer.write(*store_pdus(encoded_image()))
         assert peer.status() == 0x0000
@@ -216,6 +217,7 @@ def test_below_the_room_that_is_to_stay_free_nothing_is_taken_until_there_is_roo
         peer.write(*store_pdus(encoded_image()))
         assert peer.status() == 0x0000
         assert [call[0] for call in node.record.calls] == ["opened", "failed", "failed", "arrives", "stored"]
+        assert {call[1] for call in node.record.of("failed")} == {node.spool.exam_id("1.2.9")}
 
 
 def test_a_ledger_that_cannot_be_written_fails_the_instance_and_not_the_service(tmp_path: Path) -> None:
@@ -290,6 +292,8 @@ def test_a_storescu_that_is_killed_leaves_nothing_half(tmp_path: Path) -> None:
             peer.write(*exam[1][:-1])
         assert node.record.endings(1) == ["lost"]
         assert len(node.files()) == 1 and node.parts() == []
+        assert node.record.of("broken") == [(1, node.spool.exam_id("1.2.9"), instance_name("1.2.2"))]
+        assert [call[0] for call in node.record.calls][-2:] == ["broken", "closed"]
 
 
 def test_stop_lets_an_arriving_instance_end_and_aborts_the_rest(tmp_path: Path) -> None:

@@ -72,6 +72,9 @@ class Store(Protocol):
     def end(self, incoming: Incoming) -> Refusal | None:
         """Store an instance that has come whole; return why not."""
 
+    def lose(self, incoming: Incoming) -> None:
+        """Note an instance of which only a part came before the association ended."""
+
 
 class AcceptedAssociation:
     """An association that the receiver granted.
@@ -120,6 +123,8 @@ class AcceptedAssociation:
             self._abort(AbortReason.NOT_SPECIFIED, "aborted")
             raise
         finally:
+            if self._message.incoming is not None:
+                self._store.lose(self._message.incoming)
             self._message.discard()
 
     def _next(self) -> Ending | None:

@@ -73,6 +73,7 @@ class Incoming:
         self._spool, self._most_bytes = spool, most_bytes
         self._part: Path | None = None
         self._file: int | None = None  # descriptor
+        self._head = bytearray()  # also of what is refused
         self._start = 0
         if not is_uid(command.sop_class) or not is_uid(command.sop_instance):
             self.refusal = BAD_UID
@@ -84,6 +85,7 @@ class Incoming:
     def write(self, data: memoryview) -> None:
         """Add bytes of the data set; once there is a reason to refuse it they are thrown away."""
         self.size += len(data)
+        self._head += data[: _HEADS[0] - len(self._head)]
         if self._file is None:
             return
         if self.size > self._most_bytes:
@@ -108,6 +110,15 @@ class Incoming:
         except _MismatchError:
             self._refuse(MISMATCH)
         return self.exam
+
+    def exam_of_head(self) -> str | None:
+        """Return the id of the exam of an instance that was refused, or came in part; None where nobody can tell."""
+        try:
+            uids = read_uids(bytes(self._head), explicit=self._syntax != contexts.IMPLICIT_LITTLE_ENDIAN)
+        except (UnreadableError, TooShortError):
+            return None
+        study = uids[tags.STUDY_UID]
+        return self._spool.exam_id(study) if is_uid(study) else None
 
     def store(self) -> Stored | None:
         """Store an instance that was identified, durably; None where it is refused."""

@@ -94,6 +94,12 @@ class Session:
             self._fail(incoming, refusal)
         return refusal
 
+    def lose(self, incoming: Incoming) -> None:
+        """Note an instance of which only a part came before the association ended: it must come again."""
+        if incoming.keep and self._is_open:
+            name = instance_name(incoming.command.sop_instance)
+            self._arrivals.instance_broken(self._key, incoming.exam_of_head(), name)
+
     def _store(self, incoming: Incoming) -> None:
         exam = incoming.identify()
         if exam is None:
@@ -116,4 +122,5 @@ class Session:
         extra = {"code": refusal.code, "exam": incoming.exam, "status": f"0x{refusal.status:04X}"}
         _logger.warning("an instance is refused", extra=extra)
         if incoming.keep and self._is_open:
-            self._arrivals.instance_failed(self._key, incoming.exam, instance_name(incoming.command.sop_instance))
+            exam = incoming.exam or incoming.exam_of_head()
+            self._arrivals.instance_failed(self._key, exam, instance_name(incoming.command.sop_instance))
