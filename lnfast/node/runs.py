@@ -21,6 +21,7 @@ from lnfast.report import add_files
 from lnfast.report.dicom import STRUCTURED_REPORT, render_dicom
 from lnfast.result import Parts, Result, write_result
 from lnfast.study import DicomChoice, Study
+from lnfast.study.dicom.packages import HIGHDICOM, quiet
 
 _logger = logging.getLogger("lnfast.node.worker")
 
@@ -43,6 +44,16 @@ def load_engine(choice: ModelChoice, precision: str | None = None) -> Engine:
         rules=Rules(choice.short_axis, choice.suspicious_mm),
         threads=choice.threads,
     )
+
+
+def load_writers() -> None:
+    """Import what writes SEG and SR: it takes longer than most runs, which is no time to find that it is not there.
+
+    Raises:
+        BackendError: ``backend-missing``, ``backend-broken``.
+    """
+    with quiet():
+        HIGHDICOM.load()
 
 
 def engine_facts(engine: Engine) -> dict[str, str]:

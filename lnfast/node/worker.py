@@ -16,7 +16,7 @@ from lnfast.node.ledger import Ledger, StoredResult
 from lnfast.node.life import Life
 from lnfast.node.logs import place
 from lnfast.node.metrics import Metrics
-from lnfast.node.runs import Runs, engine_facts, load_engine
+from lnfast.node.runs import Runs, engine_facts, load_engine, load_writers
 from lnfast.node.settings import NodeConfig
 from lnfast.node.spool import Spool
 
@@ -108,6 +108,7 @@ class Worker:
     def _serve(self) -> None:
         try:
             with self._life.busy(_MOST_LOAD_S):
+                load_writers()
                 engine = self._load(self._config.model)
         except LnfastError as error:
             self._refuse_service(error)
