@@ -11,13 +11,13 @@ import pydicom
 from receptions import Clock
 
 from lnfast.engine import Engine
-from lnfast.node.arrivals import Arrivals
 from lnfast.node.config import read_config
-from lnfast.node.decisions import Decisions
+from lnfast.node.config.settings import NodeConfig
+from lnfast.node.exams.arrivals import Arrivals
+from lnfast.node.exams.decisions import Decisions
+from lnfast.node.exams.runs import Runs
 from lnfast.node.ledger import Ledger, StoredResult
-from lnfast.node.metrics import Metrics
-from lnfast.node.runs import Runs
-from lnfast.node.settings import NodeConfig
+from lnfast.node.monitor.metrics import Metrics
 from lnfast.node.spool import Spool, instance_name
 
 PEER = "MR1@10.0.0.5"

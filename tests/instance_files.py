@@ -8,7 +8,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import FileMetaDataset
 
-from lnfast.node.transport.instance_file import InstanceFile, read_instance_file
+from lnfast.node.client.instance_file import InstanceFile, read_instance_file
 
 MR, ENHANCED_MR, SEGMENTATION, REPORT = (
     f"1.2.840.10008.5.1.4.1.1.{number}" for number in ("4", "4.1", "66.4", "88.33")

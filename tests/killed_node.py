@@ -19,11 +19,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from lnfast.node.config.settings import Keep
 from lnfast.node.ledger import Ledger, NewResult
-from lnfast.node.recovery import open_and_recover
-from lnfast.node.retention import expired, purge
-from lnfast.node.settings import Keep
 from lnfast.node.spool import Spool
+from lnfast.node.spool.recovery import open_and_recover
+from lnfast.node.spool.retention import expired, purge
 
 TARGETS = ("pacs", "vna")
 SEGMENTS = ("start", "receive", "run", "send", "purge")

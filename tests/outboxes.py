@@ -12,13 +12,13 @@ from typing import Any
 from instance_files import REPORT, SEGMENTATION, write_instance
 from receivers import node_config
 
-from lnfast.node.backoff import Backoff
+from lnfast.node.client.client import Timeouts
+from lnfast.node.config.settings import Target, Tls
 from lnfast.node.ledger import Job, Ledger, NewResult
-from lnfast.node.metrics import Metrics
-from lnfast.node.sender import Sender
-from lnfast.node.settings import Target, Tls
+from lnfast.node.monitor.metrics import Metrics
+from lnfast.node.outbox.backoff import Backoff
+from lnfast.node.outbox.sender import Sender
 from lnfast.node.spool import Spool
-from lnfast.node.transport.client import Timeouts
 
 QUICK = Timeouts(connect_s=2.0, acse_s=1.0, dimse_s=1.0, network_s=1.0)
 IMPATIENT = Backoff(first_s=0.05, most_s=0.2)

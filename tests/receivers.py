@@ -20,8 +20,7 @@ from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
 from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
 from pynetdicom.presentation import build_context
 
-from lnfast.node.metrics import Metrics
-from lnfast.node.settings import (
+from lnfast.node.config.settings import (
     Drift,
     Keep,
     Log,
@@ -32,9 +31,10 @@ from lnfast.node.settings import (
     Select,
     Tls,
 )
+from lnfast.node.monitor.metrics import Metrics
+from lnfast.node.receiver.association import Limits
+from lnfast.node.receiver.receiver import Receiver
 from lnfast.node.spool import Spool
-from lnfast.node.transport.association import Limits
-from lnfast.node.transport.receiver import Receiver
 
 MR, VERIFICATION = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.1"
 LOOPBACK = "127.0.0.1"
@@ -78,7 +78,7 @@ def node_config(spool: Path, *, aet: str = "LNFAST", tls: Tls | None = None, **r
 
 @dataclass
 class Record:
-    """In place of `lnfast.node.arrivals.Arrivals`: everything that the receiver says.
+    """In place of `lnfast.node.exams.arrivals.Arrivals`: everything that the receiver says.
 
     Attributes:
         calls: name of the method and its arguments, in order.

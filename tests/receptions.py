@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from lnfast.node.arrivals import Arrivals, Due
+from lnfast.node.config.settings import Receive
+from lnfast.node.exams.arrivals import Arrivals, Due
 from lnfast.node.ledger import Ledger
-from lnfast.node.settings import Receive
 from lnfast.node.spool import Spool
 
 X, Y = "a" * 16, "b" * 16

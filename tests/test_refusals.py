@@ -38,7 +38,7 @@ COMPUTED = {
     # `_replacement_warning` is called for these two.
     ("study/affine.py", "f'bad-{bad}'"): ("bad-sform", "bad-qform"),
     # The third column of `_FAILURES`, and what the statuses have that stand in none of its rows.
-    ("node/transport/answers.py", "code"): (
+    ("node/client/answers.py", "code"): (
         "out-of-resources",
         "processing-failure",
         "class-not-supported",
@@ -60,9 +60,9 @@ PAIRS = {"study/": REPORT, "admission.py": REPORT, "evaluate/": EVALUATION}
 NODE_CALLS = {"_close_exam": 2, "kill": 1, "refuse": 1, "job_dead": 1, "job_failed": 1, "Refusal": 1, "Finding": 0}
 # Such codes that a module keeps as plain words before it gives them.
 NODE_WORDS = {
-    "node/reception.py": ("transfer-aborted", "instance-not-stored"),
-    "node/drift.py": ("drift-stage", "drift-nodes"),
-    "node/watch.py": ("watch-unreadable", "files-left"),
+    "node/exams/reception.py": ("transfer-aborted", "instance-not-stored"),
+    "node/exams/drift.py": ("drift-stage", "drift-nodes"),
+    "node/watch/watch.py": ("watch-unreadable", "files-left"),
 }
 
 

@@ -15,7 +15,7 @@ from lnfast.cli.peer import peer_options, route_to
 @peer_options
 def echo(address: str, calling: str, tls: Path | None) -> int:
     """Ask a DICOM peer, such as PACS@10.0.0.9:104, whether it answers: associate and send a C-ECHO."""
-    from lnfast.node.transport.client import VERIFICATION, ClientAssociation
+    from lnfast.node.client.client import VERIFICATION, ClientAssociation
 
     route = route_to(address, calling, tls)
     begun = time.monotonic()

@@ -15,8 +15,8 @@ from lnfast.cli.dicom import choice_options
 from lnfast.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
+    from lnfast.node.config.settings import NodeConfig
     from lnfast.node.ledger import Exam, Ledger
-    from lnfast.node.settings import NodeConfig
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 DEFAULT_CONFIG = Path("/etc/lnfast/node.toml")
@@ -59,7 +59,7 @@ def node(context: click.Context, config_path: Path, only_check: bool, example: b
             raise click.UsageError(f"--check, --example and --unit do not go with {context.invoked_subcommand}")
         return None
     if example or unit:
-        from lnfast.node.files import example_text, unit_text
+        from lnfast.node.config.templates import example_text, unit_text
 
         with streams.printing():
             click.echo(example_text() if example else unit_text(), nl=False)
@@ -166,8 +166,7 @@ def purge(group_config: Path, /, config_path: Path | None, dry_run: bool) -> int
     config = _config(config_path or group_config)
     if config is None:
         return UsageError.exit_code
-    from lnfast.node import retention
-    from lnfast.node.spool import Spool
+    from lnfast.node.spool import Spool, retention
 
     with _ledger(config) as ledger:
         now = time.time()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from lnfast.node.transport.client import Route
+    from lnfast.node.client.client import Route
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -41,8 +41,8 @@ def route_to(address: str, calling: str, tls: Path | None) -> Route:
         UsageError: ``bad-peer``, ``bad-ae-title``.
         BackendError: ``tls-unusable``.
     """
-    from lnfast.node.transport.address import check_aet, parse_address
-    from lnfast.node.transport.client import Route
+    from lnfast.node.client.client import Route
+    from lnfast.node.config.address import check_aet, parse_address
 
     peer, calling = parse_address(address), check_aet(calling)
     if tls is None:

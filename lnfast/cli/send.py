@@ -14,9 +14,9 @@ from lnfast.cli.peer import peer_options, route_to
 from lnfast.errors import LnfastError, PeerError
 
 if TYPE_CHECKING:
-    from lnfast.node.transport.answers import StoreAnswer
-    from lnfast.node.transport.client import Route
-    from lnfast.node.transport.instance_file import InstanceFile
+    from lnfast.node.client.answers import StoreAnswer
+    from lnfast.node.client.client import Route
+    from lnfast.node.client.instance_file import InstanceFile
 
 
 @click.command(short_help="Send DICOM files to a peer (C-STORE).")
@@ -30,8 +30,8 @@ def send(paths: tuple[Path, ...], address: str, calling: str, tls: Path | None, 
     The association proposes exactly the SOP classes and transfer syntaxes of the files; nothing is converted. A line is
     printed for each file that the peer has stored; one that it has not gets a line on stderr and stops no other.
     """
-    from lnfast.node.backoff import Backoff
-    from lnfast.node.transport.collection import collect
+    from lnfast.node.client.collection import collect
+    from lnfast.node.outbox.backoff import Backoff
 
     route = route_to(address, calling, tls)
     collection = collect(paths)
@@ -57,8 +57,8 @@ def send(paths: tuple[Path, ...], address: str, calling: str, tls: Path | None, 
 
 def _send(route: Route, files: Sequence[InstanceFile]) -> tuple[int, list[InstanceFile]]:
     """Send files; return the exit code of failures that last, and the files for which it may help to try again."""
-    from lnfast.node.transport.answers import LASTING
-    from lnfast.node.transport.transfer import transfer
+    from lnfast.node.client.answers import LASTING
+    from lnfast.node.client.transfer import transfer
 
     exit_code, unsent = 0, list(files)
     again: list[InstanceFile] = []

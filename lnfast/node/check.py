@@ -12,9 +12,9 @@ from pathlib import Path
 
 from lnfast.errors import BackendError, LnfastError, PeerError, UsageError
 from lnfast.node.config import examine_config
-from lnfast.node.settings import NodeConfig, Target
+from lnfast.node.config.settings import NodeConfig, Target
 from lnfast.node.spool import is_running
-from lnfast.node.spool_disk import free_bytes, nearest, unsafe_disk
+from lnfast.node.spool.disk import free_bytes, nearest, unsafe_disk
 
 _GIB = 1 << 30
 _PEER_S = 5.0  # a PACS on the same network answers in milliseconds
@@ -111,7 +111,7 @@ def _exposure(config: NodeConfig) -> Iterator[CheckItem]:
 def _tls(config: NodeConfig) -> Iterator[CheckItem]:
     if config.tls is None:
         return
-    from lnfast.node.tls_trial import EXPIRES_SOON_DAYS, days_left
+    from lnfast.node.transport.tls_trial import EXPIRES_SOON_DAYS, days_left
 
     tls = config.tls
     try:
@@ -173,7 +173,7 @@ def _folder(subject: str, folder: Path) -> CheckItem:
 
 
 def _port(subject: str, bind: str, port: int) -> CheckItem:
-    from lnfast.node.transport.receiver import listen
+    from lnfast.node.receiver.receiver import listen
 
     def attempt() -> str:
         listen(bind, port).close()
@@ -192,7 +192,7 @@ def _engine(config: NodeConfig) -> Iterator[CheckItem]:
 
 
 def _loaded(config: NodeConfig) -> str:
-    from lnfast.node.runs import engine_facts, load_engine
+    from lnfast.node.exams.runs import engine_facts, load_engine
 
     with load_engine(config.model) as engine:
         facts = engine_facts(engine)
@@ -219,9 +219,9 @@ def _asked(config: NodeConfig, target: Target) -> str:
         PeerError: it is not reached, or does not take what would be sent.
         BackendError: ``tls-unusable``.
     """
+    from lnfast.node.client.client import VERIFICATION, ClientAssociation, Route, Timeouts
+    from lnfast.node.config.address import Address
     from lnfast.node.transport import contexts
-    from lnfast.node.transport.address import Address
-    from lnfast.node.transport.client import VERIFICATION, ClientAssociation, Route, Timeouts
     from lnfast.node.transport.requestor_pdu import Offer
     from lnfast.node.transport.tls import client_context
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from lnfast.node.backoff import Backoff
+from lnfast.node.client.answers import FAILURES, LASTING, WARNINGS
+from lnfast.node.client.client import Timeouts
+from lnfast.node.outbox.backoff import Backoff
+from lnfast.node.receiver.acceptor import ROOM
+from lnfast.node.receiver.association import Limits
+from lnfast.node.receiver.instance import REFUSALS
 from lnfast.node.transport import contexts
-from lnfast.node.transport.acceptor import ROOM
 from lnfast.node.transport.acceptor_pdu import REJECTIONS
-from lnfast.node.transport.answers import FAILURES, LASTING, WARNINGS
-from lnfast.node.transport.association import Limits
-from lnfast.node.transport.client import Timeouts
-from lnfast.node.transport.instance import REFUSALS
 from lnfast.node.transport.requestor_pdu import MAX_LENGTH
 from lnfast.report.dicom import codes, segmentation, structured_report
 

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 from lnfast.errors import LnfastError
-from lnfast.node import logs
+from lnfast.node.config.settings import NodeConfig
+from lnfast.node.monitor import logs
+from lnfast.node.monitor.systemd import Systemd
 from lnfast.node.service import Service
-from lnfast.node.settings import NodeConfig
-from lnfast.node.systemd import Systemd
 
 # Python's 5 ms make each of the few waits of an instance that long while the worker builds a result: 84 instances took
 # 1.6 to 2.1 s in place of 0.4 to 0.6; with 1 ms they take about as long as without.

@@ -18,21 +18,21 @@ from typing import Protocol
 
 from lnfast._version import __version__
 from lnfast.errors import LnfastError
-from lnfast.node.arrivals import Arrivals
-from lnfast.node.http import PageServer
-from lnfast.node.metrics import Metrics
+from lnfast.node.config.settings import NodeConfig
+from lnfast.node.exams.arrivals import Arrivals
+from lnfast.node.exams.worker import Worker
+from lnfast.node.monitor.http import PageServer
+from lnfast.node.monitor.metrics import Metrics
+from lnfast.node.monitor.supervisor import Part, Supervisor
+from lnfast.node.monitor.systemd import Systemd
 from lnfast.node.observation import Observed, make_health, pages_of, register_gauges, shared_counts
-from lnfast.node.recovery import Recovered, open_and_recover
-from lnfast.node.retention import expired, purge
-from lnfast.node.sender import Sender
-from lnfast.node.settings import NodeConfig
+from lnfast.node.outbox.sender import Sender
+from lnfast.node.receiver.receiver import Receiver
 from lnfast.node.spool import Spool
-from lnfast.node.supervisor import Part, Supervisor
-from lnfast.node.systemd import Systemd
-from lnfast.node.transport.receiver import Receiver
+from lnfast.node.spool.recovery import Recovered, open_and_recover
+from lnfast.node.spool.retention import expired, purge
 from lnfast.node.upkeep import Upkeep
 from lnfast.node.watch import WatchFolder
-from lnfast.node.worker import Worker
 
 DRAIN_S = 35.0  # an exam that is run has 30
 STUCK_S = 30.0  # after a thread was found to hang; about when systemd loses its patience

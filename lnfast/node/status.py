@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from lnfast.errors import BackendError, UsageError
+from lnfast.node.config.settings import NodeConfig
 from lnfast.node.ledger import Exam, ExamState, LedgerReader
-from lnfast.node.settings import NodeConfig
 from lnfast.node.spool import is_running
-from lnfast.node.spool_disk import free_bytes
+from lnfast.node.spool.disk import free_bytes
 from lnfast.study.dicom.identity import exam_id, load_key
 
 MOST_LISTED = 100

@@ -11,9 +11,9 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 from receivers import LOOPBACK, RawPeer, request_pdu, running_receiver
 
-from lnfast.node.settings import Peer
+from lnfast.node.config.settings import Peer
+from lnfast.node.receiver.access import Access
 from lnfast.node.transport import acceptor_pdu as pdu
-from lnfast.node.transport.access import Access
 from lnfast.node.transport.contexts import APPLICATION_CONTEXT
 
 CALLED, CALLING = pdu.CALLED_AE_TITLE_REJECTED, pdu.CALLING_AE_TITLE_REJECTED

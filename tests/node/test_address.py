@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lnfast.errors import UsageError
-from lnfast.node.transport.address import Address, check_aet, parse_address
+from lnfast.node.config.address import Address, check_aet, parse_address
 
 
 @pytest.mark.parametrize(

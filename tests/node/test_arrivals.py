@@ -10,7 +10,7 @@ import pytest
 from receptions import RECEIVE, Room, X, Y
 
 from lnfast.errors import BackendError
-from lnfast.node import reception as module
+from lnfast.node.exams import reception as module
 from lnfast.node.ledger import Ledger
 from lnfast.node.spool import Spool
 

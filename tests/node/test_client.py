@@ -43,13 +43,13 @@ from scripted_peers import (
 )
 
 from lnfast.errors import PeerError
-from lnfast.node.transport.address import Address
-from lnfast.node.transport.answers import LASTING
-from lnfast.node.transport.client import VERIFICATION, ClientAssociation, Route, Timeouts
-from lnfast.node.transport.instance_file import InstanceFile
+from lnfast.node.client.answers import LASTING
+from lnfast.node.client.client import VERIFICATION, ClientAssociation, Route, Timeouts
+from lnfast.node.client.instance_file import InstanceFile
+from lnfast.node.client.transfer import offers, transfer
+from lnfast.node.config.address import Address
 from lnfast.node.transport.link import CancelledError
 from lnfast.node.transport.requestor_pdu import Offer
-from lnfast.node.transport.transfer import offers, transfer
 
 SHORT = Timeouts(connect_s=2.0, acse_s=0.5, dimse_s=0.5, network_s=0.7)
 

@@ -13,11 +13,11 @@ from receivers import LOOPBACK, running_receiver
 
 import lnfast
 from lnfast.node import conformance
-from lnfast.node.delivery import result_files
+from lnfast.node.client.client import ClientAssociation, Route
+from lnfast.node.client.transfer import offers
+from lnfast.node.config.address import Address
+from lnfast.node.outbox.delivery import result_files
 from lnfast.node.transport import contexts
-from lnfast.node.transport.address import Address
-from lnfast.node.transport.client import ClientAssociation, Route
-from lnfast.node.transport.transfer import offers
 from lnfast.report.dicom.objects import render_dicom
 
 ROOT = Path(__file__).parents[2]

@@ -17,10 +17,10 @@ from exam_files import AFFINE_RAS, write_exam
 
 from lnfast.engine import Engine
 from lnfast.errors import BackendError, EngineError
-from lnfast.node import runs
+from lnfast.node.exams import runs
 from lnfast.node.ledger import Ledger
-from lnfast.node.recovery import open_and_recover
 from lnfast.node.spool import Spool
+from lnfast.node.spool.recovery import open_and_recover
 from lnfast.report.dicom import render_dicom
 
 GIVE_UP_S = 900

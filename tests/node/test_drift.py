@@ -13,7 +13,7 @@ from exam_files import write_exam
 
 from lnfast.engine import Engine
 from lnfast.errors import EngineError
-from lnfast.node.drift import NODES, STAGE, DriftWatch
+from lnfast.node.exams.drift import NODES, STAGE, DriftWatch
 from lnfast.node.ledger import Ledger, StoredResult
 from lnfast.node.spool import Spool
 from lnfast.study import DicomChoice

@@ -13,8 +13,8 @@ from contextlib import suppress
 import pytest
 
 from lnfast.errors import BackendError
-from lnfast.node import http as pages
-from lnfast.node.http import MOST_CONNECTIONS, MOST_REQUEST_BYTES, Page, PageServer
+from lnfast.node.monitor import http as pages
+from lnfast.node.monitor.http import MOST_CONNECTIONS, MOST_REQUEST_BYTES, Page, PageServer
 
 LONG = "x" * 200_000
 

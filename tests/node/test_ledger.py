@@ -10,8 +10,8 @@ import pytest
 from small_disks import fill, needs_tmpfs, small_disk
 
 from lnfast.errors import BackendError, LnfastError, UsageError
-from lnfast.node import ledger_transactions
 from lnfast.node.ledger import EXAM_STATES, Ledger, LedgerReader, NewResult, StoredResult
+from lnfast.node.ledger import transactions as ledger_transactions
 
 __all__ = ["small_disk"]  # a fixture
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lnfast.node.life import IDLE_S, Life
+from lnfast.node.monitor.life import IDLE_S, Life
 
 
 def test_a_thread_is_overdue_once_it_gave_no_sign_for_long_enough() -> None:

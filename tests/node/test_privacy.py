@@ -84,7 +84,7 @@ def test_what_goes_well_and_what_does_not_tells_nothing(model_folder: Path, tmp_
 CRASHES = {
     "storing an instance": (
         """
-from lnfast.node import spool
+from lnfast.node.spool import spool
 def crash(part, target): raise ValueError(f"SECRET in {part.read_bytes()!r}")
 spool._outcome = crash
 """,
@@ -116,7 +116,7 @@ def test_a_crash_tells_nothing(model_folder: Path, tmp_path: Path, place: str) -
 
 def test_a_thread_that_ends_tells_nothing_and_ends_the_node(model_folder: Path, tmp_path: Path) -> None:
     patch = """
-from lnfast.node.arrivals import Arrivals
+from lnfast.node.exams.arrivals import Arrivals
 def crash(self, *arguments): raise RuntimeError("SECRET")
 Arrivals.due = crash
 """

@@ -35,9 +35,9 @@ from receivers import (
 
 from lnfast.atomic import flush
 from lnfast.errors import BackendError
-from lnfast.node.metrics import Metrics
+from lnfast.node.monitor.metrics import Metrics
+from lnfast.node.receiver.receiver import Receiver
 from lnfast.node.spool import instance_name
-from lnfast.node.transport.receiver import Receiver
 
 EXPLICIT, IMPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -247,7 +247,7 @@ def test_our_own_fault_is_a_status_and_a_line_without_values(tmp_path: Path, cap
         assert peer.status() == 0xC002
         assert node.refused("receiver-failed") == 1
         assert node.parts() == []
-    assert "ZeroDivisionError at node/transport/session.py:" in caplog.text
+    assert "ZeroDivisionError at node/receiver/session.py:" in caplog.text
     assert "SECRET" not in caplog.text and "1.2.840" not in caplog.text
 
 
@@ -375,7 +375,7 @@ def test_eighty_four_instances_with_their_flushes_arrive_in_well_under_a_second_
 
 
 def _file(data: bytes, sop_uid: str) -> bytes:
-    from lnfast.node.transport.instance import file_meta
+    from lnfast.node.receiver.instance import file_meta
 
     return bytes(128) + b"DICM" + file_meta(MR, sop_uid, EXPLICIT) + data
 

@@ -14,8 +14,8 @@ import pytest
 
 from lnfast.errors import LnfastError
 from lnfast.node.ledger import Ledger, NewResult, StoredResult
-from lnfast.node.recovery import Recovered, open_and_recover
 from lnfast.node.spool import Spool
+from lnfast.node.spool.recovery import Recovered, open_and_recover
 
 TESTS = Path(__file__).parents[1]
 A, B = "a" * 16, "b" * 16

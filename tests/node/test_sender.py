@@ -19,9 +19,9 @@ from instance_files import EXPLICIT, IMPLICIT, REPORT, SEGMENTATION, data_set
 from outboxes import Outbox, outbox, target
 from scripted_peers import accept, hold, scripted_peer, serve, stall, store_peer
 
-from lnfast.node.backoff import Backoff
-from lnfast.node.settings import Tls
-from lnfast.node.transport.client import Timeouts
+from lnfast.node.client.client import Timeouts
+from lnfast.node.config.settings import Tls
+from lnfast.node.outbox.backoff import Backoff
 
 BOTH = [(SEGMENTATION, EXPLICIT), (REPORT, EXPLICIT)]
 NEVER = Backoff(first_s=1000, most_s=1000)
@@ -43,7 +43,7 @@ def data_sets(folder: Path) -> dict[str, bytes]:
 
 
 def uid(path: Path) -> str:
-    from lnfast.node.transport.instance_file import read_instance_file
+    from lnfast.node.client.instance_file import read_instance_file
 
     return read_instance_file(path).sop_uid
 
@@ -384,7 +384,7 @@ def test_a_disabled_target_is_sent_nothing(box: Outbox, tmp_path: Path) -> None:
 def test_a_fault_of_ours_costs_one_attempt_and_not_the_thread(
     box: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from lnfast.node import sender as module
+    from lnfast.node.outbox import sender as module
 
     def fail(*arguments: Any) -> Any:
         raise ZeroDivisionError("SECRET")
@@ -404,7 +404,7 @@ def test_a_ledger_that_cannot_be_written_stops_nothing_for_good(
     box: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lnfast.errors import BackendError
-    from lnfast.node import sender as module
+    from lnfast.node.outbox import sender as module
 
     def full(*arguments: Any) -> Any:
         raise BackendError("spool-full", "no room")

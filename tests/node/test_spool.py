@@ -11,8 +11,8 @@ import pytest
 from small_disks import fill, needs_tmpfs, small_disk
 
 from lnfast.errors import BackendError, UsageError
-from lnfast.node import spool as spool_module
 from lnfast.node.spool import Spool, Stored, is_running
+from lnfast.node.spool import spool as spool_module
 
 __all__ = ["small_disk"]  # a fixture
 

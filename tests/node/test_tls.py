@@ -19,7 +19,7 @@ from exam_files import write_exam
 from receivers import LOOPBACK, QUICK, RawPeer, request_pdu, running_receiver
 
 from lnfast.errors import BackendError
-from lnfast.node.settings import Tls
+from lnfast.node.config.settings import Tls
 from lnfast.node.transport.tls import client_context, server_context
 
 

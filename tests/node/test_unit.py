@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from lnfast.errors import UsageError
-from lnfast.node import life, service
-from lnfast.node.files import unit_text
+from lnfast.node import service
+from lnfast.node.config.templates import unit_text
+from lnfast.node.monitor import life
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "node.md"
 PROGRAM = "/opt/lnfast/bin/lnfast "

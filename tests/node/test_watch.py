@@ -324,7 +324,7 @@ def test_a_thread_watches_until_it_is_stopped(
 ) -> None:
     from dicom_network import wait_until
 
-    monkeypatch.setattr("lnfast.node.watch.POLL_S", 0.05)
+    monkeypatch.setattr("lnfast.node.watch.watch.POLL_S", 0.05)
     shutil.rmtree(root)  # a share that is not mounted
     watch.start()
     (thread,), (life,) = watch.threads, watch.lives

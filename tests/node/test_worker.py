@@ -19,12 +19,12 @@ from exam_files import write_exam
 
 from lnfast.engine import Engine
 from lnfast.errors import EngineError
-from lnfast.node import worker as module
-from lnfast.node.arrivals import Arrivals
+from lnfast.node.config.settings import ModelChoice, NodeConfig
+from lnfast.node.exams import worker as module
+from lnfast.node.exams.arrivals import Arrivals
+from lnfast.node.exams.worker import Worker
 from lnfast.node.ledger import Ledger
-from lnfast.node.settings import ModelChoice, NodeConfig
 from lnfast.node.spool import Spool
-from lnfast.node.worker import Worker
 from lnfast.optional import Package
 
 Load = Callable[..., Engine]

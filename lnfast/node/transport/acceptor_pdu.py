@@ -1,7 +1,7 @@
 """What an acceptor reads and writes of the upper layer protocol (PS3.8 9.3): requests, acceptances, rejections, aborts.
 
 A request is read once, here, with every length checked against the bytes that are there, and with its numbers bounded;
-nothing of it is believed before. `lnfast.node.transport.association` says why this is not left to pynetdicom.
+nothing of it is believed before. `lnfast.node.receiver.association` says why this is not left to pynetdicom.
 """
 
 from __future__ import annotations

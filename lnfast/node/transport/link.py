@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from lnfast.errors import PeerError
-from lnfast.node.transport.address import Address
+from lnfast.node.config.address import Address
 from lnfast.node.transport.pdu import HEAD, Kind
 from lnfast.node.transport.sockets import ConnectionLostError, SlowPeerError, Wire, break_off, make_prompt, unsent_bytes
 

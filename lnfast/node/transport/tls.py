@@ -6,7 +6,7 @@ import ssl
 from pathlib import Path
 
 from lnfast.errors import BackendError
-from lnfast.node.settings import Tls
+from lnfast.node.config.settings import Tls
 
 
 def server_context(tls: Tls) -> ssl.SSLContext:
