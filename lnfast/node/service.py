@@ -177,7 +177,9 @@ class Service:
         for part in self._started:
             if isinstance(part, PageServer):
                 part.stop()
-        if self.has_threads():
+        if not self.has_threads():
+            _logger.info("the node has ended")
+        else:
             _logger.warning("not everything ended in %g s; the next start takes it up", self._drain_s)
 
     def _purge(self) -> int:

@@ -166,6 +166,18 @@ def test_more_clients_than_allowed_are_turned_away_and_the_server_goes_on(server
         assert {status for status, _, _ in pool.map(lambda _: ask(server, "GET", "/metrics"), range(40))} == {200}
 
 
+def test_a_client_that_is_there_at_the_end_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    server = PageServer("127.0.0.1", 0, {})
+    server.start()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+        client.sendall(b"GET /")
+        deadline = time.monotonic() + 5
+        while not server._open and time.monotonic() < deadline:
+            time.sleep(0.01)
+        server.stop()
+    assert not server.thread.is_alive() and not caplog.records
+
+
 def test_a_port_in_use_is_an_error_and_leaves_nothing_behind(server: PageServer) -> None:
     threads = threading.active_count()
     with pytest.raises(BackendError, match="in use") as refused:

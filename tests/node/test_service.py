@@ -15,6 +15,10 @@ from dicom_network import LOOPBACK, end, listens, store_scp
 from exam_files import small_model, write_exam
 from node_process import NodeProcess, node, target
 
+from lnfast.errors import BackendError
+from lnfast.node.config.settings import ModelChoice
+from lnfast.node.exams.runs import load_engine
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a node runs on POSIX")
 
 
@@ -106,6 +110,13 @@ def test_an_engine_that_is_refused_stops_the_runs_and_nothing_else(tmp_path: Pat
         process.wait(lambda: process.states() in (["done"], ["sent"]), "a mended node runs what it has")
 
 
+def test_without_what_writes_the_results_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "highdicom.sr", None)  # as if it could not be imported
+    with pytest.raises(BackendError) as refusal:
+        load_engine(ModelChoice("pelvic-ln-edge", "auto", "auto", "auto", 0, "box", 8.0, "sparse"))
+    assert refusal.value.code == "backend-broken" and "lnfast[dicom]" in refusal.value.message
+
+
 # --- what it refuses ------------------------------------------------------------------------------------------------
 
 
@@ -142,7 +153,7 @@ DIES = """
 import lnfast.node.sender as sender
 run = sender.TargetSender.run
 def fall(self):
-    time.sleep(2)
+    time.sleep(1)
     raise ValueError("SECRET^NAME")
 sender.TargetSender.run = fall
 """
@@ -156,7 +167,8 @@ sender.TargetSender.run = hang
 
 
 def test_a_thread_that_dies_ends_the_node(tmp_path: Path, model: Path) -> None:
-    with node(tmp_path / "node", model, [target(9)], program=with_fault(DIES)) as process:
+    with node(tmp_path / "node", model, [target(9)], running=False, program=with_fault(DIES)) as process:
+        process.start(ready=False)
         assert process.process is not None
         assert process.process.wait(40) == 1
         log = log_of(process)

@@ -27,15 +27,18 @@ _logger = logging.getLogger("lnfast.node.worker")
 
 
 def load_engine(choice: ModelChoice, precision: str | None = None) -> Engine:
-    """Load the engine of a node.
+    """Load the engine of a node, and what writes its results: that takes the first exam a second otherwise.
 
     Args:
         choice: table ``[model]``.
         precision: another one.
 
     Raises:
-        LnfastError: as `lnfast.Engine`.
+        LnfastError: as `lnfast.Engine`; ``backend-missing`` where the package is missing without which nothing is sent.
     """
+    with quiet():
+        for module in ("highdicom.seg", "highdicom.sr"):
+            HIGHDICOM.load(module)
     return Engine(
         choice.name,
         choice.backend,

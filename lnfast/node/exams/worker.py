@@ -25,6 +25,7 @@ _WAIT_S = 1.0
 _PAUSE_S = 5.0  # after the disk refused something
 _MOST_RUN_S = 900.0
 _MOST_LOAD_S = 600.0
+_IDLE_S = 15.0  # an engine in FP32 is loaded and runs an exam in that time: no other exam waits for it
 _DRAIN_S = 30.0
 
 _logger = logging.getLogger("lnfast.node.worker")
@@ -148,7 +149,7 @@ class Worker:
                 if due:
                     with self._life.busy(_MOST_RUN_S):
                         decisions.do(due[0])
-                elif self._drift.pending is not None:
+                elif self._drift.pending is not None and self._arrivals.next_due() > _IDLE_S:
                     self._check_drift(decisions, self._drift.pending)
                 else:
                     self._arrivals.wait(_WAIT_S)

@@ -136,6 +136,8 @@ class PageServer:
                 answered = True
         except (asyncio.TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
             pass  # the client was too slow, said too much, or went away
+        except asyncio.CancelledError:
+            pass  # the server stops; asyncio of Python 3.11 takes a cancelled client for a fault
         finally:
             if not answered:  # what the kernel holds for this client goes as well
                 linger = struct.pack("ii", 1, 0)

@@ -117,7 +117,7 @@ def _exception(error: BaseException, *, has_code: bool) -> Iterator[tuple[str, s
 
 
 def place(error: BaseException) -> str:
-    """Return the last line of lnfast's own code that an exception passed, such as ``node/worker.py:120``."""
+    """Return the last line of lnfast's own code that an exception passed, such as ``node/exams/worker.py:120``."""
     ours = "?"
     for frame, line in traceback.walk_tb(error.__traceback__):
         path = Path(frame.f_code.co_filename)
