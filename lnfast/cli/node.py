@@ -135,8 +135,8 @@ def retry(
         raise click.UsageError("give the ids of exams, or --all" + (" without ids" if every else ""))
     if choice and (every or len(exams) > 1):
         raise click.UsageError("--series, --b-value and --synthetic are said of one exam")
-    if send_again and choice:
-        raise click.UsageError("--send-again sends a result as it is; leave the choice of the series out")
+    if send_again and (choice or every):
+        raise click.UsageError("--send-again sends the results of exams as they are: give ids, and no choice of series")
     config = _config(config_path or group_config)
     if config is None:
         return UsageError.exit_code

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from lnfast.errors import BackendError, LnfastError, PeerError, UsageError
@@ -164,7 +165,7 @@ def _folder(subject: str, folder: Path) -> CheckItem:
     """Find out whether a folder can be written, by a file that is deleted at once."""
     try:
         if not folder.is_dir():
-            raise FileNotFoundError(2, "no such folder")
+            raise NotADirectoryError(20, "it is no folder" if os.path.lexists(folder) else "it is not there")
         with tempfile.TemporaryFile(dir=folder):
             return CheckItem(subject, str(folder))
     except OSError as error:
@@ -226,13 +227,13 @@ def _asked(config: NodeConfig, target: Target) -> str:
     from lnfast.node.transport.tls import client_context
 
     classes = {"seg": contexts.SEGMENTATION, "sr": contexts.COMPREHENSIVE_SR}
-    offers = {kind: Offer(classes[kind].uid, contexts.EXPLICIT_LITTLE_ENDIAN) for kind in target.send}
+    offers = {kind: [Offer(classes[kind].uid, syntax.uid) for syntax in contexts.NATIVE] for kind in target.send}
     timeouts = Timeouts(connect_s=_PEER_S, acse_s=_PEER_S, dimse_s=_PEER_S, network_s=_PEER_S)
     tls = client_context(config.tls) if target.tls and config.tls is not None else None
     peer = Address(target.aet, target.host, target.port)
     route = Route(peer, config.aet, tls, timeouts)
-    with ClientAssociation(route, (VERIFICATION, *offers.values())) as association:
-        rejected = [kind for kind, offer in offers.items() if offer in association.rejected]
+    with ClientAssociation(route, (VERIFICATION, *chain(*offers.values()))) as association:
+        rejected = [kind for kind, both in offers.items() if set(both) <= set(association.rejected)]
         if VERIFICATION not in association.rejected:
             association.echo()
     if rejected:

@@ -35,7 +35,11 @@ class LedgerUpkeep(LedgerTransactions):
             if row is None:
                 raise UsageError("no-such-exam", f"there is no exam {exam}; lnfast node status lists them")
             if row["state"] not in (("refused", "dead", "done", "sent") if choice else ("refused", "dead")):
-                raise UsageError("nothing-to-retry", f"exam {exam} is {row['state']}, neither refused nor dead")
+                raise UsageError(
+                    "nothing-to-retry",
+                    f"exam {exam} is {row['state']}, neither refused nor dead"
+                    + ("; it is run or given up by itself" if row["state"] == "receiving" else ""),
+                )
             self._event(exam, "retried", None, None, now)
             self._forget_missing_results(exam)
             jobs = self._run(
