@@ -418,6 +418,21 @@ def test_eighty_four_instances_with_their_flushes_arrive_in_well_under_a_second_
     assert min(seconds) < max(1.5, 2 * floor), (seconds, floor)
 
 
+def test_a_sender_that_waits_for_acknowledgements_does_not_wait_for_delayed_ones(tmp_path: Path) -> None:
+    """By Nagle's algorithm the data set leaves once the command is acknowledged, which systems delay by 40 ms."""
+    with running_receiver(tmp_path) as node, RawPeer(node.port) as peer:
+        peer.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        peer.associate()
+        begin = time.monotonic()
+        for number in range(40):
+            for pdu in store_pdus(encoded_image(f"1.2.{number}"), sop_uid=f"1.2.{number}"):
+                peer.write(pdu)
+            assert peer.status() == 0x0000
+        seconds = time.monotonic() - begin
+        floor = _time_of_the_disk(tmp_path, len(encoded_image()))
+    assert seconds < max(1.0, 2 * floor), (seconds, floor)  # 2.2 s with the delays
+
+
 def _file(data: bytes, sop_uid: str) -> bytes:
     from lnfast.node.receiver.instance import file_meta
 

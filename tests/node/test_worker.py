@@ -25,6 +25,7 @@ from lnfast.node.exams.arrivals import Arrivals
 from lnfast.node.exams.worker import Worker
 from lnfast.node.ledger import Ledger
 from lnfast.node.spool import Spool
+from lnfast.optional import Package
 
 Load = Callable[..., Engine]
 
@@ -107,6 +108,21 @@ def test_without_an_engine_everything_is_kept_and_run_after_a_repair(
     assert [event.code for event in desk.ledger.events()] == ["self-test-failed"]
     broken.stop()
     until(desk, start(), exam, "done")
+
+
+def test_without_the_package_that_writes_objects_everything_is_kept(
+    desk: Desk, start: Callable[..., Worker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found before a run: else every exam would die of it."""
+    installed = Package.installed
+    monkeypatch.setattr(Package, "installed", lambda self: self.module != "highdicom" and installed(self))
+    worker = start()
+    files = write_exam(tmp_path / "exam", "1")
+    desk.send(files)
+    wait_until(lambda: worker.engine_is_settled, "the engine is refused", 30)
+    assert worker.engine_problem is not None and worker.engine_problem.code == "backend-missing"
+    assert "pip install 'lnfast[dicom]'" in worker.engine_problem.message
+    assert desk.state(desk.exam(files[0])) == ("receiving", None)
 
 
 def test_a_fault_while_the_engine_is_loaded_is_told_by_its_type(desk: Desk, start: Callable[..., Worker]) -> None:

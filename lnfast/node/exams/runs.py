@@ -49,6 +49,16 @@ def load_engine(choice: ModelChoice, precision: str | None = None) -> Engine:
     )
 
 
+def load_writers() -> None:
+    """Import what writes SEG and SR: it takes longer than most runs, which is no time to find that it is not there.
+
+    Raises:
+        BackendError: ``backend-missing``, ``backend-broken``.
+    """
+    with quiet():
+        HIGHDICOM.load()
+
+
 def engine_facts(engine: Engine) -> dict[str, str]:
     """What serves, in words."""
     facts, card = engine.facts, engine.model.card
