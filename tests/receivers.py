@@ -54,11 +54,11 @@ RECEIVE = Receive(
 )
 
 
-def node_config(spool: Path, *, aet: str = "LNFAST", tls: Tls | None = None, **receive: Any) -> NodeConfig:
+def node_config(spool: Path, *, bind: str = LOOPBACK, tls: Tls | None = None, **receive: Any) -> NodeConfig:
     """What a receiver is told: loopback, a port that the system chooses, and changes of ``[receive]``."""
     return NodeConfig(
-        aet=aet,
-        bind=LOOPBACK,
+        aet="LNFAST",
+        bind=bind,
         port=0,
         spool=spool,
         health_bind=LOOPBACK,
@@ -162,10 +162,10 @@ class Running:
 
 @contextmanager
 def running_receiver(
-    folder: Path, *, limits: Limits | None = None, tls: Tls | None = None, aet: str = "LNFAST", **receive: Any
+    folder: Path, *, limits: Limits | None = None, tls: Tls | None = None, bind: str = LOOPBACK, **receive: Any
 ) -> Iterator[Running]:
     """A receiver with a spool in a folder; it is stopped in any case, and its threads must be gone then."""
-    config = node_config(folder / "spool", aet=aet, tls=tls, **receive)
+    config = node_config(folder / "spool", bind=bind, tls=tls, **receive)
     spool = Spool(config.spool, min_free_bytes=config.receive.min_free_bytes)
     record, metrics = Record(), Metrics()
     receiver = Receiver(config, spool, record, metrics, limits=limits)
@@ -238,8 +238,8 @@ ABORT = bytes((7, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 class RawPeer:
     """A connection on which a test writes what it likes."""
 
-    def __init__(self, port: int) -> None:
-        self.connection = socket.create_connection((LOOPBACK, port), timeout=SECONDS)
+    def __init__(self, port: int, host: str = LOOPBACK) -> None:
+        self.connection = socket.create_connection((host, port), timeout=SECONDS)
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> RawPeer:

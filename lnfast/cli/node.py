@@ -114,6 +114,7 @@ def status(group_config: Path, /, config_path: Path | None, exam: str | None, st
 @click.argument("exams", metavar="[EXAM]...", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every exam that is dead.")
 @choice_options
+@click.option("--whole", is_flag=True, help="Every image has come, although the transfer broke off: you made sure.")
 @click.option("--send-again", is_flag=True, help="Send the result once more, as it is, to every enabled target.")
 @click.pass_obj
 def retry(
@@ -123,20 +124,24 @@ def retry(
     exams: tuple[str, ...],
     every: bool,
     send_again: bool,
+    whole: bool,
     **choice: Any,
 ) -> int:
     """Take up again each EXAM (its id, or the beginning of it) that is dead or refused.
 
-    What could not be sent is sent, what could not be run is run, as if the exam had come whole. A choice of the series
-    is kept with the exam. A node that runs begins within seconds, another when it starts.
+    What could not be sent is sent, what could not be run is run. An exam whose transfer broke off must be sent again:
+    a part of it could be called N0. A choice of the series is kept with the exam. A node that runs begins within
+    seconds, another when it starts.
     """
     choice = {key: value for key, value in choice.items() if value}
     if bool(exams) == every:
         raise click.UsageError("give the ids of exams, or --all" + (" without ids" if every else ""))
     if choice and (every or len(exams) > 1):
         raise click.UsageError("--series, --b-value and --synthetic are said of one exam")
-    if send_again and choice:
-        raise click.UsageError("--send-again sends a result as it is; leave the choice of the series out")
+    if whole and (every or send_again):
+        raise click.UsageError("--whole is said of exams by their ids, and of those that are to be run")
+    if send_again and (choice or every):
+        raise click.UsageError("--send-again sends the results of exams as they are: give ids, and no choice of series")
     config = _config(config_path or group_config)
     if config is None:
         return UsageError.exit_code
@@ -148,7 +153,14 @@ def retry(
         when = "" if is_running(config.spool) else " when the node starts"
         targets = [target.name for target in config.enabled_targets]
         for exam in chosen:
-            click.echo(f"{exam.id}: {_retried(ledger, exam, choice, targets if send_again else None)}{when}")
+            try:
+                done = _sent_again(ledger, exam, targets) if send_again else _revived(ledger, exam, choice, whole)
+            except UsageError as error:
+                if not every or error.code != "exam-not-whole":
+                    raise
+                click.echo(f"{exam.id}: {error.message}")
+                continue
+            click.echo(f"{exam.id}: {done}{when}")
         if not chosen:
             click.echo("no exam is dead")
     return 0
@@ -200,14 +212,17 @@ def _ledger(config: NodeConfig) -> Ledger:
     return Ledger(config.spool / "ledger.sqlite")
 
 
-def _retried(ledger: Ledger, exam: Exam, choice: dict[str, Any], targets: list[str] | None) -> str:
+def _sent_again(ledger: Ledger, exam: Exam, targets: list[str]) -> str:
+    """Queue a result once more, and say so."""
+    if not targets:
+        raise UsageError("nothing-to-retry", "node.toml has no enabled target")
+    ledger.send_again(exam.id, targets)
+    return f"is sent again to {', '.join(targets)}"
+
+
+def _revived(ledger: Ledger, exam: Exam, choice: dict[str, Any], whole: bool) -> str:
     """Take up one exam, and say what will be done with it."""
-    if targets is not None:
-        if not targets:
-            raise UsageError("nothing-to-retry", "node.toml has no enabled target")
-        ledger.send_again(exam.id, targets)
-        return f"is sent again to {', '.join(targets)}"
-    ledger.revive(exam.id, choice or None)
+    ledger.revive(exam.id, choice or None, whole=whole)
     row = ledger.exam(exam.id)
     return "is sent" if row is not None and row.state == "done" else "is run"
 

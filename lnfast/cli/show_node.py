@@ -20,10 +20,9 @@ def show_status(found: dict[str, Any], now: float) -> None:
         now: Unix seconds.
     """
     console = stdout()
-    running = "the node runs" if found["running"] else "the node does not run"
-    disk = f"{found['free_gib']:.1f} GiB free, {found['min_free_gib']:.1f} wanted"
-    style = "" if found["takes_instances"] else "red"
-    console.print(Text(f"{running}; spool {found['spool']}: {disk}", style=style))
+    console.print("the node runs" if found["running"] else "the node does not run")
+    disk = f"{found['free_gib']:.1f} GiB free, {found['min_free_gib']:.1f} wanted, in {found['spool']}"
+    console.print(Text(disk, style="" if found["takes_instances"] else "red"), soft_wrap=True)
     console.print("exams: " + ", ".join(f"{number} {state}" for state, number in found["exams"].items()), "")
     if found["waiting"]:
         _show_exams(console, found["waiting"], now)
@@ -71,16 +70,21 @@ def _show_exams(console: Console, exams: list[dict[str, Any]], now: float) -> No
 
 
 def _wait(exam: dict[str, Any]) -> str:
-    if exam["state"] == "receiving":
-        ended = exam["ended"]
-        return "its association is open" if ended is None else f"the last association was {ended}"
-    return "waits to be sent" if exam["state"] == "done" else ""
+    """Return what an exam without a code waits for."""
+    if exam["state"] == "done":
+        return "waits to be sent"
+    waits = {
+        None: "images may still come",
+        "released": "waits until nothing more comes",
+        "retried": "is taken up again",
+    }
+    return waits.get(exam["ended"], "the transfer broke off; waits for the rest")
 
 
 def _show_targets(console: Console, targets: dict[str, dict[str, Any]]) -> None:
-    rows = table(console, "target", "pending", "sent", "dead", "", right=("pending", "sent", "dead"))
+    rows = table(console, "target", "pending", "sent", "dead", "in node.toml", right=("pending", "sent", "dead"))
     for name, target in targets.items():
-        note = "" if target["enabled"] else "not enabled" if target["configured"] else "not in node.toml"
+        note = "enabled" if target["enabled"] else "not enabled" if target["configured"] else "missing"
         rows.add_row(name, str(target["pending"]), str(target["sent"]), str(target["dead"]), note)
     console.print(rows, "")
 
@@ -89,9 +93,7 @@ def _show_outbox(console: Console, jobs: list[dict[str, Any]], now: float) -> No
     rows = table(console, "exam", "target", "state", "queued", "tries", "last answer", "next try", right=("tries",))
     for job in jobs[:MOST_ROWS]:
         answer = " ".join(str(part) for part in (job["code"], job["status"]) if part)
-        due = (
-            "" if job["state"] != "pending" else "now" if job["next_at"] <= now else f"in {span(job['next_at'] - now)}"
-        )
+        due = f"in {span(job['next_at'] - now)}" if job["next_at"] > now else "in its turn"
         style = "red" if job["state"] == "dead" else ""
         rows.add_row(
             job["exam"],
@@ -100,7 +102,7 @@ def _show_outbox(console: Console, jobs: list[dict[str, Any]], now: float) -> No
             ago(now - job["first_at"]),
             str(job["attempts"]),
             answer,
-            due,
+            due if job["state"] == "pending" else "",
         )
     console.print(rows, *_left_out(jobs), "")
 

@@ -165,7 +165,7 @@ def _folder(subject: str, folder: Path) -> CheckItem:
     """Find out whether a folder can be written, by a file that is deleted at once."""
     try:
         if not folder.is_dir():
-            raise FileNotFoundError(2, "no such folder")
+            raise NotADirectoryError(20, "it is no folder" if os.path.lexists(folder) else "it is not there")
         with tempfile.TemporaryFile(dir=folder):
             return CheckItem(subject, str(folder))
     except OSError as error:

@@ -39,9 +39,11 @@ def test_a_released_exam_is_read_soon_and_released_after_the_quiet_time(room: Ro
 
 
 def test_nothing_is_due_without_arrivals_and_waiting_ends_when_something_comes(room: Room) -> None:
-    assert room.arrivals.due() == []
+    assert room.arrivals.due() == [] and room.arrivals.next_due() == float("inf")
     room.send(range(3))
+    assert 0 < room.arrivals.next_due() <= 0.5
     room.after(0.6)
+    assert room.arrivals.next_due() == 0
     room.arrivals.wait(60)  # at once, since something is due
 
 

@@ -108,7 +108,7 @@ def test_a_target_is_offered_the_contexts_of_the_page_in_one_association(tmp_pat
 
 
 def test_every_key_of_the_configuration_that_the_page_names_exists() -> None:
-    example = (ROOT / "lnfast" / "node" / "node.toml").read_text(encoding="utf-8")
+    example = (ROOT / "lnfast" / "node" / "config" / "node.toml").read_text(encoding="utf-8")
     tables = {"node", "receive", "target", "keep", "tls"}
     named = re.findall(r"`\[+(\w+)\]+ ([\w ]+?)(?: =[^`]*)?`", PAGE)
     assert {table for table, _ in named} <= tables and len(named) > 10

@@ -16,7 +16,7 @@ from exam_desks import Desk, node_config
 from exam_files import AFFINE_RAS, write_exam
 
 from lnfast.engine import Engine
-from lnfast.errors import BackendError, EngineError
+from lnfast.errors import BackendError, EngineError, UsageError
 from lnfast.node.exams import runs
 from lnfast.node.ledger import Ledger
 from lnfast.node.spool import Spool
@@ -267,6 +267,20 @@ def test_a_sender_that_holds_its_association_open(desk: Desk, tmp_path: Path) ->
     assert [result.exam for result in desk.released] == [desk.exam(whole[0])]
 
 
+def test_a_person_may_say_that_an_exam_which_broke_off_is_whole(desk: Desk, tmp_path: Path) -> None:
+    paths = stack(tmp_path / "lone")
+    exam = desk.exam(paths[0])
+    desk.send(paths, how="lost")  # the sender died before its release
+    desk.after(GIVE_UP_S + 5, step=5)
+    assert desk.state(exam) == ("dead", "transfer-aborted")
+    with pytest.raises(UsageError, match="exam-not-whole"):
+        desk.ledger.revive(exam)
+    desk.ledger.revive(exam, whole=True)
+    desk.decisions.take_up()
+    desk.after(11)
+    assert [result.n_stage for result in desk.released] == ["N1"]
+
+
 # -- late images
 
 
@@ -466,7 +480,7 @@ def test_a_fault_is_the_end_of_its_exam_alone(
         def run(*_: object) -> None:
             raise error
 
-        patch.setattr(desk.engine, "run", run)
+        patch.setattr(desk.engine, "analyse", run)
         desk.send(files)
         desk.after(5)
         assert desk.state(exam) == ("receiving", None)  # other images may come
@@ -524,15 +538,15 @@ def test_an_image_that_is_replaced_while_its_exam_is_run(
 ) -> None:
     """The result of the old images goes nowhere."""
     exam = desk.exam(files[0])
-    run = desk.engine.run
+    analyse = desk.engine.analyse
 
     def interrupted(study: object) -> object:
-        result = run(study)  # type: ignore[arg-type]
-        monkeypatch.setattr(desk.engine, "run", run)
+        result = analyse(study)  # type: ignore[arg-type]
+        monkeypatch.setattr(desk.engine, "analyse", analyse)
         desk.send([rewrite(files[-1], lambda dataset: setattr(dataset, "RescaleSlope", "1.5"))])
         return result
 
-    monkeypatch.setattr(desk.engine, "run", interrupted)
+    monkeypatch.setattr(desk.engine, "analyse", interrupted)
     desk.send(files)
     desk.after(20)
     (released,) = desk.released
@@ -580,7 +594,7 @@ def test_an_exam_that_kills_the_process_three_times_is_dead(
     exam = desk.exam(files[0])
     desk.send(files)
     with monkeypatch.context() as patch:
-        patch.setattr(desk.engine, "run", run)
+        patch.setattr(desk.engine, "analyse", run)
         for _ in range(3):
             assert desk.state(exam) == ("receiving", None)
             with pytest.raises(Death):
@@ -603,7 +617,7 @@ def test_a_crash_anywhere_gives_the_same_objects_once(
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     exam = desk.exam(files[0])
-    study = desk.engine.run(desk.engine.read(tmp_path / "exam"))
+    study = desk.engine.run(tmp_path / "exam")
     wanted = render_dicom(study.study, study.labels, study.report)
 
     def die(*_: object, **__: object) -> None:

@@ -100,8 +100,8 @@ def test_other_nodes_with_the_same_stage_are_an_event(
     desk: Desk, drift: DriftWatch, result: StoredResult, load: Callable[[], Engine]
 ) -> None:
     class Elsewhere(Engine):
-        def run(self, study: object, **_: object):  # type: ignore[no-untyped-def]
-            found = super().run(study)  # type: ignore[arg-type]
+        def analyse(self, *arguments: object, **keywords: object):  # type: ignore[no-untyped-def]
+            found = super().analyse(*arguments, **keywords)  # type: ignore[arg-type]
             return replace(found, labels=replace(found.labels, array=np.roll(found.labels.array, 10, axis=2)))
 
     def elsewhere() -> Engine:

@@ -78,7 +78,21 @@ def send_whole(port: int, files: list[Path], until: float) -> set[Path]:
     raise AssertionError(f"{len(taken)} of {len(files)} instances were taken in time")
 
 
-def kill_at_random_moments(service: NodeProcess, exams: list[list[Path]], rng: random.Random) -> set[Path]:
+def wait_for_a_moment(rng: random.Random, sink: StoreScp) -> None:
+    """Wait for up to two seconds, in which receiving, quiet time, running, releasing and sending lie.
+
+    Sending takes milliseconds: one of three lives ends as soon as an object came, whose result has another one, or of
+    which the ledger does not know yet.
+    """
+    end = time.monotonic() + (2.0 if (is_sending := rng.random() < 1 / 3) else rng.uniform(0.0, 2.0))
+    before = len(sink.files())
+    while time.monotonic() < end and not (is_sending and len(sink.files()) > before):
+        time.sleep(0.0005)
+
+
+def kill_at_random_moments(
+    service: NodeProcess, sink: StoreScp, exams: list[list[Path]], rng: random.Random
+) -> set[Path]:
     """Send all exams, some in each life of the node, and end each life but the last at a random moment.
 
     Returns:
@@ -91,9 +105,9 @@ def kill_at_random_moments(service: NodeProcess, exams: list[list[Path]], rng: r
             service.start(ready=rng.random() < 0.75)  # else the kill hits the start
             due = exams[life * EXAMS // KILLS : (life + 1) * EXAMS // KILLS] or [rng.choice(exams[: life // 2 + 1])]
             sendings += [scanner.submit(send_whole, service.port, files, until) for files in due]
-            time.sleep(rng.uniform(0.0, 2.0))  # receiving, quiet time, running, releasing and sending lie in there
-            _logger.info("kill %d: %s", life + 1, dict(Counter(service.states())))
+            wait_for_a_moment(rng, sink)
             service.kill()
+            _logger.info("kill %d: %s", life + 1, dict(Counter(service.states())))
         service.start()
         return set().union(*(sending.result() for sending in sendings))
 
@@ -107,7 +121,7 @@ def test_nothing_is_lost_or_different(
             tmp_path / "node", model_folder, [target(sink.port)], running=False, environment=EPOCH, receive=RECEIVE
         ) as service,
     ):
-        taken = kill_at_random_moments(service, exams, random.Random(SEED))
+        taken = kill_at_random_moments(service, sink, exams, random.Random(SEED))
         rows = service.wait_settled(EXAMS)
         if any(row["code"] == "worker-died" for row in rows.values()):  # one whose run was killed three times
             assert service.call("retry", "--all").returncode == 0

@@ -158,7 +158,7 @@ def test_a_refused_exam_runs_again_with_a_persons_choice(ledger: Ledger) -> None
     ledger.instance_failed(A, "key")
     ledger.refuse(A, "no-high-b", "has b = 50")
     assert state(ledger) == ("refused", "no-high-b")
-    ledger.revive(A, {"series": "8"})
+    ledger.revive(A, {"series": "8"}, whole=True)
     exam = ledger.exam(A)
     assert exam and (exam.state, exam.ended, exam.choice) == ("receiving", "retried", {"series": "8"})
     assert ledger.missing(A) == frozenset()
@@ -166,6 +166,23 @@ def test_a_refused_exam_runs_again_with_a_persons_choice(ledger: Ledger) -> None
     ledger.revive(A)
     exam = ledger.exam(A)
     assert exam and exam.choice == {"series": "8"}, "a choice stays"
+
+
+def test_an_exam_that_broke_off_is_run_again_on_a_persons_word_alone(ledger: Ledger) -> None:
+    ledger.exam_received(A)
+    ledger.exam_ended_receiving(A, "lost", instances=20)
+    ledger.kill(A, "internal", "a fault")
+    ledger.revive(A)  # the fault may be mended; what is missing is not
+    exam = ledger.exam(A)
+    assert exam and (exam.state, exam.ended) == ("receiving", "lost")
+    ledger.kill(A, "transfer-aborted", "broke off")
+    with pytest.raises(UsageError) as refused:
+        ledger.revive(A)
+    assert refused.value.code == "exam-not-whole" and state(ledger) == ("dead", "transfer-aborted")
+    ledger.revive(A, whole=True)
+    exam = ledger.exam(A)
+    assert exam and (exam.state, exam.ended) == ("receiving", "retried")
+    assert next(event.kind for event in ledger.events(A)) == "retried-as-whole"
 
 
 def test_an_exam_whose_result_is_gone_runs_again(ledger: Ledger) -> None:

@@ -25,6 +25,7 @@ from lnfast.node.exams.arrivals import Arrivals
 from lnfast.node.exams.worker import Worker
 from lnfast.node.ledger import Ledger
 from lnfast.node.spool import Spool
+from lnfast.optional import Package
 
 Load = Callable[..., Engine]
 
@@ -109,6 +110,21 @@ def test_without_an_engine_everything_is_kept_and_run_after_a_repair(
     until(desk, start(), exam, "done")
 
 
+def test_without_the_package_that_writes_objects_everything_is_kept(
+    desk: Desk, start: Callable[..., Worker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found before a run: else every exam would die of it."""
+    installed = Package.installed
+    monkeypatch.setattr(Package, "installed", lambda self: self.module != "highdicom" and installed(self))
+    worker = start()
+    files = write_exam(tmp_path / "exam", "1")
+    desk.send(files)
+    wait_until(lambda: worker.engine_is_settled, "the engine is refused", 30)
+    assert worker.engine_problem is not None and worker.engine_problem.code == "backend-missing"
+    assert "pip install 'lnfast[dicom]'" in worker.engine_problem.message
+    assert desk.state(desk.exam(files[0])) == ("receiving", None)
+
+
 def test_a_fault_while_the_engine_is_loaded_is_told_by_its_type(desk: Desk, start: Callable[..., Worker]) -> None:
     def load(_: ModelChoice) -> Engine:
         raise MemoryError("SECRET")
@@ -175,10 +191,10 @@ def test_stopping_lets_the_exam_that_runs_end(desk: Desk, start: Callable[..., W
     running, go_on = threading.Event(), threading.Event()
 
     class Slow(Engine):
-        def run(self, *arguments: object, **keywords: object):  # type: ignore[no-untyped-def]
+        def analyse(self, *arguments: object, **keywords: object):  # type: ignore[no-untyped-def]
             running.set()
             assert go_on.wait(10)
-            return super().run(*arguments, **keywords)  # type: ignore[arg-type]
+            return super().analyse(*arguments, **keywords)  # type: ignore[arg-type]
 
     def load(choice: ModelChoice) -> Engine:
         return Slow(choice.name, choice.backend, precision=choice.precision)

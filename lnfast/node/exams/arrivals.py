@@ -8,6 +8,7 @@ broken off.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -198,12 +199,17 @@ class Arrivals:
             ready = [(due.step == "read", last, due) for last, due in steps if due is not None]
             return [due for *_, due in sorted(ready, key=lambda item: item[:2])]
 
+    def next_due(self) -> float:
+        """Seconds until something is due if nothing happens before; infinity where no exam is being received."""
+        with self._changed:
+            now = self._clock()
+            times = (self._next_step(exam, reception)[1] - now for exam, reception in self._receptions.items())
+            return max(0.0, min(times, default=math.inf))
+
     def wait(self, seconds: float) -> None:
         """Wait until something is due or happens, at most some seconds."""
         with self._changed:
-            now = self._clock()
-            times = [self._next_step(exam, reception)[1] - now for exam, reception in self._receptions.items()]
-            self._changed.wait(max(0.0, min([seconds, *times])))
+            self._changed.wait(min(seconds, self.next_due()))
 
     def wake(self) -> None:
         """End every `wait`."""

@@ -79,7 +79,7 @@ class DriftWatch:
             study = engine.read(self._spool.instances(result.exam), choice=choice)
             if study.provenance.sha256 != result.fingerprint:
                 return None
-            again = engine.run(study)
+            again = engine.analyse(study)
         drift = self._compare(result, again)
         extra = {"exam": result.exam, "result": result.number}
         self._metrics.count("drift_checks_total")

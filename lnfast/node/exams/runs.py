@@ -49,6 +49,16 @@ def load_engine(choice: ModelChoice, precision: str | None = None) -> Engine:
     )
 
 
+def load_writers() -> None:
+    """Import what writes SEG and SR: it takes longer than most runs, which is no time to find that it is not there.
+
+    Raises:
+        BackendError: ``backend-missing``, ``backend-broken``.
+    """
+    with quiet():
+        HIGHDICOM.load()
+
+
 def engine_facts(engine: Engine) -> dict[str, str]:
     """What serves, in words."""
     facts, card = engine.facts, engine.model.card
@@ -127,7 +137,7 @@ class Runs:
         started = time.perf_counter()
         self.running = True
         try:
-            number = self._store(exam, self._engine.run(study))
+            number = self._store(exam, self._engine.analyse(study))
         except LnfastError:
             self._metrics.count("runs_total", outcome="refused")
             self._ledger.end_run(exam.id)

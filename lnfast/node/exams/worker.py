@@ -13,7 +13,7 @@ from lnfast.node.config.settings import NodeConfig
 from lnfast.node.exams.arrivals import Arrivals
 from lnfast.node.exams.decisions import Decisions
 from lnfast.node.exams.drift import DriftWatch
-from lnfast.node.exams.runs import Runs, engine_facts, load_engine
+from lnfast.node.exams.runs import Runs, engine_facts, load_engine, load_writers
 from lnfast.node.ledger import Ledger, StoredResult
 from lnfast.node.monitor.life import Life
 from lnfast.node.monitor.logs import place
@@ -25,6 +25,7 @@ _WAIT_S = 1.0
 _PAUSE_S = 5.0  # after the disk refused something
 _MOST_RUN_S = 900.0
 _MOST_LOAD_S = 600.0
+_IDLE_S = 15.0  # an engine in FP32 is loaded and runs an exam in that time: no other exam waits for it
 _DRAIN_S = 30.0
 
 _logger = logging.getLogger("lnfast.node.worker")
@@ -108,6 +109,7 @@ class Worker:
     def _serve(self) -> None:
         try:
             with self._life.busy(_MOST_LOAD_S):
+                load_writers()
                 engine = self._load(self._config.model)
         except LnfastError as error:
             self._refuse_service(error)
@@ -147,7 +149,7 @@ class Worker:
                 if due:
                     with self._life.busy(_MOST_RUN_S):
                         decisions.do(due[0])
-                elif self._drift.pending is not None:
+                elif self._drift.pending is not None and self._arrivals.next_due() > _IDLE_S:
                     self._check_drift(decisions, self._drift.pending)
                 else:
                     self._arrivals.wait(_WAIT_S)

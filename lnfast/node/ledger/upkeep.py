@@ -12,31 +12,43 @@ from lnfast.node.ledger.rows import Exam, NewResult
 from lnfast.node.ledger.transactions import LedgerTransactions
 
 ATTEMPTS_AT_MOST = 3
+HALF_CODES = ("transfer-aborted", "instance-not-stored")
 
 
 class LedgerUpkeep(LedgerTransactions):
     """The part of the ledger that a running node seldom needs."""
 
-    def revive(self, exam: str, choice: dict[str, Any] | None = None) -> None:
+    def revive(self, exam: str, choice: dict[str, Any] | None = None, *, whole: bool = False) -> None:
         """Take up again an exam that is refused or dead; with a choice also one that is done or sent.
 
         Where only jobs died they are tried again, now; else, or where the result is gone from the disk, the exam runs
-        again, as if it had come whole.
+        again. That it came whole is nothing that a run can show: only a person's word replaces what is missing.
 
         Args:
             exam: id.
             choice: arguments of `DicomChoice`, kept with the exam; None leaves what is there.
+            whole: a person made sure that every image of the exam has come.
 
         Raises:
-            UsageError: ``no-such-exam``, ``nothing-to-retry``.
+            UsageError: ``no-such-exam``, ``nothing-to-retry``; ``exam-not-whole`` where its transfer broke off.
         """
         with self._transaction() as now:
-            row = self._run("SELECT state FROM exams WHERE id = ?", exam).fetchone()
+            row = self._run("SELECT state, code, ended FROM exams WHERE id = ?", exam).fetchone()
             if row is None:
                 raise UsageError("no-such-exam", f"there is no exam {exam}; lnfast node status lists them")
             if row["state"] not in (("refused", "dead", "done", "sent") if choice else ("refused", "dead")):
-                raise UsageError("nothing-to-retry", f"exam {exam} is {row['state']}, neither refused nor dead")
-            self._event(exam, "retried", None, None, now)
+                raise UsageError(
+                    "nothing-to-retry",
+                    f"exam {exam} is {row['state']}, neither refused nor dead"
+                    + ("; it is run or given up by itself" if row["state"] == "receiving" else ""),
+                )
+            is_half = row["ended"] not in ("released", "retried") or bool(self.missing(exam))
+            if is_half and not whole and row["code"] in HALF_CODES:
+                raise UsageError(
+                    "exam-not-whole",
+                    f"the transfer of exam {exam} broke off; send it again, or say --whole if every image has come",
+                )
+            self._event(exam, "retried-as-whole" if is_half and whole else "retried", None, None, now)
             self._forget_missing_results(exam)
             jobs = self._run(
                 """UPDATE jobs SET state = 'pending', attempts = 0, first_at = ?, next_at = ?
@@ -49,12 +61,14 @@ class LedgerUpkeep(LedgerTransactions):
                 self._settle(exam)
                 return
             self._run(
-                """UPDATE exams SET state = 'receiving', ended = 'retried', code = NULL, message = NULL, attempts = 0,
+                """UPDATE exams SET state = 'receiving', ended = ?, code = NULL, message = NULL, attempts = 0,
                 choice = COALESCE(?, choice) WHERE id = ?""",
+                row["ended"] if is_half and not whole else "retried",
                 json.dumps(choice) if choice else None,
                 exam,
             )
-            self._run("DELETE FROM missing WHERE exam = ?", exam)
+            if whole:
+                self._run("DELETE FROM missing WHERE exam = ?", exam)
 
     def _forget_missing_results(self, exam: str) -> None:
         """Delete the rows of results whose folder is gone: only another run brings them back."""

@@ -70,7 +70,7 @@ class Acceptor:
         listener: bound and listening; the acceptor closes it.
         tls: for TLS; None for none.
         admit: takes a requestor over and returns None, or returns why it is rejected. It may not wait.
-        count: gets the code of each connection that does not become an association.
+        refused: gets the code and the address of each connection that does not become an association.
         seconds: from connecting to a whole request.
         stop: file descriptor; once it is readable nothing is accepted any more, and what waits is closed.
     """
@@ -80,13 +80,13 @@ class Acceptor:
         listener: socket.socket,
         tls: ssl.SSLContext | None,
         admit: Callable[[Requestor], Rejection | None],
-        count: Callable[[str], None],
+        refused: Callable[[str, str], None],
         *,
         seconds: float,
         stop: int,
     ) -> None:
         self._listener = listener
-        self._tls, self._admit, self._count = tls, admit, count
+        self._tls, self._admit, self._refused = tls, admit, refused
         self._seconds, self._stop = seconds, stop
         self._pending: dict[socket.socket, _Pending] = {}  # in the order in which they came
         self._selector = selectors.DefaultSelector()
@@ -150,14 +150,15 @@ class Acceptor:
 
     def _make_room(self, most: int) -> None:
         while len(self._pending) > max(most, 0):
-            self._count("crowded-out")
-            self._close(next(iter(self._pending.values())))
+            oldest = next(iter(self._pending.values()))
+            self._refused("crowded-out", oldest.address)
+            self._close(oldest)
 
     def _end_the_slow(self) -> None:
         now = time.monotonic()
         for pending in [pending for pending in self._pending.values() if pending.deadline < now]:
             if not pending.leaving:
-                self._count("no-request")
+                self._refused("no-request", pending.address)
             self._close(pending)
 
     def _serve(self, pending: _Pending) -> None:
@@ -180,14 +181,14 @@ class Acceptor:
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         except ssl.SSLError:
-            self._count("tls-failed")
+            self._refused("tls-failed", pending.address)
             self._close(pending)
             return
         except OSError:
             data = b""
         if not data:
             if not pending.leaving:
-                self._count("no-request")
+                self._refused("no-request", pending.address)
             self._close(pending)
         elif not pending.leaving:
             pending.received += data
@@ -215,7 +216,7 @@ class Acceptor:
                 return
             kind, length = HEAD.unpack_from(data)
             if kind == Kind.ABORT:
-                self._count("no-request")
+                self._refused("no-request", pending.address)
                 self._close(pending)
                 return
             if kind != Kind.ASSOCIATE_RQ:
@@ -229,7 +230,7 @@ class Acceptor:
                 raise ViolationError(AbortReason.UNEXPECTED_PDU)
             request = read_request(bytes(data[HEAD.size :]))
         except ViolationError as violation:
-            self._count("bad-request")
+            self._refused("bad-request", pending.address)
             self._send_away(pending, abort(violation.reason))
             return
         self._forget(pending)
@@ -239,7 +240,6 @@ class Acceptor:
             pending.connection.setblocking(False)
             self._pending[pending.connection] = pending
             self._selector.register(pending.connection, selectors.EVENT_READ, pending)
-            self._count(why.code)
             self._send_away(pending, rejection(why))
 
     def _send_away(self, pending: _Pending, last_words: bytes) -> None:

@@ -45,10 +45,10 @@ class Limits:
 
     Attributes:
         request_s: from connecting to a whole A-ASSOCIATE-RQ.
-        idle_s: for the next PDU. Some senders keep an association open between two series; a peer that was switched
-            off is found sooner, see `notice_death`.
+        idle_s: for the next message. Some senders keep an association open between two series; a peer that was
+            switched off is found sooner, see `notice_death`.
         pdu_s: from the first byte of a PDU to its last, and for a PDU to be taken by the peer.
-        message_s: for a message, besides what its bytes take at ``least_bytes_s``.
+        message_s: for the next PDU of a message; and for all of it, besides what its bytes take at ``least_bytes_s``.
         least_bytes_s: a message that comes slower on the average is given up.
         most_message_bytes: of a data set, also of one that is thrown away; beyond it the association is aborted.
         drain_s: at `Receiver.stop`, for the instances that are arriving.
@@ -74,6 +74,9 @@ class Store(Protocol):
 
     def lose(self, incoming: Incoming) -> None:
         """Note an instance of which only a part came before the association ended."""
+
+    def release(self) -> None:
+        """Note that the sender has nothing more to give, before it is told that this is known."""
 
 
 class AcceptedAssociation:
@@ -123,17 +126,20 @@ class AcceptedAssociation:
             self._abort(AbortReason.NOT_SPECIFIED, "aborted")
             raise
         finally:
-            if self._message.incoming is not None:
-                self._store.lose(self._message.incoming)
-            self._message.discard()
+            try:
+                if self._message.incoming is not None:
+                    self._store.lose(self._message.incoming)
+            finally:
+                self._message.discard()
 
     def _next(self) -> Ending | None:
         """Read one PDU and do what it says; return how the association ended, if it did."""
-        waited = self._wire.wait(self._limits.idle_s, self._stop if self._message.is_idle else None)
+        idle = self._message.is_idle
+        waited = self._wire.wait(self._limits.idle_s if idle else self._limits.message_s, self._stop if idle else None)
         if waited == "stop" and self._wire.wait(_RELEASE_S) != "data":
             return self._abort(None, "aborted")
         if waited == "nothing":
-            return self._abort(AbortReason.NOT_SPECIFIED, "idle" if self._message.is_idle else "lost")
+            return self._abort(AbortReason.NOT_SPECIFIED, "idle" if idle else "lost")
         kind, body = self._read()
         if waited == "stop" and kind == Kind.DATA:  # the next instance would come
             return self._abort(None, "aborted")
@@ -144,7 +150,8 @@ class AcceptedAssociation:
             return None
         if kind == Kind.ABORT:
             return "aborted"
-        if kind == Kind.RELEASE_RQ and self._message.is_idle:
+        if kind == Kind.RELEASE_RQ and idle:
+            self._store.release()
             self._write(pdu.release_response())
             return "released"
         raise ViolationError(AbortReason.UNEXPECTED_PDU)

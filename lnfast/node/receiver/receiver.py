@@ -17,6 +17,7 @@ from lnfast.node.monitor.metrics import Metrics
 from lnfast.node.receiver.acceptor import Acceptor, Requestor
 from lnfast.node.receiver.access import Access
 from lnfast.node.receiver.association import AcceptedAssociation, Ending, Limits
+from lnfast.node.receiver.seldom import SeldomLogger
 from lnfast.node.receiver.session import Remote, Session
 from lnfast.node.spool import Spool
 from lnfast.node.transport import acceptor_pdu as pdu
@@ -47,6 +48,8 @@ class Receiver:
         self._limits = limits or Limits()
         self._access = Access(config.aet, config.receive.allow)
         self._supported = contexts.accepted(config.receive.others)
+        self._seldom = SeldomLogger(_logger)
+        self._port = config.port
         self._acceptor: Acceptor | None = None
         self._lock = threading.Lock()
         self._opened = 0
@@ -88,7 +91,7 @@ class Receiver:
             listener,
             context,
             self._admit,
-            self._count_refused,
+            self._note_refused,
             seconds=self._limits.request_s,
             stop=self._stop_read,
         )
@@ -128,7 +131,8 @@ class Receiver:
             why = pdu.TOO_MANY_REJECTED
         if why is not None:
             peer = self._access.shown(requestor.request.calling, requestor.address)
-            _logger.warning("an association is rejected", extra={"code": why.code, "peer": peer})
+            self._metrics.count("associations_total", outcome=why.code)
+            self._seldom.warn("an association is rejected", code=why.code, peer=peer)
         return why
 
     def _begin(self, requestor: Requestor) -> bool:
@@ -165,18 +169,20 @@ class Receiver:
         remote = Remote(f"{title}@{address}", self._access.shown(title, address))
         session = Session(number, remote, self._config.receive, self._spool, self._arrivals, self._metrics)
         rules = self._supported, session, self._limits, self._stop_read
+        association = AcceptedAssociation(wire, requestor.request, *rules)
         ending: Ending = "aborted"
         try:
-            association = AcceptedAssociation(wire, requestor.request, *rules)
             session.open(association.accepted)
             ending = association.run()
         finally:
             with self._lock:
                 self._open.discard(number)
-            session.close(ending)
+            session.close(ending, association.violation)
 
-    def _count_refused(self, code: str) -> None:
+    def _note_refused(self, code: str, address: str) -> None:
         self._metrics.count("associations_total", outcome=code)
+        if code != "no-request":  # whoever looks whether the port is open does that, every few seconds
+            self._seldom.warn("a connection is refused", code=code, peer=address)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -15,6 +15,7 @@ from lnfast.node.receiver.instance import DISK_FAILED, FAILED, Incoming, Refusal
 from lnfast.node.spool import Spool, instance_name
 from lnfast.node.transport import contexts
 from lnfast.node.transport.messages import Command
+from lnfast.node.transport.pdu import AbortReason
 
 _logger = logging.getLogger("lnfast.node.receiver")
 _KEPT = frozenset(sop_class.uid for sop_class in contexts.KEPT)
@@ -63,17 +64,33 @@ class Session:
             self._arrivals.association_opened(self._key, self._remote.peer)
             self._is_open = True
 
-    def close(self, ending: Ending) -> None:
-        """Say how the association ended."""
+    def close(self, ending: Ending, violation: AbortReason | None = None) -> None:
+        """Say how the association ended.
+
+        Args:
+            ending: of it.
+            violation: for which it was aborted from this side.
+        """
         self._metrics.count("associations_total", outcome=ending)
-        if self._is_open:
-            self._arrivals.association_closed(self._key, ending)
+        self._close(ending)
         level = logging.INFO if ending == "released" and not self._failed else logging.WARNING
         if level > logging.INFO or self._stored:
-            counts = {"peer": self._remote.shown, "instances": sum(self._stored.values()), "refused": self._failed}
-            _logger.log(level, "an association has ended: %s", ending, extra=counts)
+            stored = sum(self._stored.values())
+            extra: dict[str, object] = {"peer": self._remote.shown, "instances": stored, "refused": self._failed}
+            if violation is not None:
+                extra["code"] = violation.name.lower().replace("_", "-")
+            _logger.log(level, "an association has ended: %s", ending, extra=extra)
             for exam, instances in self._stored.items():
                 _logger.info("instances of an exam are stored", extra={"exam": exam, "instances": instances})
+
+    def release(self) -> None:
+        """Say that the sender has nothing more to give."""
+        self._close("released")
+
+    def _close(self, ending: Ending) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._arrivals.association_closed(self._key, ending)
 
     def begin(self, command: Command, context: tuple[str, str]) -> Incoming:
         """Begin to take an instance."""

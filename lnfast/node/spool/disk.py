@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -22,8 +23,8 @@ def free_bytes(folder: Path) -> int:
 
 
 def nearest(path: Path) -> Path:
-    """Return a folder, or the nearest one above it that is there."""
-    return next((folder for folder in (path, *path.absolute().parents) if folder.is_dir()), Path("/"))
+    """Return a path, or the nearest one above it that is there, whatever it is."""
+    return next((place for place in (path, *path.absolute().parents) if os.path.lexists(place)), Path("/"))
 
 
 def unsafe_disk(folder: Path) -> BackendError | None:
