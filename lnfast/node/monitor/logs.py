@@ -44,7 +44,7 @@ FIELDS = (
     "amount",
 )
 _OURS = "lnfast"
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).parents[2]
 # Five dots and more: an address has three.
 _UID = re.compile(r"(?<![\w.])[0-2](?:\.\d+){5,}")
 

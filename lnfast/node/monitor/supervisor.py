@@ -13,7 +13,7 @@ from typing import Protocol
 from lnfast.node.monitor.health import Finding
 from lnfast.node.monitor.life import Life
 
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).parents[2]
 _logger = logging.getLogger("lnfast.node")
 
 
