@@ -93,7 +93,10 @@ def read_message(connection: socket.socket) -> int:
     command, data_set_done = b"", False
     message_id: int | None = None
     while message_id is None or not data_set_done:
-        body = read_pdu(connection)[6:]
+        data = read_pdu(connection)
+        if data[0] != 4:  # it was aborted or released
+            raise ConnectionResetError
+        body = data[6:]
         while body:
             length = int.from_bytes(body[:4], "big")
             control, part = body[5], body[6 : 4 + length]

@@ -84,10 +84,13 @@ def _send(route: Route, files: Sequence[InstanceFile]) -> tuple[int, list[Instan
 
 
 def _print_stored(path: Path, answer: StoreAnswer) -> None:
+    from lnfast.node.client.answers import DUPLICATE
     from lnfast.study import shown
 
     with streams.printing():
-        click.echo(f"{shown(str(path))}: stored" + (f", warning 0x{answer.status:04X}" if answer.warning else ""))
+        outcome = "the peer has it already" if answer.status == DUPLICATE else "stored"
+        warning = f", warning 0x{answer.status:04X}" if answer.warning else ""
+        click.echo(f"{shown(str(path))}: {outcome}{warning}")
 
 
 def _log(path: Path, error: LnfastError) -> None:

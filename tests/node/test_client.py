@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -151,6 +153,21 @@ def test_an_echo_is_answered(tmp_path: Path, host: str) -> None:
     ):
         association.echo()
         association.echo()
+
+
+def test_every_address_of_a_host_is_tried(file: InstanceFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of a family that this system may not have, one where nothing listens, then the right one."""
+    with scripted_peer(accept, serve) as port, reserved_port() as closed, nothing_left():
+        addresses = [
+            (socket.AF_APPLETALK, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)),
+            (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", closed)),
+            (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)),
+        ]
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "getaddrinfo", lambda *arguments, **options: addresses)
+            assert store(port, file).status == 0
+            patch.setattr(socket, "getaddrinfo", lambda *arguments, **options: addresses[:2])
+            assert code(lambda: store(port, file)) == "peer-unreachable"
 
 
 def test_a_peer_with_ipv6_is_reached(file: InstanceFile) -> None:
@@ -353,6 +370,40 @@ def test_a_peer_that_misbehaves_has_a_code_and_holds_nobody_up(tmp_path: Path, n
     with scripted_peer(*steps, receive_buffer=4096) as port, nothing_left():
         assert code(lambda: store(port, file)) == expected
     assert expected not in LASTING
+
+
+def test_whatever_a_peer_answers_is_an_answer_or_an_error_with_a_code(file: InstanceFile) -> None:
+    """Bytes of a sound conversation are changed, left out and repeated."""
+    rng = random.Random(0)
+
+    def distort(data: bytes) -> bytes:
+        distorted = bytearray(data)
+        for _ in range(rng.randint(0, 3)):
+            distorted[rng.randrange(len(distorted))] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+        cut = rng.randrange(len(distorted)) if rng.random() < 0.2 else len(distorted)
+        return bytes(distorted[:cut]) * rng.choice((1, 1, 1, 2))
+
+    def converse(connection: socket.socket) -> None:
+        there, here = socket.socketpair()
+        with there, here:
+            here.sendall(read_pdu(connection))
+            accept(there)
+            connection.sendall(distort(here.recv(65536)))
+        connection.sendall(distort(response(read_message(connection), rng.choice((0, 0xA700)))))
+
+    hasty = Timeouts(connect_s=2.0, acse_s=0.2, dimse_s=0.2, network_s=0.2)
+    outcomes: Counter[str] = Counter()
+    with scripted_peer(converse) as port, nothing_left():
+        for _ in range(150):
+            try:
+                given = store(port, file, timeouts=hasty)
+            except PeerError as error:
+                outcomes[error.code] += 1
+            else:
+                outcomes[f"{given.status:04X}"] += 1
+    assert outcomes["bad-answer"] > 10 and outcomes["0000"] > 2
+    allowed = {"bad-answer", "no-answer", "connection-lost", "association-aborted", "context-rejected", "peer-busy"}
+    assert set(outcomes) - allowed < {f"{status:04X}" for status in range(0x10000)}
 
 
 def test_an_answer_that_drips_is_not_waited_for_longer_than_one_that_does_not_come(file: InstanceFile) -> None:

@@ -117,7 +117,7 @@ def test_another_package_is_told_by_its_place(stream: io.StringIO) -> None:
 
 def test_a_stream_that_takes_nothing_stops_nobody() -> None:
     code = (
-        "import logging, sys; from lnfast.node import logs; logs.configure('text', 'info');"
+        "import logging, sys; from lnfast.node.monitor import logs; logs.configure('text', 'info');"
         "logging.getLogger('lnfast').error('x'); print('went on')"
     )
     with open("/dev/full", "w") as full:

@@ -91,12 +91,16 @@ def test_a_damaged_file_in_a_folder_is_not_passed_over(tmp_path: Path, capsys: C
 
 
 def test_answers_are_told_apart(tmp_path: Path, capsys: Capture) -> None:
-    paths = [write_instance(tmp_path / f"{number}.dcm").path for number in range(4)]
-    steps = [answer(status) for status in (0, 0xB007, 0xA700, 0xC001)]
+    paths = [write_instance(tmp_path / f"{number}.dcm").path for number in range(5)]
+    steps = [answer(status) for status in (0, 0xB007, 0xA700, 0xC001, 0x0111)]
     with scripted_peer(accept, *steps, hold) as port:
         assert lnfast("send", *paths, "--to", peer(port)) == 5
     output = capsys.readouterr()
-    assert output.out.splitlines() == [f"{paths[0]}: stored", f"{paths[1]}: stored, warning 0xB007"]
+    assert output.out.splitlines() == [
+        f"{paths[0]}: stored",
+        f"{paths[1]}: stored, warning 0xB007",
+        f"{paths[4]}: the peer has it already, warning 0x0111",
+    ]
     assert [line.split(": ")[1:3] for line in output.err.splitlines()] == [
         ["out-of-resources", str(paths[2])],
         ["cannot-understand", str(paths[3])],

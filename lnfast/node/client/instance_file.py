@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from lnfast.errors import StudyError
+from lnfast.node.transport.messages import is_uid
 from lnfast.study import shown
 from lnfast.study.dicom.peek import PREAMBLE, DamagedError, read_meta
 
 _SOP_CLASS, _SOP_UID, _SYNTAX = 0x00020002, 0x00020003, 0x00020010
 _META_AT_MOST = 64 * 1024
-_UID = re.compile(rb"[0-9.]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def read_instance_file(path: Path) -> InstanceFile:
 
 
 def _uid(value: bytes) -> str:
-    text = value.rstrip(b"\0 ")
-    if not _UID.fullmatch(text):
+    text = value.decode("ascii").rstrip("\0 ")
+    if not is_uid(text):
         raise ValueError
-    return text.decode("ascii")
+    return text

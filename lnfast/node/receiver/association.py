@@ -126,9 +126,11 @@ class AcceptedAssociation:
             self._abort(AbortReason.NOT_SPECIFIED, "aborted")
             raise
         finally:
-            if self._message.incoming is not None:
-                self._store.lose(self._message.incoming)
-            self._message.discard()
+            try:
+                if self._message.incoming is not None:
+                    self._store.lose(self._message.incoming)
+            finally:
+                self._message.discard()
 
     def _next(self) -> Ending | None:
         """Read one PDU and do what it says; return how the association ended, if it did."""

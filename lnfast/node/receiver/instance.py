@@ -197,8 +197,8 @@ def _write_all(file: int, data: memoryview) -> None:
 def file_meta(sop_class: str, sop_instance: str, syntax: str) -> bytes:
     """Return the File Meta Information of an instance.
 
-    Nothing in it tells from whom the instance came, so that the same one gives the same file whoever sends it. Not by
-    pydicom, which warns of a UID with a leading zero by quoting it.
+    Nothing in it tells from whom the instance came or by which version it was taken, so that the same one gives the
+    same file. Not by pydicom, which warns of a UID with a leading zero by quoting it.
     """
     elements = (
         (0x0001, b"OB", b"\0\1"),
@@ -206,14 +206,13 @@ def file_meta(sop_class: str, sop_instance: str, syntax: str) -> bytes:
         (0x0003, b"UI", sop_instance.encode("ascii")),
         (0x0010, b"UI", syntax.encode("ascii")),
         (0x0012, b"UI", contexts.IMPLEMENTATION_CLASS_UID.encode("ascii")),
-        (0x0013, b"SH", contexts.implementation_version().encode("ascii")),
     )
     body = b"".join(_meta_element(*element) for element in elements)
     return _meta_element(0x0000, b"UL", struct.pack("<I", len(body))) + body
 
 
 def _meta_element(element: int, vr: bytes, value: bytes) -> bytes:
-    value += (b" " if vr == b"SH" else b"\0") * (len(value) % 2)
+    value += b"\0" * (len(value) % 2)
     length = struct.pack("<2xI" if vr in _LONG_VRS else "<H", len(value))
     return struct.pack("<HH2s", 2, element, vr) + length + value
 

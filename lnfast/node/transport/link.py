@@ -47,22 +47,22 @@ class Link:
         """
         failure: OSError | None = None
         for family, kind, protocol, _, where in self._addresses():
-            self._socket = socket.socket(family, kind, protocol)
+            self.close()
             try:
+                self._socket = socket.socket(family, kind, protocol)  # fails where this system has no such addresses
                 self._check_cancelled()
                 self._socket.settimeout(seconds)
                 self._socket.connect(where)
+                make_prompt(self._socket)
             except OSError as error:
                 self._check_cancelled()
                 failure = error
-                self._socket.close()
                 continue
-            make_prompt(self._socket)
             if tls is not None:
                 self._secure(tls, seconds)
             self._wire = Wire(self._socket)
             return
-        self._socket = None
+        self.close()
         reason = "no answer" if isinstance(failure, TimeoutError) else failure and (failure.strerror or str(failure))
         raise PeerError("peer-unreachable", f"cannot connect to {self._peer}: {reason}") from failure
 
