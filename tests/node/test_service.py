@@ -16,8 +16,7 @@ from exam_files import small_model, write_exam
 from node_process import NodeProcess, node, target
 
 from lnfast.errors import BackendError
-from lnfast.node.config.settings import ModelChoice
-from lnfast.node.exams.runs import load_engine
+from lnfast.node.exams.runs import load_writers
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a node runs on POSIX")
 
@@ -113,7 +112,7 @@ def test_an_engine_that_is_refused_stops_the_runs_and_nothing_else(tmp_path: Pat
 def test_without_what_writes_the_results_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "highdicom.sr", None)  # as if it could not be imported
     with pytest.raises(BackendError) as refusal:
-        load_engine(ModelChoice("pelvic-ln-edge", "auto", "auto", "auto", 0, "box", 8.0, "sparse"))
+        load_writers()
     assert refusal.value.code == "backend-broken" and "lnfast[dicom]" in refusal.value.message
 
 
@@ -150,7 +149,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path, model: Path, key: str) -> Non
 # --- a part that fails ----------------------------------------------------------------------------------------------
 
 DIES = """
-import lnfast.node.sender as sender
+import lnfast.node.outbox.sender as sender
 run = sender.TargetSender.run
 def fall(self):
     time.sleep(1)
@@ -158,7 +157,7 @@ def fall(self):
 sender.TargetSender.run = fall
 """
 HANGS = """
-import lnfast.node.life as life, lnfast.node.service as service, lnfast.node.sender as sender
+import lnfast.node.monitor.life as life, lnfast.node.service as service, lnfast.node.outbox.sender as sender
 life.IDLE_S, service.STUCK_S = 2.0, 3.0
 def hang(self):
     while True: time.sleep(60)
@@ -190,12 +189,12 @@ def test_a_thread_that_hangs_is_said_and_then_ends_the_node(tmp_path: Path, mode
 
 SLOW_RUN = """
 import lnfast.engine as engine
-run = engine.Engine.run
+analyse = engine.Engine.analyse
 def slow(*given, **named):
     print("RUNS", flush=True)
     time.sleep({seconds})
-    return run(*given, **named)
-engine.Engine.run = slow
+    return analyse(*given, **named)
+engine.Engine.analyse = slow
 """
 
 

@@ -27,18 +27,15 @@ _logger = logging.getLogger("lnfast.node.worker")
 
 
 def load_engine(choice: ModelChoice, precision: str | None = None) -> Engine:
-    """Load the engine of a node, and what writes its results: that takes the first exam a second otherwise.
+    """Load the engine of a node.
 
     Args:
         choice: table ``[model]``.
         precision: another one.
 
     Raises:
-        LnfastError: as `lnfast.Engine`; ``backend-missing`` where the package is missing without which nothing is sent.
+        LnfastError: as `lnfast.Engine`.
     """
-    with quiet():
-        for module in ("highdicom.seg", "highdicom.sr"):
-            HIGHDICOM.load(module)
     return Engine(
         choice.name,
         choice.backend,
@@ -56,7 +53,8 @@ def load_writers() -> None:
         BackendError: ``backend-missing``, ``backend-broken``.
     """
     with quiet():
-        HIGHDICOM.load()
+        for module in ("highdicom.seg", "highdicom.sr"):
+            HIGHDICOM.load(module)
 
 
 def engine_facts(engine: Engine) -> dict[str, str]:

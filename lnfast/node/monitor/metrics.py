@@ -208,7 +208,7 @@ class Metrics:
 def _declared(name: str, *kinds: str) -> Metric:
     metric = _BY_NAME.get(name)
     if metric is None or metric.kind not in kinds:
-        raise KeyError(f"{name} is no {' or '.join(kinds)} of lnfast.node.metrics.METRICS")
+        raise KeyError(f"{name} is no {' or '.join(kinds)} of lnfast.node.monitor.metrics.METRICS")
     return metric
 
 
