@@ -93,8 +93,8 @@ spool._outcome = crash
     "running an exam": (
         """
 from lnfast.engine import Engine
-def crash(self, study, **options): raise KeyError(f"SECRET in {study}")
-Engine.run = crash
+def crash(self, study, *arguments): raise KeyError(f"SECRET in {study}")
+Engine.analyse = crash
 """,
         "KeyError",
     ),
