@@ -128,10 +128,11 @@ def _lost(exceptions: Any, error: BaseException) -> LostWorkerError:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[None]:
+def connected(address: str, *, cores: int | None = None) -> Iterator[None]:
     """Connect to a cluster; one that was started for it ends with the block.
 
     Args:
+        cores: that a cluster which is started here claims to have; None for those of this machine.
         address: ``local`` starts one here, ``auto`` takes the one of this machine, ``HOST:PORT`` is one's head and
             ``ray://HOST:PORT`` its client server. Where the program is connected already, that cluster is taken.
 
@@ -147,7 +148,7 @@ def connected(address: str) -> Iterator[None]:
     _keep_off_stdout()
     folder = tempfile.mkdtemp(prefix="lnfast-ray-", dir=_short_temporary()) if address == LOCAL else None
     try:
-        _init(ray, address, folder)
+        _init(ray, address, folder, cores)
         yield
     finally:
         ray.shutdown()
@@ -155,10 +156,11 @@ def connected(address: str) -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _init(ray: Any, address: str, folder: str | None) -> None:
+def _init(ray: Any, address: str, folder: str | None, cores: int | None) -> None:
     here: dict[str, Any] = {}
     if folder is not None:
         here = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, "_temp_dir": folder}
+        here["num_cpus"] = cores
     quiet: dict[str, Any] = {} if address.startswith("ray://") else {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         ray.init(address=address, **quiet, **here)

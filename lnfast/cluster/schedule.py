@@ -77,6 +77,11 @@ class Schedule:
         self._last_loss = ""
         self._waiting_since = monotonic()
 
+    @property
+    def ready(self) -> int:
+        """How many workers are at work."""
+        return sum(slot.ready for slot in self._slots)
+
     def outcomes(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         """Run studies; yield what became of each, once, in the order in which they end.
 
