@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -115,16 +117,20 @@ def _lost(exceptions: Any, error: BaseException) -> LostWorkerError:
     """Say in a line why a call has no answer. Ray's own text has addresses and ids, and goes to the log."""
     _logger.info("a worker was lost: %s", one_line(error))
     text = str(error)
-    if isinstance(error, exceptions.ActorUnavailableError) or "node has died" in text or "node is dead" in text:
-        # What breaks the connection is the loss of the machine: of a process alone its machine reports the death.
+    if isinstance(error, exceptions.ActorUnavailableError) or "node has died" in text or _preempted(error):
+        # A broken connection is the loss of the machine: of a process alone its machine reports the death.
         return LostWorkerError("its machine was lost", with_machine=True)
-    if "memory" in text and ("OOM" in text.partition("Some common causes")[0] or "low memory" in text):
+    if "low on memory" in text:
         return LostWorkerError("its machine ran out of memory")
     if "creation task" in text:  # lnfast cannot be imported there, for example
         return LostWorkerError(f"it does not start there: {text.strip().splitlines()[-1]}")
     if isinstance(error, exceptions.RayActorError):
         return LostWorkerError("its process ended")
     return LostWorkerError(one_line(error))
+
+
+def _preempted(error: BaseException) -> bool:
+    return bool(getattr(error, "preempted", False))
 
 
 @contextmanager
@@ -135,6 +141,8 @@ def connected(address: str, *, cores: int | None = None) -> Iterator[None]:
         cores: that a cluster which is started here claims to have; None for those of this machine.
         address: ``local`` starts one here, ``auto`` takes the one of this machine, ``HOST:PORT`` is one's head and
             ``ray://HOST:PORT`` its client server. Where the program is connected already, that cluster is taken.
+
+    While it is connected SIGTERM, which a batch system sends before it kills, is an interrupt like Ctrl-C.
 
     Raises:
         BackendError: ``no-cluster`` when there is none, or none that can be used.
@@ -149,7 +157,8 @@ def connected(address: str, *, cores: int | None = None) -> Iterator[None]:
     folder = tempfile.mkdtemp(prefix="lnfast-ray-", dir=_short_temporary()) if address == LOCAL else None
     try:
         _init(ray, address, folder, cores)
-        yield
+        with _terminated_as_interrupted():
+            yield
     finally:
         ray.shutdown()
         if folder is not None:
@@ -168,6 +177,19 @@ def _init(ray: Any, address: str, folder: str | None, cores: int | None) -> None
         raise UsageError("bad-address", f"got --address {address}: {one_line(error)}") from error
     except Exception as error:  # a head of another version of Ray or Python, a port that is closed
         raise BackendError("no-cluster", f"cannot use the cluster at {address}: {one_line(error)}") from error
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` on SIGTERM; Ray's own handler prints a stack and ends the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _short_temporary() -> str:
