@@ -12,7 +12,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -156,13 +156,15 @@ def connected(address: str, *, cores: int | None = None) -> Iterator[None]:
     _keep_off_stdout()
     folder = tempfile.mkdtemp(prefix="lnfast-ray-", dir=_short_temporary()) if address == LOCAL else None
     try:
-        _init(ray, address, folder, cores)
-        with _terminated_as_interrupted():
+        with _interrupts_after():
+            _init(ray, address, folder, cores)
+        with _handling(signal.SIGTERM, signal.default_int_handler):
             yield
     finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        with _interrupts_after():
+            ray.shutdown()
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _init(ray: Any, address: str, folder: str | None, cores: int | None) -> None:
@@ -180,16 +182,33 @@ def _init(ray: Any, address: str, folder: str | None, cores: int | None) -> None
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Raise `KeyboardInterrupt` on SIGTERM; Ray's own handler prints a stack and ends the process."""
-    if threading.current_thread() is not threading.main_thread():
+def _interrupts_after() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` of SIGINT and SIGTERM at the end of the block, where one came.
+
+    In the middle of starting or ending a cluster it would leave processes of Ray behind, or crash Ray.
+    """
+    received: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        received.append(number)
+
+    with _handling(signal.SIGINT, note), _handling(signal.SIGTERM, note):
+        yield
+    if received:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _handling(number: signal.Signals, handler: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Handle a signal in a block; Ray's own handler of SIGTERM prints a stack and ends the process."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(number) == signal.SIG_IGN:
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
 
 
 def _short_temporary() -> str:

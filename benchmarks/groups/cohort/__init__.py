@@ -16,4 +16,4 @@ from benchmarks.harness.settings import Settings
 
 def run(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the tables ``cohort``, ``cohort, simulated`` and ``cohort, real engines``."""
-    return {**engines.run(settings), **recorded.run(settings)}
+    return {**recorded.run(settings), **engines.run(settings)}

@@ -198,9 +198,9 @@ class _Clock:
             self._began = now
         self._ended = now
         if summary.done == max(summary.total // 10, 1):
-            self._early_mb = resident_mb()
+            self._early_mb = _resident_mb()
         if summary.remaining == 0:
-            self._late_mb, self._worker_mb = resident_mb(), _worker_mb()
+            self._late_mb, self._worker_mb = _resident_mb(), _worker_mb()
 
     def measured(self) -> Measured:
         """Return what was measured."""
@@ -209,19 +209,23 @@ class _Clock:
         return Measured(int(studies), wall_s, driver_s, (self._early_mb, self._late_mb), self._worker_mb)
 
 
-def resident_mb(process: int | str = "self") -> float:
-    """Return the memory of a process in 10^6 bytes, what it shares divided among those who share it. Linux only."""
-    lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("Pss:"))
+def _resident_mb() -> float:
+    """Return the memory of this process in 10^6 bytes. Linux only."""
+    return _kilobytes(Path("/proc/self/status"), "VmRSS:") * 1024 / 1e6
+
+
+def _kilobytes(path: Path, entry: str) -> int:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(entry))
 
 
 def _worker_mb() -> float | None:
-    """Return the mean memory of the workers on this machine; None without."""
+    """Return the mean memory of the workers on this machine, with a part of what they share; None without."""
     sizes = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if (folder / "cmdline").read_bytes().startswith(b"ray::RecordedWorker"):
-                sizes.append(resident_mb(folder.name))
+                sizes.append(_kilobytes(folder / "smaps_rollup", "Pss:") * 1024 / 1e6)
         except (OSError, StopIteration):  # it has ended
             continue
     return sum(sizes) / len(sizes) if sizes else None
