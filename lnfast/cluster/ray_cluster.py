@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -23,7 +26,8 @@ from lnfast.cluster.protocol import LostWorkerError
 from lnfast.errors import BackendError, UsageError, one_line
 
 _logger = logging.getLogger("lnfast.cluster")
-LOCAL = "local"
+LOCAL, CLIENT = "local", "ray://"
+_REACHABLE_S = 10.0
 # Studies go through the file system and answers are a few kB, so Ray's object store is next to empty: its least size.
 _OBJECT_STORE_BYTES = 80 << 20
 
@@ -129,6 +133,39 @@ def _lost(exceptions: Any, error: BaseException) -> LostWorkerError:
     return LostWorkerError(one_line(error))
 
 
+def _use_token(address: str) -> None:
+    """Prove to a cluster, by a token, that a call is its user's, where Ray does not do so by itself.
+
+    The token of a cluster of one's own is made for this process, so that none is left in the home folder. With a token
+    in the home folder ``ray start`` wants one from everybody, but not every way to connect looks for it there.
+    """
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    if address == LOCAL:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        os.environ["RAY_AUTH_MODE"] = "token"
+    elif "RAY_AUTH_TOKEN" in os.environ or os.path.exists(os.path.expanduser("~/.ray/auth_token")):
+        os.environ["RAY_AUTH_MODE"] = "token"
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse within seconds what Ray would try for minutes.
+
+    Raises:
+        UsageError: ``bad-address``.
+        BackendError: ``no-cluster``.
+    """
+    if address in (LOCAL, "auto"):
+        return
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
+    if not host or not port.isdecimal():
+        raise UsageError("bad-address", f"got --address {address}, wanted local, auto, HOST:PORT or ray://HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHABLE_S).close()
+    except (OSError, OverflowError) as error:
+        raise BackendError("no-cluster", f"nothing answers at {address} ({one_line(error)}); start it there") from error
+
+
 def _preempted(error: BaseException) -> bool:
     return bool(getattr(error, "preempted", False))
 
@@ -149,10 +186,12 @@ def connected(address: str, *, cores: int | None = None) -> Iterator[None]:
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray warns where it is unset
+    _use_token(address)
     ray = RAY.load()
     if ray.is_initialized():
         yield
         return
+    _check_reachable(address)
     _keep_off_stdout()
     folder = tempfile.mkdtemp(prefix="lnfast-ray-", dir=_short_temporary()) if address == LOCAL else None
     try:
@@ -171,12 +210,13 @@ def _init(ray: Any, address: str, folder: str | None, cores: int | None) -> None
     here: dict[str, Any] = {}
     if folder is not None:
         here = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, "_temp_dir": folder}
-        here["num_cpus"] = cores
-    quiet: dict[str, Any] = {} if address.startswith("ray://") else {"log_to_driver": False, "logging_level": "ERROR"}
+        here |= {"num_cpus": cores, "_node_ip_address": "127.0.0.1"}  # nobody else can reach it
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    quiet: dict[str, Any] = {} if address.startswith(CLIENT) else {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        ray.init(address=address, **quiet, **here)
-    except ValueError as error:
-        raise UsageError("bad-address", f"got --address {address}: {one_line(error)}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Ray's own
+            ray.init(address=address, **quiet, **here)
     except Exception as error:  # a head of another version of Ray or Python, a port that is closed
         raise BackendError("no-cluster", f"cannot use the cluster at {address}: {one_line(error)}") from error
 
