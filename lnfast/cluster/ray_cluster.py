@@ -133,18 +133,10 @@ def _lost(exceptions: Any, error: BaseException) -> LostWorkerError:
     return LostWorkerError(one_line(error))
 
 
-def _use_token(address: str) -> None:
-    """Prove to a cluster, by a token, that a call is its user's, where Ray does not do so by itself.
-
-    The token of a cluster of one's own is made for this process, so that none is left in the home folder. With a token
-    in the home folder ``ray start`` wants one from everybody, but not every way to connect looks for it there.
-    """
-    if "RAY_AUTH_MODE" in os.environ:
-        return
-    if address == LOCAL:
+def _make_token() -> None:
+    """Make the token by which a cluster of one's own knows its user, so that Ray leaves none in the home folder."""
+    if "RAY_AUTH_MODE" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        os.environ["RAY_AUTH_MODE"] = "token"
-    elif "RAY_AUTH_TOKEN" in os.environ or os.path.exists(os.path.expanduser("~/.ray/auth_token")):
         os.environ["RAY_AUTH_MODE"] = "token"
 
 
@@ -186,7 +178,8 @@ def connected(address: str, *, cores: int | None = None) -> Iterator[None]:
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray warns where it is unset
-    _use_token(address)
+    if address == LOCAL:
+        _make_token()
     ray = RAY.load()
     if ray.is_initialized():
         yield
@@ -218,7 +211,8 @@ def _init(ray: Any, address: str, folder: str | None, cores: int | None) -> None
             warnings.simplefilter("ignore")  # of Ray's own
             ray.init(address=address, **quiet, **here)
     except Exception as error:  # a head of another version of Ray or Python, a port that is closed
-        raise BackendError("no-cluster", f"cannot use the cluster at {address}: {one_line(error)}") from error
+        hint = "where it wants a token, set RAY_AUTH_MODE=token here too"
+        raise BackendError("no-cluster", f"cannot use the cluster at {address}: {one_line(error)}; {hint}") from error
 
 
 @contextmanager
