@@ -36,7 +36,7 @@ from lnfast.selftest import SelfTest
 from lnfast.serving import EngineRequest, serve
 from lnfast.study import DicomChoice, Study, read_study, study_from_array
 
-StudyInput = str | Path | Volume | tuple[ArrayLike, ArrayLike] | Study
+StudyInput = str | Path | Volume | tuple[ArrayLike, ArrayLike]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +137,8 @@ class Engine:
         """Read a study as the model's card asks for it.
 
         Args:
-            study: the path of a NIfTI file, of a folder of DICOM files or of an enhanced DICOM file, a `Volume`,
-                ``(array_zyx, affine)``, or a `Study` that was read before, which is returned.
+            study: the path of a NIfTI file, of a folder of DICOM files or of an enhanced DICOM file, a `Volume`, or
+                ``(array_zyx, affine)``.
             choice: of the DICOM series to take.
 
         Raises:
@@ -146,17 +146,13 @@ class Engine:
             BackendError: ``backend-missing`` where a DICOM file needs a package that is not installed.
         """
         card = self.model.card
-        if isinstance(study, Study):
-            return study
         if isinstance(study, (str, Path)):
             return read_study(study, b_targets=card.b_targets, b_range=card.b_range, choice=choice)
         if isinstance(study, Volume):
             return study_from_array(study.array, study.grid.affine)
         if isinstance(study, tuple) and len(study) == 2:
             return study_from_array(*study)
-        raise UsageError(
-            "bad-study", f"got a {type(study).__name__}, wanted a path, a Volume, a Study or (array_zyx, affine)"
-        )
+        raise UsageError("bad-study", f"got a {type(study).__name__}, wanted a path, a Volume or (array_zyx, affine)")
 
     def run(self, study: StudyInput, *, choice: DicomChoice | None = None) -> Result:
         """Find and measure the nodes of one study.
@@ -294,8 +290,6 @@ def _facts(engine: Engine, network: Network) -> EngineFacts:
 
 
 def _source(study: StudyInput) -> str:
-    if isinstance(study, Study):
-        return study.provenance.path or "array"
     return str(study) if isinstance(study, (str, Path)) else "array"
 
 

@@ -5,7 +5,8 @@
     ├── StudyError              3   this study is refused
     ├── ModelError              4   this model folder is refused
     │   └── EngineError         4   this engine is refused: it did not prove itself
-    └── BackendError            5   a backend or a device is not available here
+    ├── BackendError            5   a backend or a device is not available here
+    └── PeerError               5   a DICOM peer is not reached, or does not take what is sent
 
 The number is the exit code of the command line. Each error carries a stable ``code`` (``"not-nifti"``), which a
 vendor may branch on, and one line that says what was got, what was wanted and what to do. The line may be reworded;
@@ -59,6 +60,12 @@ class EngineError(ModelError):
 
 class BackendError(LnfastError):
     """A runtime or a device that was asked for is not available on this machine."""
+
+    exit_code = 5
+
+
+class PeerError(LnfastError):
+    """A DICOM peer cannot be reached, or does not take what is sent to it."""
 
     exit_code = 5
 

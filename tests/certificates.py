@@ -25,14 +25,14 @@ def make_authority(folder: Path, name: str) -> Certificate:
     return paths
 
 
-def make_certificate(folder: Path, name: str, authority: Certificate) -> Certificate:
-    """A certificate of loopback, for either side, that an authority signed."""
+def make_certificate(folder: Path, name: str, authority: Certificate, days: int = 2) -> Certificate:
+    """A certificate of loopback, for either side, that an authority signed; with -1 day it has expired."""
     paths = Certificate(folder / f"{name}.pem", folder / f"{name}.key")
     request, extensions = folder / f"{name}.csr", folder / f"{name}.ext"
     extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n")
     _openssl("req", "-new", *_new_key(paths.key), "-out", request, "-subj", f"/CN={name}")
     signer = ("-CA", authority.cert, "-CAkey", authority.key, "-CAcreateserial", "-extfile", extensions)
-    _openssl("x509", "-req", "-in", request, *signer, "-out", paths.cert, "-days", "2")
+    _openssl("x509", "-req", "-in", request, *signer, "-out", paths.cert, "-days", str(days))
     return paths
 
 

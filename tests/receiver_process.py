@@ -92,7 +92,7 @@ def receiver_process(
 
     Args:
         folder: for its spool and log; made where it is missing.
-        limits: changes of `lnfast.node.transport.association.Limits`.
+        limits: changes of `lnfast.node.receiver.association.Limits`.
         prefix: of the command, such as ``unshare``.
         receive: changes of ``[receive]``.
     """
@@ -119,10 +119,10 @@ def receiver_process(
 def _main() -> None:
     from receivers import QUICK, Record, node_config
 
-    from lnfast.node.logs import configure
-    from lnfast.node.metrics import Metrics
+    from lnfast.node.monitor.logs import configure
+    from lnfast.node.monitor.metrics import Metrics
+    from lnfast.node.receiver.receiver import Receiver
     from lnfast.node.spool import Spool
-    from lnfast.node.transport.receiver import Receiver
 
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
     configure("text", "debug")

@@ -20,8 +20,7 @@ from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
 from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
 from pynetdicom.presentation import build_context
 
-from lnfast.node.metrics import Metrics
-from lnfast.node.settings import (
+from lnfast.node.config.settings import (
     Drift,
     Keep,
     Log,
@@ -32,9 +31,10 @@ from lnfast.node.settings import (
     Select,
     Tls,
 )
+from lnfast.node.monitor.metrics import Metrics
+from lnfast.node.receiver.association import Limits
+from lnfast.node.receiver.receiver import Receiver
 from lnfast.node.spool import Spool
-from lnfast.node.transport.association import Limits
-from lnfast.node.transport.receiver import Receiver
 
 MR, VERIFICATION = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.1"
 LOOPBACK = "127.0.0.1"
@@ -54,11 +54,11 @@ RECEIVE = Receive(
 )
 
 
-def node_config(spool: Path, *, aet: str = "LNFAST", tls: Tls | None = None, **receive: Any) -> NodeConfig:
+def node_config(spool: Path, *, bind: str = LOOPBACK, tls: Tls | None = None, **receive: Any) -> NodeConfig:
     """What a receiver is told: loopback, a port that the system chooses, and changes of ``[receive]``."""
     return NodeConfig(
-        aet=aet,
-        bind=LOOPBACK,
+        aet="LNFAST",
+        bind=bind,
         port=0,
         spool=spool,
         health_bind=LOOPBACK,
@@ -78,7 +78,7 @@ def node_config(spool: Path, *, aet: str = "LNFAST", tls: Tls | None = None, **r
 
 @dataclass
 class Record:
-    """In place of `lnfast.node.arrivals.Arrivals`: everything that the receiver says.
+    """In place of `lnfast.node.exams.arrivals.Arrivals`: everything that the receiver says.
 
     Attributes:
         calls: name of the method and its arguments, in order.
@@ -101,6 +101,9 @@ class Record:
 
     def instance_failed(self, key: int, exam: str | None, instance: str) -> None:
         self._add("failed", key, exam, instance)
+
+    def instance_broken(self, key: int, exam: str | None, instance: str) -> None:
+        self._add("broken", key, exam, instance)
 
     def association_closed(self, key: int, how: str) -> None:
         self._add("closed", key, how)
@@ -159,10 +162,10 @@ class Running:
 
 @contextmanager
 def running_receiver(
-    folder: Path, *, limits: Limits | None = None, tls: Tls | None = None, aet: str = "LNFAST", **receive: Any
+    folder: Path, *, limits: Limits | None = None, tls: Tls | None = None, bind: str = LOOPBACK, **receive: Any
 ) -> Iterator[Running]:
     """A receiver with a spool in a folder; it is stopped in any case, and its threads must be gone then."""
-    config = node_config(folder / "spool", aet=aet, tls=tls, **receive)
+    config = node_config(folder / "spool", bind=bind, tls=tls, **receive)
     spool = Spool(config.spool, min_free_bytes=config.receive.min_free_bytes)
     record, metrics = Record(), Metrics()
     receiver = Receiver(config, spool, record, metrics, limits=limits)
@@ -235,8 +238,8 @@ ABORT = bytes((7, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 class RawPeer:
     """A connection on which a test writes what it likes."""
 
-    def __init__(self, port: int) -> None:
-        self.connection = socket.create_connection((LOOPBACK, port), timeout=SECONDS)
+    def __init__(self, port: int, host: str = LOOPBACK) -> None:
+        self.connection = socket.create_connection((host, port), timeout=SECONDS)
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> RawPeer:

@@ -14,7 +14,7 @@ from lnfast import errors
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "refusals.md"
-CLASSES = {"LnfastError", "UsageError", "StudyError", "ModelError", "EngineError", "BackendError"}
+CLASSES = {"LnfastError", "UsageError", "StudyError", "ModelError", "EngineError", "BackendError", "PeerError"}
 REPORT, EVALUATION, STDERR, NODE = "report", "evaluation", "stderr", "node"
 HEADINGS = {
     "## Codes of a node": NODE,
@@ -37,6 +37,16 @@ COMPUTED = {
     ("study/kind.py", "kind.code"): ("not-dwi", "adc-map"),
     # `_replacement_warning` is called for these two.
     ("study/affine.py", "f'bad-{bad}'"): ("bad-sform", "bad-qform"),
+    # The third column of `_FAILURES`, and what the statuses have that stand in none of its rows.
+    ("node/client/answers.py", "code"): (
+        "out-of-resources",
+        "processing-failure",
+        "class-not-supported",
+        "not-authorized",
+        "class-mismatch",
+        "cannot-understand",
+        "store-refused",
+    ),
     # An error that was raised elsewhere, made again of its value.
     ("cluster/messages.py", "self.code"): (),
     # Pairs that other modules made: collected there.
@@ -49,7 +59,11 @@ PAIRS = {"study/": REPORT, "admission.py": REPORT, "evaluate/": EVALUATION}
 # Where a node gives an exam, a job, an instance or itself a code without raising an error: the argument's place.
 NODE_CALLS = {"_close_exam": 2, "kill": 1, "refuse": 1, "job_dead": 1, "job_failed": 1, "Refusal": 1, "Finding": 0}
 # Such codes that a module keeps as plain words before it gives them.
-NODE_WORDS = {"node/reception.py": ("transfer-aborted", "instance-not-stored")}
+NODE_WORDS = {
+    "node/exams/reception.py": ("transfer-aborted", "instance-not-stored"),
+    "node/exams/drift.py": ("drift-stage", "drift-nodes"),
+    "node/watch/watch.py": ("watch-unreadable", "files-left"),
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -114,6 +128,8 @@ def _all_of(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
 def _class_of(call: ast.Call) -> str | None:
     """The error's class, or what a `Notice` is in; None for any other call."""
     name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", None)
+    if ast.unparse(call.func).startswith("click."):  # becomes the code "usage"
+        return None
     if name == "ErrorValue":  # an error as a value: its class, its code
         return ast.literal_eval(call.args[0])
     if name == "Notice":

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.harness.rows import Tables
 from benchmarks.harness.settings import Settings
 from benchmarks.harness.timing import summarize
-from benchmarks.node.exams import exam, patient
+from benchmarks.node.exams import exam, whole_patient
 from benchmarks.node.programs import Site, site
 
 # As a node.toml has it by default.
@@ -43,7 +43,7 @@ class Journey:
 
 def measure_journeys(settings: Settings) -> Tables:
     """Send exams one at a time, each when the one before it has arrived."""
-    volume = patient(settings)
+    volume = whole_patient(settings)
     count = settings.warmups + settings.repeats
     journeys: list[Journey] = []
     with TemporaryDirectory(prefix="lnfast-node-") as work, site(settings, Path(work), quiet_s=QUIET_S) as place:

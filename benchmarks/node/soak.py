@@ -14,12 +14,13 @@ import pydicom
 from benchmarks.harness.agreement import WrongAnswerError
 from benchmarks.harness.rows import Tables
 from benchmarks.harness.settings import Settings
-from benchmarks.node.exams import coarse, exam, patient
+from benchmarks.node.exams import exam, small_patient
 from benchmarks.node.programs import Site, site
 
 EXAMS, QUICK_EXAMS = 1000, 3
-# Exams are sent at a pace that the node keeps up with, so that times are those of an exam and not of a queue.
-PACE_S, QUIET_S = 0.8, 1.0
+# Exams are sent no faster than this, and never while so many wait: times are those of an exam and not of a queue.
+PACE_S, MOST_WAITING = 0.8, 3
+QUIET_S = 1.0
 DRAIN_S = 300.0
 # Of the exams: libraries are loaded and pools are filled in them, and growth is counted after them.
 WARM_SHARE = 0.1
@@ -42,16 +43,17 @@ def run_soak(settings: Settings) -> Tables:
     Raises:
         WrongAnswerError: an exam was not sent on, or the PACS has not its objects.
     """
-    volume = coarse(patient(settings))
+    volume = small_patient(settings)
     count = QUICK_EXAMS if settings.quick else EXAMS
     ended: dict[str, float] = {}
     holdings: list[Holdings] = []
     with TemporaryDirectory(prefix="lnfast-node-") as work, site(settings, Path(work), quiet_s=QUIET_S) as place:
-        begin = monotonic()
+        begin = due = monotonic()
         for number in range(count):
             with exam(volume, f"soak {number}") as folder:
-                due = begin + number * PACE_S
+                place.wait_sent(number + 1 - MOST_WAITING, DRAIN_S)
                 sleep(max(0.0, due - monotonic()))
+                due = monotonic() + PACE_S
                 uid = _study(next(iter(folder.iterdir())))
                 ended[uid] = place.send(folder)
             if number % max(1, count // _SAMPLES) == 0:

@@ -18,11 +18,14 @@ from lnfast.cli import streams
 from lnfast.cli.cohort import cohort
 from lnfast.cli.demo import demo
 from lnfast.cli.doctor import doctor
+from lnfast.cli.echo import echo
 from lnfast.cli.evaluate import evaluate
 from lnfast.cli.exit_status import READER_GONE, exit_status
 from lnfast.cli.export import export
+from lnfast.cli.node import node
 from lnfast.cli.phantom import phantom
 from lnfast.cli.run import run
+from lnfast.cli.send import send
 
 __all__ = ["main"]
 
@@ -43,7 +46,7 @@ def lnfast(context: click.Context, debug: bool) -> None:
         click.echo(context.get_help())
 
 
-for _command in (run, cohort, export, evaluate, demo, phantom, doctor):
+for _command in (run, cohort, export, evaluate, node, send, echo, demo, phantom, doctor):
     lnfast.add_command(_command)
 
 

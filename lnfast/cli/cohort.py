@@ -77,6 +77,7 @@ def cohort(
     series: str | None,
     b_value: float | None,
     synthetic: bool,
+    prefer: tuple[str, ...],
     html: bool,
     dicom: bool,
     seg_frames: SegFrames,
@@ -105,7 +106,7 @@ def cohort(
         studies=studies,
         out=out,
         rules=Rules(short_axis=short_axis, suspicious_mm=suspicious_mm),  # type: ignore[arg-type]  # Rules checks it
-        choice=DicomChoice(series, b_value, synthetic),
+        choice=DicomChoice(series, b_value, synthetic, prefer),
         parts=Parts(html, dicom, seg_frames),
         study_minutes=study_minutes or math.inf,
         **options,

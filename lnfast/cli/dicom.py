@@ -37,6 +37,15 @@ _CHOICE = (
         "--synthetic", is_flag=True, help="Take a DICOM image that was computed for its b-value if none was acquired."
     ),
 )
+_PREFER = (
+    click.option(
+        "--prefer",
+        metavar="GLOB",
+        multiple=True,
+        help="Of several series that could be taken, the one whose description fits; to be given several times, the "
+        "preferred first.",
+    ),
+)
 _LIST = (
     click.option(
         "--list",
@@ -66,7 +75,12 @@ def dicom_options(command: Command, *, listing: bool = True) -> Command:
         command: that reads studies.
         listing: whether it has ``--list``.
     """
-    return with_options(command, (*_CHOICE, *(_LIST if listing else ()), *_OBJECTS))
+    return with_options(command, (*_CHOICE, *_PREFER, *(_LIST if listing else ()), *_OBJECTS))
+
+
+def choice_options(command: Command) -> Command:
+    """Add the options that choose a series to a command."""
+    return with_options(command, _CHOICE)
 
 
 def list_folders(folders: Sequence[Path], model: str, choice: DicomChoice, *, as_json: bool) -> int:

@@ -69,6 +69,7 @@ def _run(
     series: str | None,
     b_value: float | None,
     synthetic: bool,
+    prefer: tuple[str, ...],
     list_only: bool,
     as_json: bool,
     html: bool,
@@ -79,7 +80,7 @@ def _run(
     from lnfast.measure import Rules
     from lnfast.study import DicomChoice
 
-    choice = DicomChoice(series, b_value, synthetic)
+    choice = DicomChoice(series, b_value, synthetic, prefer)
     if list_only:
         return list_folders(studies, engine["model"], choice, as_json=as_json)
     if out is None:

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 from lnfast._version import __version__
 from lnfast.errors import LnfastError
-from lnfast.node.health import Finding, Health
-from lnfast.node.http import Page
+from lnfast.node.config.settings import NodeConfig
 from lnfast.node.ledger import Counts, Ledger
-from lnfast.node.metrics import CONTENT_TYPE, Metrics, Samples
-from lnfast.node.settings import NodeConfig
+from lnfast.node.monitor.health import Finding, Health
+from lnfast.node.monitor.http import Page
+from lnfast.node.monitor.metrics import CONTENT_TYPE, Metrics, Samples
+from lnfast.node.monitor.supervisor import Supervisor
 from lnfast.node.spool import Spool
-from lnfast.node.supervisor import Supervisor
 
 LATE_S = 900.0  # the longest pause between two attempts to send
 _GIB = 1 << 30

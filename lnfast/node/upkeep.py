@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from lnfast.errors import LnfastError
-from lnfast.node.life import Life
+from lnfast.node.monitor.life import Life
 
 EVERY_S = 3600.0
 _MOST_S = 1800.0  # to delete a full disk of files

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lnfast.report.folder import folder_name
-from lnfast.study import Study, is_dicom, study_name
+from lnfast.study import is_dicom, study_name
 
 
 def folder_names(studies: Sequence[object]) -> list[str | None]:
     """Name each study's folder, no two alike; None for DICOM, whose studies name themselves once they are read.
 
     Args:
-        studies: paths, studies that were read, or arrays in any form.
+        studies: paths, or arrays in any form.
     """
     dicom = [_from_dicom(study) for study in studies]
     names = iter(distinct_names(_source(study) for study, own in zip(studies, dicom, strict=True) if not own))
@@ -22,14 +22,11 @@ def folder_names(studies: Sequence[object]) -> list[str | None]:
 
 
 def _from_dicom(study: object) -> bool:
-    if isinstance(study, Study):
-        return study.provenance.dicom is not None
     return isinstance(study, (str, Path)) and is_dicom(Path(study))
 
 
 def _source(study: object) -> str | Path:
-    path = study.provenance.path if isinstance(study, Study) else study
-    return path if isinstance(path, (str, Path)) and path != "" else "array"
+    return study if isinstance(study, (str, Path)) and study != "" else "array"
 
 
 def distinct_names(paths: Iterable[str | Path]) -> list[str]:

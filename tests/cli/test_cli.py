@@ -34,7 +34,7 @@ from lnfast.optional import Package
 from lnfast.study import read_study
 from lnfast_ext import instruction_set
 
-COMMANDS = {"run", "export", "evaluate", "demo", "phantom", "doctor"}
+COMMANDS = {"run", "cohort", "export", "evaluate", "node", "send", "echo", "demo", "phantom", "doctor"}
 
 
 @pytest.fixture(scope="module")

@@ -224,6 +224,27 @@ def test_the_same_result_has_the_same_bytes_and_another_has_other_uids(data: Pat
     assert not uids(labels, Rules(suspicious_mm=9.0)) & mine
 
 
+def test_a_report_that_replaces_another_names_it_and_has_other_uids(data: Path, tmp_path: Path) -> None:
+    study = read_dicom(data / TRACE, CARD)
+    labels = labels_of(study)
+    report = report_of_study(study, labels)
+    first = render_dicom(study, labels, report)
+    (tmp_path / "sr.dcm").write_bytes(first[STRUCTURED_REPORT])
+    second = render_dicom(study, labels, report, predecessor=tmp_path / "sr.dcm")
+    old, new = dataset(first, STRUCTURED_REPORT), dataset(second, STRUCTURED_REPORT)
+    assert "PredecessorDocumentsSequence" not in old
+    (item,) = new.PredecessorDocumentsSequence
+    (series,) = item.ReferencedSeriesSequence
+    (instance,) = series.ReferencedSOPSequence
+    assert (item.StudyInstanceUID, series.SeriesInstanceUID) == (old.StudyInstanceUID, old.SeriesInstanceUID)
+    assert (instance.ReferencedSOPClassUID, instance.ReferencedSOPInstanceUID) == (old.SOPClassUID, old.SOPInstanceUID)
+    assert {old.SOPInstanceUID, old.SeriesInstanceUID}.isdisjoint({new.SOPInstanceUID, new.SeriesInstanceUID})
+    assert dataset(first, SEGMENTATION).SOPInstanceUID != dataset(second, SEGMENTATION).SOPInstanceUID
+    (tmp_path / "next.dcm").write_bytes(second[STRUCTURED_REPORT])
+    third = dataset(render_dicom(study, labels, report, predecessor=tmp_path / "next.dcm"), STRUCTURED_REPORT)
+    assert third.SOPInstanceUID not in (old.SOPInstanceUID, new.SOPInstanceUID)
+
+
 def test_times_follow_source_date_epoch(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = read_dicom(data / TRACE, CARD)
     labels = labels_of(study)

@@ -169,6 +169,38 @@ def test_two_series_of_one_b_value_are_ambiguous(tmp_path: Path) -> None:
     np.testing.assert_array_equal(study.volume.array, voxels(9))
 
 
+def test_of_several_series_the_preferred_description_is_taken(tmp_path: Path) -> None:
+    names = {3: "ep2d_diff SECRET trace", 9: "RESOLVE SECRET trace", 12: "zoomit trace"}
+    for number, name in names.items():
+
+        def change(dataset: pydicom.Dataset, z: int, name: str = name) -> None:
+            dataset.SeriesDescription = name
+
+        write_series(tmp_path / str(number), voxels(number), AFFINE, number=number, change=change)
+
+    def taken(*prefer: str) -> int | None:
+        source = read_dicom(tmp_path, CARD, DicomChoice(prefer=prefer)).provenance.dicom
+        assert source is not None
+        return source.series_number
+
+    assert taken("*resolve*") == 9
+    assert taken("nothing", "EP2D*", "*resolve*") == 3  # the first that is there
+    assert taken("* trace", "*secret*", "?ESOLVE*") == 9  # each of several that fit narrows the choice
+    for prefer in ((), ("nothing",), ("*secret*",), ("*trace",)):
+        error = refusal(tmp_path, CARD, DicomChoice(prefer=prefer))
+        assert error.code == "ambiguous" and "diff" not in error.message
+
+
+def test_other_volumes_at_the_same_places_are_named(tmp_path: Path) -> None:
+    """They show that the volume has all its slices."""
+    write_series(tmp_path / "a", voxels(1), AFFINE, number=1, b_value=800)
+    low = write_series(tmp_path / "b", voxels(2), AFFINE, number=2, b_value=50)
+    fewer = write_series(tmp_path / "c", voxels(3), AFFINE, number=3, b_value=400)
+    fewer[-1].unlink()
+    source = read_dicom(tmp_path, CARD).provenance.dicom
+    assert source is not None and source.twins == (tuple(sorted(map(str, low))),)
+
+
 def test_of_two_targets_the_higher_b_value_is_taken(tmp_path: Path) -> None:
     write_series(tmp_path / "a", voxels(1), AFFINE, number=1, b_value=800)
     write_series(tmp_path / "b", voxels(2), AFFINE, number=2, b_value=1000)

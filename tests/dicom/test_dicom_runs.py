@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 from command_line import lnfast as command
-from dicom_files import SECRET, write_series
+from dicom_files import SECRET, copy_changed, write_series
 
 import lnfast
 from lnfast.engine import Engine, Result, StudyFailure
@@ -186,6 +187,12 @@ def test_two_series_of_one_b_value_are_listed_as_ambiguous(tmp_path: Path, capsy
     listing = json.loads(capsys.readouterr().out)
     assert [volume["verdict"] for volume in listing["volumes"]] == ["ambiguous", "ambiguous"]
     assert command("run", tmp_path, "--list", "--json", "--series", "9") == 0
+    verdicts = [volume["verdict"] for volume in json.loads(capsys.readouterr().out)["volumes"]]
+    assert verdicts == ["passed-over", "taken"]
+    rename = lambda dataset: setattr(dataset, "SeriesDescription", "RESOLVE trace")  # noqa: E731
+    copy_changed(tmp_path / "9", tmp_path / "renamed", rename)
+    shutil.rmtree(tmp_path / "9")
+    assert command("run", tmp_path, "--list", "--json", "--prefer", "nothing", "--prefer", "resolve*") == 0
     verdicts = [volume["verdict"] for volume in json.loads(capsys.readouterr().out)["volumes"]]
     assert verdicts == ["passed-over", "taken"]
 

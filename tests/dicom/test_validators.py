@@ -11,7 +11,7 @@ from dicom_files import CARD
 from dicom_results import labels_of, report_of_study
 from validators import CHECKS, validate, validators
 
-from lnfast.report.dicom import SEGMENTATION, render_dicom
+from lnfast.report.dicom import SEGMENTATION, STRUCTURED_REPORT, render_dicom
 from lnfast.study.bvalues import BRule
 from lnfast.study.dicom import read_dicom
 from lnfast.study.label_writer import label_map_bytes
@@ -51,6 +51,29 @@ def test_every_validator_accepts_the_objects(script: Path, data: Path, tmp_path:
     checked = validate(script, tmp_path / "results", data / name, tmp_path / "labels.nii.gz")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert checked.stdout.count("PASS") == len(CHECKS.split())
+
+
+def test_every_validator_accepts_a_report_that_replaces_another(script: Path, data: Path, tmp_path: Path) -> None:
+    source = data / TRACE
+    files = write(tmp_path, source, 2)
+    earlier = tmp_path / "results" / "sr-earlier.dcm"  # all of the patient's instances are looked at together
+    earlier.write_bytes(files[STRUCTURED_REPORT])
+    (tmp_path / "results" / "seg-earlier.dcm").write_bytes(files[SEGMENTATION])
+    study = read_dicom(source, CARD)
+    labels = labels_of(study, 2)
+    later = render_dicom(study, labels, report_of_study(study, labels), predecessor=earlier)
+    for file, content in later.items():
+        (tmp_path / "results" / file).write_bytes(content)
+    pairs = ("highdicom_read", "labels")  # they take one segmentation with its report
+    alone = [check for check in CHECKS.split() if check not in pairs]
+    labels_file = tmp_path / "labels.nii.gz"
+    checked = validate(script, tmp_path / "results", source, labels_file, " ".join(alone))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert checked.stdout.count("PASS") == len(alone)
+    for path in (tmp_path / "results").glob("*-earlier.dcm"):
+        path.unlink()
+    checked = validate(script, tmp_path / "results", source, labels_file, " ".join(pairs))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 @pytest.mark.parametrize(

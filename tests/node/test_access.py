@@ -11,9 +11,9 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 from receivers import LOOPBACK, RawPeer, request_pdu, running_receiver
 
-from lnfast.node.settings import Peer
+from lnfast.node.config.settings import Peer
+from lnfast.node.receiver.access import Access
 from lnfast.node.transport import acceptor_pdu as pdu
-from lnfast.node.transport.access import Access
 from lnfast.node.transport.contexts import APPLICATION_CONTEXT
 
 CALLED, CALLING = pdu.CALLED_AE_TITLE_REJECTED, pdu.CALLING_AE_TITLE_REJECTED
@@ -24,9 +24,9 @@ SIX = Peer("MR6", "2001:db8::/32")
 ALLOW = (SCANNER, NETWORK, ANYWHERE, SIX)
 
 
-def request(calling: str = "MR1", called: str = "LNFAST", **changes: Any) -> pdu.Request:
+def request(calling: str = "MR1", called: str = "LNFAST", **changes: Any) -> pdu.AssociateRequest:
     fields = {"version": 1, "application_context": APPLICATION_CONTEXT, "proposals": (), "max_length": 0, **changes}
-    return pdu.Request(called=called, calling=calling, **fields)
+    return pdu.AssociateRequest(called=called, calling=calling, **fields)
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,10 @@ def test_the_reason_is_the_first_that_applies() -> None:
     assert access.check(request("MR1", version=3), "10.0.0.5") is None  # a newer version too
 
 
-def test_only_a_title_of_the_configuration_is_listed() -> None:
+def test_a_log_shows_a_title_only_if_it_stands_in_the_configuration() -> None:
     access = Access("LNFAST", ALLOW)
-    assert access.is_listed("MR1") and not access.is_listed("SECRET^NAME") and not access.is_listed("")
+    assert access.shown("MR1", "10.0.0.5") == "MR1@10.0.0.5"
+    assert access.shown("SECRET^NAME", "10.1.0.5") == "10.1.0.5"
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lnfast.errors import UsageError
-from lnfast.node import config as config_module
 from lnfast.node.config import NodeConfig, Peer, examine_config, read_config
+from lnfast.node.config import reading as config_module
 
 SMALLEST = '[node]\naet = "LNFAST"\nspool = "spool"\n'
 TARGET = '[[target]]\nname = "pacs"\naet = "PACS"\nhost = "10.0.0.9"\nport = 104\n'

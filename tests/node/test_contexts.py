@@ -9,6 +9,7 @@ from receivers import MR, VERIFICATION, request_pdu
 
 from lnfast.node.transport import acceptor_pdu as pdu
 from lnfast.node.transport import contexts
+from lnfast.node.transport import pdu as upper_layer
 from lnfast.study.dicom.frames import SOP_CLASSES
 from lnfast.study.dicom.full import SYNTAXES
 
@@ -80,16 +81,16 @@ def test_pynetdicom_reads_the_rejections(why: pdu.Rejection) -> None:
     assert "reserved" not in answer.reason_str.lower()
 
 
-@pytest.mark.parametrize("reason", [*pdu.AbortReason, None])
-def test_pynetdicom_reads_the_aborts(reason: pdu.AbortReason | None) -> None:
+@pytest.mark.parametrize("reason", [*upper_layer.AbortReason, None])
+def test_pynetdicom_reads_the_aborts(reason: upper_layer.AbortReason | None) -> None:
     answer = A_ABORT_RQ()
-    answer.decode(pdu.abort(reason))
+    answer.decode(upper_layer.abort(reason))
     assert (answer.source, answer.reason_diagnostic) == ((0, 0) if reason is None else (2, reason))
 
 
 def test_a_request_is_read_as_pynetdicom_wrote_it() -> None:
     request = read([(MR, [EXPLICIT, IMPLICIT]), (VERIFICATION, [IMPLICIT])], called="LNFAST", calling="A" * 16)
-    assert request == pdu.Request(
+    assert request == pdu.AssociateRequest(
         version=1,
         called="LNFAST",
         calling="A" * 16,
@@ -104,6 +105,6 @@ def test_a_request_of_128_contexts_is_read() -> None:
     assert len(pdu.negotiate(request, ALL)) == 128
 
 
-def read(proposed: list[tuple[str, list[str]]], **titles: str) -> pdu.Request:
+def read(proposed: list[tuple[str, list[str]]], **titles: str) -> pdu.AssociateRequest:
     """A request that pynetdicom wrote."""
     return pdu.read_request(request_pdu(proposed, **titles)[6:])

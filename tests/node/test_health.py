@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from lnfast._version import __version__
-from lnfast.node.health import Finding, Health
+from lnfast.node.monitor.health import Finding, Health
 
 DISK = Finding("disk-full", "1.0 GiB are free, 2.0 GiB are wanted")
 

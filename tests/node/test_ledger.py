@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from small_disks import fill, needs_tmpfs, small_disk
 
-from lnfast.errors import LnfastError, UsageError
+from lnfast.errors import BackendError, LnfastError, UsageError
 from lnfast.node.ledger import EXAM_STATES, Ledger, LedgerReader, NewResult, StoredResult
+from lnfast.node.ledger import transactions as ledger_transactions
+
+__all__ = ["small_disk"]  # a fixture
 
 A, B = "a" * 16, "b" * 16
 
@@ -153,7 +158,7 @@ def test_a_refused_exam_runs_again_with_a_persons_choice(ledger: Ledger) -> None
     ledger.instance_failed(A, "key")
     ledger.refuse(A, "no-high-b", "has b = 50")
     assert state(ledger) == ("refused", "no-high-b")
-    ledger.revive(A, {"series": "8"})
+    ledger.revive(A, {"series": "8"}, whole=True)
     exam = ledger.exam(A)
     assert exam and (exam.state, exam.ended, exam.choice) == ("receiving", "retried", {"series": "8"})
     assert ledger.missing(A) == frozenset()
@@ -161,6 +166,23 @@ def test_a_refused_exam_runs_again_with_a_persons_choice(ledger: Ledger) -> None
     ledger.revive(A)
     exam = ledger.exam(A)
     assert exam and exam.choice == {"series": "8"}, "a choice stays"
+
+
+def test_an_exam_that_broke_off_is_run_again_on_a_persons_word_alone(ledger: Ledger) -> None:
+    ledger.exam_received(A)
+    ledger.exam_ended_receiving(A, "lost", instances=20)
+    ledger.kill(A, "internal", "a fault")
+    ledger.revive(A)  # the fault may be mended; what is missing is not
+    exam = ledger.exam(A)
+    assert exam and (exam.state, exam.ended) == ("receiving", "lost")
+    ledger.kill(A, "transfer-aborted", "broke off")
+    with pytest.raises(UsageError) as refused:
+        ledger.revive(A)
+    assert refused.value.code == "exam-not-whole" and state(ledger) == ("dead", "transfer-aborted")
+    ledger.revive(A, whole=True)
+    exam = ledger.exam(A)
+    assert exam and (exam.state, exam.ended) == ("receiving", "retried")
+    assert next(event.kind for event in ledger.events(A)) == "retried-as-whole"
 
 
 def test_an_exam_whose_result_is_gone_runs_again(ledger: Ledger) -> None:
@@ -250,3 +272,100 @@ def test_a_ledger_from_a_newer_version_is_refused_and_left_alone(tmp_path: Path)
     with pytest.raises(LnfastError) as refused:
         Ledger(path)
     assert refused.value.code == "ledger-newer"
+
+
+# ------------------------------------------------------------------------------------------------ at once, and the disk
+
+
+def test_threads_at_once_lose_nothing(tmp_path: Path) -> None:
+    """Receivers, a worker, senders and a reader at work on one ledger."""
+    exams = [f"{number:016x}" for number in range(24)]
+    with Ledger(tmp_path / "ledger.sqlite") as ledger, ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda exam: ledger.release(whole(ledger, exam).id, ["pacs", "vna"]), exams))
+
+        def send(target: str) -> int:
+            sent = 0
+            while job := ledger.next_job(target, 1e12):
+                ledger.job_sent(job.id)
+                sent += 1
+            return sent
+
+        counting = pool.submit(lambda: [sum(ledger.counts().exams.values()) for _ in range(50)])
+        assert list(pool.map(send, ["pacs", "vna"])) == [24, 24]
+        assert set(counting.result()) == {24}
+        assert ledger.counts().exams["sent"] == 24
+
+
+def test_two_processes_at_once(tmp_path: Path) -> None:
+    """The node works while ``lnfast node retry`` and ``status`` use the ledger, and notices the first."""
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path) as node:
+        node.exam_received(A)
+        node.kill(A, "ambiguous", "2 series")
+        assert not node.changed_outside()
+        with LedgerReader(path) as status:
+            assert state(status) == ("dead", "ambiguous")
+        assert not node.changed_outside(), "reading is no change"
+        with Ledger(path) as retry:
+            retry.revive(A)
+        assert node.changed_outside() and not node.changed_outside()
+        assert state(node) == ("receiving", None)
+
+
+def test_a_reader_changes_nothing_and_needs_no_node(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path) as node:
+        node.exam_received(A)
+    content = path.read_bytes()
+    with LedgerReader(path) as reader:
+        assert state(reader) == ("receiving", None) and reader.next_job("pacs", 1e12) is None
+        with pytest.raises(BackendError):
+            reader._rows("DELETE FROM exams")
+    assert path.read_bytes() == content
+    with pytest.raises(BackendError) as refused:
+        LedgerReader(tmp_path / "other.sqlite")
+    assert refused.value.code == "spool-failed" and not (tmp_path / "other.sqlite").exists()
+
+
+def test_what_fails_in_the_middle_changes_nothing(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = whole(ledger)
+    before = (ledger.exams(), ledger.results(A), ledger.events())
+
+    def fail(exam: str) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(ledger, "_settle", fail)
+    with pytest.raises(RuntimeError):
+        ledger.release(result.id, ["pacs"])
+    assert (ledger.exams(), ledger.results(A), ledger.events()) == before and ledger.jobs() == []
+    monkeypatch.undo()
+    ledger.release(result.id, ["pacs"])
+    assert state(ledger) == ("done", None)
+
+
+def test_events_are_bounded(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_transactions, "EVENTS_AT_MOST", 200)
+    for number in range(350):
+        ledger.note("something", message=str(number))
+    messages = [event.message for event in ledger.events(most=1000)]
+    assert 200 <= len(messages) < 300 and messages[0] == "349"
+
+
+@needs_tmpfs
+def test_a_full_disk_changes_nothing_and_says_so(small_disk: Path) -> None:
+    with Ledger(small_disk / "ledger.sqlite") as ledger:
+        result = whole(ledger)
+        filler = small_disk / "filler"
+        fill(filler)
+        for _ in range(3):
+            with pytest.raises(BackendError) as refused:
+                for number in range(2000):  # what the log of SQLite has by now is written over
+                    ledger.kill(A, "code", "x" * 1000 + str(number))
+            assert refused.value.code == "spool-full"
+        last = ledger.exam(A)
+        filler.unlink()
+        assert ledger.exam(A) == last
+        ledger.release(result.id, ["pacs"])
+        assert state(ledger) == ("done", None)
+    with LedgerReader(small_disk / "ledger.sqlite") as reader:
+        assert state(reader) == ("done", None)

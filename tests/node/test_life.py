@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lnfast.node.life import IDLE_S, Life
+from lnfast.node.monitor.life import IDLE_S, Life
 
 
 def test_a_thread_is_overdue_once_it_gave_no_sign_for_long_enough() -> None:
@@ -31,3 +31,14 @@ def test_announced_work_may_take_its_time_and_no_longer() -> None:
         raise RuntimeError
     now[0] += IDLE_S + 1.0
     assert life.overdue(), "what it was busy with is over"
+
+
+def test_work_in_steps_says_before_each_how_long_it_may_take() -> None:
+    now = [100.0]
+    life = Life("lnfast-send-pacs", clock=lambda: now[0])
+    for _ in range(3):
+        life.allow(90.0)
+        now[0] += 89.0
+        assert not life.overdue()
+    now[0] += 2.0
+    assert life.overdue()

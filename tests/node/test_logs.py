@@ -17,7 +17,7 @@ import pytest
 from dicom_files import SECRET
 
 from lnfast.errors import StudyError
-from lnfast.node import logs
+from lnfast.node.monitor import logs
 
 UID = "1.3.12.2.1107.5.2.30.26380.20261130120000123456"
 Lines = Callable[[], list[str]]
@@ -117,7 +117,7 @@ def test_another_package_is_told_by_its_place(stream: io.StringIO) -> None:
 
 def test_a_stream_that_takes_nothing_stops_nobody() -> None:
     code = (
-        "import logging, sys; from lnfast.node import logs; logs.configure('text', 'info');"
+        "import logging, sys; from lnfast.node.monitor import logs; logs.configure('text', 'info');"
         "logging.getLogger('lnfast').error('x'); print('went on')"
     )
     with open("/dev/full", "w") as full:
@@ -127,7 +127,7 @@ def test_a_stream_that_takes_nothing_stops_nobody() -> None:
 
 CRASH = f"""
 import threading, warnings
-from lnfast.node import logs
+from lnfast.node.monitor import logs
 logs.configure("text", "info")
 def fall(): raise ValueError("{SECRET} 1")
 thread = threading.Thread(target=fall, name="lnfast-test"); thread.start(); thread.join()

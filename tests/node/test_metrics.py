@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lnfast.node.metrics import METRICS, MOST_SERIES, SECONDS, Metrics
+from lnfast.node.monitor.metrics import METRICS, MOST_SERIES, SECONDS, Metrics
 
 Parse = Callable[[str], Iterable[Any]]
 

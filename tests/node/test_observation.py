@@ -14,12 +14,12 @@ from node_process import target, toml_text
 
 from lnfast.errors import BackendError, EngineError, LnfastError
 from lnfast.node.config import read_config
-from lnfast.node.health import Health
 from lnfast.node.ledger import Ledger, NewResult
-from lnfast.node.metrics import Metrics
+from lnfast.node.monitor.health import Health
+from lnfast.node.monitor.metrics import Metrics
+from lnfast.node.monitor.supervisor import Supervisor
 from lnfast.node.observation import Observed, make_health, pages_of, register_gauges, shared_counts
 from lnfast.node.spool import Spool
-from lnfast.node.supervisor import Supervisor
 
 EXAM = "0123456789abcdef"
 FACTS = {

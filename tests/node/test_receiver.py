@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pydicom
@@ -35,9 +36,10 @@ from receivers import (
 
 from lnfast.atomic import flush
 from lnfast.errors import BackendError
-from lnfast.node.metrics import Metrics
+from lnfast.node.config.settings import Peer
+from lnfast.node.monitor.metrics import Metrics
+from lnfast.node.receiver.receiver import Receiver
 from lnfast.node.spool import instance_name
-from lnfast.node.transport.receiver import Receiver
 
 EXPLICIT, IMPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -64,6 +66,8 @@ def test_what_dcmsend_sends_lies_in_the_spool_as_it_was_sent(tmp_path: Path) -> 
     assert {file.stem for file in files} == {instance_name(uid) for uid in received}
     for file in files:
         assert file.stat().st_mode & 0o777 == 0o600
+        done = subprocess.run([program("dcmftest"), str(file)], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith("yes: ")
         assert not any(uid in str(file.relative_to(tmp_path)) for uid in uids_of(sent))
 
 
@@ -186,7 +190,8 @@ def test_an_instance_that_cannot_be_kept_is_refused_and_the_next_is_taken(
         peer.write(*store_pdus(image, **command))
         assert peer.status() == status
         assert node.refused(code) == 1
-        assert node.record.of("failed") == [(1, None, instance_name("1.2.3"))]
+        ((key, exam, name),) = node.record.of("failed")
+        assert (key, name) == (1, instance_name("1.2.3")) and (exam is None) == (code == "instance-unreadable")
         assert node.files() == [] and node.parts() == []
         peer.write(*store_pdus(encoded_image()))
         assert peer.status() == 0x0000
@@ -216,6 +221,7 @@ def test_below_the_room_that_is_to_stay_free_nothing_is_taken_until_there_is_roo
         peer.write(*store_pdus(encoded_image()))
         assert peer.status() == 0x0000
         assert [call[0] for call in node.record.calls] == ["opened", "failed", "failed", "arrives", "stored"]
+        assert {call[1] for call in node.record.of("failed")} == {node.spool.exam_id("1.2.9")}
 
 
 def test_a_ledger_that_cannot_be_written_fails_the_instance_and_not_the_service(tmp_path: Path) -> None:
@@ -245,7 +251,7 @@ def test_our_own_fault_is_a_status_and_a_line_without_values(tmp_path: Path, cap
         assert peer.status() == 0xC002
         assert node.refused("receiver-failed") == 1
         assert node.parts() == []
-    assert "ZeroDivisionError at node/transport/session.py:" in caplog.text
+    assert "ZeroDivisionError at node/receiver/session.py:" in caplog.text
     assert "SECRET" not in caplog.text and "1.2.840" not in caplog.text
 
 
@@ -290,6 +296,8 @@ def test_a_storescu_that_is_killed_leaves_nothing_half(tmp_path: Path) -> None:
             peer.write(*exam[1][:-1])
         assert node.record.endings(1) == ["lost"]
         assert len(node.files()) == 1 and node.parts() == []
+        assert node.record.of("broken") == [(1, node.spool.exam_id("1.2.9"), instance_name("1.2.2"))]
+        assert [call[0] for call in node.record.calls][-2:] == ["broken", "closed"]
 
 
 def test_stop_lets_an_arriving_instance_end_and_aborts_the_rest(tmp_path: Path) -> None:
@@ -343,6 +351,46 @@ def test_stop_does_not_wait_without_end(tmp_path: Path) -> None:
         assert node.parts() == [] and receiver_threads() == []
 
 
+@pytest.mark.parametrize(("bind", "host"), [("::1", "::1"), ("::", "127.0.0.1"), ("0.0.0.0", "127.0.0.1")])
+def test_it_listens_on_ipv6_too_and_knows_loopback_by_every_name(tmp_path: Path, bind: str, host: str) -> None:
+    with running_receiver(tmp_path, bind=bind) as node, RawPeer(node.port, host) as peer:
+        peer.associate()
+        peer.write(*store_pdus(encoded_image()))
+        assert peer.status() == 0x0000
+
+
+def test_eight_senders_at_once_lose_nothing(tmp_path: Path) -> None:
+    exams = [write_exam(tmp_path / str(number), f"p{number}") for number in range(8)]
+    with running_receiver(tmp_path) as node:
+        with ThreadPoolExecutor(8) as pool:
+            sent = list(pool.map(lambda files: send_files(node.port, files), exams))
+        assert [len(each.accepted) for each in sent] == [len(files) for files in exams]
+        assert node.record.endings(8) == ["released"] * 8
+        assert len(node.files()) == sum(map(len, exams))
+        assert len({path.parent for path in node.files()}) == 8
+
+
+def test_why_an_association_was_aborted_is_logged_with_what_it_brought(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running_receiver(tmp_path, allow=(Peer("MR1", None),)) as node, RawPeer(node.port) as peer:
+        peer.associate()
+        peer.write(*store_pdus(encoded_image()))
+        assert peer.status() == 0x0000
+        peer.write(request_pdu())
+        assert peer.ended()[0] == 7
+        node.record.endings(1)
+    (line,) = (record for record in caplog.records if "association has ended: aborted" in record.message)
+    seen = {name: getattr(line, name) for name in ("levelname", "code", "peer", "instances", "refused")}
+    assert seen == {
+        "levelname": "WARNING",
+        "code": "unexpected-pdu",
+        "peer": f"MR1@{LOOPBACK}",
+        "instances": 1,
+        "refused": 0,
+    }
+
+
 def test_a_port_that_is_taken_is_an_error_with_a_code(tmp_path: Path) -> None:
     with running_receiver(tmp_path) as node:
         config = node_config(tmp_path / "spool")
@@ -370,8 +418,23 @@ def test_eighty_four_instances_with_their_flushes_arrive_in_well_under_a_second_
     assert min(seconds) < max(1.5, 2 * floor), (seconds, floor)
 
 
+def test_a_sender_that_waits_for_acknowledgements_does_not_wait_for_delayed_ones(tmp_path: Path) -> None:
+    """By Nagle's algorithm the data set leaves once the command is acknowledged, which systems delay by 40 ms."""
+    with running_receiver(tmp_path) as node, RawPeer(node.port) as peer:
+        peer.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        peer.associate()
+        begin = time.monotonic()
+        for number in range(40):
+            for pdu in store_pdus(encoded_image(f"1.2.{number}"), sop_uid=f"1.2.{number}"):
+                peer.write(pdu)
+            assert peer.status() == 0x0000
+        seconds = time.monotonic() - begin
+        floor = _time_of_the_disk(tmp_path, len(encoded_image()))
+    assert seconds < max(1.0, 2 * floor), (seconds, floor)  # 2.2 s with the delays
+
+
 def _file(data: bytes, sop_uid: str) -> bytes:
-    from lnfast.node.transport.instance import file_meta
+    from lnfast.node.receiver.instance import file_meta
 
     return bytes(128) + b"DICM" + file_meta(MR, sop_uid, EXPLICIT) + data
 

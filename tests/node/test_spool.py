@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from small_disks import fill, needs_tmpfs, small_disk
 
 from lnfast.errors import BackendError, UsageError
-from lnfast.node.spool import Spool, Stored
+from lnfast.node.spool import Spool, Stored, is_running
+from lnfast.node.spool import spool as spool_module
+
+__all__ = ["small_disk"]  # a fixture
 
 UID = "1.2.840.113619.2.SECRET"
 EXAM = "0123456789abcdef"
@@ -95,13 +102,13 @@ def test_a_removed_exam_may_come_again(spool: Spool) -> None:
 
 
 def test_only_one_node_works_with_a_spool(spool: Spool) -> None:
-    assert not spool.is_running()
+    assert not is_running(spool.root)
     with spool.lock():
-        assert spool.is_running()
+        assert is_running(spool.root)
         with pytest.raises(UsageError) as refused, Spool(spool.root).lock():
             raise AssertionError("two nodes have one spool")
         assert refused.value.code == "node-running"
-    assert not spool.is_running()
+    assert not is_running(spool.root)
 
 
 def test_room_is_what_stays_free(spool: Spool) -> None:
@@ -114,3 +121,55 @@ def test_a_spool_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     with pytest.raises(BackendError) as refused:
         Spool(tmp_path / "file" / "spool")
     assert refused.value.code == "spool-failed"
+
+
+# --------------------------------------------------------------------------------------------------- the disk says no
+
+
+@needs_tmpfs
+def test_a_full_disk_leaves_no_half_file_and_an_older_instance(small_disk: Path) -> None:
+    spool = Spool(small_disk / "spool", min_free_bytes=1 << 17)
+    old = store(spool, b"old").path
+    assert spool.has_room()
+    fill(small_disk / "filler")
+    assert not spool.has_room()
+    with pytest.raises(BackendError) as refused, spool.writing(), spool.new_part().open("wb", buffering=0) as file:
+        for _ in range(3):
+            file.write(b"x" * 4096)
+    assert refused.value.code == "spool-full"
+    assert spool.clean() == 1 and old.read_bytes() == b"old"
+    (small_disk / "filler").unlink()
+    assert spool.has_room() and store(spool, b"new").outcome == "replaced"
+
+
+@pytest.mark.parametrize("place", ["flush", "mkdir", "replace"])
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, "spool-full"), (errno.EIO, "spool-failed")])
+def test_whatever_the_disk_refuses_an_older_instance_stays(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, place: str, number: int, code: str
+) -> None:
+    old = store(spool, b"old").path
+    part = spool.new_part()
+    part.write_bytes(b"new")
+
+    def refuse(*paths: Path, **options: object) -> None:
+        raise OSError(number, os.strerror(number), str(part))
+
+    exam = "f" * 16 if place == "mkdir" else EXAM
+    monkeypatch.setattr({"flush": spool_module, "mkdir": Path, "replace": os}[place], place, refuse)
+    with pytest.raises(BackendError) as refused:
+        spool.store(part, exam, UID)
+    assert refused.value.code == code and part.name not in refused.value.message
+    assert old.read_bytes() == b"old" and not part.exists() and names(spool.root / "incoming") == []
+
+
+def test_threads_that_store_at_once(spool: Spool) -> None:
+    """Two scanners send one exam, and one of them another instance under the same UIDs."""
+
+    def send(number: int) -> list[str]:
+        return [store(spool, b"%d" % (number % 2), str(uid)).outcome for uid in range(30)]
+
+    with ThreadPoolExecutor(6) as pool:
+        outcomes = [outcome for found in pool.map(send, range(6)) for outcome in found]
+    assert outcomes.count("new") == 30 and spool.count_instances(EXAM) == 30
+    assert {path.read_bytes() for path in spool.instances(EXAM).iterdir()} <= {b"0", b"1"}
+    assert names(spool.root / "incoming") == []

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from lnfast.errors import BackendError
-from lnfast.node.life import IDLE_S, Life
-from lnfast.node.supervisor import Supervisor
+from lnfast.node.monitor.life import IDLE_S, Life
+from lnfast.node.monitor.supervisor import Supervisor
 from lnfast.node.upkeep import Upkeep
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lnfast.node.systemd import Systemd
+from lnfast.node.monitor.systemd import Systemd
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="sockets of POSIX")
 

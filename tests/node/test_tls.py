@@ -19,7 +19,7 @@ from exam_files import write_exam
 from receivers import LOOPBACK, QUICK, RawPeer, request_pdu, running_receiver
 
 from lnfast.errors import BackendError
-from lnfast.node.settings import Tls
+from lnfast.node.config.settings import Tls
 from lnfast.node.transport.tls import client_context, server_context
 
 
@@ -75,6 +75,14 @@ def test_without_the_right_certificate_nobody_gets_in(tmp_path: Path, pki: Pki) 
         wait_until(lambda: node.counted("tls-failed") == 3, "what is no TLS was seen")
         assert dcmtk("echoscu", node.port, *as_client(pki.client, pki)) == 0
         assert node.counted("released") == 1
+
+
+def test_a_rejection_is_read_through_tls(tmp_path: Path, pki: Pki) -> None:
+    context = client_context(Tls(pki.client.cert, pki.client.key, pki.authority.cert))
+    with running_receiver(tmp_path, tls=pki.tls(mutual=True)) as node, RawPeer(node.port) as peer:
+        peer.connection = context.wrap_socket(peer.connection, server_hostname=LOOPBACK)
+        peer.write(request_pdu(called="OTHER"))
+        assert peer.read() == (3, bytes((0, 1, 1, 7)))
 
 
 def test_without_ca_the_traffic_is_encrypted_and_the_client_is_not_proven(tmp_path: Path, pki: Pki) -> None:

@@ -103,6 +103,20 @@ def test_a_mean_is_judged_before_it_is_exported(tmp_path: Path, cache: Path, run
     assert "seeds 1000-1009" in model_card({**card_dict(header["config"]), **card})
 
 
+def test_weights_that_name_no_torch_are_validated_and_described(
+    tmp_path: Path, cache: Path, runs: tuple[Path, Path]
+) -> None:
+    """Those that ship are of a trial whose header had none."""
+    tensors, header = load_weights(runs[0] / WEIGHTS_FILE)
+    assert "torch" not in header
+    (tmp_path / "run").mkdir()
+    save_weights(tmp_path / "run" / WEIGHTS_FILE, tensors, {**header, "minutes": 1.0})
+    validate_run(tmp_path / "run", 0.3, seeds=HELD, cache=cache)
+    _, validated = load_weights(tmp_path / "run" / WEIGHTS_FILE)
+    training = {**validated, "parameters": 1}
+    assert f"| torch | {torch.__version__} |" in model_card(card_dict(header["config"], training=training))
+
+
 def test_bare_weights_can_be_averaged(tmp_path: Path, cache: Path, runs: tuple[Path, Path]) -> None:
     paths = []
     for run in runs:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lnfast.errors import UsageError
 from training.data import phantom_cache, phantom_seeds
 from training.data.case import LoadableCase
@@ -63,7 +65,9 @@ def validate_run(
     card = draft_card(header["config"], threshold)
     scans = () if real is None else read_scans(real, card)
     summary: dict[str, Any] = validate(model, cases, card, precision).summary()
-    changes = {"validation": summary, "threshold": threshold, "validated_on": validated_on}
+    # Weights that were not trained by `fit` do not say which torch they are of; `export` names one.
+    names = {"torch": header.get("torch", torch.__version__)}
+    changes = names | {"validation": summary, "threshold": threshold, "validated_on": validated_on}
     save_weights(run / WEIGHTS_FILE, model.state_dict(), header | changes)
     return summary | ({"real": count_marks(model, scans, card, precision)} if scans else {})
 

@@ -84,11 +84,12 @@ SEGMENTATION = Uid("Segmentation Storage", f"{_STORAGE}.66.4")
 COMPREHENSIVE_SR = Uid("Comprehensive SR Storage", f"{_STORAGE}.88.33")
 
 OFFERED = (
-    Context(VERIFICATION, NATIVE),
+    Context(VERIFICATION, (IMPLICIT,)),
     Context(SEGMENTATION, NATIVE),
     Context(COMPREHENSIVE_SR, NATIVE),
 )
-"""What the node proposes to a target."""
+"""What the node proposes to a target, each syntax in a context of its own: that in which it wrote the object is sent as
+it is, and the default one (PS3.5 10.1) is written anew for a target that takes no other."""
 
 
 def accepted(others: Literal["drop", "refuse"]) -> tuple[Context, ...]:

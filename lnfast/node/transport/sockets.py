@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+import sys
 import time
 from contextlib import suppress
 from typing import Literal
@@ -38,6 +39,14 @@ def acknowledge_at_once(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, _DELAYED_ACK, 1)
 
 
+def notice_death(connection: socket.socket) -> None:
+    """Have the system ask a silent peer whether it is there; one that was switched off is lost after a minute."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 def break_off(connection: socket.socket) -> None:
     """End a connection both ways; who waits in a read or a write of it goes on with `ConnectionLostError`.
 
@@ -45,6 +54,17 @@ def break_off(connection: socket.socket) -> None:
     """
     with suppress(OSError):  # it is closed
         socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+def unsent_bytes(connection: socket.socket) -> int:
+    """Return how many bytes were written and not acknowledged by the peer's system; 0 where this system cannot tell."""
+    try:
+        import fcntl
+        import termios
+
+        return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except (ImportError, OSError):
+        return 0
 
 
 class Wire:
@@ -96,8 +116,8 @@ class Wire:
                 count = self.connection.recv_into(view[at:])
             except TimeoutError:
                 raise SlowPeerError from None
-            except OSError:
-                raise ConnectionLostError from None
+            except OSError as error:
+                raise ConnectionLostError from error
             if not count:
                 raise ConnectionLostError
             at += count
@@ -114,8 +134,8 @@ class Wire:
             self.connection.sendall(data)
         except TimeoutError:
             raise SlowPeerError from None
-        except OSError:
-            raise ConnectionLostError from None
+        except OSError as error:
+            raise ConnectionLostError from error
 
     def finish(self, seconds: float, most: int = 1 << 20) -> None:
         """Close the connection so that the peer gets what was written last.

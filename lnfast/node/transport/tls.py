@@ -6,7 +6,7 @@ import ssl
 from pathlib import Path
 
 from lnfast.errors import BackendError
-from lnfast.node.settings import Tls
+from lnfast.node.config.settings import Tls
 
 
 def server_context(tls: Tls) -> ssl.SSLContext:
@@ -35,19 +35,46 @@ def client_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
+def folder_context(folder: Path) -> ssl.SSLContext:
+    """Return the settings of a connection to a peer by the PEM files of a folder.
+
+    Args:
+        folder: with ``ca.pem``, which signed the peer's certificate (without it: the authorities that this system
+            trusts), and with ``cert.pem`` and ``key.pem`` where the peer asks for ours.
+
+    Raises:
+        BackendError: ``tls-unusable``.
+    """
+    cert, key, ca = (folder / name for name in ("cert.pem", "key.pem", "ca.pem"))
+    if not folder.is_dir():
+        raise BackendError("tls-unusable", f"{folder} is no folder; it should hold ca.pem, cert.pem and key.pem")
+    if cert.exists() or key.exists():
+        return client_context(Tls(cert, key, ca if ca.exists() else None))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    _trust(context, ca)
+    return context
+
+
 def _context(protocol: int, tls: Tls) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     try:
         context.load_cert_chain(tls.cert, tls.key, password=_no_password)
     except (OSError, ssl.SSLError, ValueError) as error:
         raise BackendError("tls-unusable", _reason(error, "cert and key", tls.cert, tls.key)) from error
     if tls.ca is not None:
-        try:
-            context.load_verify_locations(tls.ca)
-        except (OSError, ssl.SSLError) as error:
-            raise BackendError("tls-unusable", _reason(error, "ca", tls.ca)) from error
+        _trust(context, tls.ca)
     return context
+
+
+def _trust(context: ssl.SSLContext, ca: Path) -> None:
+    try:
+        context.load_verify_locations(ca)
+    except (OSError, ssl.SSLError) as error:
+        raise BackendError("tls-unusable", _reason(error, "ca", ca)) from error
 
 
 def _no_password() -> str:
