@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from dicom_network import dcmsend, echo, program, send_files, system_path
+from dicom_network import dcmsend, echo, program, report_of, send_files, sending, system_path
 from exam_files import uids_of, write_exam
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 from receivers import (
     ABORT,
@@ -40,6 +40,7 @@ from lnfast.node.config.settings import Peer
 from lnfast.node.monitor.metrics import Metrics
 from lnfast.node.receiver.receiver import Receiver
 from lnfast.node.spool import instance_name
+from lnfast.study.dicom.frames import SOP_CLASSES
 
 EXPLICIT, IMPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -128,6 +129,60 @@ def test_both_native_encodings_are_read(tmp_path: Path, syntax: str) -> None:
         (stored,) = node.files()
     assert pydicom.dcmread(stored).file_meta.TransferSyntaxUID == syntax
     assert pydicom.dcmread(stored).PatientName == dataset.PatientName
+
+
+def test_real_series_of_every_vendor_arrive_as_they_are(tmp_path: Path, shared_data: Path) -> None:
+    """Classic and enhanced, by dcmsend."""
+    folders = sorted(path for path in (shared_data.parent / "dicom" / "data").iterdir() if path.is_dir())
+    with running_receiver(tmp_path) as node:
+        dcmsend(node.port, *folders)
+        stored = {path.stem: path for path in node.files()}
+    sent = [pydicom.dcmread(path) for folder in folders for path in folder.rglob("*") if path.is_file()]
+    images = {instance_name(each.SOPInstanceUID): each for each in sent if each.SOPClassUID in SOP_CLASSES}
+    assert stored.keys() == images.keys() and len(images) > 200
+    for name, path in stored.items():
+        twin = pydicom.dcmread(path)
+        assert twin.StudyInstanceUID == images[name].StudyInstanceUID and twin.PixelData == images[name].PixelData
+
+
+@pytest.mark.parametrize(
+    ("compress", "propose", "syntax"),
+    [("dcmcjpls", "-xt", "1.2.840.10008.1.2.4.80"), ("dcmcrle", "-xr", "1.2.840.10008.1.2.5")],
+)
+def test_what_a_sender_compressed_stays_compressed(tmp_path: Path, compress: str, propose: str, syntax: str) -> None:
+    plain = write_exam(tmp_path / "exam", "z")[-1]
+    packed = tmp_path / "packed.dcm"
+    subprocess.run([program(compress), str(plain), str(packed)], check=True, capture_output=True, timeout=60)
+    with running_receiver(tmp_path) as node:
+        with sending(node.port, [packed], propose) as process:
+            assert report_of(process).accepted == (packed,)
+        (stored,) = node.files()
+    twin = pydicom.dcmread(stored)
+    assert twin.file_meta.TransferSyntaxUID == syntax
+    assert twin.PixelData == pydicom.dcmread(packed).PixelData
+
+
+def test_a_peer_that_takes_short_pdus_gets_short_ones(tmp_path: Path) -> None:
+    ae = AE("MR1")
+    ae.add_requested_context(MR, EXPLICIT)
+    with running_receiver(tmp_path) as node:
+        association = ae.associate(LOOPBACK, node.port, ae_title="LNFAST", max_pdu=64)
+        lengths: list[int] = []
+        association.bind(evt.EVT_DATA_RECV, lambda event: lengths.append(len(event.data)))
+        assert association.send_c_store(pydicom.dcmread(write_exam(tmp_path / "exam", "q")[0])).Status == 0x0000
+        association.release()
+    assert len(lengths) > 2 and max(lengths) <= 64 + 6
+
+
+def test_fragments_may_share_a_pdu_and_so_may_messages(tmp_path: Path) -> None:
+    pdus = [*store_pdus(encoded_image("1.2.1"), sop_uid="1.2.1"), *echo_pdus()]
+    pdus += store_pdus(encoded_image("1.2.2"), sop_uid="1.2.2")
+    body = b"".join(pdu[6:] for pdu in pdus)
+    with running_receiver(tmp_path) as node, RawPeer(node.port) as peer:
+        peer.associate()
+        peer.write(bytes((4, 0)), len(body).to_bytes(4, "big"), body)
+        assert [peer.status() for _ in range(3)] == [0x0000] * 3
+        assert len(node.files()) == 2
 
 
 def test_echo_by_dcmtk_is_answered_and_is_no_reception(tmp_path: Path) -> None:
