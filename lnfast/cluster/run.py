@@ -20,7 +20,7 @@ from lnfast.cluster.ray_cluster import LOCAL, RayCluster, WorkerShape, connected
 from lnfast.cluster.rows import LEADING_COLUMNS, REPORT_COLUMNS
 from lnfast.cluster.schedule import STUDIES_PER_WORKER, Schedule, ScheduleLimits
 from lnfast.cluster.tables import Journal, remove_tables, write_tables
-from lnfast.cluster.worker import Worker
+from lnfast.cluster.worker import CohortWorker
 from lnfast.errors import UsageError
 from lnfast.measure import Rules
 from lnfast.result import Parts
@@ -122,7 +122,7 @@ class Display(Protocol):
         """Show what became of a study, and how far the cohort is."""
 
 
-def run_cohort(request: CohortRequest, display: Display, *, kind: type[Worker] = Worker) -> CohortSummary:
+def run_cohort(request: CohortRequest, display: Display, *, kind: type[CohortWorker] = CohortWorker) -> CohortSummary:
     """Run every study of a cohort, each once, and write its folder and its rows of the tables.
 
     Args:

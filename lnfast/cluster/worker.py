@@ -30,7 +30,7 @@ _DICOM_PACKAGES = ("pydicom", "highdicom")
 STOPPED = ErrorValue("LnfastError", "stopped", "the cohort was stopped")
 
 
-class Worker:
+class CohortWorker:
     """See the module. The driver makes one, calls `load`, and then `run` for each study."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from thread_cluster import request
 from lnfast import Rules
 from lnfast.cluster.messages import ErrorValue, Outcome, Task, WorkerFacts, WorkerRequest
 from lnfast.cluster.placement import FOLDER, held, sweep
-from lnfast.cluster.worker import Worker
+from lnfast.cluster.worker import CohortWorker
 from lnfast.errors import StudyError, UsageError
 from lnfast.folder_exchange import temporary_name
 
@@ -34,10 +34,10 @@ def study(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def working(model: Path, out: Path, **changes: Any) -> Iterator[Worker]:
+def working(model: Path, out: Path, **changes: Any) -> Iterator[CohortWorker]:
     """A worker that has loaded, in a folder that is held."""
     with held(out, print) as (token, _):
-        worker = Worker()
+        worker = CohortWorker()
         facts = worker.load(told(model, out, token, **changes))
         assert isinstance(facts, WorkerFacts), facts
         yield worker
@@ -178,21 +178,21 @@ def test_another_folder_under_the_same_path_is_refused(model: Path, tmp_path: Pa
             if seen is not None:
                 (other / FOLDER).mkdir(parents=True)
                 (other / FOLDER / "token").write_text(seen)
-            refusal = Worker().load(told(model, other, token))
+            refusal = CohortWorker().load(told(model, other, token))
             assert isinstance(refusal, ErrorValue) and refusal.code == "output-not-shared", refusal
             assert refusal.error == "BackendError"
 
 
 def test_an_engine_that_does_not_load_is_an_answer(tmp_path: Path) -> None:
     with held(tmp_path / "out", print) as (token, _):
-        refusal = Worker().load(told(tmp_path / "nowhere", tmp_path / "out", token))
+        refusal = CohortWorker().load(told(tmp_path / "nowhere", tmp_path / "out", token))
     assert isinstance(refusal, ErrorValue) and (refusal.error, refusal.code) == ("ModelError", "unknown-model")
 
 
 def test_two_engines_are_one_only_if_all_is_the_same(model: Path, tmp_path: Path) -> None:
     with held(tmp_path / "out", print) as (token, _):
-        first, second = (Worker().load(told(model, tmp_path / "out", token)) for _ in range(2))
-        fast = Worker().load(told(model, tmp_path / "out", token, backend="onnxruntime"))
+        first, second = (CohortWorker().load(told(model, tmp_path / "out", token)) for _ in range(2))
+        fast = CohortWorker().load(told(model, tmp_path / "out", token, backend="onnxruntime"))
     assert isinstance(first, WorkerFacts) and isinstance(second, WorkerFacts) and isinstance(fast, WorkerFacts)
     assert first.identity == second.identity
     words = fast.identity.differences(first.identity)

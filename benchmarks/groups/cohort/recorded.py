@@ -30,7 +30,7 @@ from lnfast.cluster.rows import node_rows, study_row
 from lnfast.cluster.run import CohortSummary, run_schedule
 from lnfast.cluster.schedule import STUDIES_PER_WORKER, Schedule, ScheduleLimits
 from lnfast.cluster.tables import Journal
-from lnfast.cluster.worker import Worker
+from lnfast.cluster.worker import CohortWorker
 from lnfast.measure import Rules
 from lnfast.result import Parts
 from lnfast.study import DicomChoice
@@ -79,7 +79,7 @@ class Measured:
     worker_mb: float | None
 
 
-class RecordedWorker(Worker):
+class RecordedWorker(CohortWorker):
     """Sleeps in place of the network, which takes one study at a time; the model's name holds the recording."""
 
     def __init__(self) -> None:
