@@ -192,6 +192,30 @@ def test_an_exam_waits_for_an_association_of_its_sender_that_has_said_nothing_ye
     assert room.step() == "release"
 
 
+def test_an_exam_waits_for_a_next_association_that_began_in_the_quiet_time(room: Room) -> None:
+    room.send(range(14))
+    room.after(9)
+    following = room.open()
+    room.read()
+    room.after(60)
+    assert room.due() is None
+    room.give(following, range(14, 28))
+    room.close(following)
+    assert room.is_released()
+
+
+def test_an_association_that_is_kept_in_reserve_holds_nothing_for_ever(room: Room) -> None:
+    """The receiver ends what is idle, and such a sender opens the next one at once."""
+    reserve = room.open()
+    room.send(range(28))
+    room.read()
+    room.after(300)
+    assert room.due() is None
+    room.close(reserve, "idle")
+    room.open()
+    assert room.step() == "release"
+
+
 def test_one_association_for_each_instance(room: Room) -> None:
     for name in range(28):
         room.send([name])

@@ -28,7 +28,9 @@ class Receive:
         allow: who may send; empty takes whoever sends from this machine, and nobody else.
         tls: the port speaks TLS only.
         quiet_s: without new instances, after the last association ended with a release.
-        quiet_without_release_s: the same, of an association that is still open.
+        quiet_without_release_s: the same, of an association that is still open, where other images of the exam show
+            that the volume is whole; a lone series waits for the release. Also of a folder of ``[watch]`` without
+            ``.complete``.
         give_up_s: after which half an exam is dead.
         eager: release after 2 s where the other b-values show that the volume is whole.
         others: what is done with instances that are no MR images.

@@ -77,7 +77,7 @@ class Arrivals:
         """
         with self._changed:
             self._begun += 1
-            self._associations[key] = Association(self._begun, peer)
+            self._associations[key] = Association(self._begun, peer, self._clock())
 
     def instance_arrives(self, key: Hashable, exam: str, instance: str) -> None:
         """Note an instance before it is stored; `instance_stored` or `instance_failed` follows.
@@ -259,11 +259,17 @@ class Arrivals:
 
     def _next_step(self, exam: str, reception: Reception) -> tuple[Step, float]:
         held = bool(self._stray_flaw(reception)) or any(
-            # Another part of the exam may be about to come by it.
-            not association.given and association.peer in reception.peers
-            for association in self._associations.values()
+            self._is_expected(reception, association) for association in self._associations.values()
         )
         return reception.next_step(self._receive, exam, held=held)
+
+    def _is_expected(self, reception: Reception, association: Association) -> bool:
+        """Whether an open association that gave nothing yet may be about to bring a part of an exam.
+
+        One that its sender opens later, and keeps in reserve, is no reason to wait.
+        """
+        is_fresh = not association.given and association.opened <= reception.last + self._receive.quiet_s
+        return is_fresh and association.peer in reception.peers
 
     def _stray_flaw(self, reception: Reception) -> str:
         return NOT_STORED if self._strays.are_of(reception.peers) else ""

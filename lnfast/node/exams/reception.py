@@ -40,6 +40,7 @@ class Association:
     Attributes:
         number: of associations, in the order in which they began.
         peer: who sends: AE title and address.
+        opened: when it began.
         given: exam to the instances that were stored.
         arriving: exam to the instances that are being stored.
         broken: the instance of which a part had come when it ended; empty where there is none.
@@ -47,6 +48,7 @@ class Association:
 
     number: int
     peer: str
+    opened: float
     given: dict[str, set[str]] = field(default_factory=dict)
     arriving: dict[str, set[str]] = field(default_factory=dict)
     broken: str = ""
