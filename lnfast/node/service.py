@@ -37,6 +37,7 @@ from lnfast.node.watch import WatchFolder
 DRAIN_S = 35.0  # an exam that is run has 30
 STUCK_S = 30.0  # after a thread was found to hang; about when systemd loses its patience
 _STUCK_DRAIN_S = 5.0  # for the others, where one hangs
+_MOST_RECOVERY_S = 600.0  # a spool of thousands of exams on a slow disk, after a power cut
 _LOOP_S = 1.0
 _STATUS_EVERY_S = 10.0
 
@@ -83,6 +84,7 @@ class Service:
         """
         self._spool = Spool(self._config.spool, min_free_bytes=self._config.receive.min_free_bytes)
         with self._spool.lock():
+            self._systemd.extend(_MOST_RECOVERY_S)
             self._ledger, recovered = open_and_recover(self._spool, [target.name for target in self._config.targets])
             try:
                 _log(recovered)

@@ -257,7 +257,7 @@ def test_systemd_is_told_that_it_is_ready_alive_and_stopping(tmp_path: Path, mod
         environment = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "2000000"}
         with node(tmp_path / "node", model, [], environment=environment) as process:
             told = messages(receiver, 4.0)
-            assert told[0] == "READY=1" and f"port {process.port}" in told[1]
+            assert told[:2] == ["EXTEND_TIMEOUT_USEC=600000000", "READY=1"] and f"port {process.port}" in told[2]
             assert 3 <= told.count("WATCHDOG=1") <= 10
             assert process.stop() == 0
             assert "STOPPING=1" in messages(receiver, 0.5)
