@@ -46,7 +46,7 @@ class Desk:
             "node": {"aet": "LNFAST", "port": 0, "spool": folder / "spool", "health_port": 0},
             "receive": {"min_free_gib": 0},
             "model": {"name": str(model), "backend": "onnxruntime"},
-            "target": [{"name": "pacs", "aet": "SINK", "host": LOOPBACK, "port": port}],
+            "target": [{"name": "pacs", "aet": "LNFAST", "host": LOOPBACK, "port": port}],
         }
 
     def check(self, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
@@ -72,7 +72,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, model_folder: Path, port: int, on_a_disk: None) -> Iterator[Desk]:
-    with running_receiver(tmp_path / "pacs", aet="SINK") as pacs:
+    with running_receiver(tmp_path / "pacs") as pacs:
         yield Desk(tmp_path, model_folder, pacs.port)
 
 
@@ -270,7 +270,7 @@ def test_an_engine_that_fails_its_self_test(desk: Desk, capsys: Capsys, monkeypa
     def fail(choice: Any) -> None:
         raise LnfastError("self-test-failed", "Dice 0.1 with FP32")
 
-    monkeypatch.setattr("lnfast.node.runs.load_engine", fail)
+    monkeypatch.setattr("lnfast.node.exams.runs.load_engine", fail)
     assert desk.problems(capsys) == (5, ["engine: self-test-failed"])
 
 
@@ -303,10 +303,10 @@ def test_targets_that_do_not_answer(desk: Desk, capsys: Capsys, port: int) -> No
 def test_a_target_that_does_not_take_an_object(
     tmp_path: Path, model_folder: Path, capsys: Capsys, on_a_disk: None
 ) -> None:
-    with running_receiver(tmp_path / "pacs", aet="SINK", others="refuse") as choosy:
+    with running_receiver(tmp_path / "pacs", others="refuse") as choosy:
         code, lines = Desk(tmp_path, model_folder, choosy.port).check(capsys)
     assert code == 5
-    assert "context-rejected: SINK@127.0.0.1:" in lines[-1] and "does not take seg and sr" in lines[-1]
+    assert "context-rejected: LNFAST@127.0.0.1:" in lines[-1] and "does not take seg and sr" in lines[-1]
 
 
 def test_root_is_warned_of_anothers_spool(desk: Desk, capsys: Capsys) -> None:
