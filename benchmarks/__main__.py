@@ -23,7 +23,7 @@ from lnfast.optional import Package
 SPEED = ("network", "pipeline", "latency", "throughput", "coldstart", "memory", "scaling", "kernels")
 MEASUREMENT = "measurement"
 # Runs only when it is named too: it takes a quarter of an hour, and DCMTK.
-NODE = "node"
+NODE, COHORT = "node", "cohort"
 # Groups that are packages of their own.
 MODULES = {"kernels": "kernels", MEASUREMENT: MEASUREMENT, NODE: NODE}
 # Groups that start no process that imports torch and that compare with peers.
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 @main.command("run")
-@click.argument("groups", nargs=-1, type=click.Choice((*SPEED, NODE, MEASUREMENT)), metavar="[GROUP]...")
+@click.argument("groups", nargs=-1, type=click.Choice((*SPEED, NODE, COHORT, MEASUREMENT)), metavar="[GROUP]...")
 @click.option("--quick", is_flag=True, help="One study and the fewest runs: checks answers, does not measure.")
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Also write the rows to this file."
@@ -92,7 +92,7 @@ def run_groups(groups: tuple[str, ...], quick: bool, json_path: Path | None, plo
 
     Answers are compared before anything is timed; a wrong one makes the exit code 1. Two groups run only when they are
     named: measurement, which times nothing, compares each short-axis rule with nodes that are exactly known; node
-    sends 1000 exams through `lnfast node` with DCMTK.
+    sends 1000 exams through `lnfast node` with DCMTK; cohort measures what the schedule of `lnfast cohort` costs.
 
     `python -m benchmarks compare OLD NEW` compares what two runs wrote with --json, and `table FILE...` prints such
     files as Markdown.

@@ -18,7 +18,7 @@ from nifti_files import write_nifti
 from lnfast.cluster.inputs import Entry
 from lnfast.cluster.messages import Outcome, Task
 from lnfast.cluster.run import CohortSummary
-from lnfast.cluster.worker import Worker
+from lnfast.cluster.worker import CohortWorker
 
 TABLES = {"studies.parquet", "studies.csv", "nodes.parquet", "nodes.csv"}
 FATAL = "fatal"
@@ -28,7 +28,7 @@ _TIMES = re.compile(
 )
 
 
-class SlowWorker(Worker):
+class SlowWorker(CohortWorker):
     """Takes its time before each study, so that something can happen in the middle."""
 
     def run(self, task: Task) -> Outcome:
@@ -36,7 +36,7 @@ class SlowWorker(Worker):
         return super().run(task)
 
 
-class FatalWorker(Worker):
+class FatalWorker(CohortWorker):
     """Dies of a study, as of a bug of a runtime."""
 
     def run(self, task: Task) -> Outcome:

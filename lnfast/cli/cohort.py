@@ -13,13 +13,15 @@ import click
 
 from lnfast.cli.dicom import dicom_options
 from lnfast.cli.options import OutputFolder, check_output_folder, engine_options, rule_options
-from lnfast.cli.progress import LINE_EVERY_S, ProgressDisplay
+from lnfast.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from lnfast.cluster import CohortSummary
     from lnfast.cluster.inputs import Entry
     from lnfast.cluster.messages import Outcome
     from lnfast.result import SegFrames
+
+_LINE_EVERY_S = 30.0  # of progress, in a log
 
 
 @click.command(short_help="Run a cohort of studies on a Ray cluster, with tables of all of them.")
@@ -127,19 +129,18 @@ class _Lines:
         self._display.log(line)
 
     def ended(self, entry: Entry, outcome: Outcome, summary: CohortSummary) -> None:
-        """Show a refusal or warnings, and how far the cohort is."""
+        """Show a refusal, and how far the cohort is; the warnings of reports are in the tables."""
         from lnfast.study import shown
 
         path = shown(entry.given)
         if outcome.refusal is not None:
             message = outcome.refusal.message.removeprefix(f"{shown(Path(entry.path).name)}: ")
             self._display.log(f"{outcome.refusal.code}: {path}: {message}")
-        elif not outcome.resumed:
-            for code, message in outcome.notices:
-                self._display.log(f"{code}: {path}: {message}")
+        for code, message in outcome.notices:
+            self._display.log(f"{code}: {path}: {message}")
         line = progress_line(summary)
         self._display.show(line)
-        if not self._display.on_terminal and monotonic() - self._last_s >= LINE_EVERY_S:
+        if not self._display.on_terminal and monotonic() - self._last_s >= _LINE_EVERY_S:
             self._last_s = monotonic()
             self._display.log(line)
 

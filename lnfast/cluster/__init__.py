@@ -12,6 +12,7 @@
     protocol.py    what the schedule needs of a cluster
     ray_cluster.py the cluster, by Ray
     slots.py       one place for a worker: what it runs, and whether it may
+    election.py    which engine the workers must have
     schedule.py    which worker runs which study, and what happens when one dies
     run.py         all of it, in order
 

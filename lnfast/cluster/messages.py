@@ -153,7 +153,7 @@ class Outcome:
         row: of the table of studies; without the columns that the driver knows.
         nodes: rows of the table of nodes.
         refusal: why there is no report; None where there is one.
-        notices: ``(code, message)`` of the report and of the files beside it.
+        notices: ``(code, message)`` of files beside the report that could not be written; the report has its own.
         resumed: the report was there already.
     """
 

@@ -56,6 +56,8 @@ def held(out: Path, log: Callable[[str], None]) -> Iterator[tuple[str, Path]]:
     finally:
         # Another process may make and lock a new file once this one is gone: nothing is written any more.
         with suppress(OSError):
+            for probe in folder.glob("probe-*"):
+                probe.rmdir()
             for name in ("rows", "token", "lock"):
                 (folder / name).unlink(missing_ok=True)
             folder.rmdir()

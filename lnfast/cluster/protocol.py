@@ -24,7 +24,7 @@ class WorkerHandle(Protocol):
     """A worker that was asked for; it starts once a machine has room for it."""
 
     def call(self, method: str, *arguments: Any) -> Future[Any]:
-        """Call a method of `lnfast.cluster.worker.Worker`; the future may raise `LostWorkerError`, and nothing else."""
+        """Call a method of a `CohortWorker`; the future may raise `LostWorkerError`, and nothing else."""
 
     def kill(self) -> None:
         """End it at once."""

@@ -20,7 +20,7 @@ from lnfast.cluster.ray_cluster import LOCAL, RayCluster, WorkerShape, connected
 from lnfast.cluster.rows import LEADING_COLUMNS, REPORT_COLUMNS
 from lnfast.cluster.schedule import STUDIES_PER_WORKER, Schedule, ScheduleLimits
 from lnfast.cluster.tables import Journal, remove_tables, write_tables
-from lnfast.cluster.worker import Worker
+from lnfast.cluster.worker import CohortWorker
 from lnfast.errors import UsageError
 from lnfast.measure import Rules
 from lnfast.result import Parts
@@ -75,7 +75,7 @@ class CohortSummary:
         stages: how many are of each N stage.
         codes: how often each code of a refusal was met.
         exit_code: the highest of all refusals; 0 without.
-        started_s: by `time.monotonic`.
+        first_s: when the first study ended whose report was not there before, by `time.monotonic`.
     """
 
     total: int
@@ -85,7 +85,7 @@ class CohortSummary:
     stages: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     exit_code: int = 0
-    started_s: float = field(default_factory=monotonic)
+    first_s: float | None = None
 
     @property
     def remaining(self) -> int:
@@ -94,11 +94,14 @@ class CohortSummary:
 
     @property
     def per_hour(self) -> float:
-        """How many studies end in an hour, without those whose reports were there before."""
-        return (self.done + self.refused - self.resumed) * 3600 / max(monotonic() - self.started_s, 1e-9)
+        """How many studies end in an hour, without those whose reports were there before; 0 before two have ended."""
+        ended = self.done + self.refused - self.resumed
+        return 0.0 if self.first_s is None else (ended - 1) * 3600 / max(monotonic() - self.first_s, 1e-3)
 
     def count(self, outcome: Outcome) -> None:
         """Count what became of a study."""
+        if self.first_s is None and not outcome.resumed:
+            self.first_s = monotonic()
         if outcome.refusal is not None:
             self.refused += 1
             self.codes[outcome.refusal.code] += 1
@@ -119,7 +122,7 @@ class Display(Protocol):
         """Show what became of a study, and how far the cohort is."""
 
 
-def run_cohort(request: CohortRequest, display: Display, *, kind: type[Worker] = Worker) -> CohortSummary:
+def run_cohort(request: CohortRequest, display: Display, *, kind: type[CohortWorker] = CohortWorker) -> CohortSummary:
     """Run every study of a cohort, each once, and write its folder and its rows of the tables.
 
     Args:

@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
+from lnfast.cluster.election import Election
 from lnfast.cluster.messages import ErrorValue, Outcome, Task, WorkerFacts, WorkerRequest
 from lnfast.cluster.protocol import Cluster, LostWorkerError
 from lnfast.cluster.slots import START_DEATHS_AT_MOST, History, Slot, TaskRun
@@ -68,7 +69,7 @@ class Schedule:
         self._cluster, self._request, self._limits, self._log = cluster, request, limits, log
         self._events: SimpleQueue[_Event] = SimpleQueue()
         self._slots = [Slot(number) for number in range(limits.workers)]
-        self._reference: WorkerFacts | None = None
+        self._election = Election()
         self._fresh: deque[Task] = deque()
         self._suspects: deque[Task] = deque()
         self._histories: dict[int, History] = {}
@@ -76,6 +77,11 @@ class Schedule:
         self._said: set[str] = set()
         self._last_loss = ""
         self._waiting_since = monotonic()
+
+    @property
+    def ready(self) -> int:
+        """How many workers are at work."""
+        return sum(slot.ready for slot in self._slots)
 
     def outcomes(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         """Run studies; yield what became of each, once, in the order in which they end.
@@ -99,6 +105,7 @@ class Schedule:
                 yield from self._handled(event)
                 # Of a thousand workers only the one that has answered needs a study, unless some must be alone.
                 self._dispatch(self._slots if self._suspects else [event.slot])
+            self._admit()
             if monotonic() - ticked >= _TICK_S:
                 ticked = monotonic()
                 self._say_that_workers_wait()
@@ -136,6 +143,7 @@ class Schedule:
         """End the worker of a slot, and the slot."""
         slot.generation += 1
         slot.facts = None
+        self._election.leave(slot.number)
         slot.runs.clear()
         if slot.worker is not None:
             slot.worker.kill()
@@ -145,18 +153,23 @@ class Schedule:
         if isinstance(answer, ErrorValue):
             self._refuse(slot, answer)
             return
-        if self._reference is None:
-            self._reference = answer
-            self._log(answer.description)
-        differences = answer.identity.differences(self._reference.identity)
-        if differences:
-            message = f"the engine of a worker on {answer.host} is not that of the first one: {differences}"
-            self._refuse(slot, ErrorValue("EngineError", "worker-engine-differs", message))
-            return
-        if answer.device_kind != self._reference.device_kind:
-            kinds = f"{answer.device_kind} beside {self._reference.device_kind}"
-            self._say_once(f"workers run on {kinds}, without a certificate: last digits of their numbers may differ")
-        slot.facts, slot.start_deaths = answer, 0
+        self._election.enter(slot.number, answer)
+
+    def _admit(self) -> None:
+        """Let workers have studies once it is decided which engine they must have."""
+        undecided = self._election.reference is None
+        for number, facts in self._election.decided(sum(slot.live for slot in self._slots)).items():
+            if undecided and self._election.reference is not None:
+                undecided = False
+                self._log(self._election.reference.description)
+            slot, refusal = self._slots[number], self._election.refusal(facts)
+            if refusal is not None:
+                self._refuse(slot, refusal)
+                continue
+            if remark := self._election.remark(facts):
+                self._say_once(remark)
+            slot.facts, slot.start_deaths = facts, 0
+            self._dispatch([slot])
 
     def _refuse(self, slot: Slot, refusal: ErrorValue) -> None:
         slot.parked = True
@@ -267,7 +280,7 @@ class Schedule:
         if history.deaths >= DEATHS_AT_MOST and run.alone:
             message = f"{history.deaths} workers ended while they ran it, the last one alone with it: {error.reason}"
         elif history.machines >= MACHINES_AT_MOST:
-            message = f"{history.machines} machines were lost while they ran it"
+            message = f"its machine, or the connection to its worker, was lost {history.machines} times"
         else:
             self._suspects.append(task)
             return

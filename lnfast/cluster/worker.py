@@ -30,7 +30,7 @@ _DICOM_PACKAGES = ("pydicom", "highdicom")
 STOPPED = ErrorValue("LnfastError", "stopped", "the cohort was stopped")
 
 
-class Worker:
+class CohortWorker:
     """See the module. The driver makes one, calls `load`, and then `run` for each study."""
 
     def __init__(self) -> None:
@@ -111,10 +111,9 @@ def refused(task: Task, refusal: ErrorValue) -> Outcome:
 def _done(
     task: Task, report: dict[str, Any], *, beside: tuple[tuple[str, str], ...] = (), resumed: bool = False
 ) -> Outcome:
-    notices = (*((notice["code"], notice["message"]) for notice in report["warnings"]), *beside)
-    codes = ";".join(code for code, _ in notices)
-    row = {**study_row(report), "warnings": codes, "resumed": resumed}
-    return Outcome(task.index, row, node_rows(report), notices=notices, resumed=resumed)
+    codes = (*(notice["code"] for notice in report["warnings"]), *(code for code, _ in beside))
+    row = {**study_row(report), "warnings": ";".join(codes)}
+    return Outcome(task.index, row, node_rows(report), notices=beside, resumed=resumed)
 
 
 def _problems(result: Result) -> tuple[tuple[str, str], ...]:

@@ -47,11 +47,13 @@ def distinct_names(paths: Iterable[str | Path]) -> list[str]:
         for index in deeper:
             depths[index] += 1
     used: set[str] = set()
+    numbers: dict[str, int] = {}  # the next to try, so that thousands of one name are not tried again and again
     names = []
     for index in range(len(files)):
-        candidate, number = name(index), 2
+        own = candidate = name(index)
         while candidate.casefold() in used:
-            candidate, number = folder_name(name(index), number), number + 1
+            numbers[own] = numbers.get(own, 1) + 1
+            candidate = folder_name(own, numbers[own])
         used.add(candidate.casefold())
         names.append(candidate)
     return names

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from thread_cluster import IDENTITY, DiesError, ThreadCluster, done, facts, request
 
+from lnfast.cluster import election
 from lnfast.cluster.messages import ErrorValue, Outcome, Task
 from lnfast.cluster.schedule import STUDIES_PER_WORKER, Schedule, ScheduleLimits
 from lnfast.cluster.slots import START_DEATHS_AT_MOST
@@ -161,6 +162,37 @@ def test_a_worker_whose_engine_differs_gets_no_study_and_no_successor() -> None:
     assert cluster.closed == [1] and cluster.started == 3
     line = next(line for line in lines if "worker-engine-differs" in line)
     assert "precision is int8, wanted fp32" in line and "lnfast" not in line.partition("wanted")[2].partition(";")[0]
+
+
+def test_one_odd_machine_that_is_ready_first_does_not_turn_away_the_others() -> None:
+    other = replace(IDENTITY, lnfast="0.9")
+    served: Counter[int] = Counter()
+
+    def load(number: int) -> object:
+        time.sleep(0.1 * (number > 0))
+        return facts(other if number == 0 else IDENTITY)
+
+    def serve(number: int, task: Task) -> Outcome:
+        served[number] += 1
+        return done(task)
+
+    outcomes, lines = run(ThreadCluster(load=load, run=serve), 40, workers=4)  # type: ignore[arg-type]
+    assert codes(outcomes) == {} and 0 not in served
+    assert any("lnfast is 0.9, wanted 1.0" in line for line in lines)
+
+
+def test_the_engine_is_decided_though_most_workers_never_find_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(election, "WITHIN_S", 0.2)
+    room = threading.Event()
+
+    def load(number: int) -> object:
+        if number:
+            room.wait(30)
+        return facts()
+
+    outcomes, _ = run(ThreadCluster(load=load), 5, workers=4)  # type: ignore[arg-type]
+    room.set()
+    assert len(outcomes) == 5
 
 
 def test_another_kind_of_processor_is_said_once_where_no_certificate_forbids_it() -> None:
