@@ -116,6 +116,8 @@ def test_windows_line_ends_and_a_byte_order_mark_change_nothing(tmp_path: Path) 
         (SMALLEST + TARGET.replace("[[target]]", "[target]"), "config-value: target is no list of tables: write [["),
         (SMALLEST + "[select]\nprefer = 'a*'", "config-value: [select] prefer: got 'a*', wanted a list of texts"),
         (SMALLEST + "[select]\nprefer = ['']", "config-value: [select] prefer: got [''], wanted a list of texts"),
+        (SMALLEST + "[select]\nprefer = ['*b[8*']", "config-value: [select] prefer: got ['*b[8*'], wanted patterns"),
+        (SMALLEST + "[select]\nprefer = ['a', 'a']", "config-value: [select] prefer: got ['a', 'a'], wanted each pat"),
         (SMALLEST + "[keep]\ndays = -1", "config-value: [keep] days: got -1, wanted a number from 0 to 36500"),
         (SMALLEST + '[tls]\ncert = "c"', "config-missing-key: [tls] needs the key key"),
         (SMALLEST + '[watch]\npath = "spool/in"', "config-value: [watch] path and [node] spool lie within each other"),
@@ -131,6 +133,11 @@ def test_windows_line_ends_and_a_byte_order_mark_change_nothing(tmp_path: Path) 
 def test_each_thing_wrong_is_one_line_that_names_it(tmp_path: Path, line: str, wanted: str) -> None:
     found = only_problem(tmp_path, line)
     assert found.startswith(wanted) and "\n" not in found
+
+
+@pytest.mark.parametrize("pattern", ["*b800*", "[[]x", "b[0-9]*", "[!]]", "a]", "[]]"])
+def test_patterns_that_a_shell_takes_are_taken(tmp_path: Path, pattern: str) -> None:
+    assert read_config(written(tmp_path, f"{SMALLEST}[select]\nprefer = ['{pattern}']")).select.prefer == (pattern,)
 
 
 def test_all_problems_are_found_at_once(tmp_path: Path) -> None:

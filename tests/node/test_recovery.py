@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from small_disks import fill, needs_tmpfs, small_disk
 
-from lnfast.errors import LnfastError
+from lnfast.errors import BackendError, LnfastError
 from lnfast.node.ledger import Ledger, NewResult, StoredResult
 from lnfast.node.spool import Spool
 from lnfast.node.spool.recovery import Recovered, open_and_recover
+
+__all__ = ["small_disk"]  # a fixture
 
 TESTS = Path(__file__).parents[1]
 A, B = "a" * 16, "b" * 16
@@ -232,3 +235,18 @@ def test_a_new_key_is_told(spool: Spool) -> None:
     with ledger:
         assert recovered.key_lost and [event.kind for event in ledger.events(most=1)] == ["key-lost"]
         assert state(ledger) == "receiving"
+
+
+@needs_tmpfs
+def test_a_start_on_a_full_disk_says_so_and_loses_nothing(small_disk: Path) -> None:
+    spool = Spool(small_disk / "spool")
+    with restart(spool)[0] as ledger:
+        received(spool, ledger)
+    fill(small_disk / "filler")
+    with pytest.raises(BackendError) as refused:
+        restart(spool)
+    assert refused.value.code == "spool-full"
+    (small_disk / "filler").unlink()
+    ledger, recovered = restart(spool)
+    with ledger:
+        assert recovered == CALM and state(ledger) == "receiving"

@@ -361,6 +361,19 @@ def test_a_target_that_hangs_holds_up_neither_the_others_nor_the_stop(box: Outbo
     ]
 
 
+def test_a_target_that_is_slow_is_no_sign_of_a_dead_thread(box: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lnfast.node.monitor.life.IDLE_S", 0.8)
+    box.release("a" * 16)
+    long = Timeouts(connect_s=60, acse_s=60, dimse_s=60, network_s=60)
+    with scripted_peer(accept, hold) as port, box.sending(target(port), timeouts=long, drain_s=0.1) as sender:
+        (life,) = sender.lives
+        end = time.monotonic() + 2.0
+        while time.monotonic() < end:
+            assert not life.overdue()
+            time.sleep(0.02)
+    assert box.state("a" * 16) == ("pending", None, 0)
+
+
 def test_stop_lets_the_job_that_is_being_sent_end(box: Outbox) -> None:
     def slowly(event: Any) -> int:
         time.sleep(0.3)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import ipaddress
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ TABLES = ("node", "receive", "target", "model", "select", "keep", "tls", "watch"
 DAY_S = 86400.0
 GIB, MIB = 1 << 30, 1 << 20
 MOST_INSTANCE_MIB = 64  # what `lnfast.study.dicom.scan` reads of one file
+_SET = re.compile(r"\[!?\]?[^\]]*\]")  # of letters, in a pattern as a shell has them
 _MOST_SECONDS = 7 * DAY_S
 _TOMLI = Package("node.toml on Python 3.10", "tomli", ("tomli",), "node")
 
@@ -229,7 +231,12 @@ def _model(table: Table, folder: Path) -> ModelChoice:
 
 
 def _select(table: Table) -> Select:
-    return Select(table.texts("prefer", ()), table.flag("synthetic", False))
+    prefer = table.texts("prefer", ())
+    if any("[" in _SET.sub("", pattern) for pattern in prefer):
+        table.problem("prefer", "patterns whose brackets are closed; [[] stands for a bracket itself")
+    elif len(set(prefer)) < len(prefer):
+        table.problem("prefer", "each pattern once")
+    return Select(prefer, table.flag("synthetic", False))
 
 
 def _keep(table: Table) -> Keep:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from lnfast.errors import BackendError, LnfastError
 VERSION = 1
 # The header's application id: a ledger that was made, and one that knows what the spool had by then.
 NEW, COMPLETE = 0x4C4E4E30, 0x4C4E4E31
+_LEAST_BYTES = 64 << 10  # SQLite opens no ledger with less, and calls that an "I/O error"
 _BUSY_S = 20.0  # another process, such as ``lnfast node retry``, holds the ledger for milliseconds
 _COMPANIONS = ("-wal", "-shm")
 _TABLES = """
@@ -104,7 +106,7 @@ def ledger_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        if "full" in str(error):
+        if "full" in str(error) or _is_full(path.parent):
             raise BackendError("spool-full", f"the disk of the ledger {path} is full") from error
         raise BackendError("spool-failed", f"the ledger {path} cannot be used: {error}") from error
     except sqlite3.IntegrityError:
@@ -144,6 +146,13 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     problem = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if problem != "ok":
         raise _damaged(path, str(problem))
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _LEAST_BYTES
+    except OSError:
+        return False
 
 
 def _damaged(path: Path, reason: str) -> LnfastError:

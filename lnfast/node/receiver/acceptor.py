@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from lnfast.node.monitor.life import Life
 from lnfast.node.monitor.logs import place
 from lnfast.node.transport.acceptor_pdu import MOST_REQUEST_BYTES, AssociateRequest, Rejection, read_request, rejection
-from lnfast.node.transport.pdu import HEAD, AbortReason, Kind, ViolationError, abort
+from lnfast.node.transport.pdu import HEAD, KINDS, AbortReason, Kind, ViolationError, abort
 from lnfast.node.transport.sockets import make_prompt, notice_death
 
 _logger = logging.getLogger("lnfast.node.receiver")
@@ -220,7 +220,7 @@ class Acceptor:
                 self._close(pending)
                 return
             if kind != Kind.ASSOCIATE_RQ:
-                known = kind in Kind._value2member_map_
+                known = kind in KINDS
                 raise ViolationError(AbortReason.UNEXPECTED_PDU if known else AbortReason.UNRECOGNIZED_PDU)
             if length > MOST_REQUEST_BYTES:
                 raise ViolationError(AbortReason.INVALID_PARAMETER)

@@ -159,7 +159,7 @@ class AcceptedAssociation:
     def _read(self) -> tuple[int, memoryview]:
         deadline = time.monotonic() + self._limits.pdu_s
         kind, length = pdu.HEAD.unpack(self._wire.read(pdu.HEAD.size, deadline))
-        if kind not in Kind._value2member_map_:
+        if kind not in pdu.KINDS:
             raise ViolationError(AbortReason.UNRECOGNIZED_PDU)
         if kind in (Kind.ASSOCIATE_RQ, Kind.ASSOCIATE_AC, Kind.ASSOCIATE_RJ, Kind.RELEASE_RP):
             raise ViolationError(AbortReason.UNEXPECTED_PDU)

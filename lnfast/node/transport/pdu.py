@@ -30,6 +30,9 @@ class Kind(IntEnum):
     ABORT = 7
 
 
+KINDS = frozenset(Kind)
+
+
 class AbortReason(IntEnum):
     """Why the service provider aborts, PS3.8 table 9-26."""
 
