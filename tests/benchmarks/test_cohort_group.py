@@ -6,10 +6,10 @@ import pytest
 
 pytest.importorskip("ray")
 
-from benchmarks.groups.cohort import recorded  # noqa: E402
-from benchmarks.groups.cohort.recorded import PaperCluster, Recording, measure, share  # noqa: E402
-from lnfast.cluster.messages import Outcome, Task  # noqa: E402
-from lnfast.cluster.schedule import Schedule, ScheduleLimits  # noqa: E402
+from benchmarks.groups.cohort import recorded
+from benchmarks.groups.cohort.recorded import PaperCluster, Recording, measure, share
+from lnfast.cluster.messages import Outcome, Task
+from lnfast.cluster.schedule import Schedule, ScheduleLimits
 
 RECORDING = Recording(0.02, Outcome(0, {"study": "x", "status": "done", "n_stage": "N0"}))
 
