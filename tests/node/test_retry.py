@@ -37,7 +37,7 @@ def test_a_refused_exam_is_run_by_a_persons_choice_and_its_result_sent_once_more
 ) -> None:
     with (
         store_scp(tmp_path / "sink", "+B", "+uf") as sink,
-        node(tmp_path / "node", model_folder, [target(sink.port)]) as service,
+        node(tmp_path / "node", model_folder, [target(sink.port)], receive={"give_up_s": 10}) as service,
     ):
         dcmsend(service.port, *without_b_values(tmp_path / "exam"))
         service.wait(lambda: only_state(service) == "refused", "the exam is refused")
