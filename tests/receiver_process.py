@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -105,6 +106,8 @@ def receiver_process(
             stderr=log,
             text=True,
             start_new_session=True,
+            # As the command line does: threads of OpenBLAS are not the receiver's.
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         )
     try:
         assert process.stdout is not None
