@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from receivers import RECEIVE
 
 from lnfast.node.config.settings import Receive
 from lnfast.node.exams.arrivals import Arrivals, Due
@@ -13,18 +14,6 @@ from lnfast.node.ledger import Ledger
 from lnfast.node.spool import Spool
 
 X, Y = "a" * 16, "b" * 16
-RECEIVE = Receive(
-    allow=(),
-    tls=False,
-    quiet_s=10,
-    quiet_without_release_s=30,
-    give_up_s=900,
-    eager=False,
-    others="drop",
-    min_free_bytes=0,
-    max_instance_bytes=1 << 20,
-    max_associations=16,
-)
 
 
 class Clock:

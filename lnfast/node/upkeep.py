@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from lnfast.errors import LnfastError
-from lnfast.node.monitor.life import Life
+from lnfast.node.monitor.life import ThreadedPart
 
 EVERY_S = 3600.0
 _MOST_S = 1800.0  # to delete a full disk of files
@@ -16,7 +16,7 @@ _BEAT_S = 1.0
 _logger = logging.getLogger("lnfast.node.upkeep")
 
 
-class Upkeep:
+class Upkeep(ThreadedPart):
     """A thread that does some work when it starts and then every hour.
 
     Args:
@@ -25,30 +25,14 @@ class Upkeep:
     """
 
     def __init__(self, work: Callable[[], int], *, every_s: float = EVERY_S) -> None:
+        super().__init__("lnfast-upkeep", self._run)
         self._work, self._every_s = work, every_s
         self._ending = threading.Event()
-        self._life = Life("lnfast-upkeep")
-        self._thread = threading.Thread(target=self._run, name="lnfast-upkeep", daemon=True)
-
-    @property
-    def threads(self) -> tuple[threading.Thread, ...]:
-        """The thread."""
-        return (self._thread,)
-
-    @property
-    def lives(self) -> tuple[Life, ...]:
-        """Its signs of life."""
-        return (self._life,)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
 
     def stop(self) -> None:
         """End, at most after what is being deleted."""
         self._ending.set()
-        if self._thread.ident is not None:
-            self._thread.join(_BEAT_S)
+        self._join(_BEAT_S)
 
     def _run(self) -> None:
         while not self._ending.is_set():

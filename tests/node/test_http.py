@@ -34,7 +34,7 @@ def server() -> Iterator[PageServer]:
     server.start()
     yield server
     server.stop()
-    assert not server.thread.is_alive()
+    assert not server.threads[0].is_alive()
 
 
 def ask(server: PageServer, method: str, path: str, **more: object) -> tuple[int, http.client.HTTPMessage, bytes]:
@@ -175,7 +175,7 @@ def test_a_client_that_is_there_at_the_end_is_no_fault(caplog: pytest.LogCapture
         while not server._open and time.monotonic() < deadline:
             time.sleep(0.01)
         server.stop()
-    assert not server.thread.is_alive() and not caplog.records
+    assert not server.threads[0].is_alive() and not caplog.records
 
 
 def test_a_port_in_use_is_an_error_and_leaves_nothing_behind(server: PageServer) -> None:
@@ -188,4 +188,4 @@ def test_a_port_in_use_is_an_error_and_leaves_nothing_behind(server: PageServer)
 
 def test_it_shows_that_it_lives(server: PageServer) -> None:
     time.sleep(0.1)
-    assert server.thread.name == "lnfast-http" and not server.life.overdue()
+    assert server.threads[0].name == "lnfast-http" and not server.lives[0].overdue()

@@ -15,7 +15,7 @@ from lnfast.node.exams.decisions import Decisions
 from lnfast.node.exams.drift import DriftWatch
 from lnfast.node.exams.runs import Runs, engine_facts, load_engine, load_writers
 from lnfast.node.ledger import Ledger, StoredResult
-from lnfast.node.monitor.life import Life
+from lnfast.node.monitor.life import ThreadedPart
 from lnfast.node.monitor.logs import place
 from lnfast.node.monitor.metrics import Metrics
 from lnfast.node.spool import Spool
@@ -31,7 +31,7 @@ _DRAIN_S = 30.0
 _logger = logging.getLogger("lnfast.node.worker")
 
 
-class Worker:
+class Worker(ThreadedPart):
     """Loads the engine and runs exams, in a thread.
 
     Args:
@@ -53,6 +53,7 @@ class Worker:
         *,
         load: Callable[..., Engine] = load_engine,
     ) -> None:
+        super().__init__(THREAD, self._serve)
         self.engine_problem: LnfastError | None = None
         self.on_release: Callable[[], object] = lambda: None
         self._config, self._spool, self._ledger = config, spool, ledger
@@ -62,18 +63,6 @@ class Worker:
         self._runs: Runs | None = None
         self._drift = DriftWatch(config.drift.every, spool, ledger, metrics)
         self._stopping = threading.Event()
-        self._life = Life(THREAD)
-        self._thread = threading.Thread(target=self._serve, name=THREAD, daemon=True)
-
-    @property
-    def threads(self) -> tuple[threading.Thread, ...]:
-        """The thread, started or not."""
-        return (self._thread,)
-
-    @property
-    def lives(self) -> tuple[Life, ...]:
-        """The thread's signs of life."""
-        return (self._life,)
 
     @property
     def running(self) -> bool:
@@ -91,10 +80,6 @@ class Worker:
         engine = self._engine
         return None if engine is None else engine_facts(engine)
 
-    def start(self) -> None:
-        """Load the engine and begin to run exams, in a thread."""
-        self._thread.start()
-
     def stop(self, drain_s: float = _DRAIN_S) -> None:
         """Let what is at work end.
 
@@ -103,8 +88,7 @@ class Worker:
         """
         self._stopping.set()
         self._arrivals.wake()
-        if self._thread.ident is not None:
-            self._thread.join(drain_s)
+        self._join(drain_s)
 
     def _serve(self) -> None:
         try:

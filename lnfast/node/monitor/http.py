@@ -13,13 +13,12 @@ import os
 import re
 import socket
 import struct
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lnfast._version import __version__
 from lnfast.errors import BackendError
-from lnfast.node.monitor.life import Life
+from lnfast.node.monitor.life import ThreadedPart
 
 MOST_REQUEST_BYTES = 8192
 MOST_CONNECTIONS = 32
@@ -51,7 +50,7 @@ class Page:
     text: str
 
 
-class PageServer:
+class PageServer(ThreadedPart):
     """Serves pages from a thread of its own.
 
     Args:
@@ -60,22 +59,11 @@ class PageServer:
     """
 
     def __init__(self, bind: str, port: int, pages: Mapping[str, Callable[[], Page]]) -> None:
+        super().__init__("lnfast-http", self._run)
         self._bind, self._port, self._pages = bind, port, pages
-        self.life = Life("lnfast-http")
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
         self._open = 0
-        self.thread = threading.Thread(target=self._run, name="lnfast-http", daemon=True)
-
-    @property
-    def threads(self) -> tuple[threading.Thread, ...]:
-        """The thread."""
-        return (self.thread,)
-
-    @property
-    def lives(self) -> tuple[Life, ...]:
-        """Its signs of life."""
-        return (self.life,)
 
     @property
     def port(self) -> int:
@@ -100,13 +88,13 @@ class PageServer:
                 "port-unavailable",
                 f"cannot listen on {self._bind} port {self._port}: {reason}; give another health_bind or health_port",
             ) from error
-        self.thread.start()
+        self._thread.start()
 
     def stop(self) -> None:
         """Close every connection and end the thread."""
-        if self.thread.is_alive():
+        if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self.thread.join(CONNECTION_S)
+            self._thread.join(CONNECTION_S)
 
     def _run(self) -> None:
         beating = self._loop.create_task(self._beat())
@@ -124,7 +112,7 @@ class PageServer:
 
     async def _beat(self) -> None:
         while True:
-            self.life.beat()
+            self._life.beat()
             await asyncio.sleep(1.0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,3 +47,35 @@ class Life:
     def overdue(self) -> bool:
         """Whether the next sign is later than it may be."""
         return self._clock() > self._due
+
+
+class ThreadedPart:
+    """A part of the node that works in one thread.
+
+    Args:
+        name: of the thread.
+        work: what runs in it, from `start` on; it gives signs of life.
+    """
+
+    def __init__(self, name: str, work: Callable[[], None]) -> None:
+        self._life = Life(name)
+        self._thread = threading.Thread(target=work, name=name, daemon=True)
+
+    @property
+    def threads(self) -> tuple[threading.Thread, ...]:
+        """The thread, started or not."""
+        return (self._thread,)
+
+    @property
+    def lives(self) -> tuple[Life, ...]:
+        """The thread's signs of life."""
+        return (self._life,)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def _join(self, most_s: float) -> None:
+        """Wait for the end of the thread, where it was started."""
+        if self._thread.ident is not None:
+            self._thread.join(most_s)

@@ -30,7 +30,7 @@ from lnfast.node.config.settings import NodeConfig
 from lnfast.node.exams.arrivals import Arrivals
 from lnfast.node.exams.reception import Ending
 from lnfast.node.ledger import Ledger
-from lnfast.node.monitor.life import Life
+from lnfast.node.monitor.life import ThreadedPart
 from lnfast.node.monitor.metrics import Metrics
 from lnfast.node.spool import Spool, instance_name
 from lnfast.node.watch.dicom_file import Identity, NotDicomError, OtherObjectError, identify
@@ -61,7 +61,7 @@ class _Seen:
     settled: bool = False
 
 
-class WatchFolder:
+class WatchFolder(ThreadedPart):
     """Takes in what programs put into a folder, in a thread.
 
     Args:
@@ -80,6 +80,7 @@ class WatchFolder:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(THREAD, self._serve)
         assert config.watch is not None
         self._root = config.watch
         self._quiet_s = max(config.receive.quiet_s, config.receive.quiet_without_release_s)
@@ -90,28 +91,11 @@ class WatchFolder:
         self._loose = 0
         self._exams: dict[str, str] | None = None  # exam to its folder; read when it is first needed
         self._stopping = threading.Event()
-        self._life = Life(THREAD)
-        self._thread = threading.Thread(target=self._serve, name=THREAD, daemon=True)
-
-    @property
-    def threads(self) -> tuple[threading.Thread, ...]:
-        """The thread, started or not."""
-        return (self._thread,)
-
-    @property
-    def lives(self) -> tuple[Life, ...]:
-        """The thread's signs of life."""
-        return (self._life,)
-
-    def start(self) -> None:
-        """Begin to watch, in a thread."""
-        self._thread.start()
 
     def stop(self, drain_s: float = 30.0) -> None:
         """Let the folder that is being taken be taken."""
         self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(drain_s)
+        self._join(drain_s)
 
     def _serve(self) -> None:
         while not self._stopping.is_set():
