@@ -7,12 +7,10 @@ import signal
 from pathlib import Path
 
 import pydicom
-import pytest
-from dicom_network import dataset_bytes, dcmsend, end, program, store_scp
+from dicom_network import dataset_bytes, dcmsend, end, store_scp
 from exam_files import write_exam
 from node_process import NodeProcess, node, target
 
-pytestmark = pytest.mark.skipif(not (program("storescp") and program("dcmsend")), reason="needs DCMTK")
 SERIES = "6"  # the b = 800 series of `write_exam`
 
 
