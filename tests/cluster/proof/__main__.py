@@ -7,6 +7,7 @@ same, but for times. Exit code 1 where they are not.
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import subprocess
@@ -92,6 +93,8 @@ def first_difference(expected: dict[str, bytes], got: dict[str, bytes]) -> str:
         if left is None or right is None:
             return f"{name} is only in {'lnfast cohort' if left is None else 'lnfast run'}"
         if left != right:
+            if name.endswith(".gz") and gzip.decompress(left) == gzip.decompress(right):
+                return f"{name}: compressed otherwise, and the same within"
             at = next((i for i, pair in enumerate(zip(left, right, strict=False)) if pair[0] != pair[1]), 0)
             return f"{name}: {left[max(at - 80, 0) : at + 80]!r}, {right[max(at - 80, 0) : at + 80]!r}"
     return "nothing"
