@@ -48,8 +48,6 @@ LEAST_SPREAD = 0.02
 # of a scanner or of a data type makes.
 UNUSUAL_SHARE, UNUSUAL_PATCH_MM2, UNUSUAL_SATURATED = 0.012, 2500.0, 0.0005
 UNTRUSTED_SHARE = 0.10
-# Of 54 suspicious nodes in digital patients of 64 slices 47 were found on a model grid of 32, and 51 on one of 64.
-MOST_SLICES_SQUEEZED = 1.25
 # Height of tissue above the floor in deviations of the whole study: 0.79 to 2.2.
 ZSCORE_HEIGHT = (0.55, 3.0)
 # Where the normalization is a z-score: how far padding may lie below the floor, in heights of tissue above the floor.
@@ -123,7 +121,7 @@ def admit(volume: Volume, card: ModelCard, *, threads: int = 0) -> Admission:
         floor=greys.floor,
         tissue=greys.tissue,
         checked=checked,
-        warnings=(*_warnings(greys, grid), *_thin_slices(grid, card)) if checked else (),
+        warnings=tuple(_warnings(greys, grid)) if checked else (),
     )
 
 
@@ -206,16 +204,6 @@ def _untrusted(reason: str) -> StudyError:
         "untrusted-greys",
         f"{reason}; look at the study for padding, an artefact of the coil or of fat, and export it without",
     )
-
-
-def _thin_slices(grid: Grid, card: ModelCard) -> Iterator[tuple[str, str]]:
-    slices, seen = grid.shape[0], card.shape_zyx[0]
-    if slices > MOST_SLICES_SQUEEZED * seen:
-        yield (
-            "thin-slices",
-            f"the study has {slices} slices and the network sees {seen}: nodes of a few slices may be missed or drawn "
-            "too small; look at the thin slices yourself",
-        )
 
 
 def _warnings(greys: BodyStatistics, grid: Grid) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """A loaded network and the stages around it: from a study on its own grid to measured nodes.
 
-    preprocess -> infer -> postprocess -> measure        in a window of the grid, where the engine has some
+    preprocess -> infer -> postprocess -> measure        in a window of the grid, where the engine has some; slab by
+                                                         slab where the study has many thin slices
 
 Serving, the self-test and export's certificate all run this path.
 """
@@ -12,6 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lnfast.backends import Backend, BackendInfo, Candidate, open_backend
 from lnfast.backends.engine.folder import EngineFolder
@@ -22,7 +27,11 @@ from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules, ScaledVolume, measure_nodes
 from lnfast.postprocess import Segmentation, segment, touches_edge
 from lnfast.preprocess import Normalization, normalization, write_input
+from lnfast.slabs import add_slab, grid_for, slabs_of
 from lnfast.window import Window, Zyx, choose_window, voxel_count
+
+# Where the network was run, its logits there, and the nodes.
+_Found = tuple[Window, NDArray[Any], Segmentation]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +41,7 @@ class Answer:
     Attributes:
         labels: ``(z, y, x)`` uint16, native grid, value = node id.
         nodes: measured, in order of their id.
-        window: what the network was run on.
+        window: what the network was run on; all of a deeper grid than the card's where it was run in slabs.
         timings_ms: ``preprocess``, ``infer``, ``postprocess`` and ``measure``.
     """
 
@@ -124,12 +133,12 @@ class Network:
         """
         card, watch = self.model.card, _Watch()
         with watch("preprocess"):
-            chosen = self.window_for(volume) if window is None else window
+            grid_zyx = self.grid_zyx if window else grid_for(volume.oriented(card.orientation).grid, self.grid_zyx)
             norm = norm or normalization(volume, card, threads=self._threads)
-        backend, segmentation = self._find(volume, norm, chosen, watch)
-        if window is None and touches_edge(segmentation, chosen, card):
-            chosen = Window.whole(self.grid_zyx)
-            backend, segmentation = self._find(volume, norm, chosen, watch)
+        if grid_zyx == self.grid_zyx:
+            chosen, logits, segmentation = self._find(volume, norm, window, watch)
+        else:
+            chosen, logits, segmentation = self._find_in_slabs(volume, norm, grid_zyx, watch)
         with watch("measure"):
             nodes = measure_nodes(
                 segmentation.labels,
@@ -137,22 +146,43 @@ class Network:
                 rules,
                 orientation=card.orientation,
                 intensity=intensity,
-                logits=backend.output[0, 0],
+                logits=logits,
                 window=chosen,
                 threads=self._threads,
             )
         return Answer(segmentation.labels, nodes, chosen, watch.spent_ms)
 
-    def _find(self, volume: Volume, norm: Normalization, window: Window, watch: _Watch) -> tuple[Backend, Segmentation]:
-        card = self.model.card
+    def _find(self, volume: Volume, norm: Normalization, window: Window | None, watch: _Watch) -> _Found:
+        """Find nodes in a window, in the patient's where it is None; then a node at its face takes the whole grid."""
+        with watch("preprocess"):
+            chosen = self.window_for(volume) if window is None else window
+        logits = self._infer(volume, norm, chosen, watch)
+        segmentation = self._segment(logits, volume, chosen, watch)
+        if window is None and touches_edge(segmentation, chosen, self.model.card):
+            return self._find(volume, norm, Window.whole(self.grid_zyx), watch)
+        return chosen, logits, segmentation
+
+    def _find_in_slabs(self, volume: Volume, norm: Normalization, grid_zyx: Zyx, watch: _Watch) -> _Found:
+        whole, joined = Window.whole(grid_zyx), np.zeros(grid_zyx, np.float32)
+        for slab in slabs_of(grid_zyx, self.grid_zyx):
+            logits = self._infer(volume, norm, slab, watch)
+            with watch("postprocess"):
+                add_slab(joined, slab, logits)
+        return whole, joined, self._segment(joined, volume, whole, watch)
+
+    def _infer(self, volume: Volume, norm: Normalization, window: Window, watch: _Watch) -> NDArray[Any]:
+        """Return the network's output buffer, which the next inference at the same shape overwrites."""
         with watch("preprocess"):
             backend = self.at(window.shape_zyx)
-            write_input(volume, card, backend.input[0, 0], norm=norm, window=window, threads=self._threads)
+            write_input(volume, self.model.card, backend.input[0, 0], norm=norm, window=window, threads=self._threads)
         with watch("infer"):
             backend.infer()
+        logits: NDArray[Any] = backend.output[0, 0]
+        return logits
+
+    def _segment(self, logits: NDArray[Any], volume: Volume, window: Window, watch: _Watch) -> Segmentation:
         with watch("postprocess"):
-            segmentation = segment(backend.output[0, 0], volume.grid, card, window=window, threads=self._threads)
-        return backend, segmentation
+            return segment(logits, volume.grid, self.model.card, window=window, threads=self._threads)
 
 
 class _Watch:

@@ -45,7 +45,7 @@ def segment(
         logits: ``(z, y, x)`` float32 or float16 of the window's shape: the network's output buffer, read where it lies.
         grid: of the study as it is stored.
         card: says threshold and axes.
-        window: of the grid of ``card.shape_zyx``; None for all of it.
+        window: of the grid of ``card.shape_zyx`` or of a deeper one; None for all of the card's.
         threads: 0 takes one per core.
 
     Raises:

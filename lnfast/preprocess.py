@@ -92,7 +92,7 @@ def write_input(
         card: says grid, axes and normalisation.
         out: ``(z, y, x)`` float32 or float16, C-contiguous, of the window's shape; every value is overwritten.
         norm: of this very study, as `normalization` returns it; measured here when None.
-        window: of the grid of ``card.shape_zyx``; None for all of it.
+        window: of the grid of ``card.shape_zyx`` or of a deeper one; None for all of the card's.
         threads: 0 takes one per core.
 
     Raises:

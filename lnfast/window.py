@@ -82,12 +82,16 @@ class Window:
     def check(self, shape: tuple[int, ...], grid_zyx: Zyx | None = None) -> None:
         """Refuse an array of another shape than the window's, or a window of another grid.
 
+        Args:
+            shape: of the array.
+            grid_zyx: that the window must be of; a deeper one is accepted too (`lnfast.slabs`). None for any.
+
         Raises:
             UsageError: ``bad-window``.
         """
         if shape != self.shape_zyx:
             raise UsageError("bad-window", f"got an array of {shape} voxels, wanted the window's {self.shape_zyx}")
-        if grid_zyx not in (None, self.grid_zyx):
+        if grid_zyx is not None and (self.grid_zyx[1:] != grid_zyx[1:] or self.grid_zyx[0] < grid_zyx[0]):
             raise UsageError("bad-window", f"got a window of a grid of {self.grid_zyx} voxels, wanted {grid_zyx}")
 
     def interior(self, native_shape: tuple[int, ...], inside_vox: int = INSIDE_VOX) -> tuple[slice, ...]:

@@ -28,6 +28,7 @@ LAYERS = {
     "card": 2,
     "study": 2,
     "ellipsoid": 2,
+    "slabs": 2,
     "backends": 3,
     "body": 3,
     "preprocess": 3,

@@ -217,16 +217,3 @@ def test_a_flare_of_one_value_is_warned_of() -> None:
     array = volume.array.astype(np.int32)
     array[:, np.hypot(y - 120, x - 31) < 12] = array.max()
     assert [code for code, _ in admitted(array, volume.grid).warnings] == ["unusual-greys"]
-
-
-def test_many_thin_slices_are_warned_of() -> None:
-    """More than 1.25 times as many as the model grid has are squeezed into it."""
-    volume = phantom(2)
-    slices = volume.array.shape[0]
-    assert 2 * slices > 35 > slices
-    halved = volume.grid.affine.copy()
-    halved[:3, 2] /= 2
-    thin = np.repeat(volume.array, 2, axis=0)
-    warnings = [code for code, _ in admitted(thin, Grid(thin.shape, halved)).warnings]
-    assert warnings == ["thin-slices"]
-    assert admitted(volume.array, volume.grid).warnings == ()

@@ -14,6 +14,8 @@ from lnfast.geometry import Volume
 from lnfast.matching import NodeMap
 from lnfast.measure import Rules, measure_nodes
 from lnfast.preprocess import write_input
+from lnfast.slabs import grid_for
+from lnfast.window import Window, Zyx
 from lnfast_ext import resample_normalize
 from training.data.case import Case
 
@@ -26,7 +28,7 @@ BORDERLINE_MM = (6.0, 10.0)
 
 @dataclass(frozen=True, eq=False)
 class GridCase:
-    """A case on the model grid.
+    """A case on the model grid, or on a deeper one.
 
     Attributes:
         channels: ``(3, z, y, x)`` float32: the network's input; the share of a voxel that is node; 1 in voxels of nodes
@@ -48,10 +50,11 @@ class GridCase:
         return self.channels[1]
 
 
-def whole_study(case: Case, card: ModelCard) -> tuple[Tensor, Tensor]:
-    """Return input and soft truth of a whole study, each ``(1, 1, *card.shape_zyx)``."""
-    out = np.empty((2, *card.shape_zyx), np.float32)
-    write_input(case.volume, card, out[0], threads=1)
+def whole_study(case: Case, card: ModelCard, grid_zyx: Zyx | None = None) -> tuple[Tensor, Tensor]:
+    """Return input and soft truth of a whole study, each ``(1, 1, *grid_zyx)``; of the card's grid where it is None."""
+    window = Window.whole(grid_zyx or card.shape_zyx)
+    out = np.empty((2, *window.shape_zyx), np.float32)
+    write_input(case.volume, card, out[0], window=window, threads=1)
     # The same trilinear weights for the truth. Its soft values are kept: their 0.5 is where the surface is, and
     # rounding them on a grid coarser than the native one would move it by up to half a voxel.
     mask = Volume((case.labels > 0).astype(np.uint8), case.volume.grid).oriented(card.orientation)
@@ -61,13 +64,17 @@ def whole_study(case: Case, card: ModelCard) -> tuple[Tensor, Tensor]:
 
 
 def to_model_grid(case: Case, card: ModelCard) -> GridCase:
-    """Resample a case, and mark what crops are placed and weighted by; some 80 ms of one core."""
-    image, truth = whole_study(case, card)
+    """Resample a case, and mark what crops are placed and weighted by; some 80 ms of one core.
+
+    A study of many thin slices gets a deeper grid than the card's, as when it is analysed.
+    """
+    grid_zyx = grid_for(case.volume.oriented(card.orientation).grid, card.shape_zyx)
+    image, truth = whole_study(case, card, grid_zyx)
     nodes = true_nodes(case, card.orientation).nodes
     low, high = BORDERLINE_MM
     borderline = np.array([False, *(low <= node.box_mm[0] <= high for node in nodes)])
     suspicious = np.array([False, *(node.suspicious for node in nodes)])
-    labels = _nearest(Volume(case.labels, case.volume.grid).oriented(card.orientation).array, card.shape_zyx)
+    labels = _nearest(Volume(case.labels, case.volume.grid).oriented(card.orientation).array, grid_zyx)
     channel = torch.from_numpy(borderline.astype(np.float32)[labels])[None, None]
     channels = torch.cat((image, truth, channel), dim=1)[0]
     return GridCase(channels, torch.from_numpy(suspicious[labels]))

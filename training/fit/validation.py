@@ -16,6 +16,8 @@ from lnfast.matching import NodeMap, compare, dice_of_counts
 from lnfast.measure import measure_nodes, n_stage
 from lnfast.postprocess import segment
 from lnfast.preprocess import write_input
+from lnfast.slabs import add_slab, grid_for, slabs_of
+from lnfast.window import Window
 from training.data.case import Case, LoadableCase
 from training.data.model_grid import RULES, true_nodes
 
@@ -74,21 +76,29 @@ class ValidationCounts:
 
 
 def predict(model: nn.Module, volume: Volume, card: ModelCard, precision: str = "32-true") -> NDArray[np.float32]:
-    """Return the logits of a whole study, ``card.shape_zyx`` float32; ``model`` is in evaluation mode."""
-    image = np.empty(card.shape_zyx, np.float32)
-    write_input(volume, card, image)
-    logits = _logits(model, torch.from_numpy(image)[None, None], precision)
-    array: NDArray[np.float32] = np.ascontiguousarray(logits.float()[0, 0].cpu().numpy())
-    return array
+    """Return the logits of a whole study, ``model`` in evaluation mode.
+
+    Returns:
+        ``(z, y, x)`` float32 on the card's grid; on a deeper one where a study of many thin slices is run in slabs.
+    """
+    grid_zyx = grid_for(volume.oriented(card.orientation).grid, card.shape_zyx)
+    image, joined = np.empty(card.shape_zyx, np.float32), np.zeros(grid_zyx, np.float32)
+    norm = None
+    for slab in slabs_of(grid_zyx, card.shape_zyx):
+        norm = write_input(volume, card, image, norm=norm, window=slab)
+        logits = _logits(model, torch.from_numpy(image)[None, None], precision)
+        add_slab(joined, slab, logits.float()[0, 0].cpu().numpy())
+    return joined
 
 
 def find_nodes(logits: NDArray[np.float32], volume: Volume, card: ModelCard) -> NodeMap:
-    """Make nodes of the logits of a study as the runtime does, at the card's threshold and by the default rules.
+    """Make nodes of the logits of `predict` as the runtime does, at the card's threshold and by the default rules.
 
     Raises:
         EngineError: as `lnfast.postprocess.segment`.
     """
-    segmentation = segment(logits, volume.grid, card)
+    depth, height, width = logits.shape
+    segmentation = segment(logits, volume.grid, card, window=Window.whole((depth, height, width)))
     nodes = measure_nodes(segmentation.labels, segmentation.count, RULES, orientation=card.orientation, logits=logits)
     return NodeMap(segmentation.labels, nodes)
 

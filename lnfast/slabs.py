@@ -1,0 +1,79 @@
+"""Studies of many thin slices: the network works through them slab by slab, and its answers are joined.
+
+Squeezed into the slices of the network's grid, a node of a few thin slices would all but vanish. So such a study gets a
+deeper grid, on which slabs of the network's own shape overlap by half:
+
+    deep grid    |================================================|
+    slabs        |-------- 0 --------|
+                            |-------- 1 --------|
+                                       |-------- 2 --------|  ...
+
+Where two overlap, each counts the less the nearer a slice is to the face beyond which that slab saw nothing.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnfast.geometry import Grid
+from lnfast.window import Window, Zyx
+
+# A few slices more than the grid has are squeezed into it. Of 54 suspicious nodes in digital patients of 64 slices 47
+# were found on a grid of 32 slices, and 51 in slabs on one of 64.
+MOST_SQUEEZED = 1.25
+# Thinner steps than these the network saw none in training, and no node is so flat that they would show more of it.
+FINEST_STEP_MM = 1.6
+
+
+def grid_for(grid: Grid, shape_zyx: Zyx) -> Zyx:
+    """Return the grid on which a study is analysed: the network's own, or one with the same plane and more slices.
+
+    Args:
+        grid: of the study, in the network's axes.
+        shape_zyx: of the network.
+    """
+    slices, depth = grid.shape[0], shape_zyx[0]
+    wanted = min(slices, grid.extent_zyx_mm[0] / FINEST_STEP_MM)
+    if wanted <= MOST_SQUEEZED * depth:
+        return shape_zyx
+    step = _step(depth)
+    return (depth + ceil((wanted - depth) / step) * step, *shape_zyx[1:])
+
+
+def slabs_of(grid_zyx: Zyx, shape_zyx: Zyx) -> tuple[Window, ...]:
+    """Return the slabs of a grid, from its first slice to its last; the whole grid alone where it is the network's.
+
+    Args:
+        grid_zyx: of `grid_for`.
+        shape_zyx: of the network.
+    """
+    step = _step(shape_zyx[0])
+    return tuple(Window(grid_zyx, (z, 0, 0), shape_zyx) for z in range(0, grid_zyx[0] - shape_zyx[0] + 1, step))
+
+
+def add_slab(joined: NDArray[np.float32], slab: Window, logits: NDArray[Any]) -> None:
+    """Add the logits of one slab to those of its grid; once all have been added, each slice has their weighted mean.
+
+    Args:
+        joined: ``(z, y, x)`` of the slab's grid, zeros before the first slab.
+        slab: one of `slabs_of`.
+        logits: ``(z, y, x)`` of the slab, float32 or float16.
+    """
+    depth = slab.shape_zyx[0]
+    overlap = depth - _step(depth)
+    rise = (np.arange(overlap, dtype=np.float32) + np.float32(0.5)) / np.float32(overlap)
+    share = np.ones(depth, np.float32)
+    if slab.start_zyx[0] > 0:
+        share[:overlap] = rise
+    if slab.stop_zyx[0] < slab.grid_zyx[0]:
+        share[depth - overlap :] = rise[::-1]
+    joined[slab.start_zyx[0] : slab.stop_zyx[0]] += share[:, None, None] * logits
+
+
+def _step(depth: int) -> int:
+    """Return how far each slab begins behind the one before: half of it, so that no slice has more than two."""
+    return (depth + 1) // 2
