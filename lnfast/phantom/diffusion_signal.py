@@ -38,6 +38,7 @@ TISSUES: dict[str, Tissue] = {
     "joint": Tissue(0.60, 60, 1.5, 0.35),
     "vessel": Tissue(0.05, 60, 1.5, 0.50),
     "slow vein": Tissue(0.80, 85, 1.3, 0.45),
+    "plexus": Tissue(0.80, 85, 1.3, 0.45),
     "nerve": Tissue(0.78, 66, 1.20, 0.45),
     "urine": Tissue(1.00, 700, 2.95, 0.12),
     "bladder wall": Tissue(0.80, 80, 1.10, 0.35),
@@ -55,8 +56,15 @@ TISSUES: dict[str, Tissue] = {
     "node": Tissue(0.85, 92, 0.90, 0.22),
 }
 
-# Realistic phantoms differ in these tissues.
-REALISTIC_TISSUES = TISSUES | {"deep fat": Tissue(0.060, 65, 0.05, 0.40)}
+# Realistic phantoms differ in these tissues. Blood that flows, however slowly, loses its phase in the gradients of a
+# high b-value, as if its ADC were that of urine: veins are little brighter than muscle. The plexus about the prostate
+# stays bright, as real studies show it. Fat below the skin, near the coil and suppressed in part, may be as bright as
+# muscle.
+REALISTIC_TISSUES = TISSUES | {
+    "fat": Tissue(0.120, 65, 0.05, 0.50),
+    "deep fat": Tissue(0.060, 65, 0.05, 0.40),
+    "slow vein": Tissue(0.80, 85, 2.60, 0.45),
+}
 
 
 def sample_signal(name: str, protocol: Protocol, rng: np.random.Generator, *, realistic: bool = False) -> float:

@@ -34,7 +34,8 @@ class Variety:
         blur: additional in-plane blur.
         any_noise: from hardly any noise to more than the default's.
         realistic: nearer to people: fatty hila of a third to two thirds in many nodes of 5 mm and more, most of all in
-            the groin; brighter and longer nodes, brighter deep fat, fewer bright veins, the grain of two real studies.
+            the groin; brighter and longer nodes, brighter fat, veins as dark as a high b-value makes them, thinner
+            streaks, hardly any blobs in muscle, the grain of two real studies.
     """
 
     any_field: float = 0.0

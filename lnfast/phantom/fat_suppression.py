@@ -12,11 +12,12 @@ from lnfast.phantom.random_field import smooth_field
 def add_unsuppressed_fat(painter: TissuePainter, subcutaneous: NDArray[np.float32]) -> None:
     """Add patches where fat suppression failed: bright subcutaneous fat, displaced along y by its chemical shift."""
     rng, image = painter.rng, painter.image
+    brightest = 2.0 if painter.realistic else 4.0
     for _ in range(rng.integers(0, 4)):
         patches = smooth_field(image.grid.shape, image.grid.spacing_zyx_mm, float(rng.uniform(25, 80)), rng)
         mask = np.clip(patches - rng.uniform(0.6, 1.6), 0, 0.6) / 0.6
         layer = subcutaneous if rng.random() < 0.5 else _outermost(subcutaneous, int(rng.integers(1, 4)))
-        brightness = painter.sample_signal("mimic") * np.exp(rng.uniform(np.log(0.3), np.log(4.0)))
+        brightness = painter.sample_signal("mimic") * np.exp(rng.uniform(np.log(0.3), np.log(brightest)))
         residue = mask * layer * np.float32(brightness)
         image.signal += _shifted(residue, int(rng.integers(-45, 46)) if rng.random() < 0.6 else 0)
 

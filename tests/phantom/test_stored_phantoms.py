@@ -74,7 +74,7 @@ DEFAULTS: dict[tuple[int, str, Stage, Protocol | None], Fingerprint] = {
 
 
 # One phantom a scanner and variety, of the version of the phantom that made them.
-RECORDED_VERSION = 1
+RECORDED_VERSION = 2
 RECORDED: dict[tuple[int, str, Stage, Variety], Fingerprint] = {
     (44, "achieva", "any", LIFELIKE): Fingerprint(
         "2b9c8715c19605a65e5a6f65cd0448fbd08d5ae9f5e2aaa7d01f9706c48765a1",
@@ -85,19 +85,19 @@ RECORDED: dict[tuple[int, str, Stage, Variety], Fingerprint] = {
         (182.05752967112218, 199.87772228128753, -25.31315881573722),
     ),
     (45, "discovery", "n1", REALISTIC): Fingerprint(
-        "e45309f5115db68800e0a9312d5a8a8e2200b31b8b01f0264d9482673ac48acc",
-        "31f9c084f02a8e906893e74eca83856332f3787ad088a71c4438f39a7a28bce7",
-        45482061,
-        22923651701,
-        (9, 5, 61, 127, 15, 14, 11, 8, 20, 4, 7, 11, 9, 82, 16, 10, 7, 64, 5, 7, 7, 5, 4, 5, 4, 15, 20, 8, 7),
+        "1deee75a7d817c54f919fa562fcbdf0934ce70fd25634dc634b33fd8324647d0",
+        "a235485c5277ae794a54f005ce309cbee69b8d8c3116af4ee5e664dbdeaf57ae",
+        61128373,
+        30812516468,
+        (9, 6, 74, 4, 25, 13, 90, 18, 4, 6, 4, 19, 94, 18, 61, 6, 7, 9, 6, 55, 12, 4, 142, 7, 5, 6, 6),
         (216.51538357251005, 187.30736752231704, -62.39883339961054),
     ),
     (46, "ingenia", "n0", TRAINING): Fingerprint(
-        "75273278ff336fba388dabba5c9003db47a65005fcc31b63551b05acc7f489b6",
-        "144060ee9e16595b9cfcfd4d8d5bf1ea283c8501a3646c113444542e1784a0e2",
-        49592873,
-        24991971294,
-        (8, 10, 11, 14, 3, 4, 22, 6, 6, 4, 9, 7, 8, 6, 5, 5, 21, 5, 4, 5, 13, 12, 6, 10, 5, 19, 7, 10, 34),
+        "561e3c3d3d5e534bcfd207d83312102b0b820f799287ffa791c5c0d11898584c",
+        "822ed4da0d492e966d87f9d7438bf18302f693f9f6aa9e889925865a464f14d2",
+        39886704,
+        20099988341,
+        (76, 56, 10, 8, 10, 16, 8, 8, 4, 5, 5, 20, 41, 13, 7, 6, 8, 8, 4),
         (92.7608723499746, 231.51358530458867, -24.489267110872902),
     ),
 }

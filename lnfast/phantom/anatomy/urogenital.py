@@ -68,7 +68,7 @@ def paint_prostate(painter: TissuePainter) -> None:
                 (s * semi[0] * 1.1, rng.uniform(-1, 0.6) * semi[1], rng.uniform(-0.6, 1.3) * semi[2])
             )
             walk = np.cumsum(rng.normal(0, (3, 4, 5), (2, 3)), axis=0)
-            painter.tube(np.vstack((root, root + walk)), rng.uniform(0.5, 1.7), "slow vein", solid=False)
+            painter.tube(np.vstack((root, root + walk)), rng.uniform(0.5, 1.7), "plexus", solid=False)
 
 
 def paint_perineum(painter: TissuePainter) -> None:

@@ -47,7 +47,7 @@ def paint_vessels(painter: TissuePainter) -> None:
             painter.tube(
                 np.vstack((start, start + step)),
                 rng.uniform(0.8, 2.2),
-                "slow vein" if rng.random() < 0.6 else "vessel",
+                "plexus" if rng.random() < 0.6 else "vessel",
                 solid=False,
             )
         if rng.random() < stagnant:  # a stretch of vein without flow: oval in a slice, a tube across several

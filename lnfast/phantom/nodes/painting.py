@@ -17,7 +17,7 @@ def paint_nodes(nodes: tuple[PhantomNode, ...], painter: TissuePainter, patient:
     """
     image, rng = painter.image, painter.rng
     patient_signal = painter.sample_signal("node")
-    patient_signal *= rng.lognormal(0.25, 0.35) if patient.realistic else rng.lognormal(0.1, 0.3)
+    patient_signal *= rng.lognormal(0.6, 0.45) if patient.realistic else rng.lognormal(0.1, 0.3)
     if patient.bright_nodes:
         patient_signal *= np.exp(rng.uniform(0, np.log(4.0)))
     fat = painter.sample_signal("deep fat") if patient.realistic else None
