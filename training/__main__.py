@@ -209,12 +209,15 @@ def weights(run: Path, out: Path) -> None:
 @main.command(help="Evaluate a model on the 77 hold-out phantoms, and print every measure beside the paper's.")
 @click.argument("out", type=_FOLDER)
 @click.option("--model", default="pelvic-ln-edge", show_default=True, metavar="NAME|DIR")
+@click.option("--realistic", is_flag=True, help="Take the realistic phantom, which is nearer to people.")
 @click.option("--record", is_flag=True, help="Write the figures into the model's card; --model must be a folder.")
-def holdout(out: Path, model: str, record: bool) -> None:
+def holdout(out: Path, model: str, realistic: bool, record: bool) -> None:
     from lnfast.cli.show_evaluation import show_metrics
     from training.release.holdout import run_holdout
 
-    show_metrics(run_holdout(out, model, lambda line: click.echo(line, err=True), record=record), out / "evaluation")
+    evaluation = out / ("evaluation-realistic" if realistic else "evaluation")
+    metrics = run_holdout(out, model, lambda line: click.echo(line, err=True), record=record, realistic=realistic)
+    show_metrics(metrics, evaluation)
 
 
 def run() -> int:

@@ -49,8 +49,12 @@ def test_files_in_figures_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert card["studies"] == 2 and card["patient"]["table"] == metrics["patient"]["table"]
     assert card["segmentation"]["suspicious"] == metrics["segmentation"]["suspicious"]["dice"]
     text = (model / "MODEL_CARD.md").read_text()
-    assert "## Hold-out" in text and "2 phantoms (1 N1, 1 N0" in text
+    assert "## Hold-out" in text and "2 cases of the default phantom (1 N1, 1 N0" in text
     assert load_model(model).card.name == "pelvic-ln-edge"
+    realistic = holdout.run_holdout(tmp_path, str(model), lines.append, record=True, realistic=True)
+    assert realistic["counts"] != metrics["counts"] or realistic["patient"] != metrics["patient"]
+    text = (model / "MODEL_CARD.md").read_text()
+    assert "2 cases of the default phantom" in text and "2 cases of the realistic phantom" in text
     before = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("phantoms-*/imagesTr/*"))]
     assert holdout.run_holdout(tmp_path, str(model), lines.append) == metrics
     assert [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("phantoms-*/imagesTr/*"))] == before

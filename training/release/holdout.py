@@ -6,6 +6,9 @@ may decide anything. The shipped engine runs them as a user would, from files, a
     DIR/phantoms-<version>/     nnU-Net's raw layout and the truth; made where missing, of the present version only
     DIR/runs-<version>/         what `lnfast run` writes
     DIR/evaluation/             what `lnfast evaluate` writes, evaluation.html among them
+
+They are the default phantom, as for every model so far, or the realistic one, which is nearer to people and whose
+folders are called phantoms-<version>-realistic and so on.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from lnfast.evaluate.evaluation import evaluate
 from lnfast.evaluate.inputs.pairing import pair_up
 from lnfast.evaluate.output.folder import check_output, write_evaluation
 from lnfast.measure import Rules
-from lnfast.phantom import make_phantom
+from lnfast.phantom import LIFELIKE, REALISTIC, Variety, make_phantom
 from lnfast.result import StudyFailure
 from training.data.phantom_seeds import phantom_version
 from training.release.model_card import holdout_record, record_holdout
@@ -54,7 +57,9 @@ def patients() -> Iterator[HoldoutPatient]:
                 seed += 1
 
 
-def run_holdout(folder: Path, model: str, progress: Callable[[str], None], *, record: bool = False) -> dict[str, Any]:
+def run_holdout(
+    folder: Path, model: str, progress: Callable[[str], None], *, record: bool = False, realistic: bool = False
+) -> dict[str, Any]:
     """Make the phantoms, run the model on them, and compare.
 
     Args:
@@ -62,9 +67,10 @@ def run_holdout(folder: Path, model: str, progress: Callable[[str], None], *, re
         model: name or folder, as `lnfast.Engine` takes it.
         progress: called with each study's name and stage.
         record: write what came out into the card of ``model``, which is a folder then.
+        realistic: take the realistic phantom instead of the default.
 
     Returns:
-        The content of ``evaluation/metrics.json``.
+        The content of ``metrics.json`` in the folder of the evaluation.
 
     Raises:
         UsageError: ``not-a-folder``: a model by name has no card to write into.
@@ -73,9 +79,12 @@ def run_holdout(folder: Path, model: str, progress: Callable[[str], None], *, re
     """
     if record and not (Path(model) / "card.json").is_file():
         raise UsageError("not-a-folder", f"got --record and model {model!r}, wanted the model's folder")
-    check_output(folder / "evaluation")
-    phantoms, runs = (folder / f"{what}-{phantom_version()}" for what in ("phantoms", "runs"))
-    studies = [_phantom_file(phantoms, patient, progress) for patient in patients()]
+    suffix = "-realistic" if realistic else ""
+    evaluation = folder / f"evaluation{suffix}"
+    check_output(evaluation)
+    phantoms, runs = (folder / f"{what}-{phantom_version()}{suffix}" for what in ("phantoms", "runs"))
+    variety = REALISTIC if realistic else LIFELIKE
+    studies = [_phantom_file(phantoms, patient, variety, progress) for patient in patients()]
     rules = Rules()
     with Engine(model, rules=rules) as engine:
         for outcome in engine.run_many(studies, out=runs, html=False):
@@ -83,17 +92,18 @@ def run_holdout(folder: Path, model: str, progress: Callable[[str], None], *, re
                 raise outcome.error
             progress(f"{outcome.report.study.name}: {outcome.n_stage}")
         backend = f"{engine.info.name} {engine.info.version} in {engine.info.precision}"
-    metrics = write_evaluation(evaluate(pair_up(runs, phantoms), rules), folder / "evaluation")
+    metrics = write_evaluation(evaluate(pair_up(runs, phantoms), rules), evaluation)
     if record:
-        record_holdout(Path(model), holdout_record(metrics, version=phantom_version(), backend=backend))
+        found = holdout_record(metrics, version=phantom_version(), backend=backend)
+        record_holdout(Path(model), found, "realistic" if realistic else "default")
     return metrics
 
 
-def _phantom_file(phantoms: Path, patient: HoldoutPatient, progress: Callable[[str], None]) -> Path:
+def _phantom_file(phantoms: Path, patient: HoldoutPatient, variety: Variety, progress: Callable[[str], None]) -> Path:
     """Return the study's file; the image is written last, so where it is, the case is complete."""
     image = phantoms / "imagesTr" / f"phantom_{patient.scanner}_{patient.seed:06d}_0000.nii.gz"
     if not image.exists():
         progress(f"making {image.name}")
-        case = add_case(phantoms, make_phantom(patient.seed, patient.scanner, patient.stage))
+        case = add_case(phantoms, make_phantom(patient.seed, patient.scanner, patient.stage, variety=variety))
         assert case.image == image
     return image

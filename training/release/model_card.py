@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lnfast.atomic import write_file
 from training.data.phantom_seeds import numbered_version
@@ -76,11 +76,21 @@ _VALIDATED = {
 }
 
 
+# By the key of the card.
+_HELD_OUT = {
+    "holdout": ("Hold-out", "the default phantom", "python -m training holdout"),
+    "holdout_realistic": (
+        "Hold-out, realistic",
+        "the realistic phantom, which is nearer to people",
+        "python -m training holdout --realistic",
+    ),
+}
 _HOLDOUT = """
-## Hold-out
+## {title}
 
-{studies} phantoms ({n1} N1, {n0} N0, the paper's three scanners) whose seeds nothing was trained, tuned or chosen on,
-run from files with {backend} (`python -m training holdout`, phantoms of version {version}); intervals are of 95 %.
+{studies} cases of {variety} ({n1} N1, {n0} N0, the paper's three scanners) whose seeds nothing was
+trained, tuned or chosen on, run from files with {backend} (`{command}`, phantoms of
+version {version}); intervals are of 95 %.
 
 | figure | value | the paper, on patients |
 |---|---|---|
@@ -122,15 +132,20 @@ def holdout_record(metrics: dict[str, Any], *, version: str, backend: str) -> di
     }
 
 
-def record_holdout(folder: Path, holdout: dict[str, Any]) -> None:
+def record_holdout(folder: Path, holdout: dict[str, Any], variety: Literal["default", "realistic"]) -> None:
     """Write what `holdout_record` gives into a model folder's card and its MODEL_CARD.md; the weights stay as they are.
+
+    Args:
+        folder: of the model.
+        holdout: of `holdout_record`.
+        variety: of the phantom.
 
     Raises:
         OSError: what the disk said; each file is the old one or the new.
     """
     path = folder / "card.json"
     card = json.loads(path.read_bytes())
-    card["training"]["holdout"] = holdout
+    card["training"]["holdout" if variety == "default" else "holdout_realistic"] = holdout
     # Both before either is written: a card for which no text can be made must not be half replaced.
     texts = {"card.json": json.dumps(card, indent=2) + "\n", "MODEL_CARD.md": model_card(card)}
     for name, text in texts.items():
@@ -168,12 +183,12 @@ def model_card(card: dict[str, Any]) -> str:
         seed=config["seed"],
         patch="whole studies" if patch is None else f"crops of {'x'.join(map(str, patch))} voxels",
         threshold=card["output"]["threshold"],
-        holdout=_holdout(training["holdout"]) if "holdout" in training else "",
+        holdout="".join(_holdout(training[key], *texts) for key, texts in _HELD_OUT.items() if key in training),
         **figures,
     )
 
 
-def _holdout(holdout: dict[str, Any]) -> str:
+def _holdout(holdout: dict[str, Any], title: str, variety: str, command: str) -> str:
     patient, suspicious, table = holdout["patient"], holdout["suspicious"], holdout["patient"]["table"]
 
     def estimate(of: dict[str, Any], count: str = "") -> str:
@@ -195,6 +210,9 @@ def _holdout(holdout: dict[str, Any]) -> str:
     if short["loa_low"] is not None:
         limits += f" ({short['loa_low']:+.2f} to {short['loa_high']:+.2f})"
     return _HOLDOUT.format(
+        title=title,
+        variety=variety,
+        command=command,
         studies=holdout["studies"],
         n1=table["tp"] + table["fn"],
         n0=table["tn"] + table["fp"],
