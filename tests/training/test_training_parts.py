@@ -26,7 +26,14 @@ from lnfast.geometry import Volume  # noqa: E402
 from training.data.affine import random_affine  # noqa: E402
 from training.data.batches import Batches, BatchShare, CasePool  # noqa: E402
 from training.data.case import Case  # noqa: E402
-from training.data.crops import CropMaker, cut_crop, draw_transform, voxel_weights  # noqa: E402
+from training.data.crops import (  # noqa: E402
+    CropMaker,
+    cut_crop,
+    draw_transform,
+    empty_margins,
+    mirrored,
+    voxel_weights,
+)
 from training.data.intensity import TRANSFORMS, augment_intensity  # noqa: E402
 from training.data.model_grid import BORDERLINE_MM, GridCase, to_model_grid, true_nodes, whole_study  # noqa: E402
 from training.data.phantom_seeds import SMALL_FIELDS, make_phantom  # noqa: E402
@@ -394,6 +401,42 @@ def test_crops_turn_scale_and_slide_as_far_as_the_preset_says() -> None:
     assert means[0] - means[1] == pytest.approx(6.4, abs=0.2)
 
 
+def test_past_the_ends_a_stack_is_mirrored() -> None:
+    assert mirrored(np.arange(-4, 9), 4).tolist() == [3, 2, 1, 0, 0, 1, 2, 3, 3, 2, 1, 0, 0]
+
+
+@pytest.mark.parametrize("step", [0.5, 1.0, 1.5])
+def test_slices_become_thicker_and_thinner(pool: CasePool, step: float) -> None:
+    """A ramp along the slices has the slope of the step, about the middle of the stack."""
+    preset = runs.tiny(crops=Crops(depth_log=abs(math.log(step)), move=1.0, slide=0.0))
+    depth = preset.patch_zyx[0]
+    maker = CropMaker(pool.training, pool.card, preset, 3, 0)
+    ramp = torch.arange(float(depth))[None, :, None, None].expand(3, depth, 2, 2)
+    rng: Any = SimpleNamespace(
+        integers=lambda low, high: low,
+        random=lambda: 0.0,
+        uniform=lambda low, high: math.log(step) if step != 1 else 0.0,
+    )
+    at = maker._slices(ramp, rng)[0, :, 0, 0]
+    middle = slice(depth // 3, depth - depth // 3)
+    torch.testing.assert_close(at[middle].diff(), torch.full_like(at[middle].diff(), step))
+    assert float(at[middle].mean()) == pytest.approx((depth - 1) / 2)
+    assert float(at.min()) >= 0 and float(at.max()) <= depth - 1
+
+
+def test_empty_margins_hold_air_and_no_node() -> None:
+    sides = set()
+    for seed in range(40):
+        crop = empty_margins(torch.ones(3, 4, 40, 40), np.random.default_rng(seed))
+        empty = crop[0] == -1.0
+        assert torch.equal(crop[1] == 0, empty) and torch.equal(crop[2] == 0, empty) and empty.any()
+        assert bool((crop[0, :, 16:24, 16:24] == 1).any()) or int(empty[0].sum()) > 600
+        rows, columns = empty[0].all(1), empty[0].all(0)
+        assert torch.equal(empty[0], rows[:, None] | columns[None])
+        sides |= {name for name, at in (("top", rows[0]), ("bottom", rows[-1]), ("left", columns[0])) if bool(at)}
+    assert sides == {"top", "bottom", "left"}
+
+
 def test_rims_count_more_only_where_a_borderline_node_ends() -> None:
     truth, borderline = torch.zeros(2, 1, 1, 4, 24, 24).unbind(0)
     truth[..., 4:10, 4:10] = 1.0
@@ -521,7 +564,7 @@ def test_the_sources_of_an_older_card_are_described() -> None:
 def test_if_one_card_cannot_be_written_neither_is(tmp_path: Path) -> None:
     (tmp_path / "card.json").write_bytes((SHIPPED / "card.json").read_bytes())
     with pytest.raises(KeyError):
-        record_holdout(tmp_path, {"not": "a hold-out"})
+        record_holdout(tmp_path, {"not": "a hold-out"}, "default")
     assert [path.name for path in tmp_path.iterdir()] == ["card.json"]
     assert (tmp_path / "card.json").read_bytes() == (SHIPPED / "card.json").read_bytes()
 

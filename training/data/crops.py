@@ -100,20 +100,32 @@ class CropMaker:
         if rng.random() < self.crops.mirror:
             crop = crop.flip(-1)
         crop[IMAGE] = augment_intensity(crop[IMAGE], self.crops, rng)
-        return crop
+        return empty_margins(crop, rng) if rng.random() < self.crops.margins else crop
 
     def _slices(self, channels: Tensor, rng: np.random.Generator) -> Tensor:
-        """Take as many slices as the crop has, sometimes shifted; where there are no more the outermost is repeated."""
+        """Take as many slices as the crop has, shifted, thicker or thinner; past its ends the stack is mirrored."""
         depth, wanted = channels.shape[1], self.shape_zyx[0]
         first = int(rng.integers(0, depth - wanted + 1))
         if rng.random() < self.crops.slide:
             first += int(rng.integers(-SLIDE_AT_MOST, SLIDE_AT_MOST + 1))
-        if first == 0 and wanted == depth:
+        step = float(np.exp(rng.uniform(-self.crops.depth_log, self.crops.depth_log)))
+        if rng.random() >= self.crops.move or not self.crops.depth_log:
+            step = 1.0
+        if (first, step, wanted) == (0, 1.0, depth):
             return channels
-        return channels[:, torch.arange(first, first + wanted).clamp(0, depth - 1)]
+        at = first + (wanted - 1) / 2 + step * (np.arange(wanted) - (wanted - 1) / 2)
+        below = np.floor(at).astype(np.int64)
+        share = torch.from_numpy((at - below).astype(np.float32))[:, None, None]
+        return torch.lerp(channels[:, mirrored(below, depth)], channels[:, mirrored(below + 1, depth)], share)
 
     def _rng(self, purpose: int, number: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.step, number, purpose])
+
+
+def mirrored(slices: NDArray[np.int64], depth: int) -> Tensor:
+    """Return the slices of a stack of ``depth`` that stand for some that may lie beyond its ends."""
+    folded = slices % (2 * depth)
+    return torch.from_numpy(np.minimum(folded, 2 * depth - 1 - folded))
 
 
 def draw_place(patient: GridCase, crops: Crops, rng: np.random.Generator) -> tuple[float, float]:
@@ -188,6 +200,19 @@ def cut_crop(
     slices = channels.permute(1, 0, 2, 3)
     cut = grid_sample(slices, points, mode="bilinear", padding_mode="border", align_corners=False)
     return cut.permute(1, 0, 2, 3).contiguous()
+
+
+def empty_margins(crop: Tensor, rng: np.random.Generator) -> Tensor:
+    """Empty a few rows or columns at one or two sides, as a distortion correction leaves them; a node there is cut.
+
+    Args:
+        crop: ``(3, z, y, x)``; changed.
+    """
+    for _ in range(int(rng.integers(1, 3))):
+        axis, wide, far = int(rng.integers(2, 4)), int(rng.integers(1, 24)), rng.random() < 0.5
+        margin = crop.narrow(axis, crop.shape[axis] - wide if far else 0, wide)
+        margin[IMAGE], margin[TRUTH], margin[BORDERLINE] = FLOOR, 0.0, 0.0
+    return crop
 
 
 def voxel_weights(truth: Tensor, borderline: Tensor, rim: float) -> Tensor:

@@ -196,9 +196,11 @@ class _Fit:
         callbacks: list[Callback] = [SignalListener(self.stop_request), self.budget]
         if preset.average is not None:
             callbacks.append(WeightAverage(preset.average))
-        freeze_norms_after = preset.freeze_norms if self.config.decoder_only is None else 0.0
-        if freeze_norms_after is not None:
-            callbacks.append(FreezeNorms(self.budget, freeze_norms_after))
+        share = preset.freeze_norms if self.start is None else preset.freeze_norms_again
+        if self.config.decoder_only is not None:
+            share = 0.0
+        if share is not None:
+            callbacks.append(FreezeNorms(self.budget, share))
         callbacks.append(PhantomIntake(lambda: self.source.take_new_cases(self.pool)))
         callbacks.append(RunLog(run / "log.jsonl", self.budget, loud=not bar, scans=self.scans))
         callbacks.append(WeightsSaver(run / WEIGHTS_FILE, preset, self._meta))

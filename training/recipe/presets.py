@@ -43,9 +43,12 @@ class Crops:
         turn_deg: highest angle in plane, either way.
         scale_log: largest logarithm of a scale in plane, either way.
         stretch_log: the same of what comes on top along each axis.
+        depth_log: largest logarithm of a scale across the slices, either way.
         tilt_share: highest shear, either way: how far the outermost slice slides, in halves of the plane.
         mirror, slide: shares that are mirrored left to right, and moved along the slices.
-        gamma, clusters, shading, flare, ghost, blur, noise, rescale: shares that are lit so.
+        margins: share that is empty at one or two sides.
+        gamma, curve, clusters, grain, clutter, shading, flare, ghost, blur, filtered, resolution, noise, rescale:
+            shares that are changed so.
     """
 
     per_patient: int = 2
@@ -55,18 +58,25 @@ class Crops:
     boxes: tuple[int, ...] = (0, 0, 1, 2)
     move: float = 0.8
     turn_deg: float = 15.0
-    scale_log: float = 0.6
-    stretch_log: float = 0.12
+    scale_log: float = 0.45
+    stretch_log: float = 0.45
+    depth_log: float = 0.45
     tilt_share: float = 0.10
     mirror: float = 0.5
     slide: float = 0.3
-    gamma: float = 0.6
-    clusters: float = 0.2
-    shading: float = 0.25
-    flare: float = 0.1
-    ghost: float = 0.1
-    blur: float = 0.15
-    noise: float = 0.3
+    margins: float = 0.2
+    gamma: float = 0.3
+    curve: float = 0.6
+    clusters: float = 0.3
+    grain: float = 0.5
+    clutter: float = 0.5
+    shading: float = 0.3
+    flare: float = 0.15
+    ghost: float = 0.15
+    blur: float = 0.2
+    filtered: float = 0.4
+    resolution: float = 0.3
+    noise: float = 0.4
     rescale: float = 1.0
 
 
@@ -95,6 +105,7 @@ class Preset:
         clip: norm that gradients are clipped to; None does not clip.
         average: decay of the moving average of the weights; None validates the weights themselves.
         freeze_norms: share of the budget after which batch statistics are frozen; None never freezes them.
+        freeze_norms_again: the same with ``--start``, where they need only adapt to other data.
         precision: of Lightning; "16-mixed" on CUDA, "bf16-mixed" on CPUs that have it, else FP32.
         epoch_steps: optimizer steps between two validations; None is one pass over the cases.
         epochs: the budget where none is given.
@@ -125,6 +136,7 @@ class Preset:
     clip: float | None
     average: float | None
     freeze_norms: float | None
+    freeze_norms_again: float | None
     precision: Precision
     epoch_steps: int | None
     epochs: int
@@ -155,6 +167,7 @@ PAPER = Preset(
     clip=None,
     average=None,
     freeze_norms=None,
+    freeze_norms_again=None,
     precision="16-mixed",
     epoch_steps=None,
     epochs=300,
@@ -176,7 +189,7 @@ EDGE = Preset(
     batch=4,
     micro=4,
     learning_rate=2e-3,
-    learning_rate_again=4e-4,
+    learning_rate_again=1e-3,
     weight_decay=0.01,
     schedule="cosine",
     loss="dice+ce",
@@ -185,6 +198,7 @@ EDGE = Preset(
     clip=1.0,
     average=0.998,
     freeze_norms=0.7,
+    freeze_norms_again=0.15,
     precision="bf16-mixed",
     epoch_steps=500,
     epochs=12,
