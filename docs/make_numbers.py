@@ -27,8 +27,11 @@ MACHINES = {
     "kernels": "epyc-avx512-2-cores",
     "scaling": "epyc-avx512-2-cores",
 }
-# A machine with instructions for 8 bits and BF16, for the blocks whose name ends so.
-VNNI = dict.fromkeys(("network", "pipeline", "coldstart", "memory"), "epyc-vnni-bf16-2-cores")
+# Other machines, for the blocks whose name ends so: with instructions for 8 bits and BF16; with those for tiles.
+OTHERS = {
+    "vnni": dict.fromkeys(("network", "pipeline", "coldstart", "memory"), "epyc-vnni-bf16-2-cores"),
+    "amx": dict.fromkeys(("network", "pipeline"), "xeon-amx-2-cores"),
+}
 BLOCK = re.compile(r"(<!-- numbers: (\w+) -->\n).*?(<!-- numbers: end -->)", re.DOTALL)
 INT8 = "openvino int8 engine"
 EAGER, MONAI = "pytorch eager fp32", "monai eager fp32"
@@ -64,12 +67,12 @@ class Results:
 
     Args:
         files: by group.
-        vnni: the rows of the machine with instructions for 8 bits and BF16.
+        others: of the machines of `OTHERS`.
     """
 
-    def __init__(self, files: dict[str, BenchmarkFile], vnni: Results | None = None) -> None:
+    def __init__(self, files: dict[str, BenchmarkFile], others: dict[str, Results] | None = None) -> None:
         self.files = files
-        self.vnni = vnni
+        self.others = others or {}
 
     def row(self, bench: str, stage: str, subject: str, peer: str) -> Row:
         """Return the first row of that description: a pipeline's is of all studies.
@@ -87,8 +90,8 @@ class Results:
 
 
 def read() -> Results:
-    """Read the files of `MACHINES` and `VNNI` in benchmarks/results."""
-    return Results(_files(MACHINES), Results(_files(VNNI)))
+    """Read the files of `MACHINES` and `OTHERS` in benchmarks/results."""
+    return Results(_files(MACHINES), {name: Results(_files(machines)) for name, machines in OTHERS.items()})
 
 
 def _files(machines: dict[str, str]) -> dict[str, BenchmarkFile]:
@@ -158,6 +161,7 @@ def dicom(results: Results) -> Iterator[tuple[str, ...]]:
 BLOCKS = {
     "network": network,
     "network_vnni": network,
+    "network_amx": network,
     "study": study,
     "study_vnni": study,
     "dicom_vnni": dicom,
@@ -174,8 +178,7 @@ def filled(page: str, results: Results) -> str:
     """
 
     def block(match: re.Match[str]) -> str:
-        source = results.vnni if match[2].endswith("_vnni") else results
-        assert source is not None
+        source = results.others.get(match[2].rpartition("_")[2], results)
         return match[1] + _table(BLOCKS[match[2]](source)) + match[3]
 
     return BLOCK.sub(block, page)

@@ -22,7 +22,7 @@ from training.recipe.card import draft_card
 from training.recipe.presets import Preset, preset
 
 STEPS = 16  # checkpoints at 4, 8, 9 (before the validation), 10 (after it), 12 ...
-SHAPE_ZYX = (16, 64, 64)
+SHAPE_ZYX = (24, 64, 64)
 
 
 def small_card(**changes: Any) -> ModelCard:
@@ -35,7 +35,7 @@ def tiny(**changes: Any) -> Preset:
     small: dict[str, Any] = {
         "width": 2,
         "shape_zyx": SHAPE_ZYX,
-        "patch_zyx": (16, 32, 32),
+        "patch_zyx": (24, 32, 32),
         "epoch_steps": 10,
         "checkpoint_steps": 4,
     }

@@ -35,7 +35,7 @@ from training.recipe.card import draft_card  # noqa: E402
 from training.recipe.presets import Crops  # noqa: E402
 from training.release import export  # noqa: E402
 
-PATCH = (16, 32, 32)
+PATCH = (24, 32, 32)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def card() -> ModelCard:
-    return draft_card({"shape_zyx": (16, 64, 64), "normalization": "body"})
+    return draft_card({"shape_zyx": (24, 64, 64), "normalization": "body"})
 
 
 @pytest.mark.parametrize(("width", "count"), [(8, 1_193_177), (32, 19_071_329)])
@@ -210,7 +210,7 @@ def test_a_folder_is_written_only_when_the_runtimes_agree(tmp_path: Path, monkey
     model = build_network("edgenet", 2)
     empty = _empty_case()
     summary = compare_with_truth(NodeMap(Volume(empty.labels, empty.volume.grid), ()), empty, draft_card()).summary()
-    preset = {"network": "edgenet", "width": 2, "shape_zyx": (16, 64, 64), "normalization": "body"}
+    preset = {"network": "edgenet", "width": 2, "shape_zyx": (24, 64, 64), "normalization": "body"}
     header = {"config": {**preset, "batch": 2, "seed": 0, "patch_zyx": PATCH}, "step": 0, "minutes": 0, "cases": 1}
     # Untrained logits lie about the last bias, so its probability is a threshold that cuts them.
     header |= {"seeds": [1000, 1001], "torch": torch.__version__, "validation": summary, "threshold": 0.0025}

@@ -181,7 +181,7 @@ def test_augmentation_moves_studies_as_far_as_the_paper_says(
 def test_a_batch_repeats_and_depends_on_seed_and_step(pool: CasePool) -> None:
     source = batches(pool)
     first, again, different = source.make(5), source.make(5), source.make(6)
-    assert first[0].shape == first[1].shape == (2, 1, 16, 32, 32) and first.position == 5
+    assert first[0].shape == first[1].shape == (2, 1, 24, 32, 32) and first.position == 5
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
     assert not torch.equal(first[0], different[0])
     assert float(first.truth.min()) >= 0 and float(first.truth.max()) <= 1
@@ -215,7 +215,7 @@ def test_whole_studies_come_once_an_epoch(pool: CasePool, monkeypatch: pytest.Mo
 
     def whole_study(case: Case, card: Any) -> Any:
         names.append(case.name)
-        return torch.zeros(1, 1, 16, 64, 64), torch.zeros(1, 1, 16, 64, 64)
+        return torch.zeros(1, 1, 24, 64, 64), torch.zeros(1, 1, 24, 64, 64)
 
     monkeypatch.setattr("training.data.batches.whole_study", whole_study)
     epochs = batches(
@@ -223,7 +223,7 @@ def test_whole_studies_come_once_an_epoch(pool: CasePool, monkeypatch: pytest.Mo
     )
     assert epochs.epoch_steps == 3
     for index in range(2 * len(epochs)):
-        assert epochs.make(index)[0].shape == (1, 1, 16, 64, 64)
+        assert epochs.make(index)[0].shape == (1, 1, 24, 64, 64)
     for epoch in (names[:6], names[6:]):
         assert sorted(epoch[:5]) == [f"{n:05d}" for n in range(5)] and epoch[5] == epoch[0]
     assert names[:5] != names[6:11]
@@ -380,7 +380,7 @@ def test_each_way_of_lighting_keeps_air_dark_and_can_be_switched_off(name: str, 
 
 
 def test_an_unmoved_crop_is_the_voxels_themselves(patient: GridCase) -> None:
-    cut = cut_crop(patient.channels, np.eye(2), np.array((26.0, 30.0)), np.zeros(2), (16, 32, 32))
+    cut = cut_crop(patient.channels, np.eye(2), np.array((26.0, 30.0)), np.zeros(2), (24, 32, 32))
     torch.testing.assert_close(cut, patient.channels[:, :, 10:42, 14:46], rtol=1e-4, atol=1e-4)
 
 
