@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bright_model import bright_model
 
 from lnfast.backends import Candidate
 from lnfast.card import load_model
@@ -18,7 +19,6 @@ from lnfast.postprocess import segment
 from lnfast.preprocess import write_input
 from lnfast.slabs import add_slab, grid_for, slabs_of
 from lnfast.window import Window
-from tests.bright_model import bright_model
 
 NETWORK = (32, 256, 256)
 
