@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from lnfast.geometry import Grid
 from lnfast.window import Window, Zyx
 
-# A few slices more than the grid has are squeezed into it. Of 54 suspicious nodes in digital patients of 64 slices 47
-# were found on a grid of 32 slices, and 51 in slabs on one of 64.
+# A few slices more than the grid has are squeezed into it. Of 650 nodes in digital patients of 64 slices 522 were found
+# on a grid of 32 slices and 588 in slabs on one of 64; of the 109 suspicious ones 98 and 101.
 MOST_SQUEEZED = 1.25
 # Thinner steps than these the network saw none in training, and no node is so flat that they would show more of it.
 FINEST_STEP_MM = 1.6
