@@ -14,6 +14,8 @@ if __name__ == "__main__":
 
 from lnfast.card import ModelCard
 from training.data import phantom_seeds
+from training.data.batches import CasePool
+from training.data.case import Case
 from training.data.phantom_source import PhantomSource
 from training.fit.interrupt import StoppedError
 from training.fit.run import RunConfig, fit
@@ -40,6 +42,13 @@ def tiny(**changes: Any) -> Preset:
         "checkpoint_steps": 4,
     }
     return replace(preset("edge", quick=True), **{**small, **changes})
+
+
+def case_pool() -> CasePool:
+    """Five times the same patient with a small field, one of them to validate on."""
+    phantom = phantom_seeds.make_phantom(3, protocol=phantom_seeds.SMALL_FIELDS[0])
+    cases = [Case(f"{n:05d}", phantom.volume, phantom.labels) for n in range(5)]
+    return CasePool(small_card(), cases, cases[:1])
 
 
 def phantoms(cache: Path, seeds: range = range(1003, 1004), *, complete: bool = True) -> PhantomSource:

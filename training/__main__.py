@@ -213,11 +213,10 @@ def weights(run: Path, out: Path) -> None:
 @click.option("--record", is_flag=True, help="Write the figures into the model's card; --model must be a folder.")
 def holdout(out: Path, model: str, realistic: bool, record: bool) -> None:
     from lnfast.cli.show_evaluation import show_metrics
-    from training.release.holdout import run_holdout
+    from training.release.holdout import evaluation_folder, run_holdout
 
-    evaluation = out / ("evaluation-realistic" if realistic else "evaluation")
     metrics = run_holdout(out, model, lambda line: click.echo(line, err=True), record=record, realistic=realistic)
-    show_metrics(metrics, evaluation)
+    show_metrics(metrics, evaluation_folder(out, realistic=realistic))
 
 
 def run() -> int:

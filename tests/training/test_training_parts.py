@@ -21,22 +21,11 @@ pytest.importorskip("pytorch_lightning")
 import training_runs as runs  # noqa: E402
 
 import lnfast  # noqa: E402
-from lnfast.errors import BackendError, LnfastError, ModelError, StudyError, UsageError  # noqa: E402
-from lnfast.geometry import Volume  # noqa: E402
+from lnfast.errors import BackendError, LnfastError, ModelError, UsageError  # noqa: E402
 from training.data.affine import random_affine  # noqa: E402
 from training.data.batches import Batches, BatchShare, CasePool  # noqa: E402
 from training.data.case import Case  # noqa: E402
-from training.data.crops import (  # noqa: E402
-    CropMaker,
-    cut_crop,
-    draw_transform,
-    empty_margins,
-    mirrored,
-    voxel_weights,
-)
-from training.data.intensity import TRANSFORMS, augment_intensity  # noqa: E402
-from training.data.model_grid import BORDERLINE_MM, GridCase, to_model_grid, true_nodes, whole_study  # noqa: E402
-from training.data.phantom_seeds import SMALL_FIELDS, make_phantom  # noqa: E402
+from training.data.model_grid import whole_study  # noqa: E402
 from training.fit.checkpoint_io import SafeCheckpointIO, checkpoints, newest_readable  # noqa: E402
 from training.fit.devices import study_bytes  # noqa: E402
 from training.fit.leftovers import remove_leftovers  # noqa: E402
@@ -50,7 +39,7 @@ from training.model.networks import build_network, count_parameters  # noqa: E40
 from training.model.unet import UNet  # noqa: E402
 from training.model.weights_file import load_initial_weights, load_weights, save_compact_weights, save_weights  # noqa: E402
 from training.recipe.card import card_dict  # noqa: E402
-from training.recipe.presets import EDGE, PAPER, Augmentation, Crops, preset  # noqa: E402
+from training.recipe.presets import EDGE, PAPER, Augmentation, preset  # noqa: E402
 from training.release.model_card import model_card, record_holdout, trained_on  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -58,9 +47,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def pool() -> CasePool:
-    phantom = make_phantom(3, protocol=SMALL_FIELDS[0])
-    cases = [Case(f"{n:05d}", phantom.volume, phantom.labels) for n in range(5)]
-    return CasePool(runs.small_card(), cases, cases[:1])
+    return runs.case_pool()
 
 
 def batches(pool: CasePool, share: BatchShare | None = None, position: int = 0, **changes: Any) -> Batches:
@@ -358,129 +345,6 @@ def test_studies_are_judged_in_the_runs_precision(pool: CasePool) -> None:
         exact = net(image)[0, 0].numpy()
     np.testing.assert_allclose(predict(net, case.volume, card, "32-true"), exact, atol=1e-5)
     assert np.abs(predict(net, case.volume, card, "bf16-mixed") - exact).max() > 1e-5
-
-
-@pytest.fixture(scope="module")
-def patient(pool: CasePool) -> GridCase:
-    return to_model_grid(pool.training[0].load(), pool.card)
-
-
-@pytest.mark.parametrize("name", list(TRANSFORMS))
-def test_each_way_of_lighting_keeps_air_dark_and_can_be_switched_off(name: str, patient: GridCase) -> None:
-    image = patient.image[:, :32, :48].clone()
-    off = dict.fromkeys(TRANSFORMS, 0.0)
-    assert torch.equal(augment_intensity(image, Crops(**off), np.random.default_rng(0)), image)
-    for seed in range(10):
-        lit = augment_intensity(image, Crops(**{**off, name: 1.0}), np.random.default_rng(seed))
-        assert lit.shape == image.shape and lit.dtype == torch.float32 and torch.isfinite(lit).all()
-        assert not torch.equal(lit, image)
-        assert float(lit[image < -0.8].mean()) < float(lit[image > 2].mean())
-        again = augment_intensity(image, Crops(**{**off, name: 1.0}), np.random.default_rng(seed))
-        assert torch.equal(lit, again)
-
-
-def test_an_unmoved_crop_is_the_voxels_themselves(patient: GridCase) -> None:
-    cut = cut_crop(patient.channels, np.eye(2), np.array((26.0, 30.0)), np.zeros(2), (24, 32, 32))
-    torch.testing.assert_close(cut, patient.channels[:, :, 10:42, 14:46], rtol=1e-4, atol=1e-4)
-
-
-def test_crops_turn_scale_and_slide_as_far_as_the_preset_says() -> None:
-    crops, determinants, angles = Crops(), [], []
-    for seed in range(200):
-        matrix, tilt = draw_transform(crops, np.random.default_rng(seed))
-        determinants.append(np.log(np.linalg.det(matrix)) / 2)
-        angles.append(np.rad2deg(np.arctan2(matrix[0, 1] / matrix[1, 1], 1.0)))
-        assert (np.abs(tilt) <= crops.tilt_share).all()
-    assert 0.9 * crops.scale_log < np.max(np.abs(determinants)) < crops.scale_log + crops.stretch_log
-    assert 0.9 * crops.turn_deg < np.max(np.abs(angles)) < 1.35 * crops.turn_deg
-    channels = torch.zeros(3, 16, 64, 64)
-    channels[:, :, 30:34, 30:34] = 1.0  # a post: a shear of a tenth of the half plane slides its ends by 3.2 voxels
-    cut = cut_crop(channels, np.eye(2), np.array((32.0, 32.0)), np.array((0.1, 0.0)), (16, 32, 32))
-    rows = torch.arange(32.0)
-    means = [float((cut[0, z].sum(1) * rows).sum() / cut[0, z].sum()) for z in (0, 15)]
-    assert means[0] - means[1] == pytest.approx(6.4, abs=0.2)
-
-
-def test_past_the_ends_a_stack_is_mirrored() -> None:
-    assert mirrored(np.arange(-4, 9), 4).tolist() == [3, 2, 1, 0, 0, 1, 2, 3, 3, 2, 1, 0, 0]
-
-
-@pytest.mark.parametrize("step", [0.5, 1.0, 1.5])
-def test_slices_become_thicker_and_thinner(pool: CasePool, step: float) -> None:
-    """A ramp along the slices has the slope of the step, about the middle of the stack."""
-    preset = runs.tiny(crops=Crops(depth_log=abs(math.log(step)), move=1.0, slide=0.0))
-    depth = preset.patch_zyx[0]
-    maker = CropMaker(pool.training, pool.card, preset, 3, 0)
-    ramp = torch.arange(float(depth))[None, :, None, None].expand(3, depth, 2, 2)
-    rng: Any = SimpleNamespace(
-        integers=lambda low, high: low,
-        random=lambda: 0.0,
-        uniform=lambda low, high: math.log(step) if step != 1 else 0.0,
-    )
-    at = maker._slices(ramp, rng)[0, :, 0, 0]
-    middle = slice(depth // 3, depth - depth // 3)
-    torch.testing.assert_close(at[middle].diff(), torch.full_like(at[middle].diff(), step))
-    assert float(at[middle].mean()) == pytest.approx((depth - 1) / 2)
-    assert float(at.min()) >= 0 and float(at.max()) <= depth - 1
-
-
-def test_empty_margins_hold_air_and_no_node() -> None:
-    sides = set()
-    for seed in range(40):
-        crop = empty_margins(torch.ones(3, 4, 40, 40), np.random.default_rng(seed))
-        empty = crop[0] == -1.0
-        assert torch.equal(crop[1] == 0, empty) and torch.equal(crop[2] == 0, empty) and empty.any()
-        assert bool((crop[0, :, 16:24, 16:24] == 1).any()) or int(empty[0].sum()) > 600
-        rows, columns = empty[0].all(1), empty[0].all(0)
-        assert torch.equal(empty[0], rows[:, None] | columns[None])
-        sides |= {name for name, at in (("top", rows[0]), ("bottom", rows[-1]), ("left", columns[0])) if bool(at)}
-    assert sides == {"top", "bottom", "left"}
-
-
-def test_rims_count_more_only_where_a_borderline_node_ends() -> None:
-    truth, borderline = torch.zeros(2, 1, 1, 4, 24, 24).unbind(0)
-    truth[..., 4:10, 4:10] = 1.0
-    truth[..., 14:20, 14:20] = 1.0
-    borderline[..., 4:10, 4:10] = 1.0
-    counts = voxel_weights(truth, borderline, 2.0)
-    assert set(counts.unique().tolist()) == {1.0, 3.0}
-    assert (counts[..., 12:, 12:] == 1).all() and (counts[..., 6:8, 6:8] == 1).all()
-    assert (counts[..., 4, 4:10] == 3).all() and (counts[..., 3, 4:10] == 3).all() and (counts[..., 1, :] == 1).all()
-
-
-def test_boxes_bring_image_truth_and_weights_of_other_crops(pool: CasePool) -> None:
-    plain = runs.tiny(batch=4, crops=Crops(boxes=(0,)))
-    boxed = runs.tiny(batch=4, crops=Crops(boxes=(2,)))
-    changed = 0
-    for step in range(6):
-        bare, pasted = (CropMaker(pool.training, pool.card, of, 3, step) for of in (plain, boxed))
-        for item in range(4):
-            (image, truth, _), (other, other_truth, _) = bare.item(item), pasted.item(item)
-            different = image != other
-            changed += bool(different.any())
-            assert float(different.float().mean()) < 0.9
-            assert not ((truth != other_truth) & ~different).any()
-    assert changed >= 20
-
-
-def test_a_patient_that_cannot_be_prepared_gives_way_to_another(pool: CasePool) -> None:
-    good = pool.training[0].load()
-    flat = Case("flat", Volume(0 * good.volume.array, good.volume.grid), good.labels)
-    preset = runs.tiny()
-    for step in range(8):
-        image, _, _ = CropMaker((good, flat), pool.card, preset, 3, step).item(0)
-        assert torch.isfinite(image).all()
-    with pytest.raises(StudyError, match="constant"):
-        CropMaker((flat,), pool.card, preset, 3, 0).item(0)
-
-
-def test_borderline_nodes_are_those_about_the_limit(pool: CasePool, patient: GridCase) -> None:
-    case = pool.training[0].load()
-    short_mm = np.array([node.box_mm[0] for node in true_nodes(case, "LPS").nodes])
-    low, high = BORDERLINE_MM
-    kinds = (short_mm >= low) & (short_mm <= high)
-    assert kinds.any() and bool(patient.channels[2].any())
-    assert not (patient.channels[2].bool() & (patient.truth == 0)).any()
 
 
 def test_compact_weights_are_half_as_large_and_can_be_trained_on(

@@ -109,7 +109,7 @@ class CropMaker:
         if rng.random() < self.crops.slide:
             first += int(rng.integers(-SLIDE_AT_MOST, SLIDE_AT_MOST + 1))
         step = float(np.exp(rng.uniform(-self.crops.depth_log, self.crops.depth_log)))
-        if rng.random() >= self.crops.move or not self.crops.depth_log:
+        if rng.random() >= self.crops.move:
             step = 1.0
         if (first, step, wanted) == (0, 1.0, depth):
             return channels

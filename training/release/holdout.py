@@ -57,6 +57,11 @@ def patients() -> Iterator[HoldoutPatient]:
                 seed += 1
 
 
+def evaluation_folder(folder: Path, *, realistic: bool) -> Path:
+    """Return where `run_holdout` writes its evaluation; the arguments are its own."""
+    return folder / ("evaluation-realistic" if realistic else "evaluation")
+
+
 def run_holdout(
     folder: Path, model: str, progress: Callable[[str], None], *, record: bool = False, realistic: bool = False
 ) -> dict[str, Any]:
@@ -80,7 +85,7 @@ def run_holdout(
     if record and not (Path(model) / "card.json").is_file():
         raise UsageError("not-a-folder", f"got --record and model {model!r}, wanted the model's folder")
     suffix = "-realistic" if realistic else ""
-    evaluation = folder / f"evaluation{suffix}"
+    evaluation = evaluation_folder(folder, realistic=realistic)
     check_output(evaluation)
     phantoms, runs = (folder / f"{what}-{phantom_version()}{suffix}" for what in ("phantoms", "runs"))
     variety = REALISTIC if realistic else LIFELIKE
