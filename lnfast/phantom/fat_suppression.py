@@ -12,10 +12,11 @@ from lnfast.phantom.random_field import smooth_field
 def add_unsuppressed_fat(painter: TissuePainter, subcutaneous: NDArray[np.float32]) -> None:
     """Add patches where fat suppression failed: bright subcutaneous fat, displaced along y by its chemical shift."""
     rng, image = painter.rng, painter.image
-    brightest = 2.0 if painter.realistic else 4.0
+    # In people these are long bands, not balls the size of a node.
+    brightest, lengths_mm, limits = (2.0, (40, 120), (0.2, 1.2)) if painter.realistic else (4.0, (25, 80), (0.6, 1.6))
     for _ in range(rng.integers(0, 4)):
-        patches = smooth_field(image.grid.shape, image.grid.spacing_zyx_mm, float(rng.uniform(25, 80)), rng)
-        mask = np.clip(patches - rng.uniform(0.6, 1.6), 0, 0.6) / 0.6
+        patches = smooth_field(image.grid.shape, image.grid.spacing_zyx_mm, float(rng.uniform(*lengths_mm)), rng)
+        mask = np.clip(patches - rng.uniform(*limits), 0, 0.6) / 0.6
         layer = subcutaneous if rng.random() < 0.5 else _outermost(subcutaneous, int(rng.integers(1, 4)))
         brightness = painter.sample_signal("mimic") * np.exp(rng.uniform(np.log(0.3), np.log(brightest)))
         residue = mask * layer * np.float32(brightness)

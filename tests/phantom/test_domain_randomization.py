@@ -22,6 +22,7 @@ from lnfast.phantom import (
     make_phantom,
 )
 from lnfast.phantom.atlas import AtlasTransform
+from lnfast.phantom.diffusion_signal import sample_signal
 from lnfast.phantom.epi_artefacts import EpiArtefacts
 from lnfast.phantom.nodes.painting import paint_nodes
 from lnfast.phantom.nodes.placement import CLEARLY_BENIGN_MM, CLEARLY_SUSPICIOUS_MM
@@ -197,6 +198,26 @@ def test_many_realistic_nodes_have_a_hilum_of_a_third_to_two_thirds_in_the_groin
                 assert not node.shape.hilum
     large = {groin: np.mean([1 / 3 <= share <= 2 / 3 for share in values]) for groin, values in shares.items()}
     assert large[True] > 0.3 and 0.05 < large[False] < large[True]
+
+
+def test_realistic_nodes_are_longer_than_the_defaults_and_more_often_long_in_plane() -> None:
+    length, in_plane = {}, {}
+    for variety in (LIFELIKE, REALISTIC):
+        nodes = [n for seed in range(6) for n in make_phantom(seed, protocol=WIDE, stage="n1", variety=variety).nodes]
+        length[variety] = np.mean([node.semi_axes_mm[2] / node.semi_axes_mm[0] > 2.2 for node in nodes])
+        in_plane[variety] = np.mean([abs(node.axes_ras[2, 2]) < 0.5 for node in nodes])
+    assert length[REALISTIC] > length[LIFELIKE] + 0.2
+    assert in_plane[REALISTIC] > in_plane[LIFELIKE] + 0.1
+
+
+def test_nerves_hardly_show_in_realistic_phantoms_as_in_real_studies() -> None:
+    brightest = {}
+    for realistic in (False, True):
+        rng = np.random.default_rng(0)
+        nerves = [sample_signal("nerve", WIDE, rng, realistic=realistic) for _ in range(500)]
+        muscle = [sample_signal("muscle", WIDE, rng, realistic=realistic) for _ in range(500)]
+        brightest[realistic] = np.percentile(nerves, 95) / np.median(muscle)
+    assert brightest[True] < 3.6 < 4.2 < brightest[False]
 
 
 def test_a_realistic_hilum_is_darker_than_its_node_and_belongs_to_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:

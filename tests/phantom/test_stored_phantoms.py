@@ -74,7 +74,7 @@ DEFAULTS: dict[tuple[int, str, Stage, Protocol | None], Fingerprint] = {
 
 
 # One phantom a scanner and variety, of the version of the phantom that made them.
-RECORDED_VERSION = 2
+RECORDED_VERSION = 3
 RECORDED: dict[tuple[int, str, Stage, Variety], Fingerprint] = {
     (44, "achieva", "any", LIFELIKE): Fingerprint(
         "2b9c8715c19605a65e5a6f65cd0448fbd08d5ae9f5e2aaa7d01f9706c48765a1",
@@ -85,19 +85,19 @@ RECORDED: dict[tuple[int, str, Stage, Variety], Fingerprint] = {
         (182.05752967112218, 199.87772228128753, -25.31315881573722),
     ),
     (45, "discovery", "n1", REALISTIC): Fingerprint(
-        "1deee75a7d817c54f919fa562fcbdf0934ce70fd25634dc634b33fd8324647d0",
-        "a235485c5277ae794a54f005ce309cbee69b8d8c3116af4ee5e664dbdeaf57ae",
-        61128373,
-        30812516468,
-        (9, 6, 74, 4, 25, 13, 90, 18, 4, 6, 4, 19, 94, 18, 61, 6, 7, 9, 6, 55, 12, 4, 142, 7, 5, 6, 6),
+        "290b245b930d72534358cee1ea5d47dd496e7e0790d03d00c4a70f331898795e",
+        "f6cb8250794633b2a078913be54441c0746ebb4b74c95ddf9c4bb36b84bc1283",
+        23783236,
+        11989418874,
+        (104, 8, 28, 15, 4, 21, 5, 4, 20, 11, 4, 9, 9, 18, 14, 89, 7, 36, 4, 32, 7, 4, 6, 7, 11),
         (216.51538357251005, 187.30736752231704, -62.39883339961054),
     ),
     (46, "ingenia", "n0", TRAINING): Fingerprint(
-        "561e3c3d3d5e534bcfd207d83312102b0b820f799287ffa791c5c0d11898584c",
-        "822ed4da0d492e966d87f9d7438bf18302f693f9f6aa9e889925865a464f14d2",
-        39886704,
-        20099988341,
-        (76, 56, 10, 8, 10, 16, 8, 8, 4, 5, 5, 20, 41, 13, 7, 6, 8, 8, 4),
+        "2d6aff3821b1d565521adec5f864cd7447766d44266c109bfd56688188e8f1a4",
+        "8a2fca01834a662629cf58c8e13c35ecbf807f5d1241f30ae7469c8979918587",
+        60742655,
+        30624833187,
+        (13, 9, 8, 30, 4, 13, 13, 4, 6, 15, 19, 25, 6, 5, 18, 11, 12, 4, 13, 3, 6, 7, 8, 4, 12, 5, 14, 20, 5),
         (92.7608723499746, 231.51358530458867, -24.489267110872902),
     ),
 }

@@ -12,7 +12,7 @@ def paint_nerves(painter: TissuePainter) -> None:
     """Paint the sacral plexus, the sciatic, femoral and obturator nerves, and the ganglia in the foramina."""
     rng = painter.rng
     for _, s in SIDES:
-        value = painter.sample_signal("nerve") * float(rng.lognormal(0.1, 0.4))
+        value = painter.sample_signal("nerve") * float(rng.lognormal(0.1, 0.2 if painter.realistic else 0.4))
         sciatic = np.array(
             [
                 (s * 26, -46, 72),

@@ -20,6 +20,10 @@ CLEARLY_BENIGN_MM, CLEARLY_SUSPICIOUS_MM = 7.5, 8.8
 
 FEWEST_VOXELS = 3
 
+# Nodes of people are long along their vessel for the most part; this share of the realistic ones lies in any direction,
+# mostly in plane.
+ANY_DIRECTION = 0.4
+
 # Realistic nodes of this size and more may show a fatty hilum. In the groin most do, and it is much of the node.
 HILUM_FROM_MM = 5.0
 
@@ -183,7 +187,10 @@ class NodePlacer:
         # Iliac nodes lie on their vessels; those of the groin are spread through its fat.
         spread_mm = 7.0 if station == "inguinal" else 3.0
         centre = path[i] + rng.random() * along + away * (radius + 0.4 * short_mm + abs(rng.normal(0, spread_mm)))
-        long = along / np.linalg.norm(along) + rng.normal(0, 0.35, 3)
+        if self.patient.realistic and rng.random() < ANY_DIRECTION:
+            long = rng.standard_normal(3) * (1.0, 1.0, 0.4)
+        else:
+            long = along / np.linalg.norm(along) + rng.normal(0, 0.35, 3)
         axes = _orthonormal(long, away + rng.normal(0, 0.3, 3))
         shape = self._sample_shape(short_mm, station, chain=chain)
         return shape.placed(self.image.to_ras(centre), axes), f"{station} {side}"

@@ -122,7 +122,7 @@ def sample_realistic_node_shape(rng: np.random.Generator, short_mm: float, hilum
         short_mm: short edge of the box.
         hilum_share: the hilum's approximate share of the volume; less where it opens at the surface.
     """
-    lobes, semi, hollow = _sample_lobes(rng, 2.7 if short_mm < 8 else 2.0)
+    lobes, semi, hollow = _sample_lobes(rng, 4.0 if short_mm < 8 else 2.5)
     direction = rng.standard_normal(3)
     if hollow is not None:
         direction = hollow / semi + 0.2 * direction
