@@ -20,7 +20,9 @@ from lnfast.geometry import Volume  # noqa: E402
 from training.data.batches import CasePool  # noqa: E402
 from training.data.case import Case  # noqa: E402
 from training.data.crops import (  # noqa: E402
+    FEWEST_BRIGHT,
     CropMaker,
+    bright_structure,
     cut_crop,
     draw_transform,
     empty_margins,
@@ -29,6 +31,7 @@ from training.data.crops import (  # noqa: E402
 )
 from training.data.intensity import TRANSFORMS, augment_intensity  # noqa: E402
 from training.data.model_grid import BORDERLINE_MM, GridCase, to_model_grid, true_nodes  # noqa: E402
+from training.recipe.card import FLOOR, TISSUE  # noqa: E402
 from training.recipe.presets import Crops  # noqa: E402
 
 
@@ -59,6 +62,24 @@ def test_each_way_of_lighting_keeps_air_dark_and_can_be_switched_off(name: str, 
 def test_an_unmoved_crop_is_the_voxels_themselves(patient: GridCase) -> None:
     cut = cut_crop(patient.channels, np.eye(2), np.array((26.0, 30.0)), np.zeros(2), (24, 32, 32))
     torch.testing.assert_close(cut, patient.channels[:, :, 10:42, 14:46], rtol=1e-4, atol=1e-4)
+
+
+def test_a_small_bright_structure_is_drawn_as_often_as_a_large_one_and_a_node_never() -> None:
+    channels = torch.zeros(3, 16, 64, 64)
+    image, truth = channels[0].fill_(FLOOR), channels[1]
+    bright, bladder, lesion = FLOOR + 20 * (TISSUE - FLOOR), (slice(4, 12), slice(4, 40), slice(4, 40)), slice(50, 54)
+    image[bladder] = bright
+    image[6:9, lesion, lesion] = bright
+    image[6:9, lesion, 10:14] = bright
+    truth[6:9, lesion, 12:16] = 1.0  # it shares voxels with the structure before
+    image[1, 60, 2 : 2 + FEWEST_BRIGHT - 1] = bright  # noise
+    case, rng = GridCase(channels, truth > 2), np.random.default_rng(0)
+    sizes = [len(bright_structure(case, rng)) for _ in range(400)]
+    large, small = int(image[bladder].numel()), 3 * 4 * 4
+    assert set(sizes) == {large, small}
+    assert 160 < sizes.count(small) < 240
+    image[:] = FLOOR
+    assert bright_structure(case, rng).shape == (0, 3)
 
 
 def test_crops_turn_scale_and_slide_as_far_as_the_preset_says() -> None:

@@ -6,8 +6,9 @@ information, and what remains to be learned is what a node looks like.
 
     case --rotate, scale, shear about a place--> crop --intensity--> crop --paste boxes--> crop and its voxel weights
 
-Hard negatives are not mined. A share of the crops is placed on bright structures instead (`Crops.about_bright`), which
-are what a network takes for nodes.
+Hard negatives are not mined. A share of the crops is placed on bright structures that are no nodes instead
+(`Crops.about_bright`), each as likely as any other, whatever its size: by voxels, nearly all would lie on bladder and
+gut, and none on the lesion in a bone or the rest of fat in the air, which a network takes for nodes.
 """
 
 from __future__ import annotations
@@ -22,14 +23,18 @@ from torch.nn.functional import affine_grid, grid_sample, max_pool3d
 
 from lnfast.card import ModelCard
 from lnfast.errors import StudyError
+from lnfast_ext import label_components
 from training.data.case import LoadableCase
 from training.data.intensity import augment_intensity
 from training.data.model_grid import GridCase, to_model_grid
 from training.recipe.card import FLOOR, TISSUE
 from training.recipe.presets import Crops, Preset
 
-# Above this the network's input is bright: gut, bladder, prostate, nerves, which are taken for nodes.
-BRIGHT = FLOOR + 2 * (TISSUE - FLOOR)
+# A structure is bright above a limit between these, in steps from air to tissue. One limit would join a lesion to the
+# brighter tissue beside it, or miss it.
+BRIGHT_FROM, BRIGHT_TO = 1.5, 6.0
+# Fewer bright voxels that touch are noise.
+FEWEST_BRIGHT = 20
 # Least distance of a place from the edge of its crop, in voxels.
 MARGIN = 8
 # Side of a pasted box, as a share of the crop's.
@@ -136,12 +141,28 @@ def draw_place(patient: GridCase, crops: Crops, rng: np.random.Generator) -> tup
         large = rng.random() < crops.suspicious and bool(patient.suspicious.any())
         points = (patient.suspicious if large else patient.truth > 0.5).nonzero()[:, 1:]
     elif kind < crops.about_node + crops.about_bright:
-        points = (patient.image.amax(0) > BRIGHT).nonzero()
+        points = bright_structure(patient, rng)[:, 1:]
     if len(points):
         y, x = points[int(rng.integers(len(points)))].tolist()
         return y + 0.5, x + 0.5
     height, width = patient.image.shape[1:]
     return float(rng.uniform(0, height)), float(rng.uniform(0, width))
+
+
+def bright_structure(patient: GridCase, rng: np.random.Generator) -> Tensor:
+    """Draw a bright structure that touches no node, each as likely as any other; return its voxels, ``(n, 3)`` int64.
+
+    Empty where there is none.
+    """
+    limit = FLOOR + (TISSUE - FLOOR) * np.exp(rng.uniform(np.log(BRIGHT_FROM), np.log(BRIGHT_TO)))
+    structures, count = label_components((patient.image > limit).numpy())
+    candidate = np.bincount(structures.ravel(), minlength=count + 1) >= FEWEST_BRIGHT
+    candidate[0] = False
+    candidate[structures[patient.truth.numpy() > 0]] = False
+    numbers = np.flatnonzero(candidate)
+    if not len(numbers):
+        return torch.empty((0, 3), dtype=torch.int64)
+    return torch.from_numpy(np.argwhere(structures == numbers[int(rng.integers(len(numbers)))]))
 
 
 def draw_transform(crops: Crops, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -36,7 +36,7 @@ class Crops:
 
     Attributes:
         per_patient: crops that a batch has of each patient.
-        about_node, about_bright: shares that are placed on a node, and on a bright structure; the rest lies anywhere.
+        about_node, about_bright: shares placed on a node, and on another bright structure; the rest lies anywhere.
         suspicious: share of those about a node for which it is a suspicious one, where there is any.
         boxes: how many boxes of other crops a crop gets, drawn from these.
         move: share that is turned, scaled, stretched and sheared through the slices.
@@ -54,7 +54,7 @@ class Crops:
     per_patient: int = 2
     about_node: float = 0.55
     suspicious: float = 0.5
-    about_bright: float = 0.27
+    about_bright: float = 0.33
     boxes: tuple[int, ...] = (0, 0, 1, 2)
     move: float = 0.8
     turn_deg: float = 15.0
@@ -68,14 +68,14 @@ class Crops:
     gamma: float = 0.3
     curve: float = 0.6
     clusters: float = 0.3
-    grain: float = 0.5
+    grain: float = 0.3
     clutter: float = 0.5
     shading: float = 0.3
     flare: float = 0.15
     ghost: float = 0.15
-    blur: float = 0.2
-    filtered: float = 0.4
-    resolution: float = 0.3
+    blur: float = 0.1
+    filtered: float = 0.15
+    resolution: float = 0.15
     noise: float = 0.4
     rescale: float = 1.0
 
