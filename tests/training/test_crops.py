@@ -135,6 +135,17 @@ def test_empty_margins_hold_air_and_no_node() -> None:
     assert sides == {"top", "bottom", "left"}
 
 
+def test_half_of_the_margins_end_in_a_node_that_is_near_a_side() -> None:
+    cut = 0
+    for seed in range(200):
+        crop = torch.zeros(3, 4, 90, 90)
+        crop[1, 1:3, 5:12, 40:44] = 1.0
+        left = empty_margins(crop, np.random.default_rng(seed))[1].sum()
+        cut += 0 < int(left) < 2 * 7 * 4
+    # One or two margins, a quarter of them at this side: half of these, and few of the others, cut the node.
+    assert 25 < cut < 80
+
+
 def test_rims_count_more_only_where_a_borderline_node_ends() -> None:
     truth, borderline = torch.zeros(2, 1, 1, 4, 24, 24).unbind(0)
     truth[..., 4:10, 4:10] = 1.0

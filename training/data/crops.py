@@ -40,6 +40,8 @@ MARGIN = 8
 # Side of a pasted box, as a share of the crop's.
 BOX_SHARE = (0.25, 0.7)
 SLIDE_AT_MOST = 3
+# Rows or columns of an empty margin, unless it ends in a node.
+WIDEST_MARGIN = 23
 # Cases that are drawn for one place in a batch before the training is given up.
 TRIES = 8
 # Channels of a crop.
@@ -224,14 +226,23 @@ def cut_crop(
 
 
 def empty_margins(crop: Tensor, rng: np.random.Generator) -> Tensor:
-    """Empty a few rows or columns at one or two sides, as a distortion correction leaves them; a node there is cut.
+    """Empty rows or columns at one or two sides, as a distortion correction leaves them; a node there is cut.
+
+    Half of the margins end in a node, if there is one within a third of the crop from that side.
 
     Args:
         crop: ``(3, z, y, x)``; changed.
     """
     for _ in range(int(rng.integers(1, 3))):
-        axis, wide, far = int(rng.integers(2, 4)), int(rng.integers(1, 24)), rng.random() < 0.5
-        margin = crop.narrow(axis, crop.shape[axis] - wide if far else 0, wide)
+        axis, far, in_node = int(rng.integers(2, 4)), bool(rng.random() < 0.5), bool(rng.random() < 0.5)
+        size = crop.shape[axis]
+        wide = int(rng.integers(1, WIDEST_MARGIN + 1))
+        if in_node:
+            rows = (crop[TRUTH].amax((0, 4 - axis)) > 0.5).nonzero()[:, 0]
+            ends = size - rows if far else rows + 1
+            ends = ends[ends <= size // 3]
+            wide = int(ends[int(rng.integers(len(ends)))]) if len(ends) else wide
+        margin = crop.narrow(axis, size - wide if far else 0, wide)
         margin[IMAGE], margin[TRUTH], margin[BORDERLINE] = FLOOR, 0.0, 0.0
     return crop
 
