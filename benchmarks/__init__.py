@@ -11,7 +11,7 @@
     kernels      each compiled kernel, and all of them, against the libraries that are used for the same work
     measurement  not speed: each short-axis rule against nodes whose short axis is exactly known
 
-A module imports from its own room and from lower ones; ``tests/benchmarks/test_benchmark_layers.py`` checks it:
+A module imports from its own subpackage and from lower ones; ``tests/benchmarks/test_benchmark_layers.py`` checks it:
 
     __main__                            the command line
     groups/  kernels/  measurement/     what is measured; ``run(settings)`` of each group

@@ -1,8 +1,8 @@
 """Trains the network on a cohort and turns the weights into a model folder; imports lnfast, is never imported by it.
 
-A room imports only from rooms above it in this list; tests/training/test_training_layers.py proves it.
+A module imports only from those above it in this list; tests/training/test_training_layers.py proves it.
 
-    console             a line for a person on standard error
+    console, json_file  a line for a person on standard error; a JSON file, whole or absent
     recipe              presets, run settings, the card that fixes the model grid
     data, readers       cases and batches; several readers' consensus
     model               networks, losses, weights files

@@ -100,7 +100,7 @@ def _show(findings: Findings) -> None:
     from lnfast.cli.console import stdout, table
 
     for problem in findings.problems:
-        click.echo(f"trouble  {problem}")
+        click.echo(f"problem  {problem}")
     for note in findings.notes:
         click.echo(f"note     {note}")
     content = findings.to_dict()
@@ -112,7 +112,7 @@ def _show(findings: Findings) -> None:
         rows.add_row(f"{name} x y z, mm", _range_text(content[f"{name}_zyx_mm"]))
     for protocol, count in content["protocols"].items():
         rows.add_row(protocol, str(count))
-    rows.add_row("troubles", str(len(findings.problems)))
+    rows.add_row("problems", str(len(findings.problems)))
     rows.add_row("notes", str(len(findings.notes)))
     console.print(rows)
 

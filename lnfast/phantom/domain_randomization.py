@@ -1,8 +1,9 @@
 """Domain randomisation: how far patients depart from the default.
 
-Demo, tests and hold-out use the default. A network that only sees lifelike phantoms learns what lies where in them, and
-real pelves are different. So each training phantom departs from the default in some ways: any field, organs present or
-absent, other contrasts, coils and artefacts, nodes of all sizes, cut by the edge of the field or grown together.
+Demo and tests use the default, and so does the hold-out unless realistic phantoms are asked for. A network that only sees
+ordinary pelves learns what lies where in them, and real pelves are different. So the phantoms of `TRAINING` depart from the
+default in some ways: any field, organs present or absent, other contrasts, coils and artefacts, nodes of all sizes, cut by
+the edge of the field or grown together. Those of `REALISTIC` are only nearer to people.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ class Variety:
         blur: additional in-plane blur.
         any_noise: from hardly any noise to more than the default's.
         realistic: nearer to people: fatty hila of a third to two thirds in many nodes of 5 mm and more, most of all in
-            the groin; brighter and longer nodes, brighter fat, veins as dark as a high b-value makes them, thinner
-            streaks, hardly any blobs in muscle, the grain of two real studies.
+            the groin; brighter and longer nodes, which need not follow their vessel; brighter fat, left unsuppressed in
+            long bands; veins as dark as a high b-value makes them; dimmer nerves; thinner streaks, hardly any blobs in
+            muscle; the grain of two real studies.
     """
 
     any_field: float = 0.0

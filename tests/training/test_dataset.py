@@ -307,10 +307,10 @@ def test_check_prints_every_finding_and_says_so_by_its_exit_code(tmp_path: Path)
     break_all(tmp_path / "bad")
     result = run(check_command, str(tmp_path / "bad"))
     assert result.exit_code == 3
-    assert sum(line.startswith("trouble  ") for line in result.stdout.splitlines()) == len(EVERY_PROBLEM)
-    assert "trouble  03_low_b: no-high-b: 03_low_b_0000.nii.gz: has b = 50" in result.stdout
+    assert sum(line.startswith("problem  ") for line in result.stdout.splitlines()) == len(EVERY_PROBLEM)
+    assert "problem  03_low_b: no-high-b: 03_low_b_0000.nii.gz: has b = 50" in result.stdout
     content = json.loads(run(check_command, str(tmp_path / "bad"), "--json").stdout)
-    assert len(content["troubles"]) == len(EVERY_PROBLEM) and content["cases"] == 13
+    assert len(content["problems"]) == len(EVERY_PROBLEM) and content["cases"] == 13
     fine = run(check_command, str(one_case(tmp_path / "fine")))
     assert fine.exit_code == 0 and "suspicious" in fine.stdout and "4.5  4.6  5" in fine.stdout
 

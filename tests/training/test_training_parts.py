@@ -463,10 +463,10 @@ def test_a_phantom_counts_once_for_each_version() -> None:
             ("validated on no patient", "phantoms with seeds", "Phantoms, not"),
             ("of patients kept",),
         ),
-        ("folder", "folder", ("studies of patients kept",), ("Phantoms, not", "3-8 mm", "Slices outside")),
+        ("folder", "folder", ("studies of patients kept",), ("Phantoms, not", "2-8 mm", "Slices outside")),
         ("phantoms", "folder", ("it has seen no patient", "studies of patients kept"), ("Phantoms, not",)),
         ("folder", None, ("studies of patients kept",), ("Phantoms, not",)),
-        ("phantoms", None, ("phantoms with seeds", "3-8 mm"), ()),
+        ("phantoms", None, ("phantoms with seeds", "2-8 mm"), ()),
     ],
 )
 def test_the_validation_table_names_its_cases(

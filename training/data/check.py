@@ -79,7 +79,7 @@ class Findings:
             "spacing_zyx_mm": _ranges(self.spacings_zyx_mm),
             "field_zyx_mm": _ranges(self.fields_zyx_mm),
             "protocols": dict(self.protocols.most_common()),
-            "troubles": [asdict(problem) for problem in self.problems],
+            "problems": [asdict(problem) for problem in self.problems],
             "notes": [asdict(note) for note in self.notes],
         }
 

@@ -8,7 +8,7 @@ information, and what remains to be learned is what a node looks like.
 
 Hard negatives are not mined. A share of the crops is placed on bright structures that are no nodes instead
 (`Crops.about_bright`), each as likely as any other, whatever its size: by voxels, nearly all would lie on bladder and
-gut, and none on the lesion in a bone or the rest of fat in the air, which a network takes for nodes.
+gut, and none on a lesion in a bone or on displaced fat, which a network takes for nodes.
 """
 
 from __future__ import annotations

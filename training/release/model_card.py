@@ -57,7 +57,7 @@ _PHANTOM = {
     "failures": """- Real studies look different from the phantom: look at what it marks there before anything else.
   For the model that ships, two public studies and what it got wrong on them are in `docs/real-studies.md`.
 - A node's outline follows the phantom's definition of its edge (half of the voxel), not a radiologist's.""",
-    "unseen": """- Slices outside 3-8 mm were not seen in training, nor were fields of view outside {in_plane} mm in
+    "unseen": """- Slices outside 2-8 mm were not seen in training, nor were fields of view outside {in_plane} mm in
   plane or {through_plane} mm through it.
 """,
 }
