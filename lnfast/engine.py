@@ -3,7 +3,8 @@
     read -> admit -> preprocess -> infer -> postprocess -> measure -> report -> write
 
 This is the only module that composes the stages. Each takes the output of the one before; the two big arrays, the
-network's input and output, belong to the runtime and are written once and read once for each study.
+network's input and output, belong to the runtime. They are written and read once for each study, of many thin slices
+once for each slab.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from lnfast.errors import EngineError
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules, ScaledVolume, measure_nodes
 from lnfast.postprocess import Segmentation, segment, touches_edge
-from lnfast.preprocess import Normalization, normalization, write_input
+from lnfast.preprocess import Normalization, normalization, without_padding, write_input
 from lnfast.slabs import add_slab, grid_for, slabs_of
 from lnfast.window import Window, Zyx, choose_window, voxel_count
 
@@ -164,8 +164,10 @@ class Network:
 
     def _find_in_slabs(self, volume: Volume, norm: Normalization, grid_zyx: Zyx, watch: _Watch) -> _Found:
         whole, joined = Window.whole(grid_zyx), np.zeros(grid_zyx, np.float32)
+        with watch("preprocess"):
+            source, norm = without_padding(volume, self.model.card, norm)
         for slab in slabs_of(grid_zyx, self.grid_zyx):
-            logits = self._infer(volume, norm, slab, watch)
+            logits = self._infer(source, norm, slab, watch)
             with watch("postprocess"):
                 add_slab(joined, slab, logits)
         return whole, joined, self._segment(joined, volume, whole, watch)

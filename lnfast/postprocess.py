@@ -51,7 +51,7 @@ def segment(
     Raises:
         EngineError: ``bad-output`` for logits of another shape, ``non-finite-logits`` for NaN or infinity (such a
             mask would read as N0), ``too-many-nodes``.
-        UsageError: ``bad-window`` for a window of another grid than the card's.
+        UsageError: ``bad-window`` for a window of a grid with another plane than the card's, or with fewer slices.
     """
     part = Window.whole(card.shape_zyx) if window is None else window
     part.check(part.shape_zyx, card.shape_zyx)

@@ -5,7 +5,7 @@ Training uses this module too, so there is no second implementation that could d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from lnfast.geometry import Volume
 from lnfast.window import Window
 from lnfast_ext import BodyStatistics, body_statistics, intensity_statistics, resample_normalize
 
-# Voxels this many times longer along one axis than along another show the direction of the slices.
-THICK = 1.5
+# Voxels this many times longer along one axis than along both others show the direction of the slices; the rounding of
+# a header must not decide it.
+THICK = 1.5 * (1 + 1e-5)
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def write_input(
 
     Raises:
         StudyError: ``not-axial`` for thick slices that run another way than the model's; as `normalization`.
-        UsageError: ``bad-window`` for a window of another grid, or an output of another shape than the window's.
+        UsageError: ``bad-window`` for a window of a grid with another plane or fewer slices, or an output of another shape than the window's.
     """
     if window is not None:
         window.check(out.shape, card.shape_zyx)
@@ -106,7 +107,7 @@ def write_input(
     if norm is None:
         norm = normalization(volume, card, threads=threads)
     resample_normalize(
-        _without_padding(view.array, norm) if norm.padding else view.array,
+        without_padding(view, card, norm)[0].array,
         out,
         lo=norm.lo,
         hi=norm.hi,
@@ -150,12 +151,17 @@ def _body(greys: BodyStatistics, wanted: Body) -> Normalization:
     )
 
 
-def _without_padding(array: NDArray[Any], norm: Normalization) -> NDArray[Any]:
-    """Return a copy in which runs of padding at the ends of rows have the value of air.
+def without_padding(volume: Volume, card: ModelCard, norm: Normalization) -> tuple[Volume, Normalization]:
+    """Return a study in which runs of padding at the ends of rows have the value of air, and its normalization.
 
     So interpolation leaves no trace of them at their border. Few studies are padded with anything but their least
-    value, and only these are copied.
+    value, and only these are copied, in the card's orientation. Whoever writes several windows of a study calls this
+    first, so that it is copied once.
     """
+    if not norm.padding:
+        return volume, norm
+    view = volume.oriented(card.orientation)
+    array = view.array
     outside = np.zeros(array.shape, np.bool_)
     for value in norm.padding:
         same = array == value
@@ -165,7 +171,7 @@ def _without_padding(array: NDArray[Any], norm: Normalization) -> NDArray[Any]:
     copy = np.array(array)
     # The floor of integers is a percentile between two of them; values below it are clipped to it.
     copy[outside] = norm.lo if copy.dtype.kind == "f" else np.floor(norm.lo)
-    return copy
+    return Volume(copy, view.grid), replace(norm, padding=())
 
 
 def _non_finite(error: ValueError) -> StudyError:
@@ -175,9 +181,13 @@ def _non_finite(error: ValueError) -> StudyError:
 
 
 def _check_slices(view: Volume) -> None:
-    """Refuse coronal and sagittal stacks: the network saw none in training, and nodes are read in axial slices."""
+    """Refuse coronal and sagittal stacks: the network saw none in training, and nodes are read in axial slices.
+
+    One of their axes in plane is as thick as a slice. An axial stack whose slices are thinner than its pixels has two
+    such axes.
+    """
     z, y, x = view.grid.spacing_zyx_mm
-    if max(y, x) > THICK * z:
+    if max(y, x) > THICK * max(z, min(y, x)):
         raise StudyError(
             "not-axial",
             f"got slices of {max(y, x):.3g} mm that stand upright (voxels are {x:.3g} x {y:.3g} x {z:.3g} mm from side "

@@ -13,7 +13,7 @@ Where two overlap, each counts the less the nearer a slice is to the face beyond
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -25,23 +25,27 @@ from lnfast.window import Window, Zyx
 # A few slices more than the grid has are squeezed into it. Of 650 nodes in digital patients of 64 slices 522 were found
 # on a grid of 32 slices and 588 in slabs on one of 64; of the 109 suspicious ones 98 and 101.
 MOST_SQUEEZED = 1.25
-# Thinner steps than these the network saw none in training, and no node is so flat that they would show more of it.
-FINEST_STEP_MM = 1.6
+# Finer steps tear nodes apart: their slices are nearly alike, and a network that never saw the like outlines them short.
+FINEST_STEP_MM = 3.0
+# Of a number of slices: the rounding of a header must not choose the depth.
+_HEADER_NOISE = 1e-3
 
 
 def grid_for(grid: Grid, shape_zyx: Zyx) -> Zyx:
     """Return the grid on which a study is analysed: the network's own, or one with the same plane and more slices.
+
+    A deeper grid has a slice for each of the study's, up to half a slab more, but none nearer than `FINEST_STEP_MM`.
 
     Args:
         grid: of the study, in the network's axes.
         shape_zyx: of the network.
     """
     slices, depth = grid.shape[0], shape_zyx[0]
-    wanted = min(slices, grid.extent_zyx_mm[0] / FINEST_STEP_MM)
-    if wanted <= MOST_SQUEEZED * depth:
+    step, finest = _step(depth), grid.extent_zyx_mm[0] / FINEST_STEP_MM + _HEADER_NOISE
+    more = min(ceil((slices - depth) / step), floor((finest - depth) / step))
+    if slices <= MOST_SQUEEZED * depth or more <= 0:
         return shape_zyx
-    step = _step(depth)
-    return (depth + ceil((wanted - depth) / step) * step, *shape_zyx[1:])
+    return (depth + more * step, *shape_zyx[1:])
 
 
 def slabs_of(grid_zyx: Zyx, shape_zyx: Zyx) -> tuple[Window, ...]:

@@ -185,8 +185,11 @@ def _average_over_patients(
         shapes = [subject for subject in subjects.values() if subject.base_name == base_name]
         certificate = shapes[0].certificate or {}
         counts: Mapping[str, int] = certificate.get("windows", {})
-        studies = sum(counts.values())
-        weights = [counts.get(_sizes(subject.shape_zyx), 0) / studies for subject in shapes]
+        chosen = [counts.get(_sizes(subject.shape_zyx), 0) for subject in shapes]
+        studies = sum(chosen)  # a study of many thin slices has no window, but a deeper grid
+        if not studies:
+            continue
+        weights = [count / studies for count in chosen]
         rounds = zip(*(samples[subject.name]["infer"] for subject in shapes), strict=True)
         averages = [sum(weight * ms for weight, ms in zip(weights, times, strict=True)) for times in rounds]
         for peer in peers:

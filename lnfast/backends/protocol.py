@@ -2,7 +2,8 @@
 
     preprocess  --writes-->  input (1, 1, z, y, x)  --infer()-->  output (1, 1, z, y, x)  --reads-->  postprocess
 
-The buffers are allocated once and the runtime works in them directly, so no volume is copied or allocated per study.
+The buffers are allocated once and the runtime works in them directly, so no volume is copied or allocated per study,
+unless it has so many thin slices that the answers of several slabs are joined.
 """
 
 from __future__ import annotations

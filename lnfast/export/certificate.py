@@ -96,7 +96,7 @@ class Certificate:
         short_axis_mm: ``max_difference`` and ``mean_difference``, absolute, of nodes that both have.
         volume_mm3: the same of volumes.
         dice: ``worst`` and ``mean`` of the studies in which either side has a node.
-        windows: how many studies ran in which.
+        windows: how many studies ran in which; one of many thin slices counts by the deeper grid of its slabs.
         differing: the studies that make it fail.
     """
 

@@ -20,7 +20,7 @@ from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules, measure_nodes, n_stage
 from lnfast.phantom import make_phantom
 from lnfast.postprocess import segment
-from lnfast.preprocess import write_input
+from lnfast.preprocess import without_padding, write_input
 from lnfast.study import read_study
 
 BODY = make_card(shape_zyx=(28, 128, 128), normalization=Body(-1.0, 0.6, 11.8), threshold=0.5)
@@ -141,9 +141,15 @@ def test_padded_corners_give_the_input_of_corners_of_air(seed: int, value: float
         array[:, corners] = fill
         out = np.empty(BODY.shape_zyx, np.float32)
         padded = Volume(array, volume.grid)
-        write_input(padded, BODY, out, norm=admit(padded, BODY).normalization)
+        norm = admit(padded, BODY).normalization
+        write_input(padded, BODY, out, norm=norm)
         inputs.append(out)
-    np.testing.assert_array_equal(*inputs)
+        again = np.empty_like(out)  # as for several slabs: the padding is taken away once, before
+        source, without = without_padding(padded, BODY, norm)
+        write_input(source, BODY, again, norm=without)
+        assert not without.padding
+        np.testing.assert_array_equal(again, out)
+    np.testing.assert_array_equal(inputs[0], inputs[1])
     assert code_of(array, volume.grid, ZSCORE) == "untrusted-greys"
 
 

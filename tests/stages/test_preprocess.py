@@ -77,6 +77,13 @@ def test_slices_that_stand_upright_are_refused(across: str) -> None:
     assert refusal.value.exit_code == 3
 
 
+@pytest.mark.parametrize("spacing", [(1.6, 1.6, 1.0), (2.4, 2.4, 1.5), (1.2, 1.2, 0.8), (2.0, 1.5, 0.5)])
+def test_axial_slices_thinner_than_their_pixels_are_axial(spacing: tuple[float, float, float]) -> None:
+    array = study()
+    grid = Grid(array.shape, np.diag((-spacing[0], -spacing[1], spacing[2] * (1 - 1e-7), 1.0)))
+    write_input(Volume(array, grid), CARD, np.empty(CARD.shape_zyx, np.float32))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_voxel_that_is_no_number_is_refused(bad: float) -> None:
     array = study("float32")

@@ -17,7 +17,7 @@ from lnfast.network import Network
 from lnfast.phantom import make_phantom
 from lnfast.postprocess import segment
 from lnfast.preprocess import write_input
-from lnfast.slabs import add_slab, grid_for, slabs_of
+from lnfast.slabs import FINEST_STEP_MM, add_slab, grid_for, slabs_of
 from lnfast.window import Window
 
 NETWORK = (32, 256, 256)
@@ -34,14 +34,27 @@ def grid_of(slices: int, slice_mm: float) -> Grid:
         (28, 5.0, 32),
         (40, 4.0, 32),
         (41, 4.0, 48),
-        (64, 2.5, 64),
-        (65, 2.5, 80),
-        (200, 0.8, 112),  # steps of 1.6 mm show all there is
-        (60, 0.8, 32),  # squeezed into 32, steps are of 1.5 mm
+        (48, 4.0, 48),
+        (49, 4.0, 64),
+        (64, 3.0, 64),
+        (64, 2.5, 48),  # 64 steps would be of 2.5 mm
+        (200, 0.8, 48),
+        (60, 0.8, 32),
+        (47, 3.0, 32),  # 48 steps would be of 2.9 mm
     ],
 )
 def test_depth(slices: int, slice_mm: float, depth: int) -> None:
     assert grid_for(grid_of(slices, slice_mm), NETWORK) == (depth, 256, 256)
+
+
+def test_no_step_is_finer_than_the_finest_and_header_noise_decides_nothing() -> None:
+    for slices in range(1, 400, 3):
+        for slice_mm in (0.4, 0.8, 1.2, 1.25, 1.6, 2.0, 2.5, 3.0, 5.0):
+            depth = grid_for(grid_of(slices, slice_mm), NETWORK)[0]
+            assert depth == 32 or slices * slice_mm / depth >= FINEST_STEP_MM - 1e-9
+            assert depth == 32 or (depth % 16 == 0 and depth < slices + 16)
+            for noise in (-1e-7, 1e-7):
+                assert grid_for(grid_of(slices, slice_mm * (1 + noise)), NETWORK)[0] == depth
 
 
 def test_slabs_overlap_by_half() -> None:

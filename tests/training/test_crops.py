@@ -115,11 +115,25 @@ def test_slices_become_thicker_and_thinner(pool: CasePool, step: float) -> None:
         random=lambda: 0.0,
         uniform=lambda low, high: math.log(step) if step != 1 else 0.0,
     )
-    at = maker._slices(ramp, rng)[0, :, 0, 0]
+    at = maker._slices(ramp, depth / 2, rng)[0, :, 0, 0]
     middle = slice(depth // 3, depth - depth // 3)
     torch.testing.assert_close(at[middle].diff(), torch.full_like(at[middle].diff(), step))
     assert float(at[middle].mean()) == pytest.approx((depth - 1) / 2)
     assert float(at.min()) >= 0 and float(at.max()) <= depth - 1
+
+
+def test_a_crop_about_a_place_in_a_deeper_grid_has_its_slice(pool: CasePool) -> None:
+    preset = runs.tiny(crops=Crops(move=0.0, slide=0.0))
+    maker, depth = CropMaker(pool.training, pool.card, preset, 3, 0), 5 * preset.patch_zyx[0]
+    ramp = torch.arange(float(depth))[None, :, None, None].expand(3, depth, 2, 2)
+    firsts = set()
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        z = float(rng.uniform(0, depth))
+        slices = maker._slices(ramp, z, rng)[0, :, 0, 0]
+        assert int(z) in slices.tolist() and torch.equal(slices.diff(), torch.ones(len(slices) - 1))
+        firsts.add(int(slices[0]))
+    assert len(firsts) > 20
 
 
 def test_empty_margins_hold_air_and_no_node() -> None:

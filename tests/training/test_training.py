@@ -137,8 +137,8 @@ def test_crops_lie_about_nodes_or_bright_things(case: Case, card: ModelCard, abo
     assert 0 < float(target.float().mean()) < 0.1
     hits = 0
     for _ in range(40):
-        y, x = draw_place(patient, crops, rng)
-        hits += bool(target[:, int(y), int(x)].any())
+        z, y, x = draw_place(patient, crops, rng)
+        hits += bool(target[int(z), int(y), int(x)])
         centre = crop_centre((y, x), np.eye(2), PATCH, card.shape_zyx, rng)
         assert (np.abs(centre - (y, x)) <= np.array(PATCH[1:]) / 2).all()
     # Nothing may be as bright as the limit that was drawn, and then the crop lies anywhere.

@@ -102,17 +102,21 @@ class CropMaker:
 
     def _cut(self, patient: GridCase, rng: np.random.Generator) -> Tensor:
         matrix, tilt = draw_transform(self.crops, rng) if rng.random() < self.crops.move else (np.eye(2), np.zeros(2))
-        centre = crop_centre(draw_place(patient, self.crops, rng), matrix, self.shape_zyx, patient.image.shape, rng)
-        crop = cut_crop(self._slices(patient.channels, rng), matrix, centre, tilt, self.shape_zyx)
+        z, *place = draw_place(patient, self.crops, rng)
+        centre = crop_centre((place[0], place[1]), matrix, self.shape_zyx, patient.image.shape, rng)
+        crop = cut_crop(self._slices(patient.channels, z, rng), matrix, centre, tilt, self.shape_zyx)
         if rng.random() < self.crops.mirror:
             crop = crop.flip(-1)
         crop[IMAGE] = augment_intensity(crop[IMAGE], self.crops, rng)
         return empty_margins(crop, rng) if rng.random() < self.crops.margins else crop
 
-    def _slices(self, channels: Tensor, rng: np.random.Generator) -> Tensor:
-        """Take as many slices as the crop has, shifted, thicker or thinner; past its ends the stack is mirrored."""
+    def _slices(self, channels: Tensor, z: float, rng: np.random.Generator) -> Tensor:
+        """Take as many slices as the crop has, shifted, thicker or thinner; past its ends the stack is mirrored.
+
+        Of a deeper grid they are slices about ``z``.
+        """
         depth, wanted = channels.shape[1], self.shape_zyx[0]
-        first = int(rng.integers(0, depth - wanted + 1))
+        first = int(rng.integers(max(0, int(z) - wanted + 1), min(int(z), depth - wanted) + 1))
         if rng.random() < self.crops.slide:
             first += int(rng.integers(-SLIDE_AT_MOST, SLIDE_AT_MOST + 1))
         step = float(np.exp(rng.uniform(-self.crops.depth_log, self.crops.depth_log)))
@@ -135,20 +139,20 @@ def mirrored(slices: NDArray[np.int64], depth: int) -> Tensor:
     return torch.from_numpy(np.minimum(folded, 2 * depth - 1 - folded))
 
 
-def draw_place(patient: GridCase, crops: Crops, rng: np.random.Generator) -> tuple[float, float]:
-    """Draw where in the plane a crop lies, ``(y, x)`` in voxels: on a node, on a bright structure, or anywhere."""
+def draw_place(patient: GridCase, crops: Crops, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Draw where a crop lies, ``(z, y, x)`` in voxels: on a node, on a bright structure, or anywhere."""
     kind = rng.random()
-    points = torch.empty((0, 2))
+    points = torch.empty((0, 3))
     if kind < crops.about_node:
         large = rng.random() < crops.suspicious and bool(patient.suspicious.any())
-        points = (patient.suspicious if large else patient.truth > 0.5).nonzero()[:, 1:]
+        points = (patient.suspicious if large else patient.truth > 0.5).nonzero()
     elif kind < crops.about_node + crops.about_bright:
-        points = bright_structure(patient, rng)[:, 1:]
+        points = bright_structure(patient, rng)
     if len(points):
-        y, x = points[int(rng.integers(len(points)))].tolist()
-        return y + 0.5, x + 0.5
-    height, width = patient.image.shape[1:]
-    return float(rng.uniform(0, height)), float(rng.uniform(0, width))
+        z, y, x = points[int(rng.integers(len(points)))].tolist()
+        return z + 0.5, y + 0.5, x + 0.5
+    depth, height, width = patient.image.shape
+    return float(rng.uniform(0, depth)), float(rng.uniform(0, height)), float(rng.uniform(0, width))
 
 
 def bright_structure(patient: GridCase, rng: np.random.Generator) -> Tensor:

@@ -15,7 +15,7 @@ from lnfast.geometry import Volume
 from lnfast.matching import NodeMap, compare, dice_of_counts
 from lnfast.measure import measure_nodes, n_stage
 from lnfast.postprocess import segment
-from lnfast.preprocess import write_input
+from lnfast.preprocess import normalization, without_padding, write_input
 from lnfast.slabs import add_slab, grid_for, slabs_of
 from lnfast.window import Window
 from training.data.case import Case, LoadableCase
@@ -83,9 +83,9 @@ def predict(model: nn.Module, volume: Volume, card: ModelCard, precision: str = 
     """
     grid_zyx = grid_for(volume.oriented(card.orientation).grid, card.shape_zyx)
     image, joined = np.empty(card.shape_zyx, np.float32), np.zeros(grid_zyx, np.float32)
-    norm = None
+    source, norm = without_padding(volume, card, normalization(volume, card))
     for slab in slabs_of(grid_zyx, card.shape_zyx):
-        norm = write_input(volume, card, image, norm=norm, window=slab)
+        write_input(source, card, image, norm=norm, window=slab)
         logits = _logits(model, torch.from_numpy(image)[None, None], precision)
         add_slab(joined, slab, logits.float()[0, 0].cpu().numpy())
     return joined
