@@ -98,7 +98,8 @@ def write_input(
 
     Raises:
         StudyError: ``not-axial`` for thick slices that run another way than the model's; as `normalization`.
-        UsageError: ``bad-window`` for a window of a grid with another plane or fewer slices, or an output of another shape than the window's.
+        UsageError: ``bad-window`` for a window of a grid with another plane or fewer slices, or an output of another
+            shape than the window's.
     """
     if window is not None:
         window.check(out.shape, card.shape_zyx)

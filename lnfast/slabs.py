@@ -25,7 +25,7 @@ from lnfast.window import Window, Zyx
 # A few slices more than the grid has are squeezed into it. Of 650 nodes in digital patients of 64 slices 522 were found
 # on a grid of 32 slices and 588 in slabs on one of 64; of the 109 suspicious ones 98 and 101.
 MOST_SQUEEZED = 1.25
-# Finer steps tear nodes apart: their slices are nearly alike, and a network that never saw the like outlines them short.
+# With finer steps the slices of a node are nearly alike, as no training study shows them, and it is outlined short.
 FINEST_STEP_MM = 3.0
 # Of a number of slices: the rounding of a header must not choose the depth.
 _HEADER_NOISE = 1e-3

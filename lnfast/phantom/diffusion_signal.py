@@ -59,8 +59,8 @@ TISSUES: dict[str, Tissue] = {
 # Realistic phantoms differ in these tissues. Blood that flows, however slowly, loses its phase in the gradients of a
 # high b-value, as if its ADC were that of urine: veins are little brighter than muscle. The plexus about the prostate
 # stays bright, as real studies show it. In these nerves hardly show, so they are dimmer: bright tubes beside the iliac
-# vessels would teach a network that nothing long and bright there is a node. Fat below the skin, near the coil and suppressed in part, may
-# be as bright as muscle.
+# vessels would teach a network that nothing long and bright there is a node. Fat below the skin, near the coil and
+# suppressed in part, may be as bright as muscle.
 REALISTIC_TISSUES = TISSUES | {
     "fat": Tissue(0.120, 65, 0.05, 0.50),
     "deep fat": Tissue(0.060, 65, 0.05, 0.40),

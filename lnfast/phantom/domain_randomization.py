@@ -1,9 +1,9 @@
 """Domain randomisation: how far patients depart from the default.
 
-Demo and tests use the default, and so does the hold-out unless realistic phantoms are asked for. A network that only sees
-ordinary pelves learns what lies where in them, and real pelves are different. So the phantoms of `TRAINING` depart from the
-default in some ways: any field, organs present or absent, other contrasts, coils and artefacts, nodes of all sizes, cut by
-the edge of the field or grown together. Those of `REALISTIC` are only nearer to people.
+Demo and tests use the default, and so does the hold-out unless realistic phantoms are asked for. A network that only
+sees ordinary pelves learns what lies where in them, and real pelves are different. So the phantoms of `TRAINING` depart
+from the default in some ways: any field, organs present or absent, other contrasts, coils and artefacts, nodes of all
+sizes, cut by the edge of the field or grown together. Those of `REALISTIC` are only nearer to people.
 """
 
 from __future__ import annotations
