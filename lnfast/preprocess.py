@@ -5,6 +5,7 @@ Training uses this module too, so there is no second implementation that could d
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from lnfast.card import Body, ModelCard, ZScore
 from lnfast.errors import StudyError
 from lnfast.geometry import Volume
+from lnfast.slabs import grid_for, slabs_of
 from lnfast.window import Window
 from lnfast_ext import BodyStatistics, body_statistics, intensity_statistics, resample_normalize
 
@@ -119,6 +121,27 @@ def write_input(
         threads=threads,
     )
     return norm
+
+
+def write_slabs(volume: Volume, card: ModelCard, out: NDArray[Any], *, threads: int = 0) -> Iterator[Window]:
+    """Write a study into the network's input buffer slab by slab, and yield each slab when it is written.
+
+    It is one slab, the whole grid, unless the study has many thin slices (`lnfast.slabs`).
+
+    Args:
+        volume: native grid, any strides.
+        card: says grid, axes and normalisation.
+        out: as of `write_input`, of the card's shape.
+        threads: 0 takes one per core.
+
+    Raises:
+        StudyError: as `write_input`.
+    """
+    grid_zyx = grid_for(volume.oriented(card.orientation).grid, card.shape_zyx)
+    source, norm = without_padding(volume, card, normalization(volume, card, threads=threads))
+    for slab in slabs_of(grid_zyx, card.shape_zyx):
+        write_input(source, card, out, norm=norm, window=slab, threads=threads)
+        yield slab
 
 
 def _zscore(volume: Volume, wanted: ZScore, threads: int) -> Normalization:

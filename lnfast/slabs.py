@@ -56,6 +56,7 @@ def slabs_of(grid_zyx: Zyx, shape_zyx: Zyx) -> tuple[Window, ...]:
         shape_zyx: of the network.
     """
     step = _step(shape_zyx[0])
+    assert (grid_zyx[0] - shape_zyx[0]) % step == 0, "the last slab would not reach the last slice"
     return tuple(Window(grid_zyx, (z, 0, 0), shape_zyx) for z in range(0, grid_zyx[0] - shape_zyx[0] + 1, step))
 
 

@@ -28,7 +28,7 @@ from lnfast.export.quantize import ASYMMETRIC, SYMMETRIC, Scheme, ends, equalize
 from lnfast.export.ranges import Range, observe
 from lnfast.export.studies import StudySet
 from lnfast.network import Network
-from lnfast.preprocess import write_input
+from lnfast.preprocess import write_slabs
 
 # Parts of the ranges that are tried; which one is best depends on how rare the largest values are.
 CLIPS = (1.0, 0.85, 0.7)
@@ -95,13 +95,12 @@ class GraphVariants:
 
     @cached_property
     def inputs(self) -> tuple[Floats, ...]:
-        """The network's input for each of the studies."""
+        """The network's input for each of the studies, or for each of its slabs."""
         card, inputs = self.model.card, []
         for done, (_, volume) in enumerate(self.studies):
             self.progress("preparing calibration studies", done, len(self.studies))
             x = np.empty((1, 1, *card.shape_zyx), np.float32)
-            write_input(volume, card, x[0, 0])
-            inputs.append(x)
+            inputs += [x.copy() for _ in write_slabs(volume, card, x[0, 0])]
         return tuple(inputs)
 
     @cached_property

@@ -16,7 +16,7 @@ from lnfast.measure import Rules
 from lnfast.network import Network
 from lnfast.phantom import make_phantom
 from lnfast.postprocess import segment
-from lnfast.preprocess import write_input
+from lnfast.preprocess import write_input, write_slabs
 from lnfast.slabs import FINEST_STEP_MM, add_slab, grid_for, slabs_of
 from lnfast.window import Window
 
@@ -109,6 +109,12 @@ def test_thin_slices_are_analysed_as_on_one_deep_grid(tmp_path: Path) -> None:
     assert set(answer.timings_ms) == {"preprocess", "infer", "postprocess", "measure"}
     whole = np.empty(deep, np.float32)
     write_input(thin, replace(card, shape_zyx=deep), whole)
+    slab_input = np.empty(card.shape_zyx, np.float32)
+    written = []
+    for slab in write_slabs(thin, card, slab_input):
+        np.testing.assert_allclose(slab_input, whole[slab.start_zyx[0] : slab.stop_zyx[0]], atol=1e-5)
+        written.append(slab)
+    assert tuple(written) == slabs_of(deep, card.shape_zyx)
     padded = np.pad(whole, 1)
     total = sum(
         padded[z : z + deep[0], y : y + deep[1], x : x + deep[2]] for z in range(3) for y in range(3) for x in range(3)

@@ -15,8 +15,8 @@ from lnfast.geometry import Volume
 from lnfast.matching import NodeMap, compare, dice_of_counts
 from lnfast.measure import measure_nodes, n_stage
 from lnfast.postprocess import segment
-from lnfast.preprocess import normalization, without_padding, write_input
-from lnfast.slabs import add_slab, grid_for, slabs_of
+from lnfast.preprocess import write_slabs
+from lnfast.slabs import add_slab
 from lnfast.window import Window
 from training.data.case import Case, LoadableCase
 from training.data.model_grid import RULES, true_nodes
@@ -81,13 +81,13 @@ def predict(model: nn.Module, volume: Volume, card: ModelCard, precision: str = 
     Returns:
         ``(z, y, x)`` float32 on the card's grid; on a deeper one where a study of many thin slices is run in slabs.
     """
-    grid_zyx = grid_for(volume.oriented(card.orientation).grid, card.shape_zyx)
-    image, joined = np.empty(card.shape_zyx, np.float32), np.zeros(grid_zyx, np.float32)
-    source, norm = without_padding(volume, card, normalization(volume, card))
-    for slab in slabs_of(grid_zyx, card.shape_zyx):
-        write_input(source, card, image, norm=norm, window=slab)
+    image, joined = np.empty(card.shape_zyx, np.float32), None
+    for slab in write_slabs(volume, card, image):
+        if joined is None:
+            joined = np.zeros(slab.grid_zyx, np.float32)
         logits = _logits(model, torch.from_numpy(image)[None, None], precision)
         add_slab(joined, slab, logits.float()[0, 0].cpu().numpy())
+    assert joined is not None
     return joined
 
 
