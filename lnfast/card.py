@@ -65,6 +65,7 @@ class ModelCard:
         b_targets, b_range: b-values wanted and accepted, s/mm2.
         in_plane_mm, through_plane_mm: fields of view seen in training (low, high); outside them the report warns.
         threshold: probability above which a voxel is node.
+        peak: probability that a node exceeds in at least one voxel; without one it is dropped. None drops none.
         sha256: of ``model.onnx`` and ``probe.npz`` by file name.
         admission: with ``"pelvis"`` `lnfast.admission` checks that a study can be a pelvic DWI; ``"none"`` is for
             models of other images, and every report then says that its study was not checked.
@@ -85,18 +86,23 @@ class ModelCard:
     threshold: float
     sha256: dict[str, str]
     admission: str = "pelvis"
+    peak: float | None = None
 
     @property
     def level(self) -> float:
         """Return the threshold as a logit."""
-        return math.log(self.threshold / (1.0 - self.threshold))
+        return _logit(self.threshold)
+
+    @property
+    def peak_level(self) -> float | None:
+        """Return the peak as a logit; None where no node is dropped for it."""
+        return None if self.peak is None or self.peak <= self.threshold else _logit(self.peak)
 
     @property
     def decisive(self) -> str:
         """Return all on which results depend beside the weights: an engine's certificate holds for this only."""
-        return repr(
-            (self.input_name, self.output_name, self.shape_zyx, self.orientation, self.normalization, self.threshold)
-        )
+        names = ("input_name", "output_name", "shape_zyx", "orientation", "normalization", "threshold", "peak")
+        return repr(tuple(getattr(self, name) for name in names))
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
@@ -136,11 +142,14 @@ class ModelCard:
             threshold=float(target["threshold"]),
             sha256={name: str(content["files"][name]["sha256"]) for name in _FILES},
             admission=str(source.get("admission", "pelvis")),
+            peak=None if target.get("peak") is None else float(target["peak"]),
         )
         if card.admission not in ("pelvis", "none"):
             raise ValueError(f"admission is {card.admission!r}, wanted 'pelvis' or 'none'")
         if not 0.0 < card.threshold < 1.0:
             raise ValueError(f"threshold is {card.threshold}, wanted a probability between 0 and 1")
+        if card.peak is not None and not card.threshold <= card.peak < 1.0:
+            raise ValueError(f"peak is {card.peak}, wanted a probability from the threshold, {card.threshold}, to 1")
         if sorted(card.orientation.translate(str.maketrans("LPI", "RAS"))) != ["A", "R", "S"]:
             raise ValueError(f"orientation is {card.orientation!r}, wanted one letter of each of R/L, A/P, S/I")
         if not card.b_targets:
@@ -292,6 +301,10 @@ def _normalization(source: dict[str, Any]) -> ZScore | Body:
     if not -100.0 <= values.floor < values.tissue < values.ceiling <= 100.0:
         raise ValueError(f"body is {source['body']}, wanted floor < tissue < ceiling from -100 to 100")
     return values
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1.0 - probability))
 
 
 def _three(values: Any) -> tuple[int, int, int]:

@@ -39,12 +39,14 @@ def segment(
 ) -> Segmentation:
     """Call each native voxel node or not, and number the nodes: 26-connected, so that a shared corner makes one.
 
-    A voxel whose logit cannot be interpolated within the window is none; every other one is as on the whole grid.
+    A voxel whose logit cannot be interpolated within the window is none; every other one is as on the whole grid. Where
+    the card has a peak, a node that reaches it nowhere is dropped: its outline is drawn where sizes are right, and the
+    peak decides whether there is a node at all.
 
     Args:
         logits: ``(z, y, x)`` float32 or float16 of the window's shape: the network's output buffer, read where it lies.
         grid: of the study as it is stored.
-        card: says threshold and axes.
+        card: says threshold, peak and axes.
         window: of the grid of ``card.shape_zyx`` or of a deeper one; None for all of the card's.
         threads: 0 takes one per core.
 
@@ -58,12 +60,34 @@ def segment(
     if logits.shape != part.shape_zyx:
         wanted = "as the card says" if window is None else "as the window says"
         raise EngineError("bad-output", f"got logits of shape {logits.shape}, wanted {part.shape_zyx} {wanted}")
+    mask = _above(card.level, logits, grid, card, part, threads)
+    components = Components(mask.array)
+    if components.count > NODES_AT_MOST:
+        raise EngineError(
+            "too-many-nodes", f"got {components.count} separate nodes, wanted at most {NODES_AT_MOST}: not a pelvis"
+        )
+    labels = components.label(np.empty(grid.shape, np.uint16))
+    if card.peak_level is None or not components.count:
+        return Segmentation(Volume(labels, grid), components.count)
+    peaks = _above(card.peak_level, logits, grid, card, part, threads)
+    reached = np.zeros(components.count + 1, np.uint16)
+    reached[labels[peaks.array > 0]] = 1
+    numbers = np.cumsum(reached, dtype=np.uint16) * reached  # those that stay are numbered in the same order
+    return Segmentation(Volume(numbers[labels], grid), int(reached.sum()))
+
+
+def _above(level: float, logits: NDArray[Any], grid: Grid, card: ModelCard, part: Window, threads: int) -> Volume:
+    """Return where the logits, interpolated to the native grid, are above a level: uint8, 0 or 1.
+
+    Raises:
+        EngineError: ``non-finite-logits``.
+    """
     mask = Volume(np.empty(grid.shape, np.uint8), grid)
     try:
         threshold_resample(
             logits,
             mask.oriented(card.orientation).array,
-            card.level,
+            level,
             grid=part.grid_zyx,
             start=part.start_zyx,
             threads=threads,
@@ -75,12 +99,7 @@ def segment(
             "non-finite-logits",
             "the network answered with NaN or infinity, so there is no result; try another precision or backend",
         ) from error
-    components = Components(mask.array)
-    if components.count > NODES_AT_MOST:
-        raise EngineError(
-            "too-many-nodes", f"got {components.count} separate nodes, wanted at most {NODES_AT_MOST}: not a pelvis"
-        )
-    return Segmentation(Volume(components.label(np.empty(grid.shape, np.uint16)), grid), components.count)
+    return mask
 
 
 def touches_edge(segmentation: Segmentation, window: Window, card: ModelCard, margin_vox: int = EDGE_VOX) -> bool:

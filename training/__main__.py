@@ -135,7 +135,7 @@ def fit(
         click.echo(f"{run}: done; `python -m training export {run} -o MODEL` makes the model folder", err=True)
 
 
-@main.command(help="Validate the weights of RUN at a threshold, which `export` then uses.")
+@main.command(help="Validate the weights of RUN at a threshold and a peak, which `export` then uses.")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--data",
@@ -153,15 +153,27 @@ def fit(
     show_default=True,
     help="Probability from which a voxel is node.",
 )
+@click.option(
+    "--peak",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Probability that a node must exceed somewhere, or it is dropped.  [default: the threshold]",
+)
 @_REAL
 def validate(
-    run: Path, data: Path | None, cache: Path | None, validation: range | None, threshold: float, real: Path | None
+    run: Path,
+    data: Path | None,
+    cache: Path | None,
+    validation: range | None,
+    threshold: float,
+    peak: float | None,
+    real: Path | None,
 ) -> None:
     import json
 
     from training.release.revalidate import validate_run
 
-    click.echo(json.dumps(validate_run(run, threshold, data=data, seeds=validation, cache=cache, real=real)))
+    summary = validate_run(run, threshold, peak=peak, data=data, seeds=validation, cache=cache, real=real)
+    click.echo(json.dumps(summary))
 
 
 @main.command(help="Write a run OUT whose weights are the mean of others', and measure its batch statistics anew.")

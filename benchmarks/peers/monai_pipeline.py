@@ -1,7 +1,7 @@
 """The pipeline that MONAI's own documentation builds, with the same weights:
 
     LoadImaged -> Orientationd, ClipIntensityPercentilesd, NormalizeIntensityd, Resized -> SimpleInferer
-               -> Invertd, Activationsd, AsDiscreted -> label (cc3d) -> volume, box (trimesh) -> stage
+               -> Invertd, Activationsd, AsDiscrete -> label (cc3d) -> volume, box (trimesh) -> stage
                -> SaveImaged, json
 
 The inferer runs the whole grid at once, for which the network was trained; ``Invertd`` takes the logits back to the
@@ -20,7 +20,7 @@ from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 from monai.transforms import (
     Activationsd,
-    AsDiscreted,
+    AsDiscrete,
     ClipIntensityPercentilesd,
     Compose,
     Invertd,
@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from benchmarks.harness.timing import Stopwatch
 from benchmarks.peers.nodes import measure_peer_nodes, n_stage_of
-from benchmarks.peers.pipeline import PeerResult, normalize_for_network, write_peer_report
+from benchmarks.peers.pipeline import PeerResult, drop_faint, normalize_for_network, write_peer_report
 from lnfast.card import ModelCard, ZScore
 
 IMAGE, PRED = "image", "pred"
@@ -66,7 +66,7 @@ class MonaiPipeline:
     name = "monai eager fp32 pipeline"
 
     def __init__(self, network: nn.Module, card: ModelCard) -> None:
-        self._network = network
+        self._network, self._card = network, card
         self._inferer = SimpleInferer()
         self._load = LoadImaged(IMAGE, ensure_channel_first=True)
         self._before = Compose(
@@ -80,7 +80,6 @@ class MonaiPipeline:
             [
                 Invertd(PRED, transform=self._before, orig_keys=IMAGE, nearest_interp=False, to_tensor=True),
                 Activationsd(PRED, sigmoid=True),
-                AsDiscreted(PRED, threshold=card.threshold),
             ]
         )
 
@@ -96,10 +95,12 @@ class MonaiPipeline:
             data[PRED] = MetaTensor(self._inferer(data[IMAGE][None], self._transposed)[0])
         with stopwatch.stage("postprocess"):
             data = self._after(data)
-            mask = data[PRED][0].numpy().transpose(2, 1, 0) > 0
-            labels, count = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26, return_N=True)
+            probability = data[PRED][0].numpy().transpose(2, 1, 0)
+            mask = np.ascontiguousarray(AsDiscrete(threshold=self._card.threshold)(probability) > 0)
+            labels, count = cc3d.connected_components(mask, connectivity=26, return_N=True)
+            labels, count = drop_faint(labels.astype(np.uint16), int(count), probability, self._card)
         with stopwatch.stage("measure"):
-            nodes = measure_peer_nodes(labels, int(count), affine)
+            nodes = measure_peer_nodes(labels, count, affine)
         with stopwatch.stage("write"):
             folder.mkdir(parents=True)
             data[PRED] = data[PRED].new_tensor(labels.transpose(2, 1, 0)[None].astype(np.float32))

@@ -59,6 +59,25 @@ def normalize_for_network(data_xyz: NDArray[np.float32], card: ModelCard) -> NDA
     return np.asarray(np.clip(levels, normalization.floor, normalization.ceiling))
 
 
+def drop_faint(
+    labels: NDArray[np.uint16], count: int, probability: NDArray[Any], card: ModelCard
+) -> tuple[NDArray[np.uint16], int]:
+    """Drop the nodes whose probability nowhere exceeds the card's peak; the others keep their order.
+
+    Args:
+        labels: ``(z, y, x)``, 1 to ``count``.
+        count: of the nodes.
+        probability: ``(z, y, x)``.
+        card: has the peak, or None.
+    """
+    if card.peak is None:
+        return labels, count
+    reached = np.zeros(count + 1, np.uint16)
+    reached[labels[probability > card.peak]] = 1
+    reached[0] = 0
+    return (np.cumsum(reached, dtype=np.uint16) * reached)[labels], int(reached.sum())
+
+
 def write_peer_report(folder: Path, nodes: tuple[PeerNode, ...]) -> None:
     """Write ``report.json``."""
     entries = [

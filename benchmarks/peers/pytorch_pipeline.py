@@ -4,10 +4,10 @@
             -> resize back, sigmoid, threshold (torch) -> label (scipy) -> volume, box (trimesh) -> stage
             -> nibabel, json
 
-It takes the subject's steps: the model card's axes, clipping, normalization, grid and threshold, logits interpolated
-to the native grid (interpolated probabilities cross a threshold of 0.4 elsewhere: masks of Dice 0.97), voxel corners
-for boxes. Where a library offers a fast and a slow way the fast one is taken (``find_objects`` before a node is cut
-out, corners without sorting, float32 from the file on).
+It takes the subject's steps: the model card's axes, clipping, normalization, grid, threshold and peak, logits
+interpolated to the native grid (interpolated probabilities cross a threshold of 0.4 elsewhere: masks of Dice 0.97),
+voxel corners for boxes. Where a library offers a fast and a slow way the fast one is taken (``find_objects`` before a
+node is cut out, corners without sorting, float32 from the file on).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch.nn.functional import interpolate
 
 from benchmarks.harness.timing import Stopwatch
 from benchmarks.peers.nodes import measure_peer_nodes, n_stage_of
-from benchmarks.peers.pipeline import PeerResult, normalize_for_network, write_peer_report
+from benchmarks.peers.pipeline import PeerResult, drop_faint, normalize_for_network, write_peer_report
 from lnfast.card import ModelCard
 
 
@@ -76,7 +76,8 @@ class TorchPipeline:
         self, logits: Tensor, shape_xyz: tuple[int, ...], to_stored: NDArray[Any]
     ) -> tuple[NDArray[Any], int]:
         native = interpolate(logits, size=shape_xyz[::-1], mode="trilinear", align_corners=False)
-        mask = torch.sigmoid(native)[0, 0].numpy() > self._card.threshold
-        stored = apply_orientation(mask.transpose(2, 1, 0), to_stored).transpose(2, 1, 0)
-        labels, count = ndimage.label(np.ascontiguousarray(stored), structure=np.ones((3, 3, 3)))
-        return labels.astype(np.uint16), int(count)
+        probability = torch.sigmoid(native)[0, 0].numpy()
+        stored = apply_orientation(probability.transpose(2, 1, 0), to_stored).transpose(2, 1, 0)
+        mask = np.ascontiguousarray(stored > self._card.threshold)
+        labels, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+        return drop_faint(labels.astype(np.uint16), int(count), stored, self._card)

@@ -58,6 +58,7 @@ def _is_of(report: dict[str, Any], engine: Engine, study: Study, name: str) -> b
             "sha256": engine.model.sha256,
             "trained_on": card.trained_on,
             "threshold": card.threshold,
+            "peak": card.peak,
         },
         "rules": asdict(engine.rules),
         "engine": {

@@ -55,6 +55,7 @@ class ModelFacts:
     sha256: str
     trained_on: str
     threshold: float
+    peak: float | None
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,7 @@ def test_a_folder_without_its_report_is_not_overwritten(model: Path, study: Path
     [
         ("model", "sha256", "0" * 64),
         ("model", "threshold", 0.9),
+        ("model", "peak", 0.95),
         ("engine", "engine_sha256", "0" * 64),
         ("engine", "precision", "int8"),
         ("engine", "backend_version", "2020.1"),

@@ -42,6 +42,16 @@ def test_a_card_is_read() -> None:
     assert card.shape_zyx == (8, 16, 16)
     assert card.level == pytest.approx(math.log(0.25 / 0.75))
     assert card.b_range == (500.0, 1500.0)
+    assert card.peak is None and card.peak_level is None
+
+
+def test_a_peak_is_read_and_decides_results() -> None:
+    plain, entries = ModelCard.from_json(json.dumps(card_entries())), card_entries()
+    entries["output"].update(peak=0.75)
+    card = ModelCard.from_json(json.dumps(entries))
+    assert card.peak_level == pytest.approx(math.log(3)) and card.decisive != plain.decisive
+    entries["output"].update(peak=plain.threshold)
+    assert ModelCard.from_json(json.dumps(entries)).peak_level is None  # each node is above the threshold
 
 
 WRONG = {
@@ -54,6 +64,9 @@ WRONG = {
     "orientation": lambda card: card["input"].update(orientation="LPP"),
     "percentiles": lambda card: card["input"].update(clip_percentiles=[99.9, 0.5]),
     "threshold": lambda card: card["output"].update(threshold=1.0),
+    "peak below the threshold": lambda card: card["output"].update(peak=0.2),
+    "peak of 1": lambda card: card["output"].update(peak=1.0),
+    "text for a peak": lambda card: card["output"].update(peak="high"),
     "no b-values": lambda card: card["input"].update(b_targets=[]),
     "no hash": lambda card: card["files"].pop("probe.npz"),
     "text for a number": lambda card: card["output"].update(threshold="high"),

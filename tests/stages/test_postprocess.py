@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from blocks import SHAPE_ZYX, affine_of, make_card, stored_in_all_ways
 from numpy.typing import NDArray
+from scipy import ndimage
 
 import lnfast.postprocess
 from lnfast.errors import EngineError
@@ -44,6 +45,36 @@ def test_the_card_s_threshold_is_a_probability() -> None:
     logits = np.full(SHAPE_ZYX, np.log(0.7 / 0.3), np.float32)
     assert segment(logits, native(), make_card(threshold=0.69)).count == 1
     assert segment(logits, native(), make_card(threshold=0.71)).count == 0
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "RAI"])
+def test_a_node_that_nowhere_exceeds_the_peak_is_dropped_and_the_others_keep_their_order(orientation: str) -> None:
+    """Against scipy, on a grid of the network's own voxels, where nothing is interpolated."""
+    rng = np.random.default_rng(0)
+    left = dropped = 0
+    for _ in range(6):
+        logits = ndimage.gaussian_filter(rng.normal(0, 12, SHAPE_ZYX), 0.9).astype(np.float32)
+        card = make_card(threshold=0.6, peak=0.97, orientation=orientation)
+        stored = Volume(np.zeros(SHAPE_ZYX, np.int16), native())
+        segmentation = segment(logits, stored.grid, card)
+        probability = np.empty(SHAPE_ZYX)
+        Volume(probability, stored.grid).oriented(orientation).array[:] = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        numbered, count = ndimage.label(probability > 0.6, np.ones((3, 3, 3)))
+        kept = [i for i in range(1, count + 1) if probability[numbered == i].max() > 0.97]
+        wanted = np.zeros(SHAPE_ZYX, np.uint16)
+        for new, old in enumerate(kept, start=1):
+            wanted[numbered == old] = new
+        assert segmentation.count == len(kept)
+        assert segmentation.labels.array.dtype == np.uint16
+        assert np.array_equal(segmentation.labels.array, wanted)
+        left, dropped = left + len(kept), dropped + count - len(kept)
+    assert left > 6 and dropped > 6
+
+
+def test_without_a_peak_or_a_node_nothing_is_dropped() -> None:
+    assert segment(two_blocks(), native(), make_card(peak=0.97)).count == 2
+    assert segment(two_blocks(), native(), make_card(peak=0.99)).count == 0  # logits of 4 are 0.982
+    assert segment(np.full(SHAPE_ZYX, -4.0, np.float32), native(), make_card(peak=0.9)).count == 0
 
 
 @pytest.mark.parametrize("orientation", ["LPS", "RAS", "LAI"])

@@ -99,8 +99,9 @@ def test_a_mean_is_judged_before_it_is_exported(tmp_path: Path, cache: Path, run
     validate_run(tmp_path / "run", 0.3, seeds=HELD, cache=cache)
     _, header = load_weights(tmp_path / "run" / WEIGHTS_FILE)
     assert (header["threshold"], header["validation"]["cases"]) == (0.3, 1)
-    card = {"name": "mean", "version": "1", "output": {"threshold": 0.3}, "training": {**header, "parameters": 1}}
-    assert "seeds 1000-1009" in model_card({**card_dict(header["config"]), **card})
+    card = {"name": "mean", "version": "1", "training": {**header, "parameters": 1}}
+    described = model_card({**card_dict(header["config"], threshold=0.3, peak=0.45), **card})
+    assert "seeds 1000-1009" in described and "at probability 0.3, of nodes that somewhere exceed 0.45" in described
 
 
 def test_weights_that_name_no_torch_are_validated_and_described(

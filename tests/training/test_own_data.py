@@ -16,7 +16,7 @@ pytest.importorskip("pytorch_lightning")
 import training_runs as runs  # noqa: E402
 from raw_folders import ONE, TWO, describe, image_of, labels_of, put  # noqa: E402
 
-from lnfast.errors import UsageError  # noqa: E402
+from lnfast.errors import ModelError, UsageError  # noqa: E402
 from training import __main__ as program  # noqa: E402
 from training.data import phantom_seeds  # noqa: E402
 from training.data.own_studies import OwnStudies  # noqa: E402
@@ -125,9 +125,12 @@ def test_a_run_is_validated_on_its_own_patients(data: Path, tmp_path: Path) -> N
         validate_run(run, 0.3)
     with pytest.raises(UsageError, match="two-sources"):
         validate_run(run, 0.3, data=data, seeds=range(9003, 9004))
-    assert validate_run(run, 0.3, data=data)["cases"] == 1
+    assert validate_run(run, 0.3, peak=0.35, data=data)["cases"] == 1
     _, header = load_weights(run / "snapshot.safetensors")
-    assert header["validated_on"] == {"kind": "folder", "name": data.name, "cases": 1} and header["threshold"] == 0.3
+    assert header["validated_on"] == {"kind": "folder", "name": data.name, "cases": 1}
+    assert (header["threshold"], header["peak"]) == (0.3, 0.35)
+    with pytest.raises(ModelError, match=r"bad-card.*peak"):
+        validate_run(run, 0.3, peak=0.2, data=data)
     write_split(run / "split.json", Split(1, ("c00",), read_split(run / "split.json").train[1:], ()))
     with pytest.raises(UsageError, match="leaked-cases"):
         validate_run(run, 0.3, data=data)

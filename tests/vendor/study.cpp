@@ -34,7 +34,7 @@ using lnfast::core::View3;
 
 struct Settings {
     std::map<std::string, std::string> values = {
-        {"threshold", "0.3"}, {"orientation", "LPS"}, {"normalization", "body"},
+        {"threshold", "0.3"}, {"peak", "0"}, {"orientation", "LPS"}, {"normalization", "body"},
         {"floor", "-1"},      {"tissue", "0.05"},     {"ceiling", "8.7"},        // of "body"
         {"low", "0.5"},       {"high", "99.9"},                                  // of "zscore"
         {"precision", "f32"}, {"suspicious", "8"},    {"threads", "0"},          {"labels", ""},
@@ -54,6 +54,7 @@ struct Settings {
         if (letters != "012") throw Refusal(2, "bad-call: wanted an orientation such as LPS");
         if (!(number("threshold") > 0 && number("threshold") < 1))
             throw Refusal(2, "bad-call: wanted a threshold between 0 and 1");
+        if (!(number("peak") >= 0 && number("peak") < 1)) throw Refusal(2, "bad-call: wanted a peak from 0 to 1");
         if (text("normalization") != "body" && text("normalization") != "zscore")
             throw Refusal(2, "bad-call: wanted normalization=body or normalization=zscore");
         if (!(number("floor") < number("tissue") && number("tissue") < number("ceiling")))
@@ -160,11 +161,16 @@ std::vector<components::Node> postprocess(const View3<float>& logits, const Volu
                                       const Settings& settings, std::vector<std::uint16_t>& labels) {
     const Turn turn(study.affine, settings.text("orientation"));
     const int threads = settings.threads();
-    const double probability = settings.number("threshold"), level = std::log(probability / (1 - probability));
-    std::vector<std::uint8_t> mask(study.voxels.size());
+    const double threshold = settings.number("threshold"), peak = settings.number("peak");
     const grid::Part whole = grid::Part::whole(logits.size);
-    if (!grid::threshold_resample(logits, whole, turn.view(mask.data(), study.size), level, threads).finite)
-        throw Refusal(4, "non-finite-logits: the network answered with NaN or infinity");
+    const auto above = [&](double probability) {
+        std::vector<std::uint8_t> mask(study.voxels.size());
+        const double level = std::log(probability / (1 - probability));
+        if (!grid::threshold_resample(logits, whole, turn.view(mask.data(), study.size), level, threads).finite)
+            throw Refusal(4, "non-finite-logits: the network answered with NaN or infinity");
+        return mask;
+    };
+    std::vector<std::uint8_t> mask = above(threshold);
 
     // Labels follow the order of the study as it is stored; axes and millimetres that of the network.
     const auto stored = [&](auto* first) {
@@ -177,10 +183,21 @@ std::vector<components::Node> postprocess(const View3<float>& logits, const Volu
     const components::Components labelled(stored(mask.data()), 26);
     labels.assign(study.voxels.size(), 0);
     labelled.write(stored(labels.data()), true);
+    std::int64_t count = labelled.count();
+    if (peak > threshold) {  // a node that nowhere exceeds the peak is dropped, the others keep their order
+        const std::vector<std::uint8_t> peaks = above(peak);
+        std::vector<std::uint16_t> number(static_cast<std::size_t>(count) + 1, 0);
+        for (std::size_t i = 0; i < labels.size(); ++i)
+            if (peaks[i] != 0) number[labels[i]] = 1;
+        count = 0;
+        for (std::uint16_t& of : number)
+            if (of != 0) of = static_cast<std::uint16_t>(++count);
+        for (std::uint16_t& label : labels) label = number[label];
+    }
 
     const Mat4 affine = without_header_noise(turn.affine(study.affine, study.size));
-    const components::Runs runs = components::read_runs(turn.view(labels.data(), study.size), labelled.count());
-    std::vector<components::Node> nodes(static_cast<std::size_t>(labelled.count()));
+    const components::Runs runs = components::read_runs(turn.view(labels.data(), study.size), count);
+    std::vector<components::Node> nodes(static_cast<std::size_t>(count));
     if (nodes.empty()) return nodes;
     components::measure_nodes(runs, affine[0].data(), nodes.data(), threads);
     components::mean_probability(runs, logits, whole, &nodes[0].mean_probability, sizeof(components::Node));

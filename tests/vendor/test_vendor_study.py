@@ -96,7 +96,7 @@ def settings(card: ModelCard) -> list[str]:
     else:
         low, high = kind.clip_percentiles
         greys = ["normalization=zscore", f"low={low}", f"high={high}"]
-    return [f"threshold={card.threshold}", f"orientation={card.orientation}", *greys]
+    return [f"threshold={card.threshold}", f"peak={card.peak or 0}", f"orientation={card.orientation}", *greys]
 
 
 def rows_of(result: Result) -> NDArray[np.float64]:

@@ -18,7 +18,18 @@ from training.model.networks import config_of, network_of_config
 
 WEIGHTS_FILE = "snapshot.safetensors"
 # The part of a header that compact weights keep.
-_OF_WEIGHTS = ("config", "step", "minutes", "rounds", "sources", "taught_by", "validated_on", "validation", "threshold")
+_OF_WEIGHTS = (
+    "config",
+    "step",
+    "minutes",
+    "rounds",
+    "sources",
+    "taught_by",
+    "validated_on",
+    "validation",
+    "threshold",
+    "peak",
+)
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:

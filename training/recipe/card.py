@@ -28,6 +28,7 @@ def card_dict(
     version: str = "0",
     trained_on: str = "nothing yet",
     threshold: float = 0.5,
+    peak: float | None = None,
     files: dict[str, dict[str, Any]] | None = None,
     training: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def card_dict(
 
     Args:
         config: of a preset or of the header of weights: ``shape_zyx`` and ``normalization``.
-        name, version, trained_on, threshold: as in `ModelCard`.
+        name, version, trained_on, threshold, peak: as in `ModelCard`.
         files: ``sha256`` and ``bytes`` by file name.
         training: how it was trained, in free form.
     """
@@ -58,18 +59,21 @@ def card_dict(
             "b_range": [500, 1500],
             "field_of_view_mm": {"in_plane": [150, 420], "through_plane": [50, 210]},
         },
-        "output": {"name": "logits", "threshold": threshold},
+        "output": {"name": "logits", "threshold": threshold} | ({} if peak is None else {"peak": peak}),
         "rules": {"connectivity": 26},
         "files": files or {"model.onnx": unknown, "probe.npz": unknown},
         "training": training or {},
     }
 
 
-def draft_card(config: Mapping[str, Any] = _UNSAID, threshold: float = 0.5) -> ModelCard:
+def draft_card(config: Mapping[str, Any] = _UNSAID, threshold: float = 0.5, peak: float | None = None) -> ModelCard:
     """Return the card before there is a model: what `lnfast.preprocess` and `lnfast.postprocess` need in training.
 
     Args:
         config: as of `card_dict`.
-        threshold: probability at which a voxel is called node.
+        threshold, peak: as in `ModelCard`.
+
+    Raises:
+        ModelError: ``bad-card`` for a peak below the threshold.
     """
-    return ModelCard.from_json(json.dumps(card_dict(config, threshold=threshold)))
+    return ModelCard.from_json(json.dumps(card_dict(config, threshold=threshold, peak=peak)))

@@ -55,7 +55,7 @@ class Crops:
     about_node: float = 0.55
     suspicious: float = 0.5
     about_bright: float = 0.33
-    boxes: tuple[int, ...] = (0, 0, 1, 2)
+    boxes: tuple[int, ...] = (0, 0, 0, 1)
     move: float = 0.8
     turn_deg: float = 15.0
     scale_log: float = 0.45

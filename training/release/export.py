@@ -65,7 +65,7 @@ class ExportConfig:
 def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
     """Write the model folder of a run's weights, complete or not at all; an older model folder is replaced.
 
-    The threshold is the one that the weights were validated at.
+    Threshold and peak are those that the weights were validated at.
 
     Raises:
         UsageError: ``output-exists`` when something is there that is no model folder and nothing else.
@@ -79,7 +79,7 @@ def export_folder(run: Path, out: Path, config: ExportConfig) -> Model:
     if "validation" not in header:
         raise ModelError("not-validated", f"{run} was never validated; run `python -m training validate {run}` first")
     model = network_from(run / WEIGHTS_FILE, tensors, header)
-    card = draft_card(header["config"], header["threshold"])
+    card = draft_card(header["config"], header["threshold"], header.get("peak"))
     trained = header | {"parameters": count_parameters(model), "sources": sources_of(header)}
     with replacing_folder(out, OWN_FILES, _check_replaceable) as folder:
         write_onnx(fuse(model), folder / "model.onnx", card.shape_zyx)
@@ -212,6 +212,7 @@ def _write_texts(folder: Path, config: ExportConfig, trained: dict[str, Any]) ->
         version=config.version,
         trained_on=trained_on(trained),
         threshold=trained["threshold"],
+        peak=trained.get("peak"),
         files={n: {"sha256": hashlib.sha256(c).hexdigest(), "bytes": len(c)} for n, c in contents.items()},
         training=trained,
     )

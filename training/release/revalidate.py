@@ -26,16 +26,17 @@ def validate_run(
     run: Path,
     threshold: float,
     *,
+    peak: float | None = None,
     data: Path | None = None,
     seeds: range | None = None,
     cache: Path | None = None,
     real: Path | None = None,
 ) -> dict[str, Any]:
-    """Validate a run's weights, and write figures, threshold and cases into their header.
+    """Validate a run's weights, and write figures, threshold, peak and cases into their header.
 
     Args:
         run: with validated weights.
-        threshold: probability at which a voxel is called node.
+        threshold, peak: as in `lnfast.card.ModelCard`.
         data: folder of the run's own studies; the validation part of ``RUN/split.json`` is taken.
         seeds: phantoms of the present sources instead; `PHANTOMS` where neither is given and the run is of phantoms.
         cache: where phantoms lie; beside ``run`` where it is None.
@@ -45,7 +46,7 @@ def validate_run(
     Raises:
         UsageError: ``reserved-seed``, ``two-sources``, ``bad-split``, ``leaked-cases``, ``bad-spots``; ``no-cases``
             when the run is of studies and nothing is given.
-        ModelError: ``no-snapshot``, ``bad-snapshot``.
+        ModelError: ``no-snapshot``, ``bad-snapshot``; ``bad-card`` for a peak below the threshold.
     """
     if data is not None and seeds is not None:
         raise UsageError("two-sources", "got --data and --validation, wanted one of them")
@@ -62,12 +63,12 @@ def validate_run(
         cases, validated_on = _phantoms(cache or run.parent / "phantoms", seeds or PHANTOMS)
     # On the CPU, which has no half precision; a header that does not say is older than the choice.
     precision = "32-true" if header.get("precision") == "32-true" or not cpu_has_bfloat16() else BFLOAT16
-    card = draft_card(header["config"], threshold)
+    card = draft_card(header["config"], threshold, peak)
     scans = () if real is None else read_scans(real, card)
     summary: dict[str, Any] = validate(model, cases, card, precision).summary()
     # Weights that were not trained by `fit` do not say which torch they are of; `export` names one.
     names = {"torch": header.get("torch", torch.__version__)}
-    changes = names | {"validation": summary, "threshold": threshold, "validated_on": validated_on}
+    changes = names | {"validation": summary, "threshold": threshold, "peak": peak, "validated_on": validated_on}
     save_weights(run / WEIGHTS_FILE, model.state_dict(), header | changes)
     return summary | ({"real": count_marks(model, scans, card, precision)} if scans else {})
 
