@@ -70,10 +70,13 @@ def segment(
     if card.peak_level is None or not components.count:
         return Segmentation(Volume(labels, grid), components.count)
     peaks = _above(card.peak_level, logits, grid, card, part, threads)
+    voxels = np.flatnonzero(mask.array.view(np.bool_))  # few of a study's: the rest of it need not be read again
+    node = labels.ravel()[voxels]
     reached = np.zeros(components.count + 1, np.uint16)
-    reached[labels[peaks.array > 0]] = 1
+    reached[node[peaks.array.ravel()[voxels] > 0]] = 1
     numbers = np.cumsum(reached, dtype=np.uint16) * reached  # those that stay are numbered in the same order
-    return Segmentation(Volume(numbers[labels], grid), int(reached.sum()))
+    labels.ravel()[voxels] = numbers[node]
+    return Segmentation(Volume(labels, grid), int(reached.sum()))
 
 
 def _above(level: float, logits: NDArray[Any], grid: Grid, card: ModelCard, part: Window, threads: int) -> Volume:
