@@ -25,9 +25,9 @@ from lnfast.window import Window, Zyx
 # A few slices more than the grid has are squeezed into it. Of 650 nodes in digital patients of 64 slices 522 were found
 # on a grid of 32 slices and 588 in slabs on one of 64; of the 109 suspicious ones 98 and 101.
 MOST_SQUEEZED = 1.25
-# With finer steps the slices of a node are nearly alike, as no training study shows them, and it is outlined short.
-# Of 20 suspicious nodes in 8 realistic phantoms of 128 slices of 1.25 mm a grid of 48 slices found 12, and no N1 patient
-# was N0; grids of 64 and 96 found 12 and 11, and two and one were; squeezed into 32, 10 and one.
+# With finer steps the slices of a node are nearly alike, as no training study shows them, and it is outlined too
+# short. Of 20 suspicious nodes in 8 realistic phantoms of 128 slices of 1.25 mm a grid of 48 slices found 12, and no
+# N1 patient was N0; grids of 64 and 96 found 12 and 11, and two and one were; squeezed into 32, 10 and one.
 FINEST_STEP_MM = 3.0
 # Of a number of slices: the rounding of a header must not choose the depth.
 _HEADER_NOISE = 1e-3
