@@ -17,8 +17,8 @@ from lnfast import __version__
 from lnfast.card import shipped_models
 
 ROOT = Path(__file__).resolve().parent.parent
-# 13.6, 17.1 and 3.8 MB; 16.9, 41.7 and 28.4 with debug sections and a model whose weights were rounded to bfloat16, which
-# compress to half. The model is 12 MB of what is installed.
+# 13.6, 17.1 and 3.8 MB; 16.9, 41.7 and 28.4 with debug sections, and with a model whose weights were rounded to
+# bfloat16, which compress to half. The model is 12 MB of what is installed.
 WHEEL_MB, INSTALLED_MB, KERNELS_MB = 15, 22, 7
 NOT_SOURCE = shutil.ignore_patterns(".*", "__pycache__", "*.so", "*.cpp", "*.egg-info", "build", "dist", "runs", "out")
 
