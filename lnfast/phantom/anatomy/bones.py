@@ -27,17 +27,36 @@ def paint_bones(painter: TissuePainter) -> None:
     painter.tube([(0, -18, 140), (0, -28, 100)], (26, 25), marrow)
     painter.ellipsoid((0, -52, 72), (50, 17, 30), marrow, rotation(0, -25))
     painter.tube([(0, -66, 55), (0, -80, 25), (0, -76, 0), (0, -66, -14)], (22, 15, 9, 5), marrow)
-    if rng.random() < 0.25:
+    if rng.random() < (0.12 if painter.realistic else 0.25):
         for _ in range(rng.integers(1, 5)):  # bone metastases and red marrow: bright, and no nodes
             s = SIDES[rng.integers(2)][1]
             # Inside a bone, where no node can be: the same lesion beside the iliac vessels would be a node.
             centre, semi, axes = _lesion_sites(s)[rng.integers(4)]
+            if painter.realistic:
+                _paint_lesion_within(painter, centre, semi, axes)
+                continue
             painter.ellipsoid(
                 centre + (rng.uniform(-0.6, 0.6, 3) * semi) @ axes,
                 rng.uniform(3, 11, 3),
                 "mimic",
                 rotation(*rng.uniform(-90, 90, 3)),
             )
+
+
+def _paint_lesion_within(
+    painter: TissuePainter, centre: NDArray[np.float64], semi: NDArray[np.float64], axes: NDArray[np.float64]
+) -> None:
+    """Paint a lesion that ends where the bone ends: flat in the ilium's wing, round in the head of the femur.
+
+    A ball of 2 cm in a wing of 18 mm would look like a node around a dark vessel.
+    """
+    rng = painter.rng
+    place = rng.standard_normal(3)
+    place *= 0.7 * rng.random() ** (1 / 3) / np.linalg.norm(place)
+    # A copy of the bone, scaled about this place, lies within the bone up to this scale.
+    largest = 1 - float(np.linalg.norm(place))
+    lesion = np.clip(semi * largest * rng.uniform(0.4, 1.0, 3), 1.5, 11.0)
+    painter.ellipsoid(centre + (place * semi) @ axes, np.minimum(lesion, semi * largest), "mimic", axes)
 
 
 def _lesion_sites(s: float) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
