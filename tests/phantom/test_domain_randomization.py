@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from lnfast.errors import UsageError
@@ -21,12 +21,13 @@ from lnfast.phantom import (
     Variety,
     make_phantom,
 )
+from lnfast.phantom.anatomy.bones import lesion_sites, paint_bones
 from lnfast.phantom.atlas import AtlasTransform
 from lnfast.phantom.diffusion_signal import sample_signal
 from lnfast.phantom.epi_artefacts import EpiArtefacts
 from lnfast.phantom.nodes.painting import paint_nodes
 from lnfast.phantom.nodes.placement import CLEARLY_BENIGN_MM, CLEARLY_SUSPICIOUS_MM
-from lnfast.phantom.nodes.shape import NodeShape
+from lnfast.phantom.nodes.shape import NodeShape, surface_points
 from lnfast.phantom.painter import TissuePainter
 from lnfast.phantom.protocol import sample_grid
 from lnfast.phantom.shapes import Ellipsoid
@@ -107,6 +108,23 @@ def test_a_cut_node_whose_hilum_lies_outside_the_field_is_painted() -> None:
     node = PhantomNode(1, shape, *shape.minimum_box(), shape.volume_mm3(), "inguinal right")
     paint_nodes((node,), painter, REALISTIC)
     assert painter.image.signal[7, 45, 0] > 0
+
+
+def test_lesions_of_realistic_bones_lie_within_them() -> None:
+    """A ball that sticks out of the ilium's wing looks like a node around a dark vessel."""
+    transform, grid = AtlasTransform(np.random.default_rng(0), np.zeros(3)), sample_grid(SMALL, np.zeros(3), 0.0)
+    painter = TissuePainter(TissueImage(grid, transform), SMALL, np.random.default_rng(0), "stool", realistic=True)
+    lesions: list[tuple[ArrayLike, ArrayLike, ArrayLike | None]] = []
+    painter.ellipsoid = lambda centre, semi, tissue, axes=None, **_: (  # type: ignore[method-assign]
+        lesions.append((centre, semi, axes)) if tissue == "mimic" else None
+    )
+    for _ in range(60):
+        paint_bones(painter)
+    assert len(lesions) > 5
+    bones = [Ellipsoid(*site) for s in (1, -1) for site in lesion_sites(s)]
+    for centre, semi, axes in lesions:
+        surface = surface_points(Ellipsoid(centre, semi, axes)).T.astype(np.float32)
+        assert min(float(bone.distance(surface).max()) for bone in bones) < 0.5
 
 
 def slice_shift_ras_mm(phantom: Phantom) -> NDArray[np.float64]:

@@ -74,7 +74,7 @@ DEFAULTS: dict[tuple[int, str, Stage, Protocol | None], Fingerprint] = {
 
 
 # One phantom a scanner and variety, of the version of the phantom that made them.
-RECORDED_VERSION = 3
+RECORDED_VERSION = 4
 RECORDED: dict[tuple[int, str, Stage, Variety], Fingerprint] = {
     (44, "achieva", "any", LIFELIKE): Fingerprint(
         "2b9c8715c19605a65e5a6f65cd0448fbd08d5ae9f5e2aaa7d01f9706c48765a1",
@@ -85,19 +85,19 @@ RECORDED: dict[tuple[int, str, Stage, Variety], Fingerprint] = {
         (182.05752967112218, 199.87772228128753, -25.31315881573722),
     ),
     (45, "discovery", "n1", REALISTIC): Fingerprint(
-        "290b245b930d72534358cee1ea5d47dd496e7e0790d03d00c4a70f331898795e",
-        "f6cb8250794633b2a078913be54441c0746ebb4b74c95ddf9c4bb36b84bc1283",
-        23783236,
-        11989418874,
-        (104, 8, 28, 15, 4, 21, 5, 4, 20, 11, 4, 9, 9, 18, 14, 89, 7, 36, 4, 32, 7, 4, 6, 7, 11),
+        "778868a00618614c747f387facc00938fbfca913a6ab034d1b0a732ba1df8f14",
+        "db900aa1641d5d285bf42bba2d60647241f555c9c29a787adc6d36650dff97d1",
+        38073387,
+        19205421222,
+        (5, 127, 3, 14, 63, 10, 6, 121, 16, 7, 15, 25, 11, 10, 91, 12, 83, 5, 11, 10, 54, 24),
         (216.51538357251005, 187.30736752231704, -62.39883339961054),
     ),
     (46, "ingenia", "n0", TRAINING): Fingerprint(
-        "2d6aff3821b1d565521adec5f864cd7447766d44266c109bfd56688188e8f1a4",
-        "8a2fca01834a662629cf58c8e13c35ecbf807f5d1241f30ae7469c8979918587",
-        60742655,
-        30624833187,
-        (13, 9, 8, 30, 4, 13, 13, 4, 6, 15, 19, 25, 6, 5, 18, 11, 12, 4, 13, 3, 6, 7, 8, 4, 12, 5, 14, 20, 5),
+        "5455f9f5f8d91c1c30cc6ee135d6d8ea5d3a47a21af3326e0020c2e2bf17c671",
+        "db193d5369d322f6005ec294304833203033f6641e6dd7fad268b3c8faed6b75",
+        84383680,
+        42519854630,
+        (13, 9, 8, 30, 4, 13, 13, 4, 25, 5, 18, 12, 4, 3, 6, 13, 4, 12, 5, 14, 20, 13, 7),
         (92.7608723499746, 231.51358530458867, -24.489267110872902),
     ),
 }

@@ -31,7 +31,7 @@ def paint_bones(painter: TissuePainter) -> None:
         for _ in range(rng.integers(1, 5)):  # bone metastases and red marrow: bright, and no nodes
             s = SIDES[rng.integers(2)][1]
             # Inside a bone, where no node can be: the same lesion beside the iliac vessels would be a node.
-            centre, semi, axes = _lesion_sites(s)[rng.integers(4)]
+            centre, semi, axes = lesion_sites(s)[rng.integers(4)]
             if painter.realistic:
                 _paint_lesion_within(painter, centre, semi, axes)
                 continue
@@ -59,7 +59,7 @@ def _paint_lesion_within(
     painter.ellipsoid(centre + (place * semi) @ axes, np.minimum(lesion, semi * largest), "mimic", axes)
 
 
-def _lesion_sites(s: float) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
+def lesion_sites(s: float) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
     """Return centre, semi-axes and axes of the bones with most marrow: ilium's wing, ischium, sacrum, femoral head."""
     upright = np.eye(3)
     return [
