@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +21,11 @@ from lnfast.geometry import Volume  # noqa: E402
 from training.data.batches import CasePool  # noqa: E402
 from training.data.case import Case  # noqa: E402
 from training.data.crops import (  # noqa: E402
+    BETWEEN,
+    BORDERLINE,
     FEWEST_BRIGHT,
+    IMAGE,
+    TRUTH,
     CropMaker,
     bright_structure,
     cut_crop,
@@ -30,9 +35,9 @@ from training.data.crops import (  # noqa: E402
     voxel_weights,
 )
 from training.data.intensity import TRANSFORMS, augment_intensity  # noqa: E402
-from training.data.model_grid import BORDERLINE_MM, GridCase, to_model_grid, true_nodes  # noqa: E402
+from training.data.model_grid import BORDERLINE_MM, GridCase, between_nodes, to_model_grid, true_nodes  # noqa: E402
 from training.recipe.card import FLOOR, TISSUE  # noqa: E402
-from training.recipe.presets import Crops  # noqa: E402
+from training.recipe.presets import EDGE, Crops  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -161,14 +166,45 @@ def test_half_of_the_margins_end_in_a_node_that_is_near_a_side() -> None:
 
 
 def test_rims_count_more_only_where_a_borderline_node_ends() -> None:
-    truth, borderline = torch.zeros(2, 1, 1, 4, 24, 24).unbind(0)
-    truth[..., 4:10, 4:10] = 1.0
-    truth[..., 14:20, 14:20] = 1.0
-    borderline[..., 4:10, 4:10] = 1.0
-    counts = voxel_weights(truth, borderline, 2.0)
+    crop = torch.full((4, 4, 24, 24), TISSUE)
+    crop[1:] = 0.0
+    crop[TRUTH, :, 4:10, 4:10] = 1.0
+    crop[TRUTH, :, 14:20, 14:20] = 1.0
+    crop[BORDERLINE, :, 4:10, 4:10] = 1.0
+    counts = voxel_weights(crop, replace(EDGE, rim=2.0))
     assert set(counts.unique().tolist()) == {1.0, 3.0}
     assert (counts[..., 12:, 12:] == 1).all() and (counts[..., 6:8, 6:8] == 1).all()
     assert (counts[..., 4, 4:10] == 3).all() and (counts[..., 3, 4:10] == 3).all() and (counts[..., 1, :] == 1).all()
+
+
+def test_a_dark_hilum_counts_more_within_the_edge_and_background_does_not() -> None:
+    crop = torch.full((4, 2, 30, 30), TISSUE)
+    crop[1:] = 0.0
+    crop[TRUTH, :, 8:20, 8:20] = 1.0
+    crop[IMAGE, :, 8:20, 8:20] = FLOOR + 10 * (TISSUE - FLOOR)
+    crop[IMAGE, :, 12:16, 12:20] = TISSUE  # opens at the right
+    counts = voxel_weights(crop, replace(EDGE, hilum=2.0))
+    expected = torch.ones(2, 30, 30)
+    expected[:, 12:16, 12:19] = 3.0
+    assert torch.equal(counts, expected)
+
+
+def test_background_counts_more_only_between_two_nodes() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.zeros((8, 40, 40), np.uint16)
+    for label in range(1, 13):  # the later ones cut the earlier ones
+        corner = rng.integers(0, (6, 34, 34))
+        labels[tuple(slice(c, c + s) for c, s in zip(corner, rng.integers(1, (3, 7, 7)), strict=True))] = label
+    labels[labels == 5] = 0  # a node that no centre of the grid lies in
+    expected = np.zeros(labels.shape, bool)
+    for z, y, x in np.argwhere(labels == 0):
+        near = labels[max(0, z - 1) : z + 2, max(0, y - 2) : y + 3, max(0, x - 2) : x + 3]
+        expected[z, y, x] = len(set(near[near > 0].tolist())) > 1
+    assert expected.any()
+    np.testing.assert_array_equal(between_nodes(labels), expected)
+    crop = torch.full((4, 8, 40, 40), TISSUE)
+    crop[1:3], crop[BETWEEN] = 0.0, torch.from_numpy(expected.astype(np.float32))
+    assert torch.equal(voxel_weights(crop, replace(EDGE, between=8.0)), 1 + 8 * crop[BETWEEN])
 
 
 def test_boxes_bring_image_truth_and_weights_of_other_crops(pool: CasePool) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, max_pool3d
+from torch.nn.functional import affine_grid, grid_sample, max_pool2d
 
 from lnfast.card import ModelCard
 from lnfast.errors import StudyError
@@ -45,7 +45,9 @@ WIDEST_MARGIN = 23
 # Cases that are drawn for one place in a batch before the training is given up.
 TRIES = 8
 # Channels of a crop.
-IMAGE, TRUTH, BORDERLINE = range(3)
+IMAGE, TRUTH, BORDERLINE, BETWEEN = range(4)
+# A node's voxel is dark where it is less than this share as far above air as the brightest within `AROUND_DARK` of it.
+DARK, AROUND_DARK = 0.5, 4
 
 
 class CropMaker:
@@ -75,8 +77,7 @@ class CropMaker:
             size = [max(4, int(n * rng.uniform(*BOX_SHARE))) for n in self.shape_zyx]
             to, of = (_box(self.shape_zyx, size, rng) for _ in range(2))
             crop[to] = other[of]
-        image, truth, borderline = (channel[None, None] for channel in crop)
-        return image, truth, voxel_weights(truth, borderline, self.preset.rim)
+        return crop[None, [IMAGE]], crop[None, [TRUTH]], voxel_weights(crop, self.preset)[None, None]
 
     def _patient(self, number: int) -> GridCase:
         """Return patient ``number`` of the step; another is drawn for one that cannot be prepared, such as mere noise.
@@ -95,7 +96,7 @@ class CropMaker:
         return self._patients[number]
 
     def _bare(self, item: int) -> Tensor:
-        """Return the crop of an item without boxes, ``(3, *patch_zyx)``."""
+        """Return the crop of an item without boxes, ``(4, *patch_zyx)``."""
         if item not in self._crops:
             self._crops[item] = self._cut(self._patient(item // self.crops.per_patient), self._rng(2, item))
         return self._crops[item]
@@ -235,7 +236,7 @@ def empty_margins(crop: Tensor, rng: np.random.Generator) -> Tensor:
     Half of the margins end in a node, if there is one within a third of the crop from that side.
 
     Args:
-        crop: ``(3, z, y, x)``; changed.
+        crop: ``(4, z, y, x)``; changed.
     """
     for _ in range(int(rng.integers(1, 3))):
         axis, far, in_node = int(rng.integers(2, 4)), bool(rng.random() < 0.5), bool(rng.random() < 0.5)
@@ -247,26 +248,39 @@ def empty_margins(crop: Tensor, rng: np.random.Generator) -> Tensor:
             ends = ends[ends <= size // 3]
             wide = int(ends[int(rng.integers(len(ends)))]) if len(ends) else wide
         margin = crop.narrow(axis, size - wide if far else 0, wide)
-        margin[IMAGE], margin[TRUTH], margin[BORDERLINE] = FLOOR, 0.0, 0.0
+        margin.zero_()
+        margin[IMAGE] = FLOOR
     return crop
 
 
-def voxel_weights(truth: Tensor, borderline: Tensor, rim: float) -> Tensor:
-    """Return each voxel's weight: 1, and ``rim`` more at the edge of a node of `BORDERLINE_MM`.
+def voxel_weights(crop: Tensor, preset: Preset) -> Tensor:
+    """Return each voxel's weight, ``(z, y, x)``: 1, and more where a mistake changes the number of nodes or their size.
+
+    That is at the edge of a node of `BORDERLINE_MM`, between two nodes, and in a node's dark hilum: without it a
+    network marks the bright rim alone.
 
     Args:
-        truth, borderline: ``(1, 1, z, y, x)``.
-        rim: what comes on top.
+        crop: ``(4, z, y, x)``.
+        preset: says how much more each of these counts.
     """
-    if not bool(borderline.any()):
-        return torch.ones_like(truth)
+    image, truth, borderline, between = crop
+    weights: Tensor = 1 + preset.between * (between > 0.5).float()
+    if not bool((truth > 0.5).any()):
+        return weights
     edge = _highest_around(truth) + _highest_around(1 - truth) > 1.5
-    return 1 + rim * (edge & (_highest_around(borderline) > 0)).float()
+    if bool(borderline.any()):
+        weights += preset.rim * (edge & (_highest_around(borderline) > 0)).float()
+    above_air = image - FLOOR
+    dark = above_air < DARK * _highest_around(above_air, AROUND_DARK)
+    # Not at the edge: what weighs more on one side of it moves it.
+    weights += preset.hilum * (dark & (truth > 0.5) & ~edge).float()
+    return weights
 
 
-def _highest_around(volume: Tensor) -> Tensor:
-    """Return the maximum of the 3 x 3 voxels of a slice around each."""
-    return max_pool3d(volume, (1, 3, 3), stride=1, padding=(0, 1, 1))
+def _highest_around(volume: Tensor, reach: int = 1) -> Tensor:
+    """Return the maximum of ``(z, y, x)`` within ``reach`` rows and columns of each voxel of a slice."""
+    rows = max_pool2d(volume[None], (2 * reach + 1, 1), stride=1, padding=(reach, 0))
+    return max_pool2d(rows, (1, 2 * reach + 1), stride=1, padding=(0, reach))[0]
 
 
 def _box(shape: Sequence[int], size: Sequence[int], rng: np.random.Generator) -> tuple[slice, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects, maximum_filter
 from torch import Tensor
 
 from lnfast.card import ModelCard
@@ -24,6 +25,8 @@ Floats = NDArray[np.float32]
 RULES = Rules()
 # A node in here decides the stage by a millimetre either way, or would if it were drawn a little larger.
 BORDERLINE_MM = (6.0, 10.0)
+# How near two nodes are between which the background counts more: a bridge over it makes one large node of two.
+NEAR_ZYX = (1, 2, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +34,8 @@ class GridCase:
     """A case on the model grid, or on a deeper one.
 
     Attributes:
-        channels: ``(3, z, y, x)`` float32: the network's input; the share of a voxel that is node; 1 in voxels of nodes
-            of `BORDERLINE_MM`, else 0.
+        channels: ``(4, z, y, x)`` float32: the network's input; the share of a voxel that is node; 1 in voxels of nodes
+            of `BORDERLINE_MM`, else 0; 1 in background between two nodes, else 0.
         suspicious: ``(z, y, x)`` bool, voxels of nodes above the limit.
     """
 
@@ -75,9 +78,28 @@ def to_model_grid(case: Case, card: ModelCard) -> GridCase:
     borderline = np.array([False, *(low <= node.box_mm[0] <= high for node in nodes)])
     suspicious = np.array([False, *(node.suspicious for node in nodes)])
     labels = _nearest(Volume(case.labels, case.volume.grid).oriented(card.orientation).array, grid_zyx)
-    channel = torch.from_numpy(borderline.astype(np.float32)[labels])[None, None]
-    channels = torch.cat((image, truth, channel), dim=1)[0]
+    others = np.stack((borderline[labels], between_nodes(labels))).astype(np.float32)
+    channels = torch.cat((image[0], truth[0], torch.from_numpy(others)))
     return GridCase(channels, torch.from_numpy(suspicious[labels]))
+
+
+def between_nodes(labels: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    """Return the background voxels that are near two different nodes: within `NEAR_ZYX` voxels of each.
+
+    Args:
+        labels: ``(z, y, x)``, 0 background, nodes from 1 without a gap.
+    """
+    between = np.zeros(labels.shape, bool)
+    for label, bounds in enumerate(find_objects(labels), start=1):
+        if bounds is None:  # the grid is coarser than the native one, and contains no centre of this node
+            continue
+        around = tuple(slice(max(0, s.start - 2 * n), s.stop + 2 * n) for s, n in zip(bounds, NEAR_ZYX, strict=True))
+        near = labels[around]
+        own, others = near == label, (near > 0) & (near != label)
+        if others.any():
+            size = [2 * n + 1 for n in NEAR_ZYX]
+            between[around] |= maximum_filter(own, size) & maximum_filter(others, size) & (near == 0)
+    return between
 
 
 def true_nodes(case: Case, orientation: str) -> NodeMap:

@@ -102,6 +102,8 @@ class Preset:
         loss: "dice" is the paper's; "dice+ce" adds cross-entropy (`training.model.loss`).
         coarse: weight of the same loss on the coarse logits in the middle of the decoder, where the network has them.
         rim: additional weight of the voxels at the edge of a node of 6 to 10 mm.
+        between: additional weight of the background between two nodes that nearly touch.
+        hilum: additional weight of a node's dark voxels.
         clip: norm that gradients are clipped to; None does not clip.
         average: decay of the moving average of the weights; None validates the weights themselves.
         freeze_norms: share of the budget after which batch statistics are frozen; None never freezes them.
@@ -133,6 +135,8 @@ class Preset:
     loss: Literal["dice", "dice+ce"]
     coarse: float
     rim: float
+    between: float
+    hilum: float
     clip: float | None
     average: float | None
     freeze_norms: float | None
@@ -164,6 +168,8 @@ PAPER = Preset(
     loss="dice",
     coarse=0.0,
     rim=0.0,
+    between=0.0,
+    hilum=0.0,
     clip=None,
     average=None,
     freeze_norms=None,
@@ -195,6 +201,8 @@ EDGE = Preset(
     loss="dice+ce",
     coarse=0.3,
     rim=2.0,
+    between=8.0,
+    hilum=2.0,
     clip=1.0,
     average=0.998,
     freeze_norms=0.7,
