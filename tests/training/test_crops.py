@@ -31,6 +31,7 @@ from training.data.crops import (  # noqa: E402
     cut_crop,
     draw_transform,
     empty_margins,
+    footprint,
     mirrored,
     voxel_weights,
 )
@@ -97,8 +98,8 @@ def test_crops_turn_scale_and_slide_as_far_as_the_preset_says() -> None:
     assert 0.9 * crops.scale_log < np.max(np.abs(determinants)) < crops.scale_log + crops.stretch_log
     assert 0.9 * crops.turn_deg < np.max(np.abs(angles)) < 1.35 * crops.turn_deg
     channels = torch.zeros(3, 16, 64, 64)
-    channels[:, :, 30:34, 30:34] = 1.0  # a post: a shear of a tenth of the half plane slides its ends by 3.2 voxels
-    cut = cut_crop(channels, np.eye(2), np.array((32.0, 32.0)), np.array((0.1, 0.0)), (16, 32, 32))
+    channels[:, :, 30:34, 30:34] = 1.0  # a post, whose ends slide by 3.2 voxels
+    cut = cut_crop(channels, np.eye(2), np.array((32.0, 32.0)), np.array((3.2, 0.0)), (16, 32, 32))
     rows = torch.arange(32.0)
     means = [float((cut[0, z].sum(1) * rows).sum() / cut[0, z].sum()) for z in (0, 15)]
     assert means[0] - means[1] == pytest.approx(6.4, abs=0.2)
@@ -163,6 +164,21 @@ def test_half_of_the_margins_end_in_a_node_that_is_near_a_side() -> None:
         cut += 0 < int(left) < 2 * 7 * 4
     # One or two margins, a quarter of them at this side: half of these, and few of the others, cut the node.
     assert 25 < cut < 80
+
+
+def test_a_crop_is_the_same_from_its_footprint_as_from_the_whole_plane() -> None:
+    rng, shape, smaller = np.random.default_rng(0), (4, 24, 32), 0
+    channels = torch.from_numpy(rng.random((4, 4, 60, 70), np.float32))
+    for _ in range(50):
+        matrix, tilt = draw_transform(Crops(), rng)
+        tilt = tilt * (30, 35)
+        centre = rng.uniform((-5, -5), (65, 75))
+        rows, columns = footprint(matrix, centre, tilt, shape, channels.shape[1:])
+        part = channels[:, :, rows, columns]
+        smaller += part.shape[2] * part.shape[3] < 60 * 70
+        cut = cut_crop(part, matrix, centre - (rows.start, columns.start), tilt, shape)
+        torch.testing.assert_close(cut, cut_crop(channels, matrix, centre, tilt, shape), rtol=0, atol=1e-4)
+    assert smaller > 40
 
 
 def test_rims_count_more_only_where_a_borderline_node_ends() -> None:

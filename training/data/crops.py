@@ -105,7 +105,10 @@ class CropMaker:
         matrix, tilt = draw_transform(self.crops, rng) if rng.random() < self.crops.move else (np.eye(2), np.zeros(2))
         z, *place = draw_place(patient, self.crops, rng)
         centre = crop_centre((place[0], place[1]), matrix, self.shape_zyx, patient.image.shape, rng)
-        crop = cut_crop(self._slices(patient.channels, z, rng), matrix, centre, tilt, self.shape_zyx)
+        tilt = tilt * patient.image.shape[1:] / 2
+        rows, columns = footprint(matrix, centre, tilt, self.shape_zyx, patient.image.shape)
+        slices = self._slices(patient.channels[:, :, rows, columns], z, rng)
+        crop = cut_crop(slices, matrix, centre - (rows.start, columns.start), tilt, self.shape_zyx)
         if rng.random() < self.crops.mirror:
             crop = crop.flip(-1)
         crop[IMAGE] = augment_intensity(crop[IMAGE], self.crops, rng)
@@ -203,6 +206,25 @@ def crop_centre(
     return np.clip(centre, half, grid - half)
 
 
+def footprint(
+    matrix: NDArray[np.float64],
+    centre: NDArray[np.float64],
+    tilt: NDArray[np.float64],
+    shape_zyx: tuple[int, int, int],
+    grid_zyx: Sequence[int],
+) -> tuple[slice, slice]:
+    """Return the rows and columns of the patient that a crop is made of: slices are only interpolated there.
+
+    Args:
+        matrix, centre, tilt, shape_zyx: as for `cut_crop`.
+        grid_zyx: of the patient.
+    """
+    reach = np.abs(matrix) @ np.array(shape_zyx[1:]) / 2 + np.abs(tilt) + 2  # two for the voxel beside the last
+    first = np.clip(np.floor(centre - reach), 0, np.array(grid_zyx[1:]) - 1).astype(int)
+    end = np.clip(np.ceil(centre + reach), first + 1, grid_zyx[1:]).astype(int)
+    return slice(int(first[0]), int(end[0])), slice(int(first[1]), int(end[1]))
+
+
 def cut_crop(
     channels: Tensor,
     matrix: NDArray[np.float64],
@@ -214,15 +236,16 @@ def cut_crop(
 
     Args:
         channels: ``(c, z, y, x)``, with the crop's own number of slices.
-        matrix, tilt: of `draw_transform`.
+        matrix: of `draw_transform`.
         centre: of `crop_centre`.
+        tilt: how far the outermost slices slide, ``(y, x)`` in voxels of the patient.
         shape_zyx: of the crop.
     """
     depth, height, width = shape_zyx
     grid = np.array(channels.shape[2:])
     # grid_sample counts (x, y) from -1 to 1 over the faces, in the crop as in the patient.
     slope = (matrix * np.array((height, width)) / grid[:, None])[::-1, ::-1]
-    middle = (2 * centre / grid - 1)[None] + np.linspace(-1, 1, depth)[:, None] * tilt
+    middle = (2 * centre / grid - 1)[None] + np.linspace(-1, 1, depth)[:, None] * (2 * tilt / grid)
     theta = np.concatenate((np.broadcast_to(slope, (depth, 2, 2)), middle[:, ::-1, None]), axis=2).astype(np.float32)
     points = affine_grid(torch.from_numpy(theta), [depth, 1, height, width], align_corners=False)
     slices = channels.permute(1, 0, 2, 3)
