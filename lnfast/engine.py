@@ -188,7 +188,9 @@ class Engine:
             answer = network.answer(study.volume, self.rules, norm=admission.normalization, intensity=study)
             facts = _facts(self, network)
         timings_ms = {**answer.timings_ms, "read": read_ms, "preprocess": admit_ms + answer.timings_ms["preprocess"]}
-        report = make_report(study, self.model, facts, self.rules, answer.nodes, timings_ms, admission=admission)
+        report = make_report(
+            study, self.model, facts, self.rules, answer.nodes, timings_ms, admission=admission, faint=answer.faint
+        )
         return Result(study, answer.nodes, answer.labels, report, _sample=sample_of(study))
 
     def run_many(

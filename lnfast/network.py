@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -41,12 +42,14 @@ class Answer:
     Attributes:
         labels: ``(z, y, x)`` uint16, native grid, value = node id.
         nodes: measured, in order of their id.
+        faint: measured likewise: what the card's peak dropped, and is no node of the result.
         window: what the network was run on; all of a deeper grid than the card's where it was run in slabs.
         timings_ms: ``preprocess``, ``infer``, ``postprocess`` and ``measure``.
     """
 
     labels: Volume
     nodes: tuple[LymphNode, ...]
+    faint: tuple[LymphNode, ...]
     window: Window
     timings_ms: dict[str, float]
 
@@ -140,17 +143,18 @@ class Network:
         else:
             chosen, logits, segmentation = self._find_in_slabs(volume, norm, grid_zyx, watch)
         with watch("measure"):
-            nodes = measure_nodes(
-                segmentation.labels,
-                segmentation.count,
-                rules,
+            measure = partial(
+                measure_nodes,
+                rules=rules,
                 orientation=card.orientation,
                 intensity=intensity,
                 logits=logits,
                 window=chosen,
                 threads=self._threads,
             )
-        return Answer(segmentation.labels, nodes, chosen, watch.spent_ms)
+            nodes = measure(segmentation.labels, segmentation.count)
+            faint = () if segmentation.faint is None else measure(segmentation.faint, segmentation.faint_count)
+        return Answer(segmentation.labels, nodes, faint, chosen, watch.spent_ms)
 
     def _find(self, volume: Volume, norm: Normalization, window: Window | None, watch: _Watch) -> _Found:
         """Find nodes in a window, in the patient's where it is None; then a node at its face takes the whole grid."""

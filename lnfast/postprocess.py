@@ -28,10 +28,14 @@ class Segmentation:
     Attributes:
         labels: uint16, native grid in storage order; 0 outside, 1 to ``count`` in raster order of a node's first voxel.
         count: number of nodes; 0 is a result.
+        faint: uint16 likewise: what was dropped because it nowhere reaches the card's peak; None where nothing was.
+        faint_count: number of those.
     """
 
     labels: Volume
     count: int
+    faint: Volume | None = None
+    faint_count: int = 0
 
 
 def segment(
@@ -74,9 +78,15 @@ def segment(
     node = labels.ravel()[voxels]
     reached = np.zeros(components.count + 1, np.uint16)
     reached[node[peaks.array.ravel()[voxels] > 0]] = 1
-    numbers = np.cumsum(reached, dtype=np.uint16) * reached  # those that stay are numbered in the same order
-    labels.ravel()[voxels] = numbers[node]
-    return Segmentation(Volume(labels, grid), int(reached.sum()))
+    count = int(reached.sum())
+    if count == components.count:
+        return Segmentation(Volume(labels, grid), count)
+    # Those that stay are numbered in the same order, and so are those that are dropped.
+    numbers = np.cumsum(reached, dtype=np.uint16)
+    faint = np.zeros(grid.shape, np.uint16)
+    faint.ravel()[voxels] = np.where(reached, 0, np.arange(len(reached)) - numbers)[node]
+    labels.ravel()[voxels] = (numbers * reached)[node]
+    return Segmentation(Volume(labels, grid), count, Volume(faint, grid), components.count - count)
 
 
 def _above(level: float, logits: NDArray[Any], grid: Grid, card: ModelCard, part: Window, threads: int) -> Volume:

@@ -33,15 +33,15 @@ def two_nodes() -> Volume:
 
 
 def report_of(labels: Volume, rules: Rules | None = None, **other: Any) -> Report:
-    """The report of a study that is its own label volume; ``other``: of the study, the admission and the card."""
+    """The report of a study that is its own label volume; ``other``: of the study, admission, dropped marks, card."""
     rules = rules or Rules()
     nodes = measure_nodes(labels, int(labels.array.max()), rules)
     provenance = other.pop("provenance", Provenance("nifti-1", "a/0000.nii", "ab" * 32))
     study = Study(other.pop("name", "0000"), labels, 1.0, 0.0, other.pop("b_value", 800.0), provenance)
     engine = EngineFacts("openvino", "2026.4.0", "cpu", "int8", "0" * 64, {"passed": True}, choice="fastest here")
-    admission = other.pop("admission", ADMISSION)
+    admission, faint = other.pop("admission", ADMISSION), other.pop("faint", ())
     model = Model(Path("nowhere"), make_card(**other))
-    return make_report(study, model, engine, rules, nodes, TIMINGS_MS, admission=admission)
+    return make_report(study, model, engine, rules, nodes, TIMINGS_MS, admission=admission, faint=faint)
 
 
 def check_schema(report: Report | dict[str, Any]) -> None:

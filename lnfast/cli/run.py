@@ -135,7 +135,7 @@ def _show(
 
 
 def _line(report: Report, folder: Path) -> str:
-    from lnfast.report.text import length_text
+    from lnfast.report.lengths import length_text
 
     node, size = report.largest, "none"
     if node is not None:

@@ -10,7 +10,7 @@ from lnfast.cli.console import stdout, table
 from lnfast.cli.demonstration import Demonstration
 from lnfast.matching import Match
 from lnfast.measure import Rules
-from lnfast.report.text import length_text
+from lnfast.report.lengths import length_text
 
 
 def show_demonstration(demonstration: Demonstration) -> None:

@@ -25,7 +25,7 @@ from lnfast.engine import Engine
 from lnfast.errors import LnfastError, UsageError
 from lnfast.measure import Rules
 from lnfast.report import Report
-from lnfast.report.text import length_text
+from lnfast.report.lengths import length_text
 from lnfast.result import Parts, SegFrames, write_result
 from lnfast.study import DicomChoice
 

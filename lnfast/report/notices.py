@@ -9,10 +9,13 @@ from lnfast.admission import Admission
 from lnfast.card import ModelCard
 from lnfast.geometry import Grid
 from lnfast.measure import LymphNode, Rules, ShortAxis, largest, n_stage_by_rule
+from lnfast.report.lengths import length_text
 from lnfast.study import Study
 
 # A voxel edge this much longer than both others is the distance between slices.
 SLICE_SPACING_RATIO = 1.2
+# A warning is a line: of more dropped marks than these only the number is said.
+PLACES_AT_MOST = 3
 _RULES: dict[ShortAxis, str] = {"box": "bounding box", "axial": "axial slice", "ellipsoid": "ellipsoid"}
 
 
@@ -28,7 +31,13 @@ class Notice:
 
 
 def notices(
-    study: Study, card: ModelCard, rules: Rules, nodes: Sequence[LymphNode], *, admission: Admission
+    study: Study,
+    card: ModelCard,
+    rules: Rules,
+    nodes: Sequence[LymphNode],
+    *,
+    admission: Admission,
+    faint: Sequence[LymphNode] = (),
 ) -> tuple[Notice, ...]:
     """Return everything that makes a result less certain than it looks, most important first.
 
@@ -38,16 +47,43 @@ def notices(
         rules: by which the nodes were measured.
         nodes: of the study.
         admission: of the study.
+        faint: what the card's peak dropped.
     """
     grid = study.volume.oriented(card.orientation).grid
     return (
         *(Notice(code, message) for code, message in admission.warnings),
+        *_faint_marks(card, rules, faint),
         *_rules_disagree(rules, nodes),
         *_slice_limited(rules, nodes),
         *_ellipsoid_decides(rules),
         *_not_axial(grid),
         *_field_of_view(grid, card),
         *_provenance_notices(study),
+    )
+
+
+def _faint_marks(card: ModelCard, rules: Rules, faint: Sequence[LymphNode]) -> Iterator[Notice]:
+    """Warn about dropped marks that would be suspicious: dropped in silence, they could make an N0 of an N1."""
+    places = [
+        f"{length_text(node.short_axis_mm, rules)} mm at {_place(node)}"
+        for node in sorted(faint, key=lambda node: -node.short_axis_mm)
+        if node.suspicious
+    ]
+    if places:
+        more = f" and {len(places) - PLACES_AT_MOST} more" if len(places) > PLACES_AT_MOST else ""
+        yield Notice(
+            "faint-marks",
+            f"nowhere is the network more than {card.peak or 0.0:.0%} sure of these, so they are not counted as nodes: "
+            f"{'; '.join(places[:PLACES_AT_MOST])}{more}; look there yourself",
+        )
+
+
+def _place(node: LymphNode) -> str:
+    """Return a node's centroid as a reader finds it: ``L 31, A 12, F 40`` in mm from the scanner's origin."""
+    letters = (("R", "L"), ("A", "P"), ("H", "F"))  # RAS: plus first
+    return ", ".join(
+        f"{plus if mm >= 0 else minus} {abs(mm):.0f}"
+        for (plus, minus), mm in zip(letters, node.centroid_ras_mm, strict=True)
     )
 
 

@@ -89,6 +89,7 @@ def make_report(
     timings_ms: Mapping[str, float],
     *,
     admission: Admission,
+    faint: Sequence[LymphNode] = (),
 ) -> Report:
     """Make the report of a study.
 
@@ -100,6 +101,7 @@ def make_report(
         nodes: of `lnfast.measure.measure_nodes`.
         timings_ms: read, preprocess, infer, postprocess, measure; ``total`` is their sum.
         admission: of the study.
+        faint: what the model's peak dropped; of those above the limit a warning tells.
     """
     card, grid, source = model.card, study.volume.grid, study.provenance.dicom
     return Report(
@@ -119,7 +121,7 @@ def make_report(
         rules=rules,
         nodes=tuple(nodes),
         timings_ms=_timings(timings_ms),
-        warnings=notices(study, card, rules, nodes, admission=admission),
+        warnings=notices(study, card, rules, nodes, admission=admission, faint=faint),
     )
 
 

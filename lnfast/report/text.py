@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from lnfast.measure import LymphNode, Rules
 from lnfast.report.content import DISCLAIMER, ReportContent, StudyFacts
+from lnfast.report.lengths import length_text
 
 WIDTH = 100
 _RULE_TEXTS = {
@@ -30,19 +31,6 @@ _COLUMNS = (
 def render(report: ReportContent) -> str:
     """Return the report as lines of at most 100 ASCII characters."""
     return "".join(_plain(line).rstrip() + "\n" for line in _lines(report))
-
-
-def length_text(value_mm: float, rules: Rules) -> str:
-    """Return millimetres with the fewest decimals (at least one) that show on which side of the limit they are.
-
-    8.04 of a node above the limit of 8 is "8.04", since "8.0" would contradict the word "suspicious".
-    """
-    text = ""
-    for digits in range(1, 8):
-        text = f"{value_mm:.{digits}f}"
-        if (float(text) > rules.suspicious_mm) == rules.exceeded(value_mm):
-            break
-    return text
 
 
 def image_text(study: StudyFacts) -> str:

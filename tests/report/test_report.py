@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -35,9 +36,10 @@ from lnfast.atomic import STALE_S
 from lnfast.card import Model
 from lnfast.errors import UsageError
 from lnfast.geometry import Grid, Volume
-from lnfast.measure import LymphNode, Rules
+from lnfast.measure import LymphNode, Rules, measure_nodes
 from lnfast.report import DISCLAIMER, EngineFacts, Report, folder_name, make_report, write_study_folder
-from lnfast.report.text import WIDTH, image_text, length_text
+from lnfast.report.lengths import length_text
+from lnfast.report.text import WIDTH, image_text
 from lnfast.study import DicomSource, Provenance, study_from_array
 
 
@@ -212,6 +214,25 @@ def test_warnings_of_a_stage_that_hangs_on_the_rule() -> None:
     assert report.n_stage == "N0"
     assert "6.0 x 12.0 x 12.0*" in report.text()
     assert codes(report_of(flat, Rules(short_axis="axial"))) == ["rules-disagree"]
+
+
+def test_dropped_marks_are_only_told_of_where_they_would_be_suspicious() -> None:
+    sizes = (5, 5, 9, 6, 7, 8)  # voxels of 1.5 mm
+    faint = []
+    for place, size in enumerate(sizes):
+        labels = block((size, size, size), affine_of((1.5, 1.5, 1.5), 100 - 60 * place, 20, -70))
+        faint += measure_nodes(labels, 1, Rules(), orientation="LPS")
+    report = report_of(two_nodes(), faint=faint)
+    assert codes(report) == ["faint-marks"] and report.n_stage == report_of(two_nodes()).n_stage
+    (message,) = (notice.message for notice in report.warnings)
+    shown = re.findall(r"([\d.]+) mm at ([RL] \d+, [AP] \d+, [HF] \d+)", message)
+    assert [short for short, _ in shown] == ["13.5", "12.0", "10.5"] and "and 1 more" in message
+    expected = [node.centroid_ras_mm for node in (faint[2], faint[5], faint[4])]
+    for (_, place_text), ras_mm in zip(shown, expected, strict=True):
+        signs = {"R": 1, "L": -1, "A": 1, "P": -1, "H": 1, "F": -1}
+        found = [signs[part[0]] * int(part[2:]) for part in place_text.split(", ")]
+        np.testing.assert_allclose(found, ras_mm, atol=0.5)
+    assert codes(report_of(two_nodes(), faint=faint[:2])) == []
 
 
 def test_a_small_flat_node_beside_a_large_one_is_no_warning() -> None:

@@ -61,10 +61,15 @@ def test_a_node_that_nowhere_exceeds_the_peak_is_dropped_and_the_others_keep_the
         Volume(probability, stored.grid).oriented(orientation).array[:] = 1 / (1 + np.exp(-logits.astype(np.float64)))
         numbered, count = ndimage.label(probability > 0.6, np.ones((3, 3, 3)))
         kept = [i for i in range(1, count + 1) if probability[numbered == i].max() > 0.97]
-        wanted = np.zeros(SHAPE_ZYX, np.uint16)
+        wanted, faint = np.zeros((2, *SHAPE_ZYX), np.uint16)
         for new, old in enumerate(kept, start=1):
             wanted[numbered == old] = new
-        assert segmentation.count == len(kept)
+        others = sorted(set(range(1, count + 1)) - set(kept))
+        for new, old in enumerate(others, start=1):
+            faint[numbered == old] = new
+        assert (segmentation.count, segmentation.faint_count) == (len(kept), len(others))
+        assert (segmentation.faint is None) == (not others)
+        assert segmentation.faint is None or np.array_equal(segmentation.faint.array, faint)
         assert segmentation.labels.array.dtype == np.uint16
         assert np.array_equal(segmentation.labels.array, wanted)
         left, dropped = left + len(kept), dropped + count - len(kept)
@@ -72,7 +77,8 @@ def test_a_node_that_nowhere_exceeds_the_peak_is_dropped_and_the_others_keep_the
 
 
 def test_without_a_peak_or_a_node_nothing_is_dropped() -> None:
-    assert segment(two_blocks(), native(), make_card(peak=0.97)).count == 2
+    kept = segment(two_blocks(), native(), make_card(peak=0.97))
+    assert (kept.count, kept.faint, kept.faint_count) == (2, None, 0)
     assert segment(two_blocks(), native(), make_card(peak=0.99)).count == 0  # logits of 4 are 0.982
     assert segment(np.full(SHAPE_ZYX, -4.0, np.float32), native(), make_card(peak=0.9)).count == 0
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import LymphNode
+from lnfast.report.lengths import length_text
 from lnfast.report.page.diameters import AxialDiameters, axial_diameters
 from lnfast.report.page.voxels import PackedVoxels
 from lnfast.report.record import Report
-from lnfast.report.text import length_text
 
 ORIENTATION = "LPS"
 _SIGNS = (("L", "R"), ("P", "A"), ("S", "I"))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lnfast.evaluate.evaluation import EvaluatedStudy, Evaluation
 from lnfast.evaluate.inputs.pairing import StudyPair
 from lnfast.measure import LymphNode, Rules
-from lnfast.report.text import length_text
+from lnfast.report.lengths import length_text
 
 SHOWN_AT_MOST = 10
 RULE = (
