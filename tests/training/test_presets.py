@@ -61,7 +61,7 @@ def test_only_cpus_that_multiply_in_bfloat16_get_it(
 def test_a_batch_is_shared_out_evenly() -> None:
     assert [micro_batch_of(PAPER, world, CPU) for world in (1, 2, 5)] == [1, 1, 1]
     assert [BatchShare(micro_batch_of(PAPER, w, CPU), 0, w).accumulation(10) for w in (1, 2, 5)] == [10, 5, 2]
-    assert (micro_batch_of(EDGE, 1, CPU), micro_batch_of(EDGE, 2, CPU)) == (4, 2)
+    assert (micro_batch_of(EDGE, 1, CPU), micro_batch_of(EDGE, 2, CPU)) == (2, 1)
     with pytest.raises(UsageError, match="bad-batch"):
         micro_batch_of(PAPER, 3, CPU)
     assert precision_of(RunConfig(PAPER, accelerator="gpu")) == "16-mixed"

@@ -1,8 +1,9 @@
-"""Crops of the model grid: small, at widely varied scales, and with boxes of other crops pasted in.
+"""Crops of the model grid: at widely varied scales, and with boxes of other crops pasted in.
 
-Trained on whole phantoms, a network learns their anatomy, what lies where and how large it is, and fails in people
-whose pelvis is different. In a crop of 112 x 112 at any scale with boxes of other crops in it, location carries no
-information, and what remains to be learned is what a node looks like.
+Trained on whole phantoms as they are, a network learns their anatomy, what lies where and how large it is, and fails in
+people whose pelvis is different. In a crop that is scaled and stretched at random, with boxes of other crops in it,
+location says little, and what remains to be learned is what a node and its surroundings look like. It must be
+large: in crops of 112 x 112 a network stays unsure of the nodes of a whole plane.
 
     case --rotate, scale, shear about a place--> crop --intensity--> crop --paste boxes--> crop and its voxel weights
 

@@ -19,7 +19,7 @@ from torch.nn.functional import pixel_shuffle
 
 BLOCKS = (1, 1, 2, 2)
 STRIDES = ((1, 2, 2), (2, 2, 2), (2, 2, 2))
-# Old statistics weigh 0.98: a batch is of four crops of two patients only.
+# Old statistics weigh 0.98: a batch is of a few crops only.
 MOMENTUM = 0.02
 # Nodes are 0.05 % of the voxels. Starting there saves the first hundred steps.
 FIRST_LOGIT = -6.0

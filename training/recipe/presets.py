@@ -51,7 +51,7 @@ class Crops:
             shares that are changed so.
     """
 
-    per_patient: int = 2
+    per_patient: int = 1
     about_node: float = 0.55
     suspicious: float = 0.5
     about_bright: float = 0.33
@@ -189,11 +189,11 @@ EDGE = Preset(
     width=16,
     shape_zyx=(32, 256, 256),
     normalization="body",
-    patch_zyx=(32, 112, 112),
+    patch_zyx=(32, 208, 208),
     crops=Crops(),
     augmentation=None,
-    batch=4,
-    micro=4,
+    batch=2,
+    micro=2,
     learning_rate=2e-3,
     learning_rate_again=4e-4,
     weight_decay=0.01,
