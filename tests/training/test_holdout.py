@@ -11,7 +11,8 @@ import pytest
 
 import lnfast
 from lnfast.card import load_model
-from lnfast.errors import UsageError
+from lnfast.errors import StudyError, UsageError
+from lnfast.phantom import LIFELIKE
 from training.data.phantom_seeds import check_seeds
 from training.release import holdout
 
@@ -29,6 +30,22 @@ def test_none_of_them_can_be_trained_on() -> None:
     for patient in holdout.patients():
         with pytest.raises(UsageError, match="reserved-seed"):
             check_seeds([patient.seed])
+
+
+def test_a_patient_whom_the_engine_refuses_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Exception | None] = [StudyError("untrusted-greys", "too much fat"), None]
+
+    def admit(*_: object) -> None:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr(holdout, "admit", admit)
+    patient, lines = holdout.HoldoutPatient(40, "achieva", "n0"), list[str]()
+    card = load_model("pelvic-ln-edge").card
+    image = holdout._phantom_file(tmp_path, patient, LIFELIKE, card, lines.append)
+    assert image.name == "phantom_achieva_001040_0000.nii.gz" and lines[1] == "replaced: untrusted-greys: too much fat"
+    assert [path.name for path in (tmp_path / "imagesTr").glob("*.nii.gz")] == [image.name]
 
 
 def test_files_in_figures_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
