@@ -123,7 +123,7 @@ def test_a_phantom_has_the_same_voxels_and_millimetres(program: Program, tmp_pat
     with Engine(backend="openvino", precision="fp32") as engine:
         result = engine.run(path)
     wanted = rows_of(result)
-    assert stage == result.n_stage == "N1" and len(wanted) > 10
+    assert stage == result.n_stage == "N1" and len(wanted) > 5
     np.testing.assert_array_equal(rows[:, :2], wanted[:, :2])
     # The slices are tilted, so two ways to find the nearest right angles differ in the last bit.
     np.testing.assert_allclose(rows, wanted, rtol=1e-12)
