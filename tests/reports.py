@@ -44,6 +44,11 @@ def report_of(labels: Volume, rules: Rules | None = None, **other: Any) -> Repor
     return make_report(study, model, engine, rules, nodes, TIMINGS_MS, admission=admission, faint=faint)
 
 
+def codes(report: Report) -> list[str]:
+    """The codes of a report's warnings."""
+    return [notice.code for notice in report.warnings]
+
+
 def check_schema(report: Report | dict[str, Any]) -> None:
     """Validate a report, or the content of a report.json, against report.schema.json."""
     record = report.to_dict() if isinstance(report, Report) else report

@@ -3,7 +3,7 @@
 record.py    Report: its content in the order of report.schema.json, as JSON and as text
 content.py   the facts that a report states
 notices.py   warnings for the reader of the numbers
-lengths.py   how millimetres are written
+lengths.py   how lengths and positions are written
 text.py      report.txt
 folder.py    OUT/<study>/, whole or not at all
 page/        report.html; imported when a page is made

@@ -9,7 +9,7 @@ from lnfast.admission import Admission
 from lnfast.card import ModelCard
 from lnfast.geometry import Grid
 from lnfast.measure import LymphNode, Rules, ShortAxis, largest, n_stage_by_rule
-from lnfast.report.lengths import length_text
+from lnfast.report.lengths import direction_text, length_text
 from lnfast.study import Study
 
 # A voxel edge this much longer than both others is the distance between slices.
@@ -65,7 +65,7 @@ def notices(
 def _faint_marks(card: ModelCard, rules: Rules, faint: Sequence[LymphNode]) -> Iterator[Notice]:
     """Warn about dropped marks that would be suspicious: dropped in silence, they could make an N0 of an N1."""
     places = [
-        f"{length_text(node.short_axis_mm, rules)} mm at {_place(node)}"
+        f"{length_text(node.short_axis_mm, rules)} mm at {direction_text(node.centroid_ras_mm)}"
         for node in sorted(faint, key=lambda node: -node.short_axis_mm)
         if node.suspicious
     ]
@@ -76,15 +76,6 @@ def _faint_marks(card: ModelCard, rules: Rules, faint: Sequence[LymphNode]) -> I
             f"nowhere is the network more than {card.peak or 0.0:.0%} sure of these, so they are not counted as nodes: "
             f"{'; '.join(places[:PLACES_AT_MOST])}{more}; look there yourself",
         )
-
-
-def _place(node: LymphNode) -> str:
-    """Return a node's centroid as a reader finds it: ``L 31, A 12, F 40`` in mm from the scanner's origin."""
-    letters = (("R", "L"), ("A", "P"), ("H", "F"))  # RAS: plus first
-    return ", ".join(
-        f"{plus if mm >= 0 else minus} {abs(mm):.0f}"
-        for (plus, minus), mm in zip(letters, node.centroid_ras_mm, strict=True)
-    )
 
 
 def _rules_disagree(rules: Rules, nodes: Sequence[LymphNode]) -> Iterator[Notice]:

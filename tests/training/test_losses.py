@@ -13,16 +13,10 @@ pytest.importorskip("pytorch_lightning")
 
 import training_runs as runs  # noqa: E402
 
-from training.data.batches import CasePool  # noqa: E402
 from training.data.model_grid import whole_study  # noqa: E402
 from training.fit.validation import predict  # noqa: E402
 from training.model.loss import Teacher, coarse_loss, node_loss  # noqa: E402
 from training.model.unet import UNet  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def pool() -> CasePool:
-    return runs.case_pool()
 
 
 def test_a_teachers_opinion_is_least_where_the_pupil_agrees() -> None:
@@ -51,7 +45,8 @@ def test_losses_are_least_at_the_truth() -> None:
     )
 
 
-def test_studies_are_judged_in_the_runs_precision(pool: CasePool) -> None:
+def test_studies_are_judged_in_the_runs_precision() -> None:
+    pool = runs.case_pool()
     net, case, card = UNet(2).eval(), pool.training[0], pool.card
     image = whole_study(case, card)[0]
     with torch.inference_mode():

@@ -103,7 +103,7 @@ class Preset:
         coarse: weight of the same loss on the coarse logits in the middle of the decoder, where the network has them.
         rim: additional weight of the voxels at the edge of a node of 6 to 10 mm.
         between: additional weight of the background between two nodes that nearly touch.
-        hilum: additional weight of a node's dark voxels.
+        hilum: additional weight of a node's dark voxels within its edge.
         clip: norm that gradients are clipped to; None does not clip.
         average: decay of the moving average of the weights; None validates the weights themselves.
         freeze_norms: share of the budget after which batch statistics are frozen; None never freezes them.

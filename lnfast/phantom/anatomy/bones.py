@@ -34,13 +34,13 @@ def paint_bones(painter: TissuePainter) -> None:
             centre, semi, axes = lesion_sites(s)[rng.integers(4)]
             if painter.realistic:
                 _paint_lesion_within(painter, centre, semi, axes)
-                continue
-            painter.ellipsoid(
-                centre + (rng.uniform(-0.6, 0.6, 3) * semi) @ axes,
-                rng.uniform(3, 11, 3),
-                "mimic",
-                rotation(*rng.uniform(-90, 90, 3)),
-            )
+            else:
+                painter.ellipsoid(
+                    centre + (rng.uniform(-0.6, 0.6, 3) * semi) @ axes,
+                    rng.uniform(3, 11, 3),
+                    "mimic",
+                    rotation(*rng.uniform(-90, 90, 3)),
+                )
 
 
 def _paint_lesion_within(

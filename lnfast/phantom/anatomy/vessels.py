@@ -33,8 +33,8 @@ def iliac_vessels(s: float) -> list[tuple[NDArray[np.float64], float]]:
 def paint_vessels(painter: TissuePainter) -> None:
     """Paint iliac arteries and veins (flow voids, now and then a slow bright vein) and small vessels in pelvic fat."""
     rng = painter.rng
-    # Shares of the veins and of the sides. Beyond b 500 slow blood is dark in nearly all people, and where it is not, a
-    # stretch of vein beside the iliac artery looks like a node.
+    # Shares of the veins and of the sides. Blood is dark at high b-values; where slow blood is not, a stretch of vein
+    # beside the iliac artery looks like a node.
     slow, stagnant = (0.02, 0.06) if painter.realistic else (0.12, 0.4)
     for _, s in SIDES:
         artery = painter.sample_signal("vessel")

@@ -14,9 +14,9 @@ from typing import Any
 from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, NStage, ShortAxis
 from lnfast.report.content import DISCLAIMER
-from lnfast.report.lengths import length_text
+from lnfast.report.lengths import direction_text, length_text
 from lnfast.report.notices import Notice
-from lnfast.report.page.scene import ORIENTATION, direction_text, scene_of
+from lnfast.report.page.scene import ORIENTATION, scene_of
 from lnfast.report.page.voxels import PackedVoxels, pack_labels, pack_voxels
 from lnfast.report.record import Report
 from lnfast.report.text import image_text

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import LymphNode
-from lnfast.report.lengths import length_text
+from lnfast.report.lengths import SIGNS, length_text
 from lnfast.report.page.diameters import AxialDiameters, axial_diameters
 from lnfast.report.page.voxels import PackedVoxels
 from lnfast.report.record import Report
 
 ORIENTATION = "LPS"
-_SIGNS = (("L", "R"), ("P", "A"), ("S", "I"))
 
 
 def scene_of(report: Report, nodes: list[LymphNode], labels: Volume, voxels: PackedVoxels | None) -> dict[str, Any]:
@@ -46,18 +45,11 @@ def scene_of(report: Report, nodes: list[LymphNode], labels: Volume, voxels: Pac
     }
 
 
-def direction_text(ras_mm: tuple[float, float, float]) -> str:
-    """Return a position as radiologists write it: ``L 12, P 30, S 45 mm``."""
-    lps = (-ras_mm[0], -ras_mm[1], ras_mm[2])
-    parts = (f"{signs[value < 0]} {abs(round(value))}" for value, signs in zip(lps, _SIGNS, strict=True))
-    return ", ".join(parts) + " mm"
-
-
 def _heights(grid: Grid) -> list[str]:
     """Return the height of the middle of each slice."""
     z, y, x = grid.shape
     middle = np.array([[(x - 1) / 2, (y - 1) / 2, k, 1.0] for k in range(z)])
-    return [f"{_SIGNS[2][height < 0]} {abs(height):.1f} mm" for height in (middle @ grid.affine.T)[:, 2].tolist()]
+    return [f"{SIGNS[2][height < 0]} {abs(height):.1f} mm" for height in (middle @ grid.affine.T)[:, 2].tolist()]
 
 
 def _node(

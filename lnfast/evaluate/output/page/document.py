@@ -17,7 +17,7 @@ from lnfast.evaluate.output.page.drawing import draw
 from lnfast.evaluate.output.page.slices import slice_of
 from lnfast.evaluate.output.page.worst import RULE, StudyMistakes, describe_mistakes, worst_studies
 from lnfast.evaluate.output.paper import PAPER_PATIENT
-from lnfast.report.page.scene import direction_text
+from lnfast.report.lengths import direction_text
 
 _FIGURES = {
     "correlation": "Correlation of prediction and truth: short axis and volume of matched nodes",
