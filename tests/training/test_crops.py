@@ -32,6 +32,7 @@ from training.data.crops import (  # noqa: E402
     draw_transform,
     empty_margins,
     footprint,
+    highest_around,
     mirrored,
     voxel_weights,
 )
@@ -62,12 +63,23 @@ def test_each_way_of_lighting_keeps_air_dark_and_can_be_switched_off(name: str, 
         assert not torch.equal(lit, image)
         assert float(lit[image < -0.8].mean()) < float(lit[image > 2].mean())
         again = augment_intensity(image, Crops(**{**off, name: 1.0}), np.random.default_rng(seed))
-        assert torch.equal(lit, again)
+        torch.testing.assert_close(again, lit, rtol=0, atol=0)  # says where and by how much they differ
 
 
 def test_an_unmoved_crop_is_the_voxels_themselves(patient: GridCase) -> None:
     cut = cut_crop(patient.channels, np.eye(2), np.array((26.0, 30.0)), np.zeros(2), (24, 32, 32))
     torch.testing.assert_close(cut, patient.channels[:, :, 10:42, 14:46], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 31), (2, 3, 2), (1, 1, 1)])
+@pytest.mark.parametrize("reach", [1, 4])
+def test_the_highest_around_a_voxel_is_that_of_max_pooling(shape: tuple[int, ...], reach: int) -> None:
+    volume = torch.from_numpy(np.random.default_rng(3).standard_normal(shape, dtype=np.float32))
+    before = volume.clone()
+    assert torch.equal(
+        highest_around(volume, reach), torch.nn.functional.max_pool2d(volume, 2 * reach + 1, stride=1, padding=reach)
+    )
+    assert torch.equal(volume, before)
 
 
 def test_a_small_bright_structure_is_drawn_as_often_as_a_large_one_and_a_node_never() -> None:
