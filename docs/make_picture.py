@@ -1,4 +1,4 @@
-"""Make ``docs/images/report-page.png``, the README's picture: the report page of a digital patient.
+"""Make ``docs/images/report-page.png``, the README's picture: the report page of the demo's digital patient.
 
 python docs/make_picture.py        # needs Chromium
 """
@@ -12,10 +12,9 @@ import tempfile
 from pathlib import Path
 
 import lnfast
+from lnfast.cli.demonstration import demonstration_phantom
 from lnfast.cohort import add_case
-from lnfast.phantom import make_phantom
 
-SEED, SCANNER = 2, "ingenia"
 WIDTH, HEIGHT = 1240, 760
 PICTURE = Path(__file__).parent / "images" / "report-page.png"
 
@@ -27,7 +26,7 @@ def main(picture: Path) -> None:
         sys.exit("the picture needs chromium on the path")
     with tempfile.TemporaryDirectory() as name, lnfast.Engine(precision="fp32") as engine:
         folder = Path(name)
-        add_case(folder, make_phantom(SEED, SCANNER, "n1"))
+        add_case(folder, demonstration_phantom())
         (study,) = folder.glob("imagesTr/*.nii.gz")
         page = engine.run(study).write(folder / "out") / "report.html"
         command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]

@@ -13,9 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lnfast.cli.demonstration import SCANNER, SEED
+from lnfast.cli.demonstration import demonstration_phantom
 from lnfast.cohort import add_case
-from lnfast.phantom import make_phantom
 
 SESSION = re.compile(r"```python\n(.*?)```", re.DOTALL)
 PRINTED = re.compile(r"(<!-- session: begin -->\n).*?(<!-- session: end -->)", re.DOTALL)
@@ -30,7 +29,7 @@ def main(readme: Path) -> None:
     printed = io.StringIO()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(printed):
         os.chdir(folder)
-        add_case(Path("lnfast-demo/phantom"), make_phantom(SEED, SCANNER, "n1"))
+        add_case(Path("lnfast-demo/phantom"), demonstration_phantom())
         exec(session[1], {})
         os.chdir(readme.parent)
     block = f"```\n{printed.getvalue()}```\n"

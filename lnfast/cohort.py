@@ -56,7 +56,7 @@ def add_case(folder: Path, phantom: Phantom, rules: Rules | None = None) -> Phan
 
     Raises:
         UsageError: ``output-exists`` when the folder's ``dataset.json`` is of another data set, or the folder has
-            the case for another requested stage, which is another patient.
+            the case for another requested stage or variety, which is another patient.
         OSError: the folder cannot be written.
     """
     rules = rules or Rules()
@@ -95,12 +95,20 @@ def _check_owner(folder: Path, name: str, phantom: Phantom) -> None:
     dataset, truth = _read_object(folder / "dataset.json"), _read_object(folder / "truth" / f"{name}.json")
     if dataset is not None and dataset.get("name") != DATASET_NAME:
         raise UsageError("output-exists", f"{folder} is the data set {dataset.get('name')!r}; give another folder")
-    stage = phantom.requested_stage if truth is None else truth.get("stage_asked")
-    if stage != phantom.requested_stage:
+    if truth is None:
+        return
+    stage, wanted = truth.get("stage_asked"), phantom.requested_stage
+    if stage != wanted:
         raise UsageError(
             "output-exists",
-            f"{folder} holds {name} made for stage {stage!r}, wanted {phantom.requested_stage!r}: another patient of "
-            "the same name; give another folder or seed",
+            f"{folder} holds {name} made for stage {stage!r}, wanted {wanted!r}: another patient of the same name; "
+            "give another folder or seed",
+        )
+    if truth.get("variety", {}) != phantom.variety.departures():
+        raise UsageError(
+            "output-exists",
+            f"{folder} holds {name} of another variety of phantoms: another patient of the same name; give another "
+            "folder or seed",
         )
 
 
@@ -139,12 +147,14 @@ def _dataset(folder: Path) -> dict[str, Any]:
 
 
 def _truth(name: str, phantom: Phantom, nodes: tuple[LymphNode, ...], stages: dict[Any, Any]) -> dict[str, Any]:
+    departures = phantom.variety.departures()
     return {
         "schema": TRUTH_SCHEMA,
         "case": name,
         "seed": phantom.seed,
         "scanner": phantom.protocol.name,
         "stage_asked": phantom.requested_stage,
+        **({"variety": departures} if departures else {}),
         "b_value": phantom.protocol.b_value,
         "n_stage_by_rule": stages,
         "slide_xy_mm": phantom.slice_shift_xy_mm.tolist(),

@@ -14,9 +14,8 @@ import pytest
 
 import lnfast
 import lnfast_ext
-from lnfast.cli.demonstration import SCANNER, SEED
+from lnfast.cli.demonstration import demonstration_phantom
 from lnfast.cohort import add_case
-from lnfast.phantom import make_phantom
 
 PROMISED = {
     "lnfast": [
@@ -134,7 +133,7 @@ def test_the_readme_session_runs(
     assert session
     assert session[1].count("\n") == 6
     monkeypatch.chdir(tmp_path)
-    add_case(tmp_path / "lnfast-demo" / "phantom", make_phantom(SEED, SCANNER, "n1"))
+    add_case(tmp_path / "lnfast-demo" / "phantom", demonstration_phantom())
     exec(session[1], {})
     assert capsys.readouterr().out.startswith("N1 [")
     assert (tmp_path / "out" / "phantom_ingenia_000000" / "report.json").is_file()

@@ -36,6 +36,13 @@ class Demonstration:
     comparison: Comparison
 
 
+def demonstration_phantom() -> Phantom:
+    """Make the digital patient."""
+    from lnfast.phantom import REALISTIC, make_phantom
+
+    return make_phantom(SEED, SCANNER, "n1", variety=REALISTIC)
+
+
 def demonstrate(out: Path, progress: Callable[[str], None]) -> Demonstration:
     """Make the phantom, run the engine on its file, write the result and compare it with the truth.
 
@@ -47,9 +54,8 @@ def demonstrate(out: Path, progress: Callable[[str], None]) -> Demonstration:
     from lnfast.engine import Engine
     from lnfast.geometry import Volume
     from lnfast.matching import NodeMap, compare
-    from lnfast.phantom import make_phantom
 
-    phantom = make_phantom(SEED, SCANNER, "n1")
+    phantom = demonstration_phantom()
     case = add_case(out / "phantom", phantom)
     progress("loading the engine")
     with Engine() as engine:

@@ -24,7 +24,12 @@ _SCANNERS = ("achieva", "discovery", "ingenia")
 @click.option(
     "--stage", type=click.Choice(["n0", "n1", "any"]), default="any", show_default=True, help="Stage of the patients."
 )
-def phantom(out: Path, count: int, seed: int, scanner: str | None, stage: str) -> int:
+@click.option(
+    "--realistic",
+    is_flag=True,
+    help="Nearer to people: the patients on which the shipped model's figures are measured.",
+)
+def phantom(out: Path, count: int, seed: int, scanner: str | None, stage: str, realistic: bool) -> int:
     """Make digital pelvic DWI studies and their truth, with the seeds S to S+N-1, and add them to DIR.
 
     DIR has nnU-Net's raw layout: dataset.json, imagesTr/<case>_0000.nii.gz and labelsTr/<case>.nii.gz
@@ -32,13 +37,19 @@ def phantom(out: Path, count: int, seed: int, scanner: str | None, stage: str) -
     truth mask.
     """
     from lnfast.cohort import add_case
-    from lnfast.phantom import make_phantom
+    from lnfast.phantom import LIFELIKE, REALISTIC, make_phantom
 
     check_output_folder(out)
     with ProgressDisplay(count, "making phantoms") as display:
         for number in range(seed, seed + count):
             protocol = scanner or _SCANNERS[number % len(_SCANNERS)]
-            case = add_case(out, make_phantom(number, protocol, stage))  # type: ignore[arg-type]  # checked by click
+            patient = make_phantom(
+                number,
+                protocol,
+                stage,  # type: ignore[arg-type]  # checked by click
+                variety=REALISTIC if realistic else LIFELIKE,
+            )
+            case = add_case(out, patient)
             suspicious = sum(node.suspicious for node in case.nodes)
             display.result(f"{case.name}: {case.n_stage}, {suspicious} of {len(case.nodes)} nodes suspicious")
             display.advance("making phantoms")

@@ -1,9 +1,10 @@
 """Domain randomisation: how far patients depart from the default.
 
-Demo and tests use the default, and so does the hold-out unless realistic phantoms are asked for. A network that only
-sees ordinary pelves learns what lies where in them, and real pelves are different. So the phantoms of `TRAINING` depart
-from the default in some ways: any field, organs present or absent, other contrasts, coils and artefacts, nodes of all
-sizes, cut by the edge of the field or grown together. Those of `REALISTIC` are only nearer to people.
+Tests, certificates and benchmarks use the default, and so does the hold-out unless realistic phantoms are asked for. A
+network that only sees ordinary pelves learns what lies where in them, and real pelves are different. So the phantoms of
+`TRAINING` depart from the default in some ways: any field, organs present or absent, other contrasts, coils and
+artefacts, nodes of all sizes, cut by the edge of the field or grown together. Those of `REALISTIC` are only nearer to
+people; one of them is the demo's patient.
 """
 
 from __future__ import annotations
@@ -57,6 +58,11 @@ class Variety:
     blur: float = 0.0
     any_noise: float = 0.0
     realistic: float = 0.0
+
+    def departures(self) -> dict[str, float]:
+        """Return the shares that are not the default's; empty for the default."""
+        shares = ((entry.name, getattr(self, entry.name)) for entry in fields(self))
+        return {name: share for name, share in shares if share}
 
     def sample(self, rng: np.random.Generator) -> Variety:
         """Draw one patient's variety: every share becomes 1 or 0.

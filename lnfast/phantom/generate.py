@@ -51,6 +51,7 @@ class Phantom:
         requested_stage: "n0", "n1" or "any".
         slice_shift_xy_mm: (z, 2) displacement of each slice along x and y, because the patient moved; shapes of nodes
             are given without it, voxels with it.
+        variety: from which the patient was drawn.
     """
 
     volume: Volume
@@ -60,6 +61,7 @@ class Phantom:
     seed: int
     requested_stage: str
     slice_shift_xy_mm: NDArray[np.float64]
+    variety: Variety
 
 
 def make_phantom(
@@ -118,7 +120,7 @@ def make_phantom(
     paint_nodes(nodes, painter, patient)
     apply_texture(painter)  # over nodes too: a node without texture would be recognisable by that
     array = _scan(painter, skin, patient)
-    return Phantom(Volume(array, grid), labels, nodes, protocol, seed, stage, image.slice_shift_mm)
+    return Phantom(Volume(array, grid), labels, nodes, protocol, seed, stage, image.slice_shift_mm, variety)
 
 
 def _generator(seed: int, protocol: Protocol, stage: str, variety: Variety) -> np.random.Generator:

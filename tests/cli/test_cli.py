@@ -31,6 +31,7 @@ from lnfast.evaluate.inputs.labelmap import read_label_map
 from lnfast.matching import compare, node_map
 from lnfast.measure import Rules, measure_nodes
 from lnfast.optional import Package
+from lnfast.phantom import REALISTIC, make_phantom
 from lnfast.study import read_study
 from lnfast_ext import instruction_set
 
@@ -414,6 +415,8 @@ def test_phantoms_of_several_calls_make_one_nnunet_folder(tmp_path: Path, capsys
     before = (tmp_path / "labelsTr" / f"{names[0]}.nii.gz").read_bytes()
     assert lnfast("phantom", "-o", tmp_path, "--seed", 20, "--scanner", "achieva", "--stage", "n0") == 2
     assert "output-exists" in capsys.readouterr().err
+    assert lnfast("phantom", "-o", tmp_path, "--seed", 21, "--realistic") == 2
+    assert "holds phantom_achieva_000021 of another variety" in capsys.readouterr().err
     assert (tmp_path / "labelsTr" / f"{names[0]}.nii.gz").read_bytes() == before
     (tmp_path / "dataset.json").write_text('{"name": "Ward 7"}')
     assert lnfast("phantom", "-o", tmp_path, "--seed", 23) == 2
@@ -443,6 +446,16 @@ def test_a_phantom_and_its_truth_agree(tmp_path: Path) -> None:
             assert record["volume_mm3"] == pytest.approx(4 / 3 * np.pi * np.prod(record["semi_axes_mm"]))
         apart_mm = np.linalg.norm(np.subtract(record["centre_ras_mm"], node.centroid_ras_mm))
         assert apart_mm < study.volume.grid.spacing_zyx_mm[0], "within a slice of the analytic centre"
+
+
+def test_a_realistic_phantom_is_the_one_of_the_library_and_says_so(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert lnfast("phantom", "-o", tmp_path, "--seed", 31, "--scanner", "achieva", "--realistic") == 0
+    expected = make_phantom(31, "achieva", variety=REALISTIC)
+    study = read_study(tmp_path / "imagesTr" / "phantom_achieva_000031_0000.nii.gz")
+    assert np.array_equal(study.volume.array, expected.volume.array)
+    truth = json.loads((tmp_path / "truth" / "phantom_achieva_000031.json").read_text())
+    assert truth["variety"] == {"realistic": 1.0}
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
