@@ -66,6 +66,8 @@ class ModelCard:
         in_plane_mm, through_plane_mm: fields of view seen in training (low, high); outside them the report warns.
         threshold: probability above which a voxel is node.
         peak: probability that a node exceeds in at least one voxel; without one it is dropped. None drops none.
+        slices: ``"resampled"`` to those of the network's input, or ``"kept"``: a study of fewer slices takes as many of
+            the input's, in its middle, and the others are air.
         sha256: of ``model.onnx`` and ``probe.npz`` by file name.
         admission: with ``"pelvis"`` `lnfast.admission` checks that a study can be a pelvic DWI; ``"none"`` is for
             models of other images, and every report then says that its study was not checked.
@@ -87,6 +89,13 @@ class ModelCard:
     sha256: dict[str, str]
     admission: str = "pelvis"
     peak: float | None = None
+    slices: str = "resampled"
+
+    @property
+    def least_grid_zyx(self) -> tuple[int, int, int]:
+        """Return the smallest grid on which a study is analysed; only its number of slices may be larger."""
+        depth, height, width = self.shape_zyx
+        return (1 if self.slices == "kept" else depth, height, width)
 
     @property
     def level(self) -> float:
@@ -102,7 +111,9 @@ class ModelCard:
     def decisive(self) -> str:
         """Return all on which results depend beside the weights: an engine's certificate holds for this only."""
         names = ("input_name", "output_name", "shape_zyx", "orientation", "normalization", "threshold", "peak")
-        return repr(tuple(getattr(self, name) for name in names))
+        values = tuple(getattr(self, name) for name in names)
+        # Engines of cards from before there was a choice keep their certificates.
+        return repr(values if self.slices == "resampled" else (*values, self.slices))
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
@@ -143,7 +154,10 @@ class ModelCard:
             sha256={name: str(content["files"][name]["sha256"]) for name in _FILES},
             admission=str(source.get("admission", "pelvis")),
             peak=None if target.get("peak") is None else float(target["peak"]),
+            slices=str(source.get("slices", "resampled")),
         )
+        if card.slices not in ("resampled", "kept"):
+            raise ValueError(f"slices is {card.slices!r}, wanted 'resampled' or 'kept'")
         if card.admission not in ("pelvis", "none"):
             raise ValueError(f"admission is {card.admission!r}, wanted 'pelvis' or 'none'")
         if not 0.0 < card.threshold < 1.0:

@@ -1,7 +1,7 @@
 """A loaded network and the stages around it: from a study on its own grid to measured nodes.
 
-    preprocess -> infer -> postprocess -> measure        in a window of the grid, where the engine has some; slab by
-                                                         slab where the study has many thin slices
+    preprocess -> infer -> postprocess -> measure        in a window of the study's grid, where the engine has some;
+                                                         slab by slab where the study has many thin slices
 
 Serving, the self-test and export's certificate all run this path.
 """
@@ -43,7 +43,8 @@ class Answer:
         labels: ``(z, y, x)`` uint16, native grid, value = node id.
         nodes: measured, in order of their id.
         faint: measured likewise: what the card's peak dropped, and is no node of the result.
-        window: what the network was run on; all of a deeper grid than the card's where it was run in slabs.
+        window: of the study's grid (`lnfast.slabs.grid_for`) in which the network was run; all of it in slabs.
+        shape_zyx: what the network was run at, one of `Network.shapes`.
         timings_ms: ``preprocess``, ``infer``, ``postprocess`` and ``measure``.
     """
 
@@ -51,6 +52,7 @@ class Answer:
     nodes: tuple[LymphNode, ...]
     faint: tuple[LymphNode, ...]
     window: Window
+    shape_zyx: Zyx
     timings_ms: dict[str, float]
 
 
@@ -105,11 +107,26 @@ class Network:
         for backend in self._loaded.values():
             backend.close()
 
+    def grid_of(self, volume: Volume) -> Zyx:
+        """The grid on which a study is analysed; see `lnfast.slabs.grid_for`."""
+        return grid_for(volume.oriented(self.model.card.orientation).grid, self.model.card)
+
+    def grid_at_once(self, volume: Volume) -> Zyx:
+        """The grid of a study in a single inference, into which many slices are squeezed; that of the probe."""
+        depth, height, width = self.grid_of(volume)
+        return min(depth, self.grid_zyx[0]), height, width
+
     def window_for(self, volume: Volume) -> Window:
-        """The smallest window with the patient in it; the whole grid where the engine has none."""
-        if not self.windows:
-            return Window.whole(self.grid_zyx)
-        return choose_window(body_extent(volume, self.model.card), self.windows, self.grid_zyx)
+        """The smallest window with the patient in it, of the study's grid; all of that where the engine has none."""
+        grid_zyx = self.grid_of(volume)
+        if not self.windows or grid_zyx[0] > self.grid_zyx[0]:
+            return Window.whole(grid_zyx)
+        chosen = choose_window(body_extent(volume, self.model.card), self.windows, self.grid_zyx)
+        return chosen.with_slices(grid_zyx[0])
+
+    def shape_for(self, window: Window) -> Zyx:
+        """What the network is run at for a window or a slab of a study's grid: the window may have fewer slices."""
+        return (self.grid_zyx[0], *window.shape_zyx[1:])
 
     def answer(
         self,
@@ -136,9 +153,9 @@ class Network:
         """
         card, watch = self.model.card, _Watch()
         with watch("preprocess"):
-            grid_zyx = self.grid_zyx if window else grid_for(volume.oriented(card.orientation).grid, self.grid_zyx)
+            grid_zyx = self.grid_of(volume) if window is None else window.grid_zyx
             norm = norm or normalization(volume, card, threads=self._threads)
-        if grid_zyx == self.grid_zyx:
+        if grid_zyx[0] <= self.grid_zyx[0]:
             chosen, logits, segmentation = self._find(volume, norm, window, watch)
         else:
             chosen, logits, segmentation = self._find_in_slabs(volume, norm, grid_zyx, watch)
@@ -154,7 +171,8 @@ class Network:
             )
             nodes = measure(segmentation.labels, segmentation.count)
             faint = () if segmentation.faint is None else measure(segmentation.faint, segmentation.faint_count)
-        return Answer(segmentation.labels, nodes, faint, chosen, watch.spent_ms)
+        shape_zyx = self.shape_for(chosen)
+        return Answer(segmentation.labels, nodes, faint, chosen, shape_zyx, watch.spent_ms)
 
     def _find(self, volume: Volume, norm: Normalization, window: Window | None, watch: _Watch) -> _Found:
         """Find nodes in a window, in the patient's where it is None; then a node at its face takes the whole grid."""
@@ -163,7 +181,7 @@ class Network:
         logits = self._infer(volume, norm, chosen, watch)
         segmentation = self._segment(logits, volume, chosen, watch)
         if window is None and touches_edge(segmentation, chosen, self.model.card):
-            return self._find(volume, norm, Window.whole(self.grid_zyx), watch)
+            return self._find(volume, norm, Window.whole(chosen.grid_zyx), watch)
         return chosen, logits, segmentation
 
     def _find_in_slabs(self, volume: Volume, norm: Normalization, grid_zyx: Zyx, watch: _Watch) -> _Found:
@@ -177,14 +195,13 @@ class Network:
         return whole, joined, self._segment(joined, volume, whole, watch)
 
     def _infer(self, volume: Volume, norm: Normalization, window: Window, watch: _Watch) -> NDArray[Any]:
-        """Return the network's output buffer, which the next inference at the same shape overwrites."""
+        """Return the window's part of the network's output buffer, which the next inference at its shape overwrites."""
         with watch("preprocess"):
-            backend = self.at(window.shape_zyx)
+            backend = self.at(self.shape_for(window))
             write_input(volume, self.model.card, backend.input[0, 0], norm=norm, window=window, threads=self._threads)
         with watch("infer"):
             backend.infer()
-        logits: NDArray[Any] = backend.output[0, 0]
-        return logits
+        return window.part_of(backend.output[0, 0])
 
     def _segment(self, logits: NDArray[Any], volume: Volume, window: Window, watch: _Watch) -> Segmentation:
         with watch("postprocess"):

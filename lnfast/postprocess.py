@@ -51,16 +51,16 @@ def segment(
         logits: ``(z, y, x)`` float32 or float16 of the window's shape: the network's output buffer, read where it lies.
         grid: of the study as it is stored.
         card: says threshold, peak and axes.
-        window: of the grid of ``card.shape_zyx`` or of a deeper one; None for all of the card's.
+        window: of a grid of `lnfast.slabs.grid_for`; None for all of the card's.
         threads: 0 takes one per core.
 
     Raises:
         EngineError: ``bad-output`` for logits of another shape, ``non-finite-logits`` for NaN or infinity (such a
             mask would read as N0), ``too-many-nodes``.
-        UsageError: ``bad-window`` for a window of a grid with another plane than the card's, or with fewer slices.
+        UsageError: ``bad-window`` for a window of a grid with another plane than the card's, or with too few slices.
     """
     part = Window.whole(card.shape_zyx) if window is None else window
-    part.check(part.shape_zyx, card.shape_zyx)
+    part.check(part.shape_zyx, card.least_grid_zyx)
     if logits.shape != part.shape_zyx:
         wanted = "as the card says" if window is None else "as the window says"
         raise EngineError("bad-output", f"got logits of shape {logits.shape}, wanted {part.shape_zyx} {wanted}")

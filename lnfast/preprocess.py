@@ -93,25 +93,28 @@ def write_input(
     Args:
         volume: native grid, any strides.
         card: says grid, axes and normalisation.
-        out: ``(z, y, x)`` float32 or float16, C-contiguous, of the window's shape; every value is overwritten.
+        out: ``(z, y, x)`` float32 or float16, C-contiguous, of the window's shape; every value is overwritten. It may
+            have more slices than the window: the middle ones are the window's, and the others get the value of air.
         norm: of this very study, as `normalization` returns it; measured here when None.
-        window: of the grid of ``card.shape_zyx`` or of a deeper one; None for all of the card's.
+        window: of a grid of `lnfast.slabs.grid_for`; None for all of the card's.
         threads: 0 takes one per core.
 
     Raises:
         StudyError: ``not-axial`` for thick slices that run another way than the model's; as `normalization`.
-        UsageError: ``bad-window`` for a window of a grid with another plane or fewer slices, or an output of another
+        UsageError: ``bad-window`` for a window of a grid with another plane or too few slices, or an output of another
             shape than the window's.
     """
+    part = out
     if window is not None:
-        window.check(out.shape, card.shape_zyx)
+        part = window.part_of(out)
+        window.check(part.shape, card.least_grid_zyx)
     view = volume.oriented(card.orientation)
     _check_slices(view)
     if norm is None:
         norm = normalization(volume, card, threads=threads)
     resample_normalize(
         without_padding(view, card, norm)[0].array,
-        out,
+        part,
         lo=norm.lo,
         hi=norm.hi,
         shift=norm.shift,
@@ -120,13 +123,17 @@ def write_input(
         start=(0, 0, 0) if window is None else window.start_zyx,
         threads=threads,
     )
+    if len(part) < len(out):
+        first = (len(out) - len(part)) // 2
+        out[:first] = out[first + len(part) :] = (norm.lo - norm.shift) * norm.scale
     return norm
 
 
 def write_slabs(volume: Volume, card: ModelCard, out: NDArray[Any], *, threads: int = 0) -> Iterator[Window]:
     """Write a study into the network's input buffer slab by slab, and yield each slab when it is written.
 
-    It is one slab, the whole grid, unless the study has many thin slices (`lnfast.slabs`).
+    It is one slab, all of the study's grid, unless the study has many thin slices (`lnfast.slabs`). Of the network's
+    output `Window.part_of` is the slab's.
 
     Args:
         volume: native grid, any strides.
@@ -137,7 +144,7 @@ def write_slabs(volume: Volume, card: ModelCard, out: NDArray[Any], *, threads: 
     Raises:
         StudyError: as `write_input`.
     """
-    grid_zyx = grid_for(volume.oriented(card.orientation).grid, card.shape_zyx)
+    grid_zyx = grid_for(volume.oriented(card.orientation).grid, card)
     source, norm = without_padding(volume, card, normalization(volume, card, threads=threads))
     for slab in slabs_of(grid_zyx, card.shape_zyx):
         write_input(source, card, out, norm=norm, window=slab, threads=threads)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.card import Model
 from lnfast.errors import EngineError, ModelError, StudyError
 from lnfast.geometry import Grid, Volume
 from lnfast.matching import best_columns, dice, shared_voxels
@@ -64,8 +63,8 @@ def prove(network: Network) -> SelfTest:
     info = network.info
     engine = f"{info.name} {info.precision} on {info.device}"
     for shape in network.windows:
-        _prove_window(engine, network, volume, _window_on(volume, probe.mask, model, shape))
-    answer = _run(network, volume, Window.whole(model.card.shape_zyx))
+        _prove_window(engine, network, volume, _window_on(volume, probe.mask, network, shape))
+    answer = _run(network, volume, Window.whole(network.grid_at_once(volume)))
     overlap = _overlap(engine, answer.labels.array > 0, probe.mask > 0)
     rules = Rules()
     truth_labels, truth_count = label_components(probe.mask)
@@ -93,20 +92,20 @@ def _prove_window(engine: str, network: Network, volume: Volume, window: Window)
     inner = np.zeros(volume.grid.shape, np.bool_)
     view = Volume(inner, volume.grid).oriented(card.orientation).array
     view[window.interior(view.shape)] = True
-    windowed = f"{engine}, in its window of {shape_text(window.shape_zyx)},"
+    windowed = f"{engine}, in its window of {shape_text(answer.shape_zyx)},"
     _overlap(windowed, (answer.labels.array > 0) & inner, (network.model.probe.mask > 0) & inner)
 
 
-def _window_on(volume: Volume, mask: NDArray[np.uint8], model: Model, shape: Zyx) -> Window:
-    """A window of a shape about the middle of the probe's nodes."""
-    card = model.card
+def _window_on(volume: Volume, mask: NDArray[np.uint8], network: Network, shape: Zyx) -> Window:
+    """A window of the probe's grid about the middle of its nodes, for which the network is run at a shape."""
+    card = network.model.card
     view = Volume(mask, volume.grid).oriented(card.orientation).array
     middle = []
     for axis, grid in enumerate(card.shape_zyx):
         planes = np.flatnonzero(view.any(axis=tuple(other for other in range(3) if other != axis)))
         middle.append((int(planes[0]) + int(planes[-1]) + 1) * grid // (2 * view.shape[axis]))
     z, y, x = middle
-    return Window.around((z, y, x), shape, card.shape_zyx)
+    return Window.around((z, y, x), shape, card.shape_zyx).with_slices(network.grid_at_once(volume)[0])
 
 
 def _overlap(engine: str, mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:

@@ -1,4 +1,8 @@
-"""Studies of many thin slices: the network works through them slab by slab, and its answers are joined.
+"""The grid of a study: how many slices it is analysed on, and how a network works through more than it has.
+
+A network either resamples each study to its own number of slices, or keeps those of a study that has fewer and sees air
+beyond them (`ModelCard.slices`). Interpolated between two, a slice is neither, and a node ends a slice too early or too
+late.
 
 Squeezed into the slices of the network's grid, a node of a few thin slices would all but vanish. So such a study gets a
 deeper grid, on which slabs of the network's own shape overlap by half:
@@ -19,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lnfast.card import ModelCard
 from lnfast.geometry import Grid
 from lnfast.window import Window, Zyx
 
@@ -33,16 +38,19 @@ FINEST_STEP_MM = 3.0
 _HEADER_NOISE = 1e-3
 
 
-def grid_for(grid: Grid, shape_zyx: Zyx) -> Zyx:
-    """Return the grid on which a study is analysed: the network's own, or one with the same plane and more slices.
+def grid_for(grid: Grid, card: ModelCard) -> Zyx:
+    """Return the grid on which a study is analysed: the network's own, or one with the same plane and other slices.
 
     A deeper grid has a slice for each of the study's, up to half a slab more, but none nearer than `FINEST_STEP_MM`.
 
     Args:
         grid: of the study, in the network's axes.
-        shape_zyx: of the network.
+        card: of the model.
     """
+    shape_zyx = card.shape_zyx
     slices, depth = grid.shape[0], shape_zyx[0]
+    if card.slices == "kept" and slices < depth:
+        return (slices, *shape_zyx[1:])
     step, finest = _step(depth), grid.extent_zyx_mm[0] / FINEST_STEP_MM + _HEADER_NOISE
     more = min(ceil((slices - depth) / step), floor((finest - depth) / step))
     if slices <= MOST_SQUEEZED * depth or more <= 0:
@@ -51,12 +59,14 @@ def grid_for(grid: Grid, shape_zyx: Zyx) -> Zyx:
 
 
 def slabs_of(grid_zyx: Zyx, shape_zyx: Zyx) -> tuple[Window, ...]:
-    """Return the slabs of a grid, from its first slice to its last; the whole grid alone where it is the network's.
+    """Return the slabs of a grid, from its first slice to its last; the whole grid alone where the network holds it.
 
     Args:
         grid_zyx: of `grid_for`.
         shape_zyx: of the network.
     """
+    if grid_zyx[0] <= shape_zyx[0]:
+        return (Window.whole(grid_zyx),)
     step = _step(shape_zyx[0])
     assert (grid_zyx[0] - shape_zyx[0]) % step == 0, "the last slab would not reach the last slice"
     return tuple(Window(grid_zyx, (z, 0, 0), shape_zyx) for z in range(0, grid_zyx[0] - shape_zyx[0] + 1, step))

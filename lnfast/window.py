@@ -13,6 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 from lnfast.errors import UsageError
 
@@ -79,12 +82,27 @@ class Window:
         """Whether it is all of its grid."""
         return self.shape_zyx == self.grid_zyx
 
+    def part_of(self, buffer: NDArray[Any]) -> NDArray[Any]:
+        """Return the slices of a network's buffer that are the window's: the middle ones, where it has more.
+
+        Args:
+            buffer: ``(z, y, x)``, input or output.
+        """
+        depth = self.shape_zyx[0]
+        first = (len(buffer) - depth) // 2
+        return buffer[first : first + depth]
+
+    def with_slices(self, slices: int) -> Window:
+        """Return the window of the same rows and columns of a grid of that many slices, all of which it has."""
+        assert self.shape_zyx[0] == self.grid_zyx[0], "a window that cuts slices off"
+        return Window((slices, *self.grid_zyx[1:]), self.start_zyx, (slices, *self.shape_zyx[1:]))
+
     def check(self, shape: tuple[int, ...], grid_zyx: Zyx | None = None) -> None:
         """Refuse an array of another shape than the window's, or a window of another grid.
 
         Args:
             shape: of the array.
-            grid_zyx: that the window must be of; a deeper one is accepted too (`lnfast.slabs`). None for any.
+            grid_zyx: that the window must be of; one of more slices is accepted too. None for any.
 
         Raises:
             UsageError: ``bad-window``.

@@ -13,13 +13,18 @@ from onnx import TensorProto, helper, numpy_helper
 from lnfast.card import load_model
 from lnfast.geometry import Grid, Volume
 from lnfast.phantom import make_phantom
-from lnfast.preprocess import write_input
-from lnfast_ext import threshold_resample
+from lnfast.postprocess import segment
+from lnfast.preprocess import write_slabs
 from training.recipe.card import card_dict
 
 
-def bright_model(folder: Path) -> Path:
-    """Write a model folder whose network marks bright voxels: logit = (mean of 3x3x3 - 1.5 deviations) / 2."""
+def bright_model(folder: Path, slices: str = "resampled") -> Path:
+    """Write a model folder whose network marks bright voxels: logit = (mean of 3x3x3 - 1.5 deviations) / 2.
+
+    Args:
+        folder: to write.
+        slices: of the card.
+    """
     shape = (24, 64, 64)  # a phantom of 28 slices needs no slabs on it
     weights = {"w": np.full((1, 1, 3, 3, 3), 1 / 27), "s": np.full((1, 1, 1, 1, 1), 0.5), "b": [-0.75]}
     nodes = [
@@ -40,7 +45,7 @@ def bright_model(folder: Path) -> Path:
             name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()
         }
         card = card_dict(name="bright", files=hashes)
-        card["input"]["shape_zyx"] = list(shape)
+        card["input"] |= {"shape_zyx": list(shape), "slices": slices}
         folder.mkdir(exist_ok=True)
         (folder / "card.json").write_text(json.dumps(card))
         for name, data in files.items():
@@ -50,12 +55,11 @@ def bright_model(folder: Path) -> Path:
     card = load_model(folder).card
     volume = make_phantom(3, "achieva", "n1").volume
     x = np.empty((1, 1, *shape), np.float32)
-    write_input(volume, card, x[0, 0])
+    (slab,) = write_slabs(volume, card, x[0, 0])
     session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {"dwi": x})
-    mask = np.empty(volume.array.shape, np.uint8)
-    target = type(volume)(mask, volume.grid).oriented(card.orientation).array
-    threshold_resample(logits[0, 0], target, card.level)
+    nodes = segment(slab.part_of(logits[0, 0]), volume.grid, card, window=slab)
+    mask = (nodes.labels.array > 0).astype(np.uint8)
     np.savez(folder / "probe.npz", array=volume.array, affine=volume.grid.affine, mask=mask)
     save((folder / "probe.npz").read_bytes())
     return folder

@@ -1,7 +1,7 @@
 """The pipeline that MONAI's own documentation builds, with the same weights:
 
-    LoadImaged -> Orientationd, ClipIntensityPercentilesd, NormalizeIntensityd, Resized -> SimpleInferer
-               -> Invertd, Activationsd, AsDiscrete -> label (cc3d) -> volume, box (trimesh) -> stage
+    LoadImaged -> Orientationd, ClipIntensityPercentilesd, NormalizeIntensityd, Resized, SpatialPadd
+               -> SimpleInferer -> Invertd, Activationsd, AsDiscrete -> label (cc3d) -> volume, box (trimesh) -> stage
                -> SaveImaged, json
 
 The inferer runs the whole grid at once, for which the network was trained; ``Invertd`` takes the logits back to the
@@ -31,13 +31,14 @@ from monai.transforms import (
     Orientationd,
     Resized,
     SaveImaged,
+    SpatialPadd,
 )
 from torch import Tensor, nn
 
 from benchmarks.harness.timing import Stopwatch
 from benchmarks.peers.nodes import measure_peer_nodes, n_stage_of
 from benchmarks.peers.pipeline import PeerResult, drop_faint, normalize_for_network, write_peer_report
-from lnfast.card import ModelCard, ZScore
+from lnfast.card import Body, ModelCard, ZScore
 
 IMAGE, PRED = "image", "pred"
 
@@ -53,6 +54,19 @@ def _intensities(card: ModelCard) -> list[MapTransform]:
         return image
 
     return [Lambdad(IMAGE, scaled)]
+
+
+def _onto_grid(card: ModelCard) -> list[MapTransform]:
+    """Resize a study, in plane alone where its slices are kept: then it must not have more than the network."""
+    resampling: dict[str, Any] = {"mode": "trilinear", "align_corners": False}
+    size = card.shape_zyx[::-1]
+    if card.slices == "resampled":
+        return [Resized(IMAGE, spatial_size=size, **resampling)]
+    assert isinstance(card.normalization, Body)
+    return [
+        Resized(IMAGE, spatial_size=(*size[:2], -1), **resampling),
+        SpatialPadd(IMAGE, spatial_size=size, value=card.normalization.floor),
+    ]
 
 
 class MonaiPipeline:
@@ -73,7 +87,7 @@ class MonaiPipeline:
             [
                 Orientationd(IMAGE, axcodes=card.orientation, labels=None),
                 *_intensities(card),
-                Resized(IMAGE, spatial_size=card.shape_zyx[::-1], mode="trilinear", align_corners=False),
+                *_onto_grid(card),
             ]
         )
         self._after = Compose(

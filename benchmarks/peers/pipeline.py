@@ -59,6 +59,18 @@ def normalize_for_network(data_xyz: NDArray[np.float32], card: ModelCard) -> NDA
     return np.asarray(np.clip(levels, normalization.floor, normalization.ceiling))
 
 
+def slices_of(card: ModelCard, native: int) -> tuple[int, int]:
+    """Return how many of the network's slices a study takes, and the first of them; the others are air.
+
+    Args:
+        card: says whether a study's slices are kept.
+        native: slices of the study.
+    """
+    depth = card.shape_zyx[0]
+    taken = min(native, depth) if card.slices == "kept" else depth
+    return taken, (depth - taken) // 2
+
+
 def drop_faint(
     labels: NDArray[np.uint16], count: int, probability: NDArray[Any], card: ModelCard
 ) -> tuple[NDArray[np.uint16], int]:

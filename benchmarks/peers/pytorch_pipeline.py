@@ -22,11 +22,11 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from benchmarks.harness.timing import Stopwatch
 from benchmarks.peers.nodes import measure_peer_nodes, n_stage_of
-from benchmarks.peers.pipeline import PeerResult, drop_faint, normalize_for_network, write_peer_report
+from benchmarks.peers.pipeline import PeerResult, drop_faint, normalize_for_network, slices_of, write_peer_report
 from lnfast.card import ModelCard
 
 
@@ -70,12 +70,17 @@ class TorchPipeline:
     def _preprocess(self, data_xyz: NDArray[np.float32]) -> Tensor:
         scaled = normalize_for_network(data_xyz, self._card)
         volume = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 1, 0), dtype=np.float32))
-        return interpolate(volume[None, None], size=self._card.shape_zyx, mode="trilinear", align_corners=False)
+        depth, height, width = self._card.shape_zyx
+        taken, first = slices_of(self._card, len(volume))
+        x = interpolate(volume[None, None], size=(taken, height, width), mode="trilinear", align_corners=False)
+        return pad(x, (0, 0, 0, 0, first, depth - first - taken), value=float(volume.min()))
 
     def _postprocess(
         self, logits: Tensor, shape_xyz: tuple[int, ...], to_stored: NDArray[Any]
     ) -> tuple[NDArray[Any], int]:
-        native = interpolate(logits, size=shape_xyz[::-1], mode="trilinear", align_corners=False)
+        taken, first = slices_of(self._card, shape_xyz[2])
+        own = logits[:, :, first : first + taken]
+        native = interpolate(own, size=shape_xyz[::-1], mode="trilinear", align_corners=False)
         probability = torch.sigmoid(native)[0, 0].numpy()
         stored = apply_orientation(probability.transpose(2, 1, 0), to_stored).transpose(2, 1, 0)
         mask = np.ascontiguousarray(stored > self._card.threshold)

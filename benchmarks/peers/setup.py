@@ -13,7 +13,7 @@ from benchmarks.harness.reference import Logits, reference_logits
 from benchmarks.harness.settings import Settings
 from benchmarks.peers.onnx_to_torch import OnnxModule
 from lnfast.geometry import Volume
-from lnfast.preprocess import write_input
+from lnfast.preprocess import write_slabs
 
 # FP32 sums of a few thousand products in another order; logits of a trained network reach some tens.
 SAME_WEIGHTS = 1e-3
@@ -48,7 +48,7 @@ def prepare_peers(settings: Settings) -> PeerSetup:
     volumes = settings.phantoms()
     study, volume = next(iter(volumes.items()))
     x = np.empty((1, 1, *settings.model.card.shape_zyx), np.float32)
-    write_input(volume, settings.model.card, x[0, 0])
+    (_,) = write_slabs(volume, settings.model.card, x[0, 0])
     logits = reference_logits(settings.model, x, settings.threads)
     network = OnnxModule(settings.model.onnx_bytes).eval()
     difference = check_same_weights(network, x, logits)

@@ -159,7 +159,7 @@ def compare_with_reference(network: Network, reference: Reference) -> Difference
     pairs = [(match.truth, match.predicted) for match in comparison.matches if match.predicted is not None]
     return Difference(
         study=reference.name,
-        window=answer.window.shape_zyx,
+        window=answer.shape_zyx,
         flips=_flips(truth.nodes, answer.nodes),
         lost=comparison.detection.missed,
         added=comparison.detection.wrong,

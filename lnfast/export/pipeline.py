@@ -105,7 +105,7 @@ class Pipeline:
                 self._progress("timing", turn, ROUNDS + 1)
                 volume = self._certifier.answer(turn % self._certifier.answered).volume
                 for precision, network in networks.items():
-                    backend = network.at(network.window_for(volume).shape_zyx)
+                    backend = network.at(network.shape_for(network.window_for(volume)))
                     started = perf_counter()
                     backend.infer()
                     if turn:

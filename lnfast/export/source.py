@@ -90,7 +90,7 @@ def _with_probe(onnx: Path, card: Path, folder: Path) -> Model:
     volume = make_phantom(PROBE_SEED, PROBE_SCANNER, stage="n1").volume
     network = open_reference_network(model)
     try:
-        answer = network.answer(volume, Rules(), window=Window.whole(model.card.shape_zyx))
+        answer = network.answer(volume, Rules(), window=Window.whole(network.grid_at_once(volume)))
     finally:
         network.close()
     if not answer.nodes:

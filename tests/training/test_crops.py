@@ -33,7 +33,6 @@ from training.data.crops import (  # noqa: E402
     empty_margins,
     footprint,
     highest_around,
-    mirrored,
     voxel_weights,
 )
 from training.data.intensity import TRANSFORMS, augment_intensity  # noqa: E402
@@ -67,7 +66,8 @@ def test_each_way_of_lighting_keeps_air_dark_and_can_be_switched_off(name: str, 
 
 
 def test_an_unmoved_crop_is_the_voxels_themselves(patient: GridCase) -> None:
-    cut = cut_crop(patient.channels, np.eye(2), np.array((26.0, 30.0)), np.zeros(2), (24, 32, 32))
+    shape = (patient.channels.shape[1], 32, 32)
+    cut = cut_crop(patient.channels, np.eye(2), np.array((26.0, 30.0)), np.zeros(2), shape)
     torch.testing.assert_close(cut, patient.channels[:, :, 10:42, 14:46], rtol=1e-4, atol=1e-4)
 
 
@@ -117,38 +117,56 @@ def test_crops_turn_scale_and_slide_as_far_as_the_preset_says() -> None:
     assert means[0] - means[1] == pytest.approx(6.4, abs=0.2)
 
 
-def test_past_the_ends_a_stack_is_mirrored() -> None:
-    assert mirrored(np.arange(-4, 9), 4).tolist() == [3, 2, 1, 0, 0, 1, 2, 3, 3, 2, 1, 0, 0]
+def test_a_stack_of_fewer_slices_lies_whole_between_air(pool: CasePool) -> None:
+    preset = runs.tiny(crops=Crops(depth=0.0, slide=0.0, rescale=1.0, noise=1.0, margins=0.0))
+    wanted = preset.patch_zyx[0]
+    maker, depth = CropMaker(pool.training, pool.card, preset, 3, 0), wanted - 5
+    ramp = torch.arange(1.0, depth + 1)[None, :, None, None].expand(4, depth, 2, 2).contiguous()
+    firsts = set()
+    for seed in range(60):
+        slices, beyond = maker._slices(ramp, 3.0, np.random.default_rng(seed))
+        first = int((~beyond).nonzero()[0, 0])
+        assert torch.equal(slices[:, first : first + depth], ramp) and int(beyond.sum()) == 5
+        assert (slices[0, beyond] == FLOOR).all() and not slices[1:, beyond].any()
+        firsts.add(first)
+    assert firsts == set(range(6))
+    patient = to_model_grid(pool.training[0].load(), pool.card)
+    short = GridCase(patient.channels[:, :depth].contiguous(), patient.suspicious[:depth])
+    crop = maker._cut(short, np.random.default_rng(0))
+    air = (crop[0] == FLOOR).all(2).all(1)
+    assert int(air.sum()) == 5, "as the runtime makes it, not augmented"
 
 
 @pytest.mark.parametrize("step", [0.5, 1.0, 1.5])
 def test_slices_become_thicker_and_thinner(pool: CasePool, step: float) -> None:
     """A ramp along the slices has the slope of the step, about the middle of the stack."""
-    preset = runs.tiny(crops=Crops(depth_log=abs(math.log(step)), move=1.0, slide=0.0))
+    preset = runs.tiny(crops=Crops(depth_log=abs(math.log(step)), depth=1.0, slide=0.0))
     depth = preset.patch_zyx[0]
     maker = CropMaker(pool.training, pool.card, preset, 3, 0)
-    ramp = torch.arange(float(depth))[None, :, None, None].expand(3, depth, 2, 2)
+    ramp = torch.arange(float(depth))[None, :, None, None].expand(4, depth, 2, 2)
     rng: Any = SimpleNamespace(
         integers=lambda low, high: low,
         random=lambda: 0.0,
         uniform=lambda low, high: math.log(step) if step != 1 else 0.0,
     )
-    at = maker._slices(ramp, depth / 2, rng)[0, :, 0, 0]
+    slices, beyond = maker._slices(ramp, depth / 2, rng)
+    at = slices[0, :, 0, 0]
     middle = slice(depth // 3, depth - depth // 3)
     torch.testing.assert_close(at[middle].diff(), torch.full_like(at[middle].diff(), step))
     assert float(at[middle].mean()) == pytest.approx((depth - 1) / 2)
-    assert float(at.min()) >= 0 and float(at.max()) <= depth - 1
+    assert bool(beyond.any()) == (step > 1)
+    assert float(at[~beyond].min()) >= 0 and float(at[~beyond].max()) <= depth - 1
 
 
 def test_a_crop_about_a_place_in_a_deeper_grid_has_its_slice(pool: CasePool) -> None:
-    preset = runs.tiny(crops=Crops(move=0.0, slide=0.0))
+    preset = runs.tiny(crops=Crops(depth=0.0, slide=0.0))
     maker, depth = CropMaker(pool.training, pool.card, preset, 3, 0), 5 * preset.patch_zyx[0]
-    ramp = torch.arange(float(depth))[None, :, None, None].expand(3, depth, 2, 2)
+    ramp = torch.arange(float(depth))[None, :, None, None].expand(4, depth, 2, 2)
     firsts = set()
     for seed in range(60):
         rng = np.random.default_rng(seed)
         z = float(rng.uniform(0, depth))
-        slices = maker._slices(ramp, z, rng)[0, :, 0, 0]
+        slices = maker._slices(ramp, z, rng)[0][0, :, 0, 0]
         assert int(z) in slices.tolist() and torch.equal(slices.diff(), torch.ones(len(slices) - 1))
         firsts.add(int(slices[0]))
     assert len(firsts) > 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_losses_are_least_at_the_truth() -> None:
 
 def test_studies_are_judged_in_the_runs_precision() -> None:
     pool = runs.case_pool()
-    net, case, card = UNet(2).eval(), pool.training[0], pool.card
+    net, case, card = UNet(2).eval(), pool.training[0], replace(pool.card, slices="resampled")
     image = whole_study(case, card)[0]
     with torch.inference_mode():
         exact = net(image)[0, 0].numpy()

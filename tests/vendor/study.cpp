@@ -35,6 +35,7 @@ using lnfast::core::View3;
 struct Settings {
     std::map<std::string, std::string> values = {
         {"threshold", "0.3"}, {"peak", "0"}, {"orientation", "LPS"}, {"normalization", "body"},
+        {"slices", "resampled"},                                                 // or "kept"
         {"floor", "-1"},      {"tissue", "0.05"},     {"ceiling", "8.7"},        // of "body"
         {"low", "0.5"},       {"high", "99.9"},                                  // of "zscore"
         {"precision", "f32"}, {"suspicious", "8"},    {"threads", "0"},          {"labels", ""},
@@ -57,6 +58,8 @@ struct Settings {
         if (!(number("peak") >= 0 && number("peak") < 1)) throw Refusal(2, "bad-call: wanted a peak from 0 to 1");
         if (text("normalization") != "body" && text("normalization") != "zscore")
             throw Refusal(2, "bad-call: wanted normalization=body or normalization=zscore");
+        if (text("slices") != "resampled" && text("slices") != "kept")
+            throw Refusal(2, "bad-call: wanted slices=resampled or slices=kept");
         if (!(number("floor") < number("tissue") && number("tissue") < number("ceiling")))
             throw Refusal(2, "bad-call: wanted floor < tissue < ceiling");
         if (!(number("low") >= 0 && number("low") < number("high") && number("high") <= 100))
@@ -140,6 +143,12 @@ void fill_padding(const Voxels& target, double value, double air) {
         }
 }
 
+// The slices of the network's input or output that a study has: all of them, or the middle ones where its own are kept.
+View3<float> own_slices(const View3<float>& all, std::ptrdiff_t study_slices, const Settings& settings) {
+    const std::ptrdiff_t depth = settings.text("slices") == "kept" ? std::min(study_slices, all.size[0]) : all.size[0];
+    return all.part((all.size[0] - depth) / 2, 0, 0, depth, all.size[1], all.size[2]);
+}
+
 // Padding in the voxels is overwritten; they are not read again.
 void preprocess(const Voxels& voxels, const View3<float>& out, const Settings& settings) {
     const int threads = settings.threads();
@@ -153,13 +162,18 @@ void preprocess(const Voxels& voxels, const View3<float>& out, const Settings& s
         for (const grid::PaddingValue& value : padding)
             if (value.value > greys.floor) fill_padding(voxels, value.value, std::floor(greys.floor));
     }
-    grid::resample_normalize(voxels, out, grid::Part::whole(out.size), window, threads);
+    const auto air = static_cast<float>((window.lo - window.shift) * window.scale);
+    for (std::ptrdiff_t z = 0; z < out.size[0]; ++z)
+        for (std::ptrdiff_t y = 0; y < out.size[1]; ++y) out.fill(out.row(z, y), 0, out.size[2], air);
+    const View3<float> own = own_slices(out, voxels.size[0], settings);
+    grid::resample_normalize(voxels, own, grid::Part::whole(own.size), window, threads);
 }
 
 // The nodes of the logits, and their labels on the study's own grid.
-std::vector<components::Node> postprocess(const View3<float>& logits, const Volume& study,
+std::vector<components::Node> postprocess(const View3<float>& output, const Volume& study,
                                       const Settings& settings, std::vector<std::uint16_t>& labels) {
     const Turn turn(study.affine, settings.text("orientation"));
+    const View3<float> logits = own_slices(output, turn.view(study.voxels.data(), study.size).size[0], settings);
     const int threads = settings.threads();
     const double threshold = settings.number("threshold"), peak = settings.number("peak");
     const grid::Part whole = grid::Part::whole(logits.size);

@@ -96,7 +96,8 @@ def settings(card: ModelCard) -> list[str]:
     else:
         low, high = kind.clip_percentiles
         greys = ["normalization=zscore", f"low={low}", f"high={high}"]
-    return [f"threshold={card.threshold}", f"peak={card.peak or 0}", f"orientation={card.orientation}", *greys]
+    outlines = [f"threshold={card.threshold}", f"peak={card.peak or 0}"]
+    return [*outlines, f"orientation={card.orientation}", f"slices={card.slices}", *greys]
 
 
 def rows_of(result: Result) -> NDArray[np.float64]:
@@ -201,6 +202,7 @@ def test_what_it_refuses(program: Program, tiny: Engine, tmp_path: Path) -> None
         ((model, flat, "threshold=half"), 2, "bad-call"),
         ((model, flat, "normalization=minmax"), 2, "bad-call"),
         ((model, flat, "tissue=-2"), 2, "bad-call"),
+        ((model, flat, "slices=some"), 2, "bad-call"),
         ((model, tmp_path / "none.nii"), 3, "not-found"),
         ((model, tmp_path / "text.nii"), 3, "not-nifti"),
         ((model, sheared), 3, "bad-geometry"),

@@ -108,40 +108,43 @@ class CropMaker:
         centre = crop_centre((place[0], place[1]), matrix, self.shape_zyx, patient.image.shape, rng)
         tilt = tilt * patient.image.shape[1:] / 2
         rows, columns = footprint(matrix, centre, tilt, self.shape_zyx, patient.image.shape)
-        slices = self._slices(patient.channels[:, :, rows, columns], z, rng)
+        slices, beyond = self._slices(patient.channels[:, :, rows, columns], z, rng)
         crop = cut_crop(slices, matrix, centre - (rows.start, columns.start), tilt, self.shape_zyx)
         if rng.random() < self.crops.mirror:
             crop = crop.flip(-1)
         crop[IMAGE] = augment_intensity(crop[IMAGE], self.crops, rng)
+        crop[IMAGE, beyond] = FLOOR
         return empty_margins(crop, rng) if rng.random() < self.crops.margins else crop
 
-    def _slices(self, channels: Tensor, z: float, rng: np.random.Generator) -> Tensor:
-        """Take as many slices as the crop has, shifted, thicker or thinner; past its ends the stack is mirrored.
+    def _slices(self, channels: Tensor, z: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Take as many slices as the crop has: slices about ``z``, or all and air before and behind them.
 
-        Of a deeper grid they are slices about ``z``.
+        Some crops have other distances between slices, interpolated.
+
+        Returns:
+            The slices, and which of them lie beyond the stack: the runtime puts air there.
         """
         depth, wanted = channels.shape[1], self.shape_zyx[0]
-        first = int(rng.integers(max(0, int(z) - wanted + 1), min(int(z), depth - wanted) + 1))
+        least, most = max(0, int(z) - wanted + 1), min(int(z), depth - wanted)
+        first = int(rng.integers(min(least, most), max(least, most) + 1))
         if rng.random() < self.crops.slide:
             first += int(rng.integers(-SLIDE_AT_MOST, SLIDE_AT_MOST + 1))
         step = float(np.exp(rng.uniform(-self.crops.depth_log, self.crops.depth_log)))
-        if rng.random() >= self.crops.move:
+        if rng.random() >= self.crops.depth:
             step = 1.0
-        if (first, step, wanted) == (0, 1.0, depth):
-            return channels
         at = first + (wanted - 1) / 2 + step * (np.arange(wanted) - (wanted - 1) / 2)
+        beyond = torch.from_numpy((at < -0.5) | (at > depth - 0.5))
         below = np.floor(at).astype(np.int64)
-        share = torch.from_numpy((at - below).astype(np.float32))[:, None, None]
-        return torch.lerp(channels[:, mirrored(below, depth)], channels[:, mirrored(below + 1, depth)], share)
+        low, high = (torch.from_numpy(np.clip(index, 0, depth - 1)) for index in (below, below + 1))
+        slices = channels[:, low]
+        if step != 1.0:
+            slices = slices.lerp(channels[:, high], torch.from_numpy((at - below).astype(np.float32))[:, None, None])
+        slices[:, beyond] = 0.0
+        slices[IMAGE, beyond] = FLOOR
+        return slices, beyond
 
     def _rng(self, purpose: int, number: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.step, number, purpose])
-
-
-def mirrored(slices: NDArray[np.int64], depth: int) -> Tensor:
-    """Return the slices of a stack of ``depth`` that stand for some that may lie beyond its ends."""
-    folded = slices % (2 * depth)
-    return torch.from_numpy(np.minimum(folded, 2 * depth - 1 - folded))
 
 
 def draw_place(patient: GridCase, crops: Crops, rng: np.random.Generator) -> tuple[float, float, float]:

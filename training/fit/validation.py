@@ -79,14 +79,14 @@ def predict(model: nn.Module, volume: Volume, card: ModelCard, precision: str = 
     """Return the logits of a whole study, ``model`` in evaluation mode.
 
     Returns:
-        ``(z, y, x)`` float32 on the card's grid; on a deeper one where a study of many thin slices is run in slabs.
+        ``(z, y, x)`` float32 on the study's grid (`lnfast.slabs.grid_for`).
     """
     image, joined = np.empty(card.shape_zyx, np.float32), None
     for slab in write_slabs(volume, card, image):
         if joined is None:
             joined = np.zeros(slab.grid_zyx, np.float32)
         logits = _logits(model, torch.from_numpy(image)[None, None], precision)
-        add_slab(joined, slab, logits.float()[0, 0].cpu().numpy())
+        add_slab(joined, slab, slab.part_of(logits.float()[0, 0].cpu().numpy()))
     assert joined is not None
     return joined
 

@@ -17,7 +17,7 @@ _NORMALIZATIONS: dict[str, dict[str, Any]] = {
     "body": {"body": {"floor": FLOOR, "tissue": TISSUE, "ceiling": CEILING}},
 }
 # Of weights whose header does not say: they are older than the choice.
-OLD_SHAPE_ZYX, OLD_NORMALIZATION = (64, 256, 256), "zscore"
+OLD_SHAPE_ZYX, OLD_NORMALIZATION, OLD_SLICES = (64, 256, 256), "zscore", "resampled"
 _UNSAID: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -35,7 +35,7 @@ def card_dict(
     """Return the content of ``card.json``.
 
     Args:
-        config: of a preset or of the header of weights: ``shape_zyx`` and ``normalization``.
+        config: of a preset or of the header of weights: ``shape_zyx``, ``normalization`` and ``slices``.
         name, version, trained_on, threshold, peak: as in `ModelCard`.
         files: ``sha256`` and ``bytes`` by file name.
         training: how it was trained, in free form.
@@ -55,6 +55,7 @@ def card_dict(
             "orientation": "LPS",
             "normalization": normalization,
             **_NORMALIZATIONS[normalization],
+            "slices": config.get("slices", OLD_SLICES),
             "b_targets": [800, 1000],
             "b_range": [500, 1500],
             "field_of_view_mm": {"in_plane": [150, 420], "through_plane": [50, 210]},

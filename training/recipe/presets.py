@@ -43,7 +43,8 @@ class Crops:
         turn_deg: highest angle in plane, either way.
         scale_log: largest logarithm of a scale in plane, either way.
         stretch_log: the same of what comes on top along each axis.
-        depth_log: largest logarithm of a scale across the slices, either way.
+        depth: share with other distances between the slices, which are then interpolated and blurred.
+        depth_log: largest logarithm of that scale, either way.
         tilt_share: highest shear, either way: how far the outermost slice slides, in halves of the plane.
         mirror, slide: shares that are mirrored left to right, and moved along the slices.
         margins: share that is empty at one or two sides.
@@ -60,6 +61,7 @@ class Crops:
     turn_deg: float = 15.0
     scale_log: float = 0.45
     stretch_log: float = 0.45
+    depth: float = 0.4
     depth_log: float = 0.45
     tilt_share: float = 0.10
     mirror: float = 0.5
@@ -90,6 +92,7 @@ class Preset:
         width: channels of its first convolution.
         shape_zyx: voxels of the network's input, the card's.
         normalization: of intensities, the card's.
+        slices: resampled to those of the network or kept, the card's.
         patch_zyx: voxels of a training crop; None trains on whole studies.
         crops: how crops are made; None trains on whole studies.
         augmentation: of whole studies; None where crops are used.
@@ -123,6 +126,7 @@ class Preset:
     width: int
     shape_zyx: tuple[int, int, int]
     normalization: Literal["zscore", "body"]
+    slices: Literal["resampled", "kept"]
     patch_zyx: tuple[int, int, int] | None
     crops: Crops | None
     augmentation: Augmentation | None
@@ -156,6 +160,7 @@ PAPER = Preset(
     width=32,
     shape_zyx=(64, 256, 256),
     normalization="zscore",
+    slices="resampled",
     patch_zyx=None,
     crops=None,
     augmentation=Augmentation(),
@@ -189,6 +194,7 @@ EDGE = Preset(
     width=16,
     shape_zyx=(32, 256, 256),
     normalization="body",
+    slices="kept",
     patch_zyx=(32, 208, 208),
     crops=Crops(),
     augmentation=None,

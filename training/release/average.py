@@ -73,8 +73,8 @@ def average(
     update_bn((maker.make(index).image for index in range(batches)), model)
     header = {"step": 0, "minutes": 0.0, "rounds": 0} | {key: last[key] for key in _KEPT if key in last}
     header |= {"sources": _distinct([header for _, header in loaded]), "averaged": weights, "torch": torch.__version__}
-    if "normalization" not in header["config"]:  # bare tensors say no more than what network they are of
-        header["config"] = {"seed": 0, **asdict(recipe)}
+    # Bare tensors say no more than what network they are of, and statistics are those of this input.
+    header["config"] = {"seed": 0, **header["config"], **asdict(recipe)}
     out.mkdir(parents=True, exist_ok=True)
     save_weights(out / WEIGHTS_FILE, model.state_dict(), header)
     return header

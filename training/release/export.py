@@ -30,7 +30,7 @@ from lnfast.errors import ModelError, UsageError
 from lnfast.export.source import probe_bytes
 from lnfast.matching import dice
 from lnfast.phantom import Phantom, make_phantom
-from lnfast.preprocess import write_input
+from lnfast.preprocess import write_slabs
 from training.data.phantom_seeds import SMALL_FIELDS
 from training.data.provenance import sources_of
 from training.fit.validation import find_nodes
@@ -194,10 +194,10 @@ def _write_probe(model: nn.Module, folder: Path, card: ModelCard) -> None:
     """Compare torch with ONNX Runtime on the probe, and write the probe."""
     volume = probe_phantom().volume
     image = np.empty(card.shape_zyx, np.float32)
-    write_input(volume, card, image)
+    (slab,) = write_slabs(volume, card, image)
     with torch.inference_mode():
-        expected: Floats = np.ascontiguousarray(model(torch.from_numpy(image)[None, None])[0, 0].numpy())
-    got = run_onnx(folder / "model.onnx", image)
+        expected: Floats = np.ascontiguousarray(slab.part_of(model(torch.from_numpy(image)[None, None])[0, 0].numpy()))
+    got = slab.part_of(run_onnx(folder / "model.onnx", image))
     by_torch, by_onnx = (find_nodes(logits, volume, card) for logits in (expected, got))
     masks = [(nodes.labels.array > 0).astype(np.uint8) for nodes in (by_torch, by_onnx)]
     check_agreement(expected, got, *masks)
