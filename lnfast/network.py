@@ -31,8 +31,8 @@ from lnfast.preprocess import Normalization, normalization, without_padding, wri
 from lnfast.slabs import add_slab, grid_for, slabs_of
 from lnfast.window import Window, Zyx, choose_window, voxel_count
 
-# Where the network was run, at which shape, its logits there, and the nodes.
-_Found = tuple[Window, Zyx, NDArray[Any], Segmentation]
+# Where the network was run, its logits there, and the nodes.
+_Found = tuple[Window, NDArray[Any], Segmentation]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,17 +118,15 @@ class Network:
 
     def window_for(self, volume: Volume) -> Window:
         """The smallest window with the patient in it, of the study's grid; all of that where the engine has none."""
-        grid_zyx, depth = self.grid_of(volume), self.grid_zyx[0]
-        planes = [(depth, *shape[1:]) for shape in self.windows if shape[0] >= grid_zyx[0]]
-        if not planes:
+        grid_zyx = self.grid_of(volume)
+        if not self.windows or grid_zyx[0] > self.grid_zyx[0]:
             return Window.whole(grid_zyx)
-        return choose_window(body_extent(volume, self.model.card), planes, self.grid_zyx).with_slices(grid_zyx[0])
+        chosen = choose_window(body_extent(volume, self.model.card), self.windows, self.grid_zyx)
+        return chosen.with_slices(grid_zyx[0])
 
     def shape_for(self, window: Window) -> Zyx:
-        """The smallest shape at which the network can be run for a window or a slab: it may have more slices."""
-        slices, *plane = window.shape_zyx
-        fitting = (shape for shape in self.shapes if shape[0] >= slices and [*shape[1:]] == plane)
-        return min(fitting, key=voxel_count, default=self.grid_zyx)
+        """What the network is run at for a window or a slab of a study's grid: the window may have fewer slices."""
+        return (self.grid_zyx[0], *window.shape_zyx[1:])
 
     def answer(
         self,
@@ -138,7 +136,6 @@ class Network:
         norm: Normalization | None = None,
         intensity: ScaledVolume | None = None,
         window: Window | None = None,
-        shape_zyx: Zyx | None = None,
     ) -> Answer:
         """Find and measure the nodes of a study.
 
@@ -149,7 +146,6 @@ class Network:
             intensity: the study on the same grid, for the mean intensity.
             window: to run the network in; None lets the patient decide. A node at its face sends the study through
                 the whole grid: there may be more of it, or others, beyond.
-            shape_zyx: to run the network at, for the window; None takes the smallest that holds it.
 
         Raises:
             StudyError: the study is refused.
@@ -160,9 +156,9 @@ class Network:
             grid_zyx = self.grid_of(volume) if window is None else window.grid_zyx
             norm = norm or normalization(volume, card, threads=self._threads)
         if grid_zyx[0] <= self.grid_zyx[0]:
-            chosen, shape, logits, segmentation = self._find(volume, norm, window, shape_zyx, watch)
+            chosen, logits, segmentation = self._find(volume, norm, window, watch)
         else:
-            chosen, shape, logits, segmentation = self._find_in_slabs(volume, norm, grid_zyx, watch)
+            chosen, logits, segmentation = self._find_in_slabs(volume, norm, grid_zyx, watch)
         with watch("measure"):
             measure = partial(
                 measure_nodes,
@@ -175,35 +171,33 @@ class Network:
             )
             nodes = measure(segmentation.labels, segmentation.count)
             faint = () if segmentation.faint is None else measure(segmentation.faint, segmentation.faint_count)
-        return Answer(segmentation.labels, nodes, faint, chosen, shape, watch.spent_ms)
+        shape_zyx = self.shape_for(chosen)
+        return Answer(segmentation.labels, nodes, faint, chosen, shape_zyx, watch.spent_ms)
 
-    def _find(
-        self, volume: Volume, norm: Normalization, window: Window | None, shape: Zyx | None, watch: _Watch
-    ) -> _Found:
+    def _find(self, volume: Volume, norm: Normalization, window: Window | None, watch: _Watch) -> _Found:
         """Find nodes in a window, in the patient's where it is None; then a node at its face takes the whole grid."""
         with watch("preprocess"):
             chosen = self.window_for(volume) if window is None else window
-        shape = shape or self.shape_for(chosen)
-        logits = self._infer(volume, norm, chosen, shape, watch)
+        logits = self._infer(volume, norm, chosen, watch)
         segmentation = self._segment(logits, volume, chosen, watch)
         if window is None and touches_edge(segmentation, chosen, self.model.card):
-            return self._find(volume, norm, Window.whole(chosen.grid_zyx), None, watch)
-        return chosen, shape, logits, segmentation
+            return self._find(volume, norm, Window.whole(chosen.grid_zyx), watch)
+        return chosen, logits, segmentation
 
     def _find_in_slabs(self, volume: Volume, norm: Normalization, grid_zyx: Zyx, watch: _Watch) -> _Found:
         whole, joined = Window.whole(grid_zyx), np.zeros(grid_zyx, np.float32)
         with watch("preprocess"):
             source, norm = without_padding(volume, self.model.card, norm)
         for slab in slabs_of(grid_zyx, self.grid_zyx):
-            logits = self._infer(source, norm, slab, self.grid_zyx, watch)
+            logits = self._infer(source, norm, slab, watch)
             with watch("postprocess"):
                 add_slab(joined, slab, logits)
-        return whole, self.grid_zyx, joined, self._segment(joined, volume, whole, watch)
+        return whole, joined, self._segment(joined, volume, whole, watch)
 
-    def _infer(self, volume: Volume, norm: Normalization, window: Window, shape: Zyx, watch: _Watch) -> NDArray[Any]:
+    def _infer(self, volume: Volume, norm: Normalization, window: Window, watch: _Watch) -> NDArray[Any]:
         """Return the window's part of the network's output buffer, which the next inference at its shape overwrites."""
         with watch("preprocess"):
-            backend = self.at(shape)
+            backend = self.at(self.shape_for(window))
             write_input(volume, self.model.card, backend.input[0, 0], norm=norm, window=window, threads=self._threads)
         with watch("infer"):
             backend.infer()

@@ -63,8 +63,8 @@ def prove(network: Network) -> SelfTest:
     info = network.info
     engine = f"{info.name} {info.precision} on {info.device}"
     for shape in network.windows:
-        _prove_window(engine, network, volume, _window_on(volume, probe.mask, network, shape), shape)
-    answer = _run(network, volume, Window.whole(network.grid_at_once(volume)), network.grid_zyx)
+        _prove_window(engine, network, volume, _window_on(volume, probe.mask, network, shape))
+    answer = _run(network, volume, Window.whole(network.grid_at_once(volume)))
     overlap = _overlap(engine, answer.labels.array > 0, probe.mask > 0)
     rules = Rules()
     truth_labels, truth_count = label_components(probe.mask)
@@ -78,21 +78,21 @@ def prove(network: Network) -> SelfTest:
     return SelfTest(overlap, len(nodes))
 
 
-def _run(network: Network, volume: Volume, window: Window, shape: Zyx) -> Answer:
+def _run(network: Network, volume: Volume, window: Window) -> Answer:
     try:
-        return network.answer(volume, Rules(), window=window, shape_zyx=shape)
+        return network.answer(volume, Rules(), window=window)
     except StudyError as error:
         message = f"the probe of model {network.model.card.name} cannot be run: {error}"
         raise ModelError("model-damaged", message) from error
 
 
-def _prove_window(engine: str, network: Network, volume: Volume, window: Window, shape: Zyx) -> None:
+def _prove_window(engine: str, network: Network, volume: Volume, window: Window) -> None:
     """Prove a window; where it cuts the probe's patient only its middle can agree with the whole grid."""
-    card, answer = network.model.card, _run(network, volume, window, shape)
+    card, answer = network.model.card, _run(network, volume, window)
     inner = np.zeros(volume.grid.shape, np.bool_)
     view = Volume(inner, volume.grid).oriented(card.orientation).array
     view[window.interior(view.shape)] = True
-    windowed = f"{engine}, in its window of {shape_text(shape)},"
+    windowed = f"{engine}, in its window of {shape_text(answer.shape_zyx)},"
     _overlap(windowed, (answer.labels.array > 0) & inner, (network.model.probe.mask > 0) & inner)
 
 
@@ -105,8 +105,7 @@ def _window_on(volume: Volume, mask: NDArray[np.uint8], network: Network, shape:
         planes = np.flatnonzero(view.any(axis=tuple(other for other in range(3) if other != axis)))
         middle.append((int(planes[0]) + int(planes[-1]) + 1) * grid // (2 * view.shape[axis]))
     z, y, x = middle
-    plane = (card.shape_zyx[0], *shape[1:])
-    return Window.around((z, y, x), plane, card.shape_zyx).with_slices(network.grid_at_once(volume)[0])
+    return Window.around((z, y, x), shape, card.shape_zyx).with_slices(network.grid_at_once(volume)[0])
 
 
 def _overlap(engine: str, mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:

@@ -3,7 +3,7 @@
 . .[. . . . .]. .    The network sees nothing beyond the window, so nothing is found there; within it every voxel has
                      the value that it has when the network runs on the whole grid.
 
-    window_shapes        which windows an engine is built for, of fewer slices too where a study's own are kept
+    window_shapes        which windows an engine is built for
     choose_window        which of an engine's windows holds a patient
     Window.edge_slabs    where a node is too near to a face that cuts the grid, so that the whole grid must be run
     Window.interior      what the self-test compares where a window cuts the probe's patient
@@ -26,19 +26,8 @@ STEP = 16
 # Windows, as parts of the grid. Of 48 phantoms on three scanners these two hold all but three with a margin of 4 voxels
 # and leave 82 % of the voxels; narrower ones hold few, for the body reaches both sides of most fields of view.
 PARTS_ZYX = ((1.0, 0.75, 1.0), (1.0, 0.875, 1.0))
-# Where a study keeps its slices the rest is air and costs time. Of three scanners of 24, 25 and 28 slices these leave
-# 71 % of the voxels. A sixth, for the few patients who fill the plane in a scan of 24 slices, would not pay.
-KEPT_PARTS_ZYX = (
-    (0.75, 0.75, 1.0),
-    (0.75, 0.875, 1.0),
-    (0.875, 0.75, 1.0),
-    (0.875, 0.875, 1.0),
-    (0.875, 1.0, 1.0),
-)
-# Networks that keep slices halve them twice.
-SLICE_STEP = 4
 # Voxels of an axis that a window cuts: the self-test looks at what is `INSIDE_VOX` from either face.
-CUT_AT_LEAST, SLICES_AT_LEAST = 64, 16
+CUT_AT_LEAST = 64
 MARGIN_ZYX: Zyx = (0, 4, 4)  # voxels of the model grid around the body
 EDGE_VOX = 4  # how near to a cut face a node may come before the whole grid is run
 INSIDE_VOX = 24  # from a face that cuts the probe's patient, which no study's patient is cut by
@@ -160,23 +149,16 @@ class Window:
         return slabs
 
 
-def window_shapes(grid_zyx: Zyx, *, kept: bool = False) -> tuple[Zyx, ...]:
-    """Return the windows worth building for a grid, in steps that its network can halve; none for a small grid.
-
-    Args:
-        grid_zyx: of the network.
-        kept: whether it keeps a study's slices, so that some of its own are air.
-    """
+def window_shapes(grid_zyx: Zyx) -> tuple[Zyx, ...]:
+    """Return the windows worth building for a grid, in steps that its network can halve; none for a small grid."""
     shapes: list[Zyx] = []
-    steps, least = (SLICE_STEP, STEP, STEP), (SLICES_AT_LEAST, CUT_AT_LEAST, CUT_AT_LEAST)
-    for parts in KEPT_PARTS_ZYX if kept else PARTS_ZYX:
+    for parts in PARTS_ZYX:
         z, y, x = (
-            size if part == 1 else int(part * size) // step * step
-            for part, size, step in zip(parts, grid_zyx, steps, strict=True)
+            size if part == 1 else int(part * size) // STEP * STEP for part, size in zip(parts, grid_zyx, strict=True)
         )
         shape = z, y, x
-        axes = zip(shape, grid_zyx, steps, least, strict=True)
-        fits = all(size == grid or (size >= fewest and grid % step == 0) for size, grid, step, fewest in axes)
+        axes = zip(shape, grid_zyx, strict=True)
+        fits = all(size == grid or (size >= CUT_AT_LEAST and grid % STEP == 0) for size, grid in axes)
         if fits and shape != grid_zyx:
             shapes.append(shape)
     return tuple(dict.fromkeys(shapes))

@@ -93,7 +93,7 @@ def plan_export(model: Model, request: Request) -> list[Phase]:
     """
     target = open_target(request)
     range_studies, certificate_studies = request.study_sets(model)
-    windows = target.windows(model) if request.windows else ()
+    windows = target.windows(model.card.shape_zyx) if request.windows else ()
     precisions = tuple(candidate.precision for candidate in target.candidates(request.precisions))
     return planned(request.target, precisions, len(certificate_studies), len(range_studies), len(windows))
 
@@ -134,7 +134,7 @@ def _cached(model: Model, request: Request) -> EngineFolder | None:
         return None
     if engine is None or engine.manifest.certificate is None:
         return None
-    windows = target.windows(model) if request.windows else ()
+    windows = target.windows(model.card.shape_zyx) if request.windows else ()
     studies = request.study_sets(model)[1]
     certificate = engine.manifest.certificate
     same_studies = certificate.get("studies") == len(studies) and certificate.get("source") == studies.source

@@ -72,7 +72,7 @@ class Pipeline:
             return Attempt(precision, None, None, None, str(error))
 
     def _first_that_passes(self, precision: str, candidate: Candidate | None) -> Attempt:
-        windows = self._target.windows(self._model) if self._request.windows else ()
+        windows = self._target.windows(self._model.card.shape_zyx) if self._request.windows else ()
         why = "nothing was tried"
         for number, variant in enumerate(self._variants.of(self._target.name, precision)):
             folder = self._work / f"{precision}-{number}"

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from lnfast.backends import Candidate
 from lnfast.backends.choice import runtime_for
 from lnfast.backends.registry import AUTO, TARGET_PRECISIONS, TARGETS
-from lnfast.card import Model
 from lnfast.errors import BackendError, UsageError
 from lnfast.export.request import Request
-from lnfast.geometry import Grid, Volume
 from lnfast.window import Zyx, window_shapes
 
 
@@ -39,18 +37,9 @@ class InstalledTarget:
         possible = map(self.candidate, precisions)
         return tuple(candidate for candidate in possible if candidate is not None)
 
-    def windows(self, model: Model) -> tuple[Zyx, ...]:
-        """Return the windows of a model's grid that an engine is compiled for beside the whole.
-
-        Each has as many slices as the probe at least, by which it proves itself.
-        """
-        if not runtime_for(self.name).compiles_windows():
-            return ()
-        card, probe = model.card, model.probe
-        stored = Volume(probe.array, Grid(probe.array.shape, probe.affine))
-        fewest = min(stored.oriented(card.orientation).array.shape[0], card.shape_zyx[0])
-        shapes = window_shapes(card.shape_zyx, kept=card.slices == "kept")
-        return tuple(shape for shape in shapes if shape[0] >= fewest)
+    def windows(self, grid_zyx: Zyx) -> tuple[Zyx, ...]:
+        """Return the windows of a grid that an engine is compiled for beside the whole."""
+        return window_shapes(grid_zyx) if runtime_for(self.name).compiles_windows() else ()
 
 
 def open_target(request: Request) -> InstalledTarget:

@@ -101,39 +101,6 @@ def test_windows_are_made_where_they_are_worth_it(tmp_path: Path) -> None:
     assert on_onnxruntime.engine.manifest.shapes == ()
 
 
-def test_air_beyond_kept_slices_costs_no_time(tmp_path: Path) -> None:
-    grid, probe_shape = (32, 128, 16), (20, 128, 16)
-    mask = np.zeros(probe_shape, np.uint8)
-    mask[5:10, 40:60, 4:8] = 1
-    probe = (mask.astype(np.int16) * 900 + 100), np.eye(4), mask
-    model = model_of(tmp_path / "m", blob_network(grid), shape_zyx=grid, probe=probe, slices="kept")
-    folder = tmp_path / "studies"
-    folder.mkdir()
-    for i, slices in enumerate((24, 20, 26, 24, 31)):
-        array = np.full((slices, *grid[1:]), 100, np.int16)
-        array[:, 40:88] = 250
-        write_study(folder / f"{i}.nii.gz", ((slice(2, 6), slice(50, 56), slice(5, 10)), BRIGHT), array=array)
-    exported = export(model, tmp_path / "out", Request("openvino", "fp32", calibration=folder))
-    assert exported.engine.manifest.shapes == (
-        (24, 96, 16),
-        (24, 112, 16),
-        (28, 96, 16),
-        (28, 112, 16),
-        (28, 128, 16),
-    )
-    assert exported.certificate is not None
-    # The first and the last set the ranges.
-    assert exported.certificate.windows == {"24x96x16": 2, "28x96x16": 1}
-    assert exported.certificate.nodes == {"reference": 3, "lost": 0, "added": 0}
-    for study in sorted(folder.glob("*.nii.gz")):
-        assert nodes_of(tmp_path / "out", study) == nodes_of(model.folder, study) != []
-    deep = mask.repeat(2, axis=0)[:30]
-    probe = (deep.astype(np.int16) * 900 + 100), np.eye(4), deep
-    model = model_of(tmp_path / "deep", blob_network(grid), shape_zyx=grid, probe=probe, slices="kept")
-    proven = export(model, tmp_path / "none", Request("openvino", "fp32", calibration=folder))
-    assert proven.engine.manifest.shapes == (), "no window could prove itself on a probe of 30 slices"
-
-
 def test_a_small_grid_needs_no_other_switch(tmp_path: Path, blob: Model, studies: Path) -> None:
     export(blob, tmp_path / "out", Request("openvino", "fp32", calibration=studies))
 

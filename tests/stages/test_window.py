@@ -197,14 +197,6 @@ def test_window_shapes() -> None:
     for none in ((8, 8, 8), (12, 24, 24), (64, 250, 256), (4, 64, 64), (8, 200, 8)):
         assert window_shapes(none) == ()
     assert window_shapes((32, 256, 256)) == ((32, 192, 256), (32, 224, 256))
-    assert window_shapes((32, 256, 256), kept=True) == (
-        (24, 192, 256),
-        (24, 224, 256),
-        (28, 192, 256),
-        (28, 224, 256),
-        (28, 256, 256),
-    )
-    assert window_shapes((8, 16, 16), kept=True) == ()
     for grid in ((32, 128, 128), (9, 208, 9)):
         assert window_shapes(grid)
         for shape in window_shapes(grid):
