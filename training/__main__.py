@@ -187,15 +187,24 @@ def validate(
     show_default=True,
     help="Seeds of the phantoms that batch statistics are measured on.",
 )
+@click.option(
+    "--batches",
+    type=click.IntRange(min=0),
+    default=40,
+    show_default=True,
+    help="How many batches to measure them on; of 0 they are the mean as well.",
+)
 @_CACHE
-def average(out: Path, weights: tuple[Path, ...], shares: str | None, phantoms: range, cache: Path | None) -> None:
+def average(
+    out: Path, weights: tuple[Path, ...], shares: str | None, phantoms: range, batches: int, cache: Path | None
+) -> None:
     from training.release.average import average as average_runs
 
     try:
         counts = [float(share) for share in shares.split(",")] if shares else [1.0] * len(weights)
     except ValueError as error:
         raise click.BadParameter("wanted numbers, such as 1,2", param_hint="--shares") from error
-    average_runs(out, weights, counts, seeds=phantoms, cache=cache or out.parent / "phantoms")
+    average_runs(out, weights, counts, seeds=phantoms, cache=cache or out.parent / "phantoms", batches=batches)
 
 
 @main.command(help="Write a model folder from the weights of RUN; fails unless ONNX Runtime agrees with torch.")

@@ -91,6 +91,16 @@ def test_weights_are_the_mean_and_statistics_those_of_crops(
         torch.testing.assert_close(tensors[f"{name}.running_var"], variance, rtol=5e-3, atol=5e-4)
 
 
+def test_statistics_may_be_the_mean_too(tmp_path: Path, cache: Path, runs: tuple[Path, Path]) -> None:
+    average(tmp_path / "run", runs, [1, 3], seeds=SEEDS, cache=cache, batches=0)
+    tensors, _ = load_weights(tmp_path / "run" / WEIGHTS_FILE)
+    (a, _), (b, _) = (load_weights(run / WEIGHTS_FILE) for run in runs)
+    means = [name for name in a if name.endswith("running_mean")]
+    assert len(means) > 10
+    for name in means:
+        torch.testing.assert_close(tensors[name], 0.25 * a[name] + 0.75 * b[name])
+
+
 def test_a_mean_is_judged_before_it_is_exported(tmp_path: Path, cache: Path, runs: tuple[Path, Path]) -> None:
     """It has a header of its own: what its parts were judged by says nothing of it."""
     average(tmp_path / "run", runs, [1, 1], seeds=SEEDS, cache=cache, batches=1)
@@ -143,6 +153,6 @@ def test_weights_that_cannot_be_averaged_are_refused(tmp_path: Path, cache: Path
         (runs, [1.0, 1.0], range(9000, 9001), "reserved-seed"),
     ):
         with pytest.raises(UsageError) as refused:
-            average(tmp_path / "run", weights, shares, seeds=seeds, cache=cache)
+            average(tmp_path / "run", weights, shares, seeds=seeds, cache=cache, batches=1)
         assert refused.value.code == code
     assert not (tmp_path / "run").exists()

@@ -25,14 +25,12 @@ from training.model.weights_file import WEIGHTS_FILE, load_initial_weights, netw
 from training.recipe.card import draft_card
 from training.recipe.presets import preset
 
-# Forty brought back the visible nodes that statistics of no network had lost (benchmarks/LOG.md).
-BATCHES = 40
 # Taken from the header of the weights that were trained longest; none of them says how the mean was validated.
 _KEPT = ("config", "step", "minutes", "rounds", "precision")
 
 
 def average(
-    out: Path, origins: Sequence[Path], shares: Sequence[float], *, seeds: range, cache: Path, batches: int = BATCHES
+    out: Path, origins: Sequence[Path], shares: Sequence[float], *, seeds: range, cache: Path, batches: int
 ) -> dict[str, Any]:
     """Write a run with averaged weights, which must be validated before they can be exported.
 
@@ -42,7 +40,8 @@ def average(
         shares: how much each counts; they are scaled to a sum of 1.
         seeds: of training phantoms, whose crops the batch statistics are measured on.
         cache: where phantoms lie; made there where they are missing.
-        batches: how many to measure.
+        batches: how many to measure; of 0 the statistics are the mean as well, which suits runs that learned most of
+            their steps with statistics that stayed as they were.
 
     Returns:
         The header of the weights.
@@ -59,18 +58,16 @@ def average(
     if kinds != {(recipe.network, recipe.width)}:
         raise UsageError("other-network", f"got weights of {sorted(kinds)}, wanted {recipe.network} {recipe.width}")
     phantom_seeds.check_seeds(seeds, (phantom_seeds.TRAINING_SEEDS,))
-    folder = phantom_cache.cache_folder(cache)
-    cases = [
-        case
-        for seed in phantom_cache.make_phantoms(folder, seeds)
-        if (case := phantom_cache.cached_phantom(folder, seed)) is not None
-    ]
     last = max((header for _, header in loaded), key=lambda header: int(header.get("step", 0)))
     weights = [share / sum(shares) for share in shares]
     model = network_from(origins[-1], _mean([tensors for tensors, _ in loaded], weights), last)
-    card = draft_card(asdict(recipe))
-    maker = Batches(CasePool(card, cases, cases[:1]), recipe, 0, BatchShare(recipe.batch), lambda: 0)
-    update_bn((maker.make(index).image for index in range(batches)), model)
+    if batches:
+        folder = phantom_cache.cache_folder(cache)
+        made = (phantom_cache.cached_phantom(folder, seed) for seed in phantom_cache.make_phantoms(folder, seeds))
+        cases = [case for case in made if case is not None]
+        pool = CasePool(draft_card(asdict(recipe)), cases, cases[:1])
+        maker = Batches(pool, recipe, 0, BatchShare(recipe.batch), lambda: 0)
+        update_bn((maker.make(index).image for index in range(batches)), model)
     header = {"step": 0, "minutes": 0.0, "rounds": 0} | {key: last[key] for key in _KEPT if key in last}
     header |= {"sources": _distinct([header for _, header in loaded]), "averaged": weights, "torch": torch.__version__}
     # Bare tensors say no more than what network they are of, and statistics are those of this input.
