@@ -92,10 +92,15 @@ class ModelCard:
     slices: str = "resampled"
 
     @property
+    def keeps_slices(self) -> bool:
+        """Return whether a study's slices are kept."""
+        return self.slices == "kept"
+
+    @property
     def least_grid_zyx(self) -> tuple[int, int, int]:
         """Return the smallest grid on which a study is analysed; only its number of slices may be larger."""
         depth, height, width = self.shape_zyx
-        return (1 if self.slices == "kept" else depth, height, width)
+        return (1 if self.keeps_slices else depth, height, width)
 
     @property
     def level(self) -> float:
@@ -113,7 +118,7 @@ class ModelCard:
         names = ("input_name", "output_name", "shape_zyx", "orientation", "normalization", "threshold", "peak")
         values = tuple(getattr(self, name) for name in names)
         # Engines of cards from before there was a choice keep their certificates.
-        return repr(values if self.slices == "resampled" else (*values, self.slices))
+        return repr((*values, self.slices) if self.keeps_slices else values)
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:

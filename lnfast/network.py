@@ -109,7 +109,8 @@ class Network:
 
     def grid_of(self, volume: Volume) -> Zyx:
         """The grid on which a study is analysed; see `lnfast.slabs.grid_for`."""
-        return grid_for(volume.oriented(self.model.card.orientation).grid, self.model.card)
+        card = self.model.card
+        return grid_for(volume.oriented(card.orientation).grid, self.grid_zyx, kept=card.keeps_slices)
 
     def grid_at_once(self, volume: Volume) -> Zyx:
         """The grid of a study in a single inference, into which many slices are squeezed; that of the probe."""

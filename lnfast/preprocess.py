@@ -144,7 +144,7 @@ def write_slabs(volume: Volume, card: ModelCard, out: NDArray[Any], *, threads: 
     Raises:
         StudyError: as `write_input`.
     """
-    grid_zyx = grid_for(volume.oriented(card.orientation).grid, card)
+    grid_zyx = grid_for(volume.oriented(card.orientation).grid, card.shape_zyx, kept=card.keeps_slices)
     source, norm = without_padding(volume, card, normalization(volume, card, threads=threads))
     for slab in slabs_of(grid_zyx, card.shape_zyx):
         write_input(source, card, out, norm=norm, window=slab, threads=threads)

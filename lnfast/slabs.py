@@ -1,8 +1,8 @@
 """The grid of a study: how many slices it is analysed on, and how a network works through more than it has.
 
 A network either resamples each study to its own number of slices, or keeps those of a study that has fewer and sees air
-beyond them (`ModelCard.slices`). Interpolated between two, a slice is neither, and a node ends a slice too early or too
-late.
+beyond them (`slices` of the card). Interpolated between two slices, one is neither, and a node ends a slice too early
+or too late.
 
 Squeezed into the slices of the network's grid, a node of a few thin slices would all but vanish. So such a study gets a
 deeper grid, on which slabs of the network's own shape overlap by half:
@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.card import ModelCard
 from lnfast.geometry import Grid
 from lnfast.window import Window, Zyx
 
@@ -38,18 +37,18 @@ FINEST_STEP_MM = 3.0
 _HEADER_NOISE = 1e-3
 
 
-def grid_for(grid: Grid, card: ModelCard) -> Zyx:
+def grid_for(grid: Grid, shape_zyx: Zyx, *, kept: bool) -> Zyx:
     """Return the grid on which a study is analysed: the network's own, or one with the same plane and other slices.
 
     A deeper grid has a slice for each of the study's, up to half a slab more, but none nearer than `FINEST_STEP_MM`.
 
     Args:
         grid: of the study, in the network's axes.
-        card: of the model.
+        shape_zyx: of the network.
+        kept: whether it keeps a study's slices.
     """
-    shape_zyx = card.shape_zyx
     slices, depth = grid.shape[0], shape_zyx[0]
-    if card.slices == "kept" and slices < depth:
+    if kept and slices < depth:
         return (slices, *shape_zyx[1:])
     step, finest = _step(depth), grid.extent_zyx_mm[0] / FINEST_STEP_MM + _HEADER_NOISE
     more = min(ceil((slices - depth) / step), floor((finest - depth) / step))

@@ -67,7 +67,7 @@ def slices_of(card: ModelCard, native: int) -> tuple[int, int]:
         native: slices of the study.
     """
     depth = card.shape_zyx[0]
-    taken = min(native, depth) if card.slices == "kept" else depth
+    taken = min(native, depth) if card.keeps_slices else depth
     return taken, (depth - taken) // 2
 
 

@@ -10,7 +10,7 @@ import pytest
 from bright_model import bright_model
 
 from lnfast.backends import Candidate
-from lnfast.card import ModelCard, load_model
+from lnfast.card import load_model
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
 from lnfast.network import Network
@@ -19,13 +19,8 @@ from lnfast.postprocess import segment
 from lnfast.preprocess import write_input, write_slabs
 from lnfast.slabs import FINEST_STEP_MM, add_slab, grid_for, slabs_of
 from lnfast.window import Window
-from training.recipe.card import draft_card
 
 NETWORK = (32, 256, 256)
-
-
-def card_of(slices: str = "resampled") -> ModelCard:
-    return draft_card({"shape_zyx": NETWORK, "normalization": "body", "slices": slices})
 
 
 def grid_of(slices: int, slice_mm: float) -> Grid:
@@ -49,19 +44,19 @@ def grid_of(slices: int, slice_mm: float) -> Grid:
     ],
 )
 def test_depth(slices: int, slice_mm: float, depth: int) -> None:
-    assert grid_for(grid_of(slices, slice_mm), card_of()) == (depth, 256, 256)
+    assert grid_for(grid_of(slices, slice_mm), NETWORK, kept=False) == (depth, 256, 256)
     kept = slices if slices < 32 else depth
-    assert grid_for(grid_of(slices, slice_mm), card_of("kept")) == (kept, 256, 256)
+    assert grid_for(grid_of(slices, slice_mm), NETWORK, kept=True) == (kept, 256, 256)
 
 
 def test_no_step_is_finer_than_the_finest_and_header_noise_decides_nothing() -> None:
     for slices in range(1, 400, 3):
         for slice_mm in (0.4, 0.8, 1.2, 1.25, 1.6, 2.0, 2.5, 3.0, 5.0):
-            depth = grid_for(grid_of(slices, slice_mm), card_of())[0]
+            depth = grid_for(grid_of(slices, slice_mm), NETWORK, kept=False)[0]
             assert depth == 32 or slices * slice_mm / depth >= FINEST_STEP_MM - 1e-9
             assert depth == 32 or (depth % 16 == 0 and depth < slices + 16)
             for noise in (-1e-7, 1e-7):
-                assert grid_for(grid_of(slices, slice_mm * (1 + noise)), card_of())[0] == depth
+                assert grid_for(grid_of(slices, slice_mm * (1 + noise)), NETWORK, kept=False)[0] == depth
 
 
 def test_slabs_overlap_by_half() -> None:
@@ -110,7 +105,7 @@ def test_thin_slices_are_analysed_as_on_one_deep_grid(tmp_path: Path, slices: st
         Grid((2 * len(phantom.volume.array), *phantom.volume.array.shape[1:]), affine),
     )
     card = model.card
-    deep = grid_for(thin.grid, card)
+    deep = grid_for(thin.grid, card.shape_zyx, kept=card.keeps_slices)
     assert deep[0] >= 2 * card.shape_zyx[0]
     network = Network(model, Candidate("onnxruntime", "cpu", "fp32", "test"))
     answer = network.answer(thin, Rules())

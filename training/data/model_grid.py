@@ -71,7 +71,8 @@ def to_model_grid(case: Case, card: ModelCard) -> GridCase:
 
     It takes some 50 ms of one core.
     """
-    grid_zyx = grid_for(case.volume.oriented(card.orientation).grid, card)
+    native = case.volume.oriented(card.orientation).grid
+    grid_zyx = grid_for(native, card.shape_zyx, kept=card.keeps_slices)
     image, truth = whole_study(case, card, grid_zyx)
     nodes = true_nodes(case, card.orientation).nodes
     low, high = BORDERLINE_MM
