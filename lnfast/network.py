@@ -44,7 +44,7 @@ class Answer:
         nodes: measured, in order of their id.
         faint: measured likewise: what the card's peak dropped, and is no node of the result.
         window: of the study's grid (`lnfast.slabs.grid_for`) in which the network was run; all of it in slabs.
-        shape_zyx: what the network was run at, one of `Network.shapes`.
+        shape_zyx: what the network was run at, one of `Network.shapes`; the deeper grid where it was run in slabs.
         timings_ms: ``preprocess``, ``infer``, ``postprocess`` and ``measure``.
     """
 
@@ -172,7 +172,7 @@ class Network:
             )
             nodes = measure(segmentation.labels, segmentation.count)
             faint = () if segmentation.faint is None else measure(segmentation.faint, segmentation.faint_count)
-        shape_zyx = self.shape_for(chosen)
+        shape_zyx = self.shape_for(chosen) if grid_zyx[0] <= self.grid_zyx[0] else grid_zyx
         return Answer(segmentation.labels, nodes, faint, chosen, shape_zyx, watch.spent_ms)
 
     def _find(self, volume: Volume, norm: Normalization, window: Window | None, watch: _Watch) -> _Found:

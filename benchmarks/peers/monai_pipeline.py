@@ -60,7 +60,7 @@ def _onto_grid(card: ModelCard) -> list[MapTransform]:
     """Resize a study, in plane alone where its slices are kept: then it must not have more than the network."""
     resampling: dict[str, Any] = {"mode": "trilinear", "align_corners": False}
     size = card.shape_zyx[::-1]
-    if card.slices == "resampled":
+    if not card.keeps_slices:
         return [Resized(IMAGE, spatial_size=size, **resampling)]
     assert isinstance(card.normalization, Body)
     return [

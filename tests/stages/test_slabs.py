@@ -109,7 +109,7 @@ def test_thin_slices_are_analysed_as_on_one_deep_grid(tmp_path: Path, slices: st
     assert deep[0] >= 2 * card.shape_zyx[0]
     network = Network(model, Candidate("onnxruntime", "cpu", "fp32", "test"))
     answer = network.answer(thin, Rules())
-    assert answer.window == Window.whole(deep)
+    assert answer.window == Window.whole(deep) and answer.shape_zyx == deep
     assert set(answer.timings_ms) == {"preprocess", "infer", "postprocess", "measure"}
     whole = np.empty(deep, np.float32)
     write_input(thin, replace(card, shape_zyx=deep), whole)
