@@ -68,6 +68,8 @@ class ModelCard:
         peak: probability that a node exceeds in at least one voxel; without one it is dropped. None drops none.
         slices: ``"resampled"`` to those of the network's input, or ``"kept"``: a study of fewer slices takes as many of
             the input's, in its middle, and the others are air.
+        outline: where a node ends: where its probability falls below the ``"threshold"``, or at its ``"half-maximum"``,
+            where the image is halfway between the node and what surrounds it (`lnfast.postprocess`).
         sha256: of ``model.onnx`` and ``probe.npz`` by file name.
         admission: with ``"pelvis"`` `lnfast.admission` checks that a study can be a pelvic DWI; ``"none"`` is for
             models of other images, and every report then says that its study was not checked.
@@ -90,6 +92,12 @@ class ModelCard:
     admission: str = "pelvis"
     peak: float | None = None
     slices: str = "resampled"
+    outline: str = "threshold"
+
+    @property
+    def outlines_at_half_maximum(self) -> bool:
+        """Return whether nodes are outlined in the image."""
+        return self.outline == "half-maximum"
 
     @property
     def keeps_slices(self) -> bool:
@@ -105,20 +113,22 @@ class ModelCard:
     @property
     def level(self) -> float:
         """Return the threshold as a logit."""
-        return _logit(self.threshold)
+        return logit(self.threshold)
 
     @property
     def peak_level(self) -> float | None:
         """Return the peak as a logit; None where no node is dropped for it."""
-        return None if self.peak is None or self.peak <= self.threshold else _logit(self.peak)
+        return None if self.peak is None or self.peak <= self.threshold else logit(self.peak)
 
     @property
     def decisive(self) -> str:
         """Return all on which results depend beside the weights: an engine's certificate holds for this only."""
         names = ("input_name", "output_name", "shape_zyx", "orientation", "normalization", "threshold", "peak")
         values = tuple(getattr(self, name) for name in names)
-        # Engines of cards from before there was a choice keep their certificates.
-        return repr((*values, self.slices) if self.keeps_slices else values)
+        # Engines of cards from before there were choices keep their certificates.
+        if self.keeps_slices:
+            values = (*values, self.slices)
+        return repr((*values, self.outline) if self.outlines_at_half_maximum else values)
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
@@ -160,9 +170,12 @@ class ModelCard:
             admission=str(source.get("admission", "pelvis")),
             peak=None if target.get("peak") is None else float(target["peak"]),
             slices=str(source.get("slices", "resampled")),
+            outline=str(target.get("outline", "threshold")),
         )
         if card.slices not in ("resampled", "kept"):
             raise ValueError(f"slices is {card.slices!r}, wanted 'resampled' or 'kept'")
+        if card.outline not in ("threshold", "half-maximum"):
+            raise ValueError(f"outline is {card.outline!r}, wanted 'threshold' or 'half-maximum'")
         if card.admission not in ("pelvis", "none"):
             raise ValueError(f"admission is {card.admission!r}, wanted 'pelvis' or 'none'")
         if not 0.0 < card.threshold < 1.0:
@@ -322,7 +335,8 @@ def _normalization(source: dict[str, Any]) -> ZScore | Body:
     return values
 
 
-def _logit(probability: float) -> float:
+def logit(probability: float) -> float:
+    """Return the logit of a probability between 0 and 1, both excluded."""
     return math.log(probability / (1.0 - probability))
 
 

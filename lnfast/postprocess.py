@@ -1,24 +1,32 @@
 """Logits on the network's grid into lymph nodes on the study's own grid.
 
 The native grid is the one that the PACS shows: nodes are labelled there, so that every number can be derived again
-from the written mask by someone else's tool.
+from the written labels by someone else's tool.
+
+A network that has learned from many contrasts knows where nodes are, and is unsure of their edge by a voxel, which is
+the difference between 6.7 and 8.4 mm. So a card may ask for outlines at the half maximum, as the full width at half
+maximum of a line is measured (`lnfast_ext.outline_nodes`): the edge of a node lies where the image is halfway between
+the node and what surrounds it. The network's probability says in which voxels there is any doubt, `JOIN` to `SURE`.
+Nodes that touch are taken apart first, where each exceeds the card's peak on its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.card import ModelCard
-from lnfast.errors import EngineError
+from lnfast.card import ModelCard, logit
+from lnfast.errors import EngineError, UsageError
 from lnfast.geometry import Grid, Volume
 from lnfast.window import EDGE_VOX, Window
-from lnfast_ext import Components, threshold_resample
+from lnfast_ext import Components, number_nodes, outline_nodes, threshold_resample
 
 NODES_AT_MOST = 65535  # labels are written as uint16
+# Probabilities that a voxel beside a node exceeds to join it, and a node's own to stay whatever the image says.
+JOIN, SURE = 0.2, 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +35,7 @@ class Segmentation:
 
     Attributes:
         labels: uint16, native grid in storage order; 0 outside, 1 to ``count`` in raster order of a node's first voxel.
+            Nodes that were taken apart touch: the values tell them from each other.
         count: number of nodes; 0 is a result.
         faint: uint16 likewise: what was dropped because it nowhere reaches the card's peak; None where nothing was.
         faint_count: number of those.
@@ -39,7 +48,13 @@ class Segmentation:
 
 
 def segment(
-    logits: NDArray[Any], grid: Grid, card: ModelCard, *, window: Window | None = None, threads: int = 0
+    logits: NDArray[Any],
+    grid: Grid,
+    card: ModelCard,
+    *,
+    image: Volume | None = None,
+    window: Window | None = None,
+    threads: int = 0,
 ) -> Segmentation:
     """Call each native voxel node or not, and number the nodes: 26-connected, so that a shared corner makes one.
 
@@ -50,15 +65,19 @@ def segment(
     Args:
         logits: ``(z, y, x)`` float32 or float16 of the window's shape: the network's output buffer, read where it lies.
         grid: of the study as it is stored.
-        card: says threshold, peak and axes.
+        card: says threshold, peak, outline and axes.
+        image: the study, for outlines at the half maximum; `lnfast.preprocess.without_padding` makes padding air.
         window: of a grid of `lnfast.slabs.grid_for`; None for all of the card's.
         threads: 0 takes one per core.
 
     Raises:
         EngineError: ``bad-output`` for logits of another shape, ``non-finite-logits`` for NaN or infinity (such a
             mask would read as N0), ``too-many-nodes``.
-        UsageError: ``bad-window`` for a window of a grid with another plane than the card's, or with too few slices.
+        UsageError: ``bad-window`` for a window of a grid with another plane than the card's, or with too few slices;
+            ``no-image`` where the card needs one.
     """
+    if card.outlines_at_half_maximum and image is None:
+        raise UsageError("no-image", "got logits alone, wanted the study too: the model outlines nodes in its image")
     part = Window.whole(card.shape_zyx) if window is None else window
     part.check(part.shape_zyx, card.least_grid_zyx)
     if logits.shape != part.shape_zyx:
@@ -71,22 +90,60 @@ def segment(
             "too-many-nodes", f"got {components.count} separate nodes, wanted at most {NODES_AT_MOST}: not a pelvis"
         )
     labels = components.label(np.empty(grid.shape, np.uint16))
-    if card.peak_level is None or not components.count:
-        return Segmentation(Volume(labels, grid), components.count)
-    peaks = _above(card.peak_level, logits, grid, card, part, threads)
+    found = _drop_faint(Volume(labels, grid), components.count, mask, logits, card, part, threads)
+    if image is None or not card.outlines_at_half_maximum or not found.count:
+        return found
+    return replace(found, count=_outline(found.labels, found.count, image, logits, card, part))
+
+
+def _drop_faint(
+    labels: Volume, count: int, mask: Volume, logits: NDArray[Any], card: ModelCard, part: Window, threads: int
+) -> Segmentation:
+    """Drop the marks that nowhere exceed the card's peak, in place."""
+    if card.peak_level is None or not count:
+        return Segmentation(labels, count)
+    peaks = _above(card.peak_level, logits, labels.grid, card, part, threads)
     voxels = np.flatnonzero(mask.array.view(np.bool_))  # few of a study's: the rest of it need not be read again
-    node = labels.ravel()[voxels]
-    reached = np.zeros(components.count + 1, np.uint16)
+    node = labels.array.ravel()[voxels]
+    reached = np.zeros(count + 1, np.uint16)
     reached[node[peaks.array.ravel()[voxels] > 0]] = 1
-    count = int(reached.sum())
-    if count == components.count:
-        return Segmentation(Volume(labels, grid), count)
+    kept = int(reached.sum())
+    if kept == count:
+        return Segmentation(labels, count)
     # Those that stay are numbered in the same order, and so are those that are dropped.
     numbers = np.cumsum(reached, dtype=np.uint16)
-    faint = np.zeros(grid.shape, np.uint16)
+    faint = np.zeros(labels.grid.shape, np.uint16)
     faint.ravel()[voxels] = np.where(reached, 0, np.arange(len(reached)) - numbers)[node]
-    labels.ravel()[voxels] = (numbers * reached)[node]
-    return Segmentation(Volume(labels, grid), count, Volume(faint, grid), components.count - count)
+    labels.array.ravel()[voxels] = (numbers * reached)[node]
+    return Segmentation(labels, kept, Volume(faint, labels.grid), count - kept)
+
+
+def _outline(labels: Volume, count: int, image: Volume, logits: NDArray[Any], card: ModelCard, part: Window) -> int:
+    """Outline nodes at the half maximum, in place, and return how many there are.
+
+    Raises:
+        EngineError: ``too-many-nodes``.
+    """
+    view = labels.oriented(card.orientation)
+    try:
+        nodes = outline_nodes(
+            view.array,
+            count,
+            image.oriented(card.orientation).array,
+            logits,
+            join=logit(min(JOIN, card.threshold)),
+            seed=card.level if card.peak_level is None else card.peak_level,
+            sure=logit(max(SURE, card.threshold)),
+            spacing_mm=view.grid.spacing_zyx_mm,
+            grid=part.grid_zyx,
+            start=part.start_zyx,
+        )
+    except ValueError as error:
+        if "65535" not in str(error):
+            raise
+        raise EngineError("too-many-nodes", f"got {error}: not a pelvis") from error
+    number_nodes(labels.array, nodes)
+    return nodes
 
 
 def _above(level: float, logits: NDArray[Any], grid: Grid, card: ModelCard, part: Window, threads: int) -> Volume:

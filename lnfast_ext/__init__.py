@@ -9,6 +9,7 @@ from lnfast_ext._box import min_volume_box
 from lnfast_ext._cpu import instruction_set
 from lnfast_ext._label import Components, label_components
 from lnfast_ext._measure import measure_components
+from lnfast_ext._outline import number_nodes, outline_nodes
 from lnfast_ext._records import BodyStatistics
 from lnfast_ext._resample import resample_normalize, threshold_resample
 from lnfast_ext._statistics import intensity_statistics
@@ -22,6 +23,8 @@ __all__ = [
     "label_components",
     "measure_components",
     "min_volume_box",
+    "number_nodes",
+    "outline_nodes",
     "resample_normalize",
     "threshold_resample",
 ]

@@ -16,6 +16,8 @@ __all__ = [
     "label_components",
     "measure_components",
     "min_volume_box",
+    "number_nodes",
+    "outline_nodes",
     "resample_normalize",
     "threshold_resample",
 ]
@@ -53,6 +55,20 @@ def measure_components(
     threads: int = 0,
 ) -> NDArray[np.void]: ...
 def min_volume_box(points_mm: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
+def number_nodes(labels: NDArray[np.uint16], count: int) -> None: ...
+def outline_nodes(
+    labels: NDArray[np.uint16],
+    count: int,
+    image: NDArray[Any],
+    logits: NDArray[Any],
+    *,
+    join: float,
+    seed: float,
+    sure: float,
+    spacing_mm: Sequence[float],
+    grid: Sequence[int] | None = None,
+    start: Sequence[int] = (0, 0, 0),
+) -> int: ...
 def resample_normalize(
     volume: NDArray[Any],
     out: NDArray[Any],

@@ -58,7 +58,7 @@ def bright_model(folder: Path, slices: str = "resampled") -> Path:
     (slab,) = write_slabs(volume, card, x[0, 0])
     session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {"dwi": x})
-    nodes = segment(slab.part_of(logits[0, 0]), volume.grid, card, window=slab)
+    nodes = segment(slab.part_of(logits[0, 0]), volume.grid, card, image=volume, window=slab)
     mask = (nodes.labels.array > 0).astype(np.uint8)
     np.savez(folder / "probe.npz", array=volume.array, affine=volume.grid.affine, mask=mask)
     save((folder / "probe.npz").read_bytes())

@@ -117,11 +117,15 @@ def _resampled(volume: Volume, factor: float) -> Volume:
 def _of_nodes(settings: Settings, result: Result, folder: Path) -> Sizes:
     calls: Sizes = {}
     card = settings.model.card
-    grid = network_grid(result.labels.oriented(card.orientation).grid, card.shape_zyx)
+    native = result.labels.oriented(card.orientation).grid
+    grid = network_grid(native, card.shape_zyx)
     for lattice in QUICK_LATTICES if settings.quick else LATTICES:
         bodies = _bodies(lattice, grid)
         logits = logits_around(bodies, grid, np.random.default_rng(settings.seed))
-        calls[len(bodies)] = partial(_fresh, folder, partial(_from_logits, settings, result, logits, len(bodies)))
+        image = Volume(np.empty(native.shape, np.float32), native)  # as bright as the network is sure
+        resample_normalize(logits, image.array, lo=-np.inf, hi=np.inf, shift=0.0, scale=1.0)
+        measure = partial(_from_logits, settings, result, image, logits, len(bodies))
+        calls[len(bodies)] = partial(_fresh, folder, measure)
     return calls
 
 
@@ -132,10 +136,12 @@ def _bodies(lattice: tuple[int, int, int], grid: Grid) -> list[Ellipsoid]:
     return [Ellipsoid(grid.to_ras_mm(place[::-1]), SEMI_MM, np.eye(3)) for place in places]
 
 
-def _from_logits(settings: Settings, result: Result, logits: NDArray[np.float32], count: int, out: Path) -> Times:
+def _from_logits(
+    settings: Settings, result: Result, image: Volume, logits: NDArray[np.float32], count: int, out: Path
+) -> Times:
     card, rules, threads = settings.model.card, Rules(), settings.threads
     start = perf_counter()
-    segmentation = segment(logits, result.labels.grid, card, threads=threads)
+    segmentation = segment(logits, result.labels.grid, card, image=image, threads=threads)
     labelled = perf_counter()
     nodes = measure_nodes(
         segmentation.labels, segmentation.count, rules, orientation=card.orientation, logits=logits, threads=threads

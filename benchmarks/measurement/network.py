@@ -70,7 +70,9 @@ def measure_network_nodes(settings: Settings) -> Iterator[NodeMeasurement]:
         phantom = phantom_of_every_size(seed, scanner)
         (slab,) = write_slabs(phantom.volume, card, x[0, 0], threads=settings.threads)
         logits = slab.part_of(reference_logits(settings.model, x, settings.threads)[0, 0])
-        segmentation = segment(logits, phantom.volume.grid, card, window=slab, threads=settings.threads)
+        segmentation = segment(
+            logits, phantom.volume.grid, card, image=phantom.volume, window=slab, threads=settings.threads
+        )
         truth = Volume(phantom.labels, phantom.volume.grid).oriented(card.orientation)
         labels = segmentation.labels.oriented(card.orientation)
         matches = match_nodes(labels.array, truth.array, phantom.nodes)

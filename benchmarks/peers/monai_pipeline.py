@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from benchmarks.harness.timing import Stopwatch
 from benchmarks.peers.nodes import measure_peer_nodes, n_stage_of
-from benchmarks.peers.pipeline import PeerResult, drop_faint, normalize_for_network, write_peer_report
+from benchmarks.peers.pipeline import PeerResult, drop_faint, normalize_for_network, outline, write_peer_report
 from lnfast.card import Body, ModelCard, ZScore
 
 IMAGE, PRED = "image", "pred"
@@ -103,6 +103,7 @@ class MonaiPipeline:
         with stopwatch.stage("read"):
             data = self._load({IMAGE: path})
             affine = data[IMAGE].meta["original_affine"]
+            image = data[IMAGE].numpy()[0].transpose(2, 1, 0)
         with stopwatch.stage("preprocess"):
             data = self._before(data)
         with stopwatch.stage("infer"), torch.inference_mode():
@@ -112,7 +113,8 @@ class MonaiPipeline:
             probability = data[PRED][0].numpy().transpose(2, 1, 0)
             mask = np.ascontiguousarray(AsDiscrete(threshold=self._card.threshold)(probability) > 0)
             labels, count = cc3d.connected_components(mask, connectivity=26, return_N=True)
-            labels, count = drop_faint(labels.astype(np.uint16), int(count), probability, self._card)
+            labels = drop_faint(labels.astype(np.uint16), int(count), probability, self._card)
+            labels, count = outline(labels, image, probability, affine, self._card)
         with stopwatch.stage("measure"):
             nodes = measure_peer_nodes(labels, count, affine)
         with stopwatch.stage("write"):

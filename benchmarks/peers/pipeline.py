@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from benchmarks.harness.timing import Times
 from benchmarks.peers.nodes import PeerNode, n_stage_of
+from benchmarks.peers.outlines import numbered, outline_at_half_maximum
 from lnfast.card import ModelCard, ZScore
+from lnfast.geometry import Grid, Volume
+from lnfast.postprocess import JOIN, SURE
 from lnfast_ext import body_statistics
 
 
@@ -73,7 +76,7 @@ def slices_of(card: ModelCard, native: int) -> tuple[int, int]:
 
 def drop_faint(
     labels: NDArray[np.uint16], count: int, probability: NDArray[Any], card: ModelCard
-) -> tuple[NDArray[np.uint16], int]:
+) -> NDArray[np.uint16]:
     """Drop the nodes whose probability nowhere exceeds the card's peak; the others keep their order.
 
     Args:
@@ -83,11 +86,36 @@ def drop_faint(
         card: has the peak, or None.
     """
     if card.peak is None:
-        return labels, count
+        return labels
     reached = np.zeros(count + 1, np.uint16)
     reached[labels[probability > card.peak]] = 1
     reached[0] = 0
-    return (np.cumsum(reached, dtype=np.uint16) * reached)[labels], int(reached.sum())
+    return (np.cumsum(reached, dtype=np.uint16) * reached)[labels]
+
+
+def outline(
+    labels: NDArray[np.uint16], image: NDArray[Any], probability: NDArray[Any], affine: NDArray[Any], card: ModelCard
+) -> tuple[NDArray[np.uint16], int]:
+    """Outline nodes as the card asks; return labels and how many there are.
+
+    Args:
+        labels: ``(z, y, x)``, the nodes.
+        image, probability: of the same shape.
+        affine: of all three.
+        card: has threshold, peak and outline.
+    """
+    if card.outline != "half-maximum":
+        return labels, int(labels.max(initial=0))
+
+    def turned(array: NDArray[Any]) -> NDArray[Any]:
+        return Volume(array, Grid(array.shape, affine)).oriented(card.orientation).array
+
+    likely = turned(probability)
+    masks = likely > JOIN, likely > (card.peak or card.threshold), likely > SURE
+    result = np.zeros_like(labels)
+    spacing_mm = Volume(labels, Grid(labels.shape, affine)).oriented(card.orientation).grid.spacing_zyx_mm
+    turned(result)[:] = outline_at_half_maximum(turned(labels), turned(image), masks, spacing_mm)
+    return numbered(result), int(result.max(initial=0))
 
 
 def write_peer_report(folder: Path, nodes: tuple[PeerNode, ...]) -> None:

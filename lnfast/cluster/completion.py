@@ -59,6 +59,7 @@ def _is_of(report: dict[str, Any], engine: Engine, study: Study, name: str) -> b
             "trained_on": card.trained_on,
             "threshold": card.threshold,
             "peak": card.peak,
+            "outline": card.outline,
         },
         "rules": asdict(engine.rules),
         "engine": {

@@ -56,6 +56,7 @@ class ModelFacts:
     trained_on: str
     threshold: float
     peak: float | None
+    outline: str
 
 
 @dataclass(frozen=True)

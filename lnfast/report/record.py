@@ -116,7 +116,9 @@ def make_report(
             dicom=DicomFacts(source.series_number, source.computed_b) if source else None,
         ),
         admission=admission,
-        model=ModelFacts(card.name, card.version, model.sha256, card.trained_on, card.threshold, card.peak),
+        model=ModelFacts(
+            card.name, card.version, model.sha256, card.trained_on, card.threshold, card.peak, card.outline
+        ),
         engine=engine,
         rules=rules,
         nodes=tuple(nodes),

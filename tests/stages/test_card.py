@@ -206,3 +206,17 @@ def test_the_shipped_model_is_whole() -> None:
     assert model.card.shape_zyx == (32, 256, 256)
     assert len(model.onnx_bytes) > 1_000_000
     assert model.probe.mask.any()
+
+
+def test_the_card_says_where_a_node_ends() -> None:
+    entries = card_entries()
+    entries["output"]["outline"] = "half-maximum"
+    in_the_image = ModelCard.from_json(json.dumps(entries))
+    assert in_the_image.outlines_at_half_maximum
+    del entries["output"]["outline"]
+    unsaid = ModelCard.from_json(json.dumps(entries))
+    assert unsaid.outline == "threshold" and not unsaid.outlines_at_half_maximum
+    assert in_the_image.decisive != unsaid.decisive
+    entries["output"]["outline"] = "by hand"
+    with pytest.raises(ModelError, match=r"bad-card: .*outline is 'by hand'"):
+        ModelCard.from_json(json.dumps(entries))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from blocks import SHAPE_ZYX, affine_of, make_card, stored_in_all_ways
@@ -9,9 +11,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import lnfast.postprocess
-from lnfast.errors import EngineError
+from benchmarks.peers.outlines import numbered, outline_at_half_maximum
+from lnfast.errors import EngineError, UsageError
 from lnfast.geometry import Grid, Volume
-from lnfast.postprocess import segment
+from lnfast.postprocess import JOIN, SURE, segment
 
 
 def two_blocks() -> NDArray[np.float32]:
@@ -74,6 +77,49 @@ def test_a_node_that_nowhere_exceeds_the_peak_is_dropped_and_the_others_keep_the
         assert np.array_equal(segmentation.labels.array, wanted)
         left, dropped = left + len(kept), dropped + count - len(kept)
     assert left > 6 and dropped > 6
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "RAI"])
+def test_outlines_at_the_half_maximum_are_those_of_scipy(orientation: str) -> None:
+    """Whatever way the study is stored: slices, neighbours and numbers are the network's and the file's in turn."""
+    rng = np.random.default_rng(3)
+    card = make_card(threshold=0.6, peak=0.97, orientation=orientation, outline="half-maximum")
+    changed = 0
+    for _ in range(6):
+        bright = ndimage.gaussian_filter(rng.normal(0, 12, SHAPE_ZYX), 0.9)
+        logits = (bright + rng.normal(0, 1, SHAPE_ZYX)).astype(np.float32)
+        likely = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        for stored in stored_in_all_ways(Volume((100 + 40 * bright).astype(np.int16), native())):
+            drawn = segment(logits, stored.grid, replace(card, outline="threshold"))
+            segmentation = segment(logits, stored.grid, card, image=stored)
+            view = drawn.labels.oriented(orientation)
+            masks = likely > JOIN, likely > 0.97, likely > SURE
+            image = stored.oriented(orientation).array
+            wanted = np.zeros_like(drawn.labels.array)
+            Volume(wanted, stored.grid).oriented(orientation).array[:] = outline_at_half_maximum(
+                view.array, image, masks, view.grid.spacing_zyx_mm
+            )
+            np.testing.assert_array_equal(segmentation.labels.array, numbered(wanted))
+            assert segmentation.count == wanted.max()
+            assert segmentation.faint_count == drawn.faint_count
+            changed += int((segmentation.labels.array != drawn.labels.array).sum())
+    assert changed > 100
+
+
+def test_outlines_in_the_image_need_the_image() -> None:
+    card = make_card(outline="half-maximum")
+    with pytest.raises(UsageError, match="no-image"):
+        segment(two_blocks(), native(), card)
+
+
+def test_more_nodes_than_labels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def outline(*_: object, **__: object) -> int:
+        raise ValueError("more than 65535 nodes")
+
+    monkeypatch.setattr(lnfast.postprocess, "outline_nodes", outline)
+    image = Volume(np.zeros(SHAPE_ZYX, np.int16), native())
+    with pytest.raises(EngineError, match="too-many-nodes"):
+        segment(two_blocks(), native(), make_card(outline="half-maximum"), image=image)
 
 
 def test_without_a_peak_or_a_node_nothing_is_dropped() -> None:

@@ -6,6 +6,7 @@
 // diameter in the slice, the mean probability and the box's centre, all in mm. The keys are those of card.json,
 // which the host reads. Exit codes are those of `lnfast run`.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -21,6 +22,7 @@
 #include "components/label.hpp"
 #include "components/means.hpp"
 #include "components/measure.hpp"
+#include "components/outline.hpp"
 #include "grid/body_statistics.hpp"
 #include "grid/resample.hpp"
 #include "grid/statistics.hpp"
@@ -36,6 +38,7 @@ struct Settings {
     std::map<std::string, std::string> values = {
         {"threshold", "0.3"}, {"peak", "0"}, {"orientation", "LPS"}, {"normalization", "body"},
         {"slices", "resampled"},                                                 // or "kept"
+        {"outline", "threshold"},                                                // or "half-maximum"
         {"floor", "-1"},      {"tissue", "0.05"},     {"ceiling", "8.7"},        // of "body"
         {"low", "0.5"},       {"high", "99.9"},                                  // of "zscore"
         {"precision", "f32"}, {"suspicious", "8"},    {"threads", "0"},          {"labels", ""},
@@ -60,6 +63,8 @@ struct Settings {
             throw Refusal(2, "bad-call: wanted normalization=body or normalization=zscore");
         if (text("slices") != "resampled" && text("slices") != "kept")
             throw Refusal(2, "bad-call: wanted slices=resampled or slices=kept");
+        if (text("outline") != "threshold" && text("outline") != "half-maximum")
+            throw Refusal(2, "bad-call: wanted outline=threshold or outline=half-maximum");
         if (!(number("floor") < number("tissue") && number("tissue") < number("ceiling")))
             throw Refusal(2, "bad-call: wanted floor < tissue < ceiling");
         if (!(number("low") >= 0 && number("low") < number("high") && number("high") <= 100))
@@ -170,17 +175,18 @@ void preprocess(const Voxels& voxels, const View3<float>& out, const Settings& s
 }
 
 // The nodes of the logits, and their labels on the study's own grid.
-std::vector<components::Node> postprocess(const View3<float>& output, const Volume& study,
-                                      const Settings& settings, std::vector<std::uint16_t>& labels) {
+std::vector<components::Node> postprocess(const View3<float>& output, Volume& study, const Settings& settings,
+                                          std::vector<std::uint16_t>& labels) {
     const Turn turn(study.affine, settings.text("orientation"));
     const View3<float> logits = own_slices(output, turn.view(study.voxels.data(), study.size).size[0], settings);
     const int threads = settings.threads();
     const double threshold = settings.number("threshold"), peak = settings.number("peak");
     const grid::Part whole = grid::Part::whole(logits.size);
+    const auto logit = [](double probability) { return std::log(probability / (1 - probability)); };
     const auto above = [&](double probability) {
         std::vector<std::uint8_t> mask(study.voxels.size());
-        const double level = std::log(probability / (1 - probability));
-        if (!grid::threshold_resample(logits, whole, turn.view(mask.data(), study.size), level, threads).finite)
+        auto target = turn.view(mask.data(), study.size);
+        if (!grid::threshold_resample(logits, whole, target, logit(probability), threads).finite)
             throw Refusal(4, "non-finite-logits: the network answered with NaN or infinity");
         return mask;
     };
@@ -209,7 +215,18 @@ std::vector<components::Node> postprocess(const View3<float>& output, const Volu
         for (std::uint16_t& label : labels) label = number[label];
     }
 
-    const Mat4 affine = without_header_noise(turn.affine(study.affine, study.size));
+    const Mat4 turned = turn.affine(study.affine, study.size);
+    if (settings.text("outline") == "half-maximum" && count > 0) {
+        const std::array<double, 3> x_y_z = spacing_of(turned);
+        const double spacing_mm[3] = {x_y_z[2], x_y_z[1], x_y_z[0]};
+        const components::OutlineLevels levels = {logit(std::min(0.2, threshold)), logit(std::max(peak, threshold)),
+                                                  logit(std::max(0.9, threshold))};
+        count = components::outline_nodes(turn.view(study.voxels.data(), study.size), logits, whole,
+                                          turn.view(labels.data(), study.size), count, levels, spacing_mm);
+        components::number_nodes(stored(labels.data()), count);
+    }
+
+    const Mat4 affine = without_header_noise(turned);
     const components::Runs runs = components::read_runs(turn.view(labels.data(), study.size), count);
     std::vector<components::Node> nodes(static_cast<std::size_t>(count));
     if (nodes.empty()) return nodes;

@@ -97,7 +97,7 @@ def settings(card: ModelCard) -> list[str]:
         low, high = kind.clip_percentiles
         greys = ["normalization=zscore", f"low={low}", f"high={high}"]
     outlines = [f"threshold={card.threshold}", f"peak={card.peak or 0}"]
-    return [*outlines, f"orientation={card.orientation}", f"slices={card.slices}", *greys]
+    return [*outlines, f"outline={card.outline}", f"orientation={card.orientation}", f"slices={card.slices}", *greys]
 
 
 def rows_of(result: Result) -> NDArray[np.float64]:
@@ -203,6 +203,7 @@ def test_what_it_refuses(program: Program, tiny: Engine, tmp_path: Path) -> None
         ((model, flat, "normalization=minmax"), 2, "bad-call"),
         ((model, flat, "tissue=-2"), 2, "bad-call"),
         ((model, flat, "slices=some"), 2, "bad-call"),
+        ((model, flat, "outline=some"), 2, "bad-call"),
         ((model, tmp_path / "none.nii"), 3, "not-found"),
         ((model, tmp_path / "text.nii"), 3, "not-nifti"),
         ((model, sheared), 3, "bad-geometry"),

@@ -15,7 +15,7 @@ from lnfast.geometry import Volume
 from lnfast.matching import NodeMap, compare, dice_of_counts
 from lnfast.measure import measure_nodes, n_stage
 from lnfast.postprocess import segment
-from lnfast.preprocess import write_slabs
+from lnfast.preprocess import normalization, without_padding, write_slabs
 from lnfast.slabs import add_slab
 from lnfast.window import Window
 from training.data.case import Case, LoadableCase
@@ -98,7 +98,8 @@ def find_nodes(logits: NDArray[np.float32], volume: Volume, card: ModelCard) -> 
         EngineError: as `lnfast.postprocess.segment`.
     """
     depth, height, width = logits.shape
-    segmentation = segment(logits, volume.grid, card, window=Window.whole((depth, height, width)))
+    image, _ = without_padding(volume, card, normalization(volume, card))
+    segmentation = segment(logits, volume.grid, card, image=image, window=Window.whole((depth, height, width)))
     nodes = measure_nodes(segmentation.labels, segmentation.count, RULES, orientation=card.orientation, logits=logits)
     return NodeMap(segmentation.labels, nodes)
 

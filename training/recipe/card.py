@@ -17,7 +17,7 @@ _NORMALIZATIONS: dict[str, dict[str, Any]] = {
     "body": {"body": {"floor": FLOOR, "tissue": TISSUE, "ceiling": CEILING}},
 }
 # Of weights whose header does not say: they are older than the choice.
-OLD_SHAPE_ZYX, OLD_NORMALIZATION, OLD_SLICES = (64, 256, 256), "zscore", "resampled"
+OLD_SHAPE_ZYX, OLD_NORMALIZATION, OLD_SLICES, OLD_OUTLINE = (64, 256, 256), "zscore", "resampled", "threshold"
 _UNSAID: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -35,7 +35,8 @@ def card_dict(
     """Return the content of ``card.json``.
 
     Args:
-        config: of a preset or of the header of weights: ``shape_zyx``, ``normalization`` and ``slices``.
+        config: of a preset or of the header of weights: ``shape_zyx``, ``normalization``, ``slices`` and
+            ``outline``.
         name, version, trained_on, threshold, peak: as in `ModelCard`.
         files: ``sha256`` and ``bytes`` by file name.
         training: how it was trained, in free form.
@@ -60,7 +61,12 @@ def card_dict(
             "b_range": [500, 1500],
             "field_of_view_mm": {"in_plane": [150, 420], "through_plane": [50, 210]},
         },
-        "output": {"name": "logits", "threshold": threshold} | ({} if peak is None else {"peak": peak}),
+        "output": {
+            "name": "logits",
+            "threshold": threshold,
+            **({} if peak is None else {"peak": peak}),
+            "outline": config.get("outline", OLD_OUTLINE),
+        },
         "rules": {"connectivity": 26},
         "files": files or {"model.onnx": unknown, "probe.npz": unknown},
         "training": training or {},

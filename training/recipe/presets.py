@@ -93,6 +93,7 @@ class Preset:
         shape_zyx: voxels of the network's input, the card's.
         normalization: of intensities, the card's.
         slices: resampled to those of the network or kept, the card's.
+        outline: of a node, the card's.
         patch_zyx: voxels of a training crop; None trains on whole studies.
         crops: how crops are made; None trains on whole studies.
         augmentation: of whole studies; None where crops are used.
@@ -127,6 +128,7 @@ class Preset:
     shape_zyx: tuple[int, int, int]
     normalization: Literal["zscore", "body"]
     slices: Literal["resampled", "kept"]
+    outline: Literal["threshold", "half-maximum"]
     patch_zyx: tuple[int, int, int] | None
     crops: Crops | None
     augmentation: Augmentation | None
@@ -161,6 +163,7 @@ PAPER = Preset(
     shape_zyx=(64, 256, 256),
     normalization="zscore",
     slices="resampled",
+    outline="threshold",
     patch_zyx=None,
     crops=None,
     augmentation=Augmentation(),
@@ -195,6 +198,7 @@ EDGE = Preset(
     shape_zyx=(32, 256, 256),
     normalization="body",
     slices="kept",
+    outline="half-maximum",
     patch_zyx=(32, 208, 208),
     crops=Crops(),
     augmentation=None,

@@ -90,6 +90,7 @@ def algorithm_parameters(report: Report) -> dict[str, str]:
         "model_sha256": model.sha256,
         "threshold": f"{model.threshold:g}",
         "peak": "none" if model.peak is None else f"{model.peak:g}",
+        "outline": model.outline,
         "engine": f"{engine.backend} {engine.backend_version} {engine.device} {engine.precision}",
         "engine_sha256": engine.engine_sha256 or "none",
         "short_axis": report.rules.short_axis,
