@@ -199,14 +199,15 @@ class Probe:
     Attributes:
         array: ``(z, y, x)`` integers.
         affine: (4, 4) index ``(x, y, z, 1)`` to RAS+ mm.
-        mask: ``(z, y, x)`` uint8, the nodes of the FP32 reference on the native grid.
-        ellipsoid_short_mm: ``(nodes,)`` of the mask's components in raster order, from the FP32 logits; None in a
-            folder that is older than that rule.
+        mask: ``(z, y, x)`` uint8 or uint16, the nodes of the FP32 reference on the native grid: the id of each, or 1
+            for all, where they are the 26-connected components in raster order.
+        ellipsoid_short_mm: ``(nodes,)`` of these nodes, from the FP32 logits; None in a folder that is older than that
+            rule.
     """
 
     array: NDArray[Any]
     affine: NDArray[np.float64]
-    mask: NDArray[np.uint8]
+    mask: NDArray[np.uint8 | np.uint16]
     ellipsoid_short_mm: NDArray[np.float64] | None = None
 
 
@@ -311,8 +312,9 @@ def _probe(array: NDArray[Any], affine: NDArray[Any], mask: NDArray[Any], shorts
     Raises:
         ValueError, StudyError: it cannot.
     """
-    if array.dtype.kind not in "iu" or mask.dtype != np.uint8 or affine.dtype.kind != "f":
-        raise ValueError(f"got types {array.dtype}, {affine.dtype} and {mask.dtype}, wanted integers, floats and uint8")
+    if array.dtype.kind not in "iu" or mask.dtype not in (np.uint8, np.uint16) or affine.dtype.kind != "f":
+        got = f"got types {array.dtype}, {affine.dtype} and {mask.dtype}"
+        raise ValueError(f"{got}, wanted integers, floats and uint8 or uint16")
     Grid(array.shape, affine)
     if mask.shape != array.shape or not mask.any():
         raise ValueError("it proves nothing: its mask is blank or of another shape")

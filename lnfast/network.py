@@ -24,7 +24,7 @@ from lnfast.backends.engine.folder import EngineFolder
 from lnfast.body import body_extent
 from lnfast.card import Model
 from lnfast.errors import EngineError
-from lnfast.geometry import Grid, Volume
+from lnfast.geometry import Volume
 from lnfast.measure import LymphNode, Rules, ScaledVolume, measure_nodes
 from lnfast.postprocess import Segmentation, segment, touches_edge
 from lnfast.preprocess import Normalization, normalization, without_padding, write_input
@@ -180,9 +180,7 @@ class Network:
         with watch("preprocess"):
             chosen = self.window_for(volume) if window is None else window
         logits = self._infer(volume, norm, chosen, watch)
-        with watch("postprocess"):
-            source, _ = without_padding(volume, self.model.card, norm)
-        segmentation = self._segment(logits, source, volume.grid, chosen, watch)
+        segmentation = self._segment(logits, volume, norm, chosen, watch)
         if window is None and touches_edge(segmentation, chosen, self.model.card):
             return self._find(volume, norm, Window.whole(chosen.grid_zyx), watch)
         return chosen, logits, segmentation
@@ -190,12 +188,12 @@ class Network:
     def _find_in_slabs(self, volume: Volume, norm: Normalization, grid_zyx: Zyx, watch: _Watch) -> _Found:
         whole, joined = Window.whole(grid_zyx), np.zeros(grid_zyx, np.float32)
         with watch("preprocess"):
-            source, norm = without_padding(volume, self.model.card, norm)
+            source, plain = without_padding(volume, self.model.card, norm)
         for slab in slabs_of(grid_zyx, self.grid_zyx):
-            logits = self._infer(source, norm, slab, watch)
+            logits = self._infer(source, plain, slab, watch)
             with watch("postprocess"):
                 add_slab(joined, slab, logits)
-        return whole, joined, self._segment(joined, source, volume.grid, whole, watch)
+        return whole, joined, self._segment(joined, volume, norm, whole, watch)
 
     def _infer(self, volume: Volume, norm: Normalization, window: Window, watch: _Watch) -> NDArray[Any]:
         """Return the window's part of the network's output buffer, which the next inference at its shape overwrites."""
@@ -206,9 +204,13 @@ class Network:
             backend.infer()
         return window.part_of(backend.output[0, 0])
 
-    def _segment(self, logits: NDArray[Any], image: Volume, grid: Grid, window: Window, watch: _Watch) -> Segmentation:
+    def _segment(
+        self, logits: NDArray[Any], volume: Volume, norm: Normalization, window: Window, watch: _Watch
+    ) -> Segmentation:
         with watch("postprocess"):
-            return segment(logits, grid, self.model.card, image=image, window=window, threads=self._threads)
+            card = self.model.card
+            image = without_padding(volume, card, norm)[0] if card.outlines_at_half_maximum else None
+            return segment(logits, volume.grid, card, image=image, floor=norm.lo, window=window, threads=self._threads)
 
 
 class _Watch:

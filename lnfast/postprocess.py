@@ -37,12 +37,14 @@ class Segmentation:
         labels: uint16, native grid in storage order; 0 outside, 1 to ``count`` in raster order of a node's first voxel.
             Nodes that were taken apart touch: the values tell them from each other.
         count: number of nodes; 0 is a result.
+        marks: uint8, 1 where the probability is above the threshold, whatever became of it.
         faint: uint16 likewise: what was dropped because it nowhere reaches the card's peak; None where nothing was.
         faint_count: number of those.
     """
 
     labels: Volume
     count: int
+    marks: Volume
     faint: Volume | None = None
     faint_count: int = 0
 
@@ -53,6 +55,7 @@ def segment(
     card: ModelCard,
     *,
     image: Volume | None = None,
+    floor: float = -np.inf,
     window: Window | None = None,
     threads: int = 0,
 ) -> Segmentation:
@@ -67,6 +70,7 @@ def segment(
         grid: of the study as it is stored.
         card: says threshold, peak, outline and axes.
         image: the study, for outlines at the half maximum; `lnfast.preprocess.without_padding` makes padding air.
+        floor: of the image; darker values, padding or noise, count as air of this value.
         window: of a grid of `lnfast.slabs.grid_for`; None for all of the card's.
         threads: 0 takes one per core.
 
@@ -93,7 +97,7 @@ def segment(
     found = _drop_faint(Volume(labels, grid), components.count, mask, logits, card, part, threads)
     if image is None or not card.outlines_at_half_maximum or not found.count:
         return found
-    return replace(found, count=_outline(found.labels, found.count, image, logits, card, part))
+    return replace(found, count=_outline(found.labels, found.count, image, floor, logits, card, part))
 
 
 def _drop_faint(
@@ -101,7 +105,7 @@ def _drop_faint(
 ) -> Segmentation:
     """Drop the marks that nowhere exceed the card's peak, in place."""
     if card.peak_level is None or not count:
-        return Segmentation(labels, count)
+        return Segmentation(labels, count, mask)
     peaks = _above(card.peak_level, logits, labels.grid, card, part, threads)
     voxels = np.flatnonzero(mask.array.view(np.bool_))  # few of a study's: the rest of it need not be read again
     node = labels.array.ravel()[voxels]
@@ -109,16 +113,18 @@ def _drop_faint(
     reached[node[peaks.array.ravel()[voxels] > 0]] = 1
     kept = int(reached.sum())
     if kept == count:
-        return Segmentation(labels, count)
+        return Segmentation(labels, count, mask)
     # Those that stay are numbered in the same order, and so are those that are dropped.
     numbers = np.cumsum(reached, dtype=np.uint16)
     faint = np.zeros(labels.grid.shape, np.uint16)
     faint.ravel()[voxels] = np.where(reached, 0, np.arange(len(reached)) - numbers)[node]
     labels.array.ravel()[voxels] = (numbers * reached)[node]
-    return Segmentation(labels, kept, Volume(faint, labels.grid), count - kept)
+    return Segmentation(labels, kept, mask, Volume(faint, labels.grid), count - kept)
 
 
-def _outline(labels: Volume, count: int, image: Volume, logits: NDArray[Any], card: ModelCard, part: Window) -> int:
+def _outline(
+    labels: Volume, count: int, image: Volume, floor: float, logits: NDArray[Any], card: ModelCard, part: Window
+) -> int:
     """Outline nodes at the half maximum, in place, and return how many there are.
 
     Raises:
@@ -135,6 +141,7 @@ def _outline(labels: Volume, count: int, image: Volume, logits: NDArray[Any], ca
             seed=card.level if card.peak_level is None else card.peak_level,
             sure=logit(max(SURE, card.threshold)),
             spacing_mm=view.grid.spacing_zyx_mm,
+            floor=floor,
             grid=part.grid_zyx,
             start=part.start_zyx,
         )
@@ -173,7 +180,9 @@ def _above(level: float, logits: NDArray[Any], grid: Grid, card: ModelCard, part
 
 
 def touches_edge(segmentation: Segmentation, window: Window, card: ModelCard, margin_vox: int = EDGE_VOX) -> bool:
-    """Whether a node comes so near to a face of the window that the network may have missed a part of it or misread it.
+    """Whether a mark comes so near to a face of the window that the network may have missed a part of it or misread it.
+
+    What was dropped or taken away from a node counts too: beyond the face it may go on.
 
     Faces of the window that are faces of the grid cut nothing off and do not count.
 
@@ -183,5 +192,5 @@ def touches_edge(segmentation: Segmentation, window: Window, card: ModelCard, ma
         card: says the axes.
         margin_vox: as in `lnfast.window.Window.edge_slabs`.
     """
-    view = segmentation.labels.oriented(card.orientation).array
+    view = segmentation.marks.oriented(card.orientation).array
     return any(view[slab].any() for slab in window.edge_slabs(view.shape, margin_vox))

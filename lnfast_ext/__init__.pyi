@@ -66,6 +66,7 @@ def outline_nodes(
     seed: float,
     sure: float,
     spacing_mm: Sequence[float],
+    floor: float = ...,
     grid: Sequence[int] | None = None,
     start: Sequence[int] = (0, 0, 0),
 ) -> int: ...

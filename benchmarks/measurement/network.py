@@ -25,7 +25,7 @@ from lnfast.geometry import Volume
 from lnfast.phantom import SCANNERS, Phantom, PhantomNode, generate, make_phantom
 from lnfast.phantom.nodes import placement
 from lnfast.postprocess import segment
-from lnfast.preprocess import write_slabs
+from lnfast.preprocess import normalization, write_slabs
 from lnfast_ext import measure_components
 
 # Seeds on which training validates: a rule chosen by these phantoms is not chosen by those held out for tests.
@@ -69,9 +69,16 @@ def measure_network_nodes(settings: Settings) -> Iterator[NodeMeasurement]:
         scanner = scanners[seed % len(scanners)]
         phantom = phantom_of_every_size(seed, scanner)
         (slab,) = write_slabs(phantom.volume, card, x[0, 0], threads=settings.threads)
+        norm = normalization(phantom.volume, card, threads=settings.threads)
         logits = slab.part_of(reference_logits(settings.model, x, settings.threads)[0, 0])
         segmentation = segment(
-            logits, phantom.volume.grid, card, image=phantom.volume, window=slab, threads=settings.threads
+            logits,
+            phantom.volume.grid,
+            card,
+            image=phantom.volume,
+            floor=norm.lo,
+            window=slab,
+            threads=settings.threads,
         )
         truth = Volume(phantom.labels, phantom.volume.grid).oriented(card.orientation)
         labels = segmentation.labels.oriented(card.orientation)

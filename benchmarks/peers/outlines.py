@@ -22,7 +22,7 @@ FACES = ndimage.generate_binary_structure(3, 1)
 IN_PLANE = CORNERS & (np.arange(3) == 1)[:, None, None]
 BESIDE = IN_PLANE & (np.arange(9).reshape(3, 3) != 4)
 NEAR, FAR = 2, 4
-SEED_VOXELS, RING_VOXELS, JOIN_BESIDE = 3, 6, 3
+SEED_VOXELS, PART_VOXELS, RING_VOXELS, JOIN_BESIDE = 3, 3, 6, 3
 # About a node: the ring, and the other nodes that are near it or near a voxel that may join.
 MARGIN = (2, FAR + NEAR, FAR + NEAR)
 
@@ -39,7 +39,7 @@ def outline_at_half_maximum(
         spacing_mm: between voxels along z, y, x.
     """
     join, seed, sure = masks
-    apart = _take_apart(labels, seed, spacing_mm)
+    apart = _take_apart(labels, seed, sure, spacing_mm)
     result = np.zeros_like(apart)
     for label, box in enumerate(ndimage.find_objects(apart), 1):
         around = _widened(box, apart.shape)
@@ -65,15 +65,16 @@ def _widened(box: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...
     )
 
 
-def _take_apart(labels: Labels, seed: Mask, spacing_mm: Sequence[float]) -> Labels:
+def _take_apart(labels: Labels, seed: Mask, sure: Mask, spacing_mm: Sequence[float]) -> Labels:
     apart, last = labels.copy(), int(labels.max(initial=0))
     for label, box in enumerate(ndimage.find_objects(labels), 1):
         mark = labels[box] == label
         parts, count = ndimage.label(mark & seed[box], CORNERS)
-        seeds = [index for index in range(1, count + 1) if (parts == index).sum() >= SEED_VOXELS]
+        each = (parts == index for index in range(1, count + 1))
+        seeds = [part for part in each if part.sum() >= SEED_VOXELS and (part & sure[box]).any()]
         if len(seeds) < 2:
             continue
-        nearest = _nearest(mark, [parts == index for index in seeds], spacing_mm)
+        nearest = _nearest(mark, seeds, spacing_mm)
         for number in range(1, len(seeds)):
             last += 1
             apart[box][nearest == number] = last
@@ -108,15 +109,18 @@ def _outline(node: Mask, others: Mask, image: NDArray[np.float64], join: Mask, s
     ring = image[far & ~near & ~ndimage.binary_dilation(others, IN_PLANE, iterations=NEAR)]
     values = np.sort(image[node])
     bright = float(values[int(0.9 * (len(values) - 1) + 0.5)])
-    if len(ring) < RING_VOXELS or bright <= (background := float(np.median(ring))):
+    if len(ring) < RING_VOXELS or bright <= (background := float(np.sort(ring)[(len(ring) - 1) // 2])):
         return node
-    above = image > background + (bright - background) / 2
-    stay = node & (above | sure)
+    above = image >= min(background / 2 + bright / 2, values[(len(values) - 1) // 2])
+    inner = ndimage.binary_erosion(node, IN_PLANE) & ndimage.binary_erosion(node, FACES)
+    stay = node & (above | sure | inner)
     reach = ndimage.binary_dilation(node, IN_PLANE) | ndimage.binary_dilation(node, FACES)
     joined = reach & ~node & ~ndimage.binary_dilation(others, CORNERS) & join & above
     joined &= ndimage.convolve((joined | stay).astype(np.int64), BESIDE, mode="constant") >= JOIN_BESIDE
     kept = joined | stay
     kept |= node & np.stack([ndimage.binary_fill_holes(plane) for plane in kept])
-    if stay.any() and ndimage.label(kept, CORNERS)[1] == 1:
-        return np.asarray(kept)
+    parts, _ = ndimage.label(kept, CORNERS)
+    sizes = np.bincount(parts.ravel())[1:]
+    if stay.any() and np.sum(sizes >= PART_VOXELS) <= 1:
+        return np.asarray(parts == 1 + np.argmax(sizes))
     return np.asarray(joined | node)

@@ -16,6 +16,7 @@ from benchmarks.peers.outlines import numbered, outline_at_half_maximum
 from lnfast.card import ModelCard, ZScore
 from lnfast.geometry import Grid, Volume
 from lnfast.postprocess import JOIN, SURE
+from lnfast.preprocess import normalization
 from lnfast_ext import body_statistics
 
 
@@ -111,10 +112,12 @@ def outline(
         return Volume(array, Grid(array.shape, affine)).oriented(card.orientation).array
 
     likely = turned(probability)
-    masks = likely > JOIN, likely > (card.peak or card.threshold), likely > SURE
+    join, sure = min(JOIN, card.threshold), max(SURE, card.threshold)
+    masks = likely > join, likely > (card.peak or card.threshold), likely > sure
+    floor = normalization(Volume(image, Grid(image.shape, affine)), card).lo
     result = np.zeros_like(labels)
     spacing_mm = Volume(labels, Grid(labels.shape, affine)).oriented(card.orientation).grid.spacing_zyx_mm
-    turned(result)[:] = outline_at_half_maximum(turned(labels), turned(image), masks, spacing_mm)
+    turned(result)[:] = outline_at_half_maximum(turned(labels), turned(np.maximum(image, floor)), masks, spacing_mm)
     return numbered(result), int(result.max(initial=0))
 
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lnfast.card import Model, load_model
 from lnfast.errors import ModelError, UsageError
 from lnfast.export.certificate import open_reference_network
 from lnfast.geometry import Volume
-from lnfast.measure import LymphNode, Rules
+from lnfast.matching import NodeMap
+from lnfast.measure import Rules
 from lnfast.phantom import make_phantom
 from lnfast.window import Window
 
@@ -60,16 +60,16 @@ def open_source(source: str, card: Path | None, progress: Callable[[str], None])
         yield _with_probe(path, card or path.with_name("card.json"), Path(work))
 
 
-def probe_bytes(volume: Volume, mask: NDArray[np.uint8], nodes: tuple[LymphNode, ...]) -> bytes:
+def probe_bytes(volume: Volume, answer: NodeMap) -> bytes:
     """Return ``probe.npz``: a study and the FP32 answer to it.
 
     Args:
         volume: the study.
-        mask: ``(z, y, x)`` uint8 on its grid.
-        nodes: the mask's components, in raster order, measured with their logits.
+        answer: the nodes that FP32 finds in it, measured with their logits.
     """
     archive = io.BytesIO()
-    shorts_mm = np.array([node.ellipsoid_short_mm for node in nodes], dtype=np.float64)
+    shorts_mm = np.array([node.ellipsoid_short_mm for node in answer.nodes], dtype=np.float64)
+    mask = answer.labels.array.astype(np.uint8 if len(answer.nodes) < 256 else np.uint16)
     np.savez_compressed(archive, array=volume.array, affine=volume.grid.affine, mask=mask, ellipsoid_short_mm=shorts_mm)
     return archive.getvalue()
 
@@ -97,7 +97,7 @@ def _with_probe(onnx: Path, card: Path, folder: Path) -> Model:
         raise ModelError(
             "blank", f"{onnx.name} finds no node in the probe, so the probe would prove nothing of an engine"
         )
-    probe = probe_bytes(volume, np.asarray(answer.labels.array > 0, np.uint8), answer.nodes)
+    probe = probe_bytes(volume, NodeMap(answer.labels, answer.nodes))
     (folder / "probe.npz").write_bytes(probe)
     entries["files"]["probe.npz"] = _entry(probe)
     (folder / "card.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")

@@ -154,8 +154,8 @@ View3<float> own_slices(const View3<float>& all, std::ptrdiff_t study_slices, co
     return all.part((all.size[0] - depth) / 2, 0, 0, depth, all.size[1], all.size[2]);
 }
 
-// Padding in the voxels is overwritten; they are not read again.
-void preprocess(const Voxels& voxels, const View3<float>& out, const Settings& settings) {
+// Padding in the voxels is overwritten. Returns the value of air.
+double preprocess(const Voxels& voxels, const View3<float>& out, const Settings& settings) {
     const int threads = settings.threads();
     grid::IntensityWindow window;
     if (settings.text("normalization") == "zscore") {
@@ -172,11 +172,12 @@ void preprocess(const Voxels& voxels, const View3<float>& out, const Settings& s
         for (std::ptrdiff_t y = 0; y < out.size[1]; ++y) out.fill(out.row(z, y), 0, out.size[2], air);
     const View3<float> own = own_slices(out, voxels.size[0], settings);
     grid::resample_normalize(voxels, own, grid::Part::whole(own.size), window, threads);
+    return window.lo;
 }
 
 // The nodes of the logits, and their labels on the study's own grid.
-std::vector<components::Node> postprocess(const View3<float>& output, Volume& study, const Settings& settings,
-                                          std::vector<std::uint16_t>& labels) {
+std::vector<components::Node> postprocess(const View3<float>& output, Volume& study, double floor,
+                                          const Settings& settings, std::vector<std::uint16_t>& labels) {
     const Turn turn(study.affine, settings.text("orientation"));
     const View3<float> logits = own_slices(output, turn.view(study.voxels.data(), study.size).size[0], settings);
     const int threads = settings.threads();
@@ -222,7 +223,7 @@ std::vector<components::Node> postprocess(const View3<float>& output, Volume& st
         const components::OutlineLevels levels = {logit(std::min(0.2, threshold)), logit(std::max(peak, threshold)),
                                                   logit(std::max(0.9, threshold))};
         count = components::outline_nodes(turn.view(study.voxels.data(), study.size), logits, whole,
-                                          turn.view(labels.data(), study.size), count, levels, spacing_mm);
+                                          turn.view(labels.data(), study.size), count, levels, spacing_mm, floor);
         components::number_nodes(stored(labels.data()), count);
     }
 
@@ -239,12 +240,12 @@ void run(const std::string& model, const std::string& path, const Settings& sett
     Volume study = read_nifti(path);
     Network network(model, settings);
     const Turn turn(study.affine, settings.text("orientation"));
-    preprocess(turn.view(study.voxels.data(), study.size), network.input(), settings);
+    const double air = preprocess(turn.view(study.voxels.data(), study.size), network.input(), settings);
     network.infer();
 
     std::vector<std::uint16_t> labels;
     bool suspicious = false;
-    for (const components::Node& node : postprocess(network.output(), study, settings, labels)) {
+    for (const components::Node& node : postprocess(network.output(), study, air, settings, labels)) {
         suspicious = suspicious || node.box_mm[0] > settings.number("suspicious") + 1e-6;
         std::printf("%d %lld %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g\n", node.label,
                     static_cast<long long>(node.voxels), node.box_mm[0], node.box_mm[1], node.box_mm[2],

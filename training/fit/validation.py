@@ -98,8 +98,10 @@ def find_nodes(logits: NDArray[np.float32], volume: Volume, card: ModelCard) -> 
         EngineError: as `lnfast.postprocess.segment`.
     """
     depth, height, width = logits.shape
-    image, _ = without_padding(volume, card, normalization(volume, card))
-    segmentation = segment(logits, volume.grid, card, image=image, window=Window.whole((depth, height, width)))
+    norm = normalization(volume, card)
+    image, _ = without_padding(volume, card, norm)
+    window = Window.whole((depth, height, width))
+    segmentation = segment(logits, volume.grid, card, image=image, floor=norm.lo, window=window)
     nodes = measure_nodes(segmentation.labels, segmentation.count, RULES, orientation=card.orientation, logits=logits)
     return NodeMap(segmentation.labels, nodes)
 

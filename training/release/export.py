@@ -1,7 +1,7 @@
 """From validated weights to a model folder, and the proof that the folder computes what was trained.
 
 model.onnx      FP32, batch normalization folded, fixed shape, one file
-probe.npz       a phantom that was never trained on, and the FP32 mask of it on its own grid
+probe.npz       a phantom that was never trained on, and the nodes that FP32 finds in it, on its own grid
 card.json       what the runtime must know
 MODEL_CARD.md   what a person must know
 """
@@ -201,7 +201,7 @@ def _write_probe(model: nn.Module, folder: Path, card: ModelCard) -> None:
     by_torch, by_onnx = (find_nodes(logits, volume, card) for logits in (expected, got))
     masks = [(nodes.labels.array > 0).astype(np.uint8) for nodes in (by_torch, by_onnx)]
     check_agreement(expected, got, *masks)
-    (folder / "probe.npz").write_bytes(probe_bytes(volume, masks[1], by_onnx.nodes))
+    (folder / "probe.npz").write_bytes(probe_bytes(volume, by_onnx))
 
 
 def _write_texts(folder: Path, config: ExportConfig, trained: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ diffusion-weighted MR at b = {b_targets} s/mm2. Which nodes are suspicious is de
 ## Validation
 
 {validation_cases} {held}, all protocols together, measured on the native grid
-(box rule, > 8 mm), at probability {threshold}{peak}.{meaning}
+(box rule, > 8 mm), at probability {threshold}{peak}{outline}.{meaning}
 
 | figure | value |
 |---|---|
@@ -184,6 +184,7 @@ def model_card(card: dict[str, Any]) -> str:
         patch="whole studies" if patch is None else f"crops of {'x'.join(map(str, patch))} voxels",
         threshold=card["output"]["threshold"],
         peak=f", of nodes that somewhere exceed {card['output']['peak']}" if "peak" in card["output"] else "",
+        outline=", outlined at their half maximum" if card["output"].get("outline") == "half-maximum" else "",
         holdout="".join(_holdout(training[key], *texts) for key, texts in _HELD_OUT.items() if key in training),
         **figures,
     )

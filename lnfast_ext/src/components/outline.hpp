@@ -110,8 +110,8 @@ public:
     static constexpr int kBeside = 3;                  // a voxel joins beside as many in its slice: noise comes alone
 
     Outliner(const View3<T>& image, const View3<Logit>& logits, const grid::Part& part, const Labels& labels,
-             const OutlineLevels& levels, const double* spacing_mm)
-        : image_(image), logit_(logits, part, labels.size), labels_(labels), levels_(levels) {
+             const OutlineLevels& levels, const double* spacing_mm, double floor)
+        : image_(image), logit_(logits, part, labels.size), labels_(labels), levels_(levels), floor_(floor) {
         for (std::int32_t z = -1; z <= 1; ++z)
             for (std::int32_t y = -1; y <= 1; ++y)
                 for (std::int32_t x = -1; x <= 1; ++x) {
@@ -143,10 +143,11 @@ public:
 private:
     using Mask = Box<unsigned char>;
 
-    // A mark that has several seeds becomes as many nodes: a voxel is of the seed that is nearest within the mark, the
+    // A mark that has several seeds, of which the network is sure, becomes as many nodes: a voxel is of the seed that is nearest within the mark, the
     // earlier one where two are.
     void take_apart(std::vector<Voxel> mark) {
         const auto [first, last] = bounds(mark, 0, 0);
+        const auto is_sure = [this](const Voxel& at) { return exceeds(at, levels_.sure); };
         Mask seeded(first, last, 0);
         for (const Voxel& voxel : mark) seeded[voxel] = exceeds(voxel, levels_.seed);
         using Waiting = std::tuple<std::int64_t, std::size_t, std::int32_t, std::int32_t, std::int32_t>;
@@ -155,7 +156,7 @@ private:
         for (const Voxel& voxel : mark) {
             if (seeded[voxel] == 0) continue;
             const std::vector<Voxel> seed = take_part(seeded, voxel);
-            if (seed.size() < kSeedVoxels) continue;
+            if (seed.size() < kSeedVoxels || std::none_of(seed.begin(), seed.end(), is_sure)) continue;
             for (const Voxel& at : seed) waiting.emplace(0, seeds, at.z, at.y, at.x);
             ++seeds;
         }
@@ -163,43 +164,50 @@ private:
             nodes_.push_back(std::move(mark));
             return;
         }
-        Mask free(first, last, 0);
-        for (const Voxel& voxel : mark) free[voxel] = 1;
+        constexpr std::int64_t unreached = std::numeric_limits<std::int64_t>::max();
+        Box<std::int64_t> nearest(first, last, -1);  // -1: not of the mark, or of a node already
+        for (const Voxel& voxel : mark) nearest[voxel] = unreached;
         std::vector<std::vector<Voxel>> nodes(seeds);
+        std::size_t reached = 0;
         while (!waiting.empty()) {
             const auto [far, seed, z, y, x] = waiting.top();
             waiting.pop();
             const Voxel voxel{z, y, x};
-            if (free[voxel] == 0) continue;
-            free[voxel] = 0;
+            if (nearest[voxel] < 0) continue;
+            nearest[voxel] = -1;
             nodes[seed].push_back(voxel);
+            ++reached;
             each_neighbour(voxel, 1, 1, [&, distance = far, number = seed](const Voxel& next) {
-                if (free.of(next, 0) != 0)
-                    waiting.emplace(distance + step_[next.z - voxel.z + 1][next.y - voxel.y + 1][next.x - voxel.x + 1],
-                                    number, next.z, next.y, next.x);
+                const std::int64_t there =
+                    distance + step_[next.z - voxel.z + 1][next.y - voxel.y + 1][next.x - voxel.x + 1];
+                if (there > nearest.of(next, -1)) return;
+                nearest[next] = there;
+                waiting.emplace(there, number, next.z, next.y, next.x);
             });
         }
+        if (reached != mark.size()) throw std::invalid_argument("labels has a mark that is not connected");
         for (std::vector<Voxel>& node : nodes) nodes_.push_back(std::move(node));
     }
 
     // The voxels of a node when its edge lies where the image is halfway between it and what surrounds it. Only voxels
-    // that touch it join it, and none that touches another node. Where that would leave nothing, or several parts,
-    // no voxel is taken from it.
+    // that touch it join it, and none that touches another node; only voxels at its border are taken from it, and none
+    // where that would leave nothing, or parts that are more than specks.
     std::vector<Voxel> outline(const std::vector<Voxel>& node, std::size_t label) const {
         const auto [first, last] = bounds(node, 1, kFar);
         double level;
         if (!halfway(node, first, last, label, level)) return node;
 
-        Mask kept(first, last, 0);
+        Mask mine(first, last, 0), kept(first, last, 0);
+        for (const Voxel& voxel : node) mine[voxel] = 1;
         std::size_t stay = 0;
         for (const Voxel& voxel : node) {
-            kept[voxel] = value(voxel) > level || exceeds(voxel, levels_.sure);
+            kept[voxel] = value(voxel) >= level || !at_border(mine, voxel) || exceeds(voxel, levels_.sure);
             stay += kept[voxel];
         }
         std::vector<Voxel> candidates, joined;
         const auto consider = [&](const Voxel& at) {
             if (!inside(at) || kept[at] != 0 || labels_.at(at.z, at.y, at.x) != 0) return;
-            if (!(value(at) > level) || !exceeds(at, levels_.join) || near_another(at, 1, 1, label)) return;
+            if (value(at) < level || !exceeds(at, levels_.join) || near_another(at, 1, 1, label)) return;
             kept[at] = 1;
             candidates.push_back(at);
         };
@@ -221,15 +229,22 @@ private:
         for (const Voxel& voxel : node)
             if (outside[voxel] == 0) kept[voxel] = 1;
 
-        std::vector<Voxel> result;
+        std::vector<std::vector<Voxel>> parts;
         kept.each([&](const Voxel& at) {
-            if (kept[at] != 0) result.push_back(at);
+            if (kept[at] != 0) parts.push_back(take_part(kept, at));
         });
-        if (stay == 0 || take_part(kept, result.front()).size() != result.size()) {
-            result = node;
-            result.insert(result.end(), joined.begin(), joined.end());
-        }
-        return result;
+        std::stable_sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
+        if (stay > 0 && (parts.size() == 1 || parts[1].size() < kSeedVoxels)) return std::move(parts[0]);
+        std::vector<Voxel> whole = node;
+        whole.insert(whole.end(), joined.begin(), joined.end());
+        return whole;
+    }
+
+    // Whether a neighbour in its slice, or the voxel above or below, is not of the node.
+    static bool at_border(const Mask& mine, const Voxel& at) {
+        bool found = mine.of({at.z - 1, at.y, at.x}, 0) == 0 || mine.of({at.z + 1, at.y, at.x}, 0) == 0;
+        each_neighbour(at, 0, 1, [&](const Voxel& next) { found = found || mine.of(next, 0) == 0; });
+        return found;
     }
 
     // Where the image is halfway; false where a node is no brighter than what surrounds it, or nothing does.
@@ -252,10 +267,10 @@ private:
         if (around.size() < kRingVoxels) return false;
         std::sort(within.begin(), within.end());
         std::sort(around.begin(), around.end());
-        const std::size_t half = around.size() / 2;
-        const double background = around.size() % 2 == 1 ? around[half] : (around[half - 1] + around[half]) / 2;
+        const double background = around[(around.size() - 1) / 2];
         const double bright = within[static_cast<std::size_t>(kBright * static_cast<double>(within.size() - 1) + 0.5)];
-        level = background + (bright - background) / 2;
+        // Never more than the median, so that a few voxels, however bright, do not outweigh the others.
+        level = std::min(background / 2 + bright / 2, within[(within.size() - 1) / 2]);
         return bright > background;
     }
 
@@ -311,7 +326,7 @@ private:
     double value(const Voxel& at) const {
         const auto value = static_cast<double>(image_.at(at.z, at.y, at.x));
         if (!std::isfinite(value)) throw std::invalid_argument("image has non-finite values at a node");
-        return value;
+        return std::max(value, floor_);
     }
     bool exceeds(const Voxel& at, double level) const {
         return logit_.covers(at.z, at.y, at.x, at.x + 1) && logit_(at.z, at.y, at.x) > level;
@@ -324,17 +339,19 @@ private:
     grid::Sampler<Logit> logit_;
     Labels labels_;
     OutlineLevels levels_;
+    double floor_;
     std::int64_t step_[3][3][3];
     std::vector<std::vector<Voxel>> nodes_;
 };
 
 // Take marks apart and outline the nodes, in place; returns how many there are now, numbered in no certain order. All
-// arrays have the same axes, axis 0 counts slices; `spacing_mm` is that of z, y, x.
+// arrays have the same axes, axis 0 counts slices; `spacing_mm` is that of z, y, x; darker values of the image than
+// `floor` count as it.
 template <class T, class Logit>
 std::ptrdiff_t outline_nodes(const View3<T>& image, const View3<Logit>& logits, const grid::Part& part,
                              const Labels& labels, std::ptrdiff_t count, const OutlineLevels& levels,
-                             const double* spacing_mm) {
-    return Outliner<T, Logit>(image, logits, part, labels, levels, spacing_mm).run(count);
+                             const double* spacing_mm, double floor) {
+    return Outliner<T, Logit>(image, logits, part, labels, levels, spacing_mm, floor).run(count);
 }
 
 // Number nodes in the raster order of their first voxels.
