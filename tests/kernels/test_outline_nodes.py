@@ -115,6 +115,72 @@ def test_two_nodes_in_one_mark_are_taken_apart() -> None:
     assert abs(second[2] - first[2]) == pytest.approx(8, abs=0.5)
 
 
+def block(core: float, border: float, dip: float) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
+    """A mark of 4 x 9 x 6 voxels whose halves are `core` sure, but for one row of `dip` between them."""
+    logits = np.full((6, 17, 14), -6.0, np.float32)
+    logits[1:5, 4:13, 4:10] = border
+    logits[1:5, 5:12, 5:9] = core
+    logits[1:5, 8, 4:10] = dip
+    return (logits > 0).astype(np.uint16), logits
+
+
+@pytest.mark.parametrize(("core", "dip", "nodes"), [(1.8, 1.3, 1), (1.8, 0.2, 1), (2.6, 1.5, 1), (2.6, 1.3, 2)])
+def test_a_shallow_dip_is_no_gap(core: float, dip: float, nodes: int) -> None:
+    """Only between two parts that the network is sure of: else noise would make two small nodes of a large one."""
+    labels, logits = block(core, core, dip)
+    assert outlined(labels, 100 + 300 * (labels > 0), logits).max() == nodes
+
+
+def test_a_few_bright_voxels_do_not_outweigh_the_node() -> None:
+    labels, logits = block(1.9, 1.9, 1.9)
+    image = np.where(labels > 0, 400.0, 100.0)
+    image[2:4, 6:11, 6:8] = 3000.0  # 20 of 216 voxels: more than a tenth in the slices that hold them
+    image[1:5, 5, 5:9] = 3000.0
+    np.testing.assert_array_equal(outlined(labels, image, logits), labels)
+
+
+def test_only_the_border_is_taken_away() -> None:
+    labels, logits = block(1.9, 1.9, 1.9)
+    image = np.where(labels > 0, 150.0, 100.0)
+    image[1:5, 4:13, 4:6] = image[1:5, 4:13, 8:10] = 1000.0  # bright at two sides, dim between them
+    inner = np.zeros(labels.shape, bool)
+    inner[2:4, 5:12, 5:9] = True
+    assert outlined(labels, image, logits)[inner].all()
+
+
+def test_a_speck_changes_nothing_else() -> None:
+    labels, logits = block(1.9, 1.9, 1.9)
+    image = np.where(labels > 0, 150.0, 100.0)
+    image[1:5, 5:10, 5:9] = 1000.0
+    speck = image.copy()
+    speck[1, 12, 4] = 1000.0
+    np.testing.assert_array_equal(outlined(labels, speck, logits), outlined(labels, image, logits))
+
+
+@pytest.mark.parametrize("fill", [0.0, -2000.0, -32768.0])
+def test_padding_below_the_floor_is_air(fill: float) -> None:
+    labels, logits = block(1.9, 1.9, 1.9)
+    image = np.where(labels > 0, 900.0, 300.0)
+    image[:, :, 11:] = image[:, :3] = fill
+    air = np.maximum(image, 40.0)
+    np.testing.assert_array_equal(outlined(labels, image, logits, floor=40.0), outlined(labels, air, logits))
+
+
+def test_extreme_values_are_no_overflow() -> None:
+    labels, logits = block(1.9, 1.9, 1.9)
+    image = np.where(labels > 0, 1e308, -1e308)
+    np.testing.assert_array_equal(outlined(labels, image, logits), labels)
+
+
+def test_a_mark_in_pieces_is_refused() -> None:
+    labels, logits = block(2.6, 2.6, -6.0)
+    labels[1:5, 4:13, 4:10] = 1
+    labels[1:5, 8] = 0
+    labels[:, 15:, 12:] = 1
+    with pytest.raises(ValueError, match="not connected"):
+        outlined(labels, 100.0 * labels, logits)
+
+
 def test_a_dark_hilum_stays_in_the_node() -> None:
     ring = ball((5, 30, 30), (2, 15, 15), 6.0) - ball((5, 30, 30), (2, 15, 15), 2.5)
     logits = (8 * ball((5, 30, 30), (2, 15, 15), 6.0) - 4).astype(np.float32)

@@ -180,7 +180,7 @@ def test_nodes_near_a_cut(native: tuple[int, int, int], orientation: str) -> Non
         view = labels.oriented(orientation).array
         if len(inside):
             view[tuple(inside[rng.integers(len(inside))])] = 1
-        near = touches_edge(Segmentation(labels, int(view.any())), window, card, margin)
+        near = touches_edge(Segmentation(labels, int(view.any()), labels), window, card, margin)
         assert near == is_near(view, window, margin)
         answers.add(near)
     assert answers == {True, False}
@@ -188,8 +188,8 @@ def test_nodes_near_a_cut(native: tuple[int, int, int], orientation: str) -> Non
 
 def test_no_face_of_the_grid_is_a_cut() -> None:
     everywhere = Volume(np.ones((6, 20, 24), np.uint16), grid_of())
-    assert not touches_edge(Segmentation(everywhere, 1), Window.whole(SHAPE_ZYX), make_card(), 100)
-    assert touches_edge(Segmentation(everywhere, 1), Window(SHAPE_ZYX, (0, 0, 0), (8, 16, 15)), make_card(), 1)
+    assert not touches_edge(Segmentation(everywhere, 1, everywhere), Window.whole(SHAPE_ZYX), make_card(), 100)
+    assert touches_edge(Segmentation(everywhere, 1, everywhere), Window(SHAPE_ZYX, (0, 0, 0), (8, 16, 15)), make_card(), 1)
 
 
 def test_window_shapes() -> None:
@@ -201,3 +201,18 @@ def test_window_shapes() -> None:
         assert window_shapes(grid)
         for shape in window_shapes(grid):
             assert shape != grid and all(a == b or (a < b and a % 16 == 0) for a, b in zip(shape, grid, strict=True))
+
+
+@pytest.mark.parametrize("change", [{"outline": "half-maximum"}, {"peak": 0.97}])
+def test_what_was_taken_away_at_a_face_counts(change: dict[str, Any]) -> None:
+    """Beyond the face the node may go on: dark, or faint, only here."""
+    card = replace(make_card(), **change)
+    logits = np.full(SHAPE_ZYX, -4.0, np.float32)
+    logits[2:6, 4:10, 8:15] = 2.0
+    image = np.full(SHAPE_ZYX, 100, np.int16)
+    image[2:6, 4:10, 8:12] = 900
+    window = Window(SHAPE_ZYX, (0, 0, 0), (8, 16, 15))
+    study = Volume(image, grid_of(SHAPE_ZYX))
+    segmented = segment(logits[box(window)], study.grid, card, image=study, window=window)
+    assert not segmented.labels.array[:, :, 14].any()
+    assert touches_edge(segmented, window, card)

@@ -67,8 +67,8 @@ class Crops:
     mirror: float = 0.5
     slide: float = 0.3
     margins: float = 0.2
-    gamma: float = 0.3
-    curve: float = 0.6
+    gamma: float = 0.1
+    curve: float = 0.15
     clusters: float = 0.3
     grain: float = 0.3
     clutter: float = 0.5
