@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from lnfast.card import Model, load_model
 from lnfast.cohort import add_case
 from lnfast.engine import Engine
 from lnfast.errors import BackendError, EngineError, ModelError, StudyError, UsageError
-from lnfast.geometry import Volume
+from lnfast.geometry import Grid, Volume
 from lnfast.measure import Rules
 from lnfast.network import Network
 from lnfast.phantom import REALISTIC, Phantom, make_phantom
+from lnfast.postprocess import JOIN
 from lnfast.report import distinct_names, folder_name
 from lnfast.result import Result, StudyFailure
 from lnfast.selftest import prove
@@ -66,8 +68,7 @@ def test_a_phantom_is_found_and_measured(result: Result, phantom: Phantom) -> No
     assert 2 * np.count_nonzero(predicted & truth) / (np.count_nonzero(predicted) + np.count_nonzero(truth)) > 0.5
     assert result.labels.array.shape == phantom.volume.array.shape
     assert [node.id for node in result.nodes] == list(range(1, int(result.labels.array.max()) + 1))
-    threshold = load_model("pelvic-ln-edge").card.threshold
-    assert all(threshold <= node.mean_probability <= 1.0 for node in result.nodes if node.mean_probability is not None)
+    assert all(JOIN <= node.mean_probability <= 1.0 for node in result.nodes if node.mean_probability is not None)
 
 
 def test_every_stage_is_timed(result: Result) -> None:
@@ -380,10 +381,16 @@ def test_an_engine_that_is_blank_full_or_not_finite_never_serves(
 
 
 def test_an_engine_whose_logits_have_another_scale_never_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its mask is the reference's to the voxel; its ellipsoids are not."""
-    model = load_model("pelvic-ln-edge")
+    """Where nodes end at the threshold its mask is the reference's to the voxel; its ellipsoids are not."""
+    shipped = load_model("pelvic-ln-edge")
+    model = replace(shipped, card=replace(shipped.card, outline="threshold"))
     real = Network(model, FP32)
     try:
+        study = Volume(model.probe.array, Grid(model.probe.array.shape, model.probe.affine))
+        answer = real.answer(study, Rules())
+        shorts_mm = np.array([node.ellipsoid_short_mm for node in answer.nodes])
+        probe = replace(model.probe, mask=answer.labels.array, ellipsoid_short_mm=shorts_mm)
+        monkeypatch.setitem(vars(model), "probe", probe)
         prove(real)
         honest = real.at(real.grid_zyx)
         scaled = Broken(model, 0.0)

@@ -189,7 +189,9 @@ def test_nodes_near_a_cut(native: tuple[int, int, int], orientation: str) -> Non
 def test_no_face_of_the_grid_is_a_cut() -> None:
     everywhere = Volume(np.ones((6, 20, 24), np.uint16), grid_of())
     assert not touches_edge(Segmentation(everywhere, 1, everywhere), Window.whole(SHAPE_ZYX), make_card(), 100)
-    assert touches_edge(Segmentation(everywhere, 1, everywhere), Window(SHAPE_ZYX, (0, 0, 0), (8, 16, 15)), make_card(), 1)
+    assert touches_edge(
+        Segmentation(everywhere, 1, everywhere), Window(SHAPE_ZYX, (0, 0, 0), (8, 16, 15)), make_card(), 1
+    )
 
 
 def test_window_shapes() -> None:
