@@ -7,7 +7,7 @@ A network that has learned from many contrasts knows where nodes are, and is uns
 the difference between 6.7 and 8.4 mm. So a card may ask for outlines at the half maximum, as the full width at half
 maximum of a line is measured (`lnfast_ext.outline_nodes`): the edge of a node lies where the image is halfway between
 the node and what surrounds it. The network's probability says in which voxels there is any doubt, `JOIN` to `SURE`.
-Nodes that touch are taken apart first, where each exceeds the card's peak on its own.
+Nodes that touch are taken apart first, where each exceeds the card's peak on its own, and `SURE` somewhere.
 """
 
 from __future__ import annotations

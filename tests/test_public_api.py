@@ -58,6 +58,8 @@ PROMISED = {
         "label_components",
         "measure_components",
         "min_volume_box",
+        "number_nodes",
+        "outline_nodes",
         "resample_normalize",
         "threshold_resample",
     ],

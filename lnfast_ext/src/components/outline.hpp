@@ -102,7 +102,7 @@ inline std::vector<Voxel> take_part(Box<unsigned char>& of, const Voxel& start) 
 template <class T, class Logit>
 class Outliner {
 public:
-    // Shares of the number of voxels and numbers of voxels that the rule consists of.
+    // The numbers of the rule.
     static constexpr double kBright = 0.9;             // a node's brightness is this percentile of its voxels
     static constexpr std::size_t kSeedVoxels = 3;      // a seed has at least as many
     static constexpr std::int32_t kNear = 2, kFar = 4; // what surrounds a node lies further than the one, up to the other
@@ -117,7 +117,8 @@ public:
                 for (std::int32_t x = -1; x <= 1; ++x) {
                     const double dz = z * spacing_mm[0], dy = y * spacing_mm[1], dx = x * spacing_mm[2];
                     // Whole micrometres: sums of them do not depend on their order, so there are no ties by rounding.
-                    step_[z + 1][y + 1][x + 1] = static_cast<std::int64_t>(std::floor(std::sqrt(dz * dz + dy * dy + dx * dx) * 1000 + 0.5));
+                    const double length_mm = std::sqrt(dz * dz + dy * dy + dx * dx);
+                    step_[z + 1][y + 1][x + 1] = static_cast<std::int64_t>(std::floor(length_mm * 1000 + 0.5));
                 }
     }
 
@@ -143,8 +144,8 @@ public:
 private:
     using Mask = Box<unsigned char>;
 
-    // A mark that has several seeds, of which the network is sure, becomes as many nodes: a voxel is of the seed that is nearest within the mark, the
-    // earlier one where two are.
+    // A mark that has several seeds, of which the network is sure, becomes as many nodes: a voxel is of the seed that is
+    // nearest within the mark, the earlier one where two are.
     void take_apart(std::vector<Voxel> mark) {
         const auto [first, last] = bounds(mark, 0, 0);
         const auto is_sure = [this](const Voxel& at) { return exceeds(at, levels_.sure); };
