@@ -105,7 +105,7 @@ def outline(
         affine: of all three.
         card: has threshold, peak and outline.
     """
-    if card.outline != "half-maximum":
+    if not card.outlines_at_half_maximum:
         return labels, int(labels.max(initial=0))
 
     def turned(array: NDArray[Any]) -> NDArray[Any]:
