@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lnfast.errors import BackendError
 from training import data_commands
+
+if TYPE_CHECKING:
+    from training.recipe.presets import NetworkName
 
 
 def _seeds(context: click.Context, parameter: click.Parameter, value: str | None) -> range | None:
@@ -65,6 +68,11 @@ def make_cohort(cache: Path, seeds: range) -> None:
     show_default=True,
     help="Network, loss, augmentation and schedule.",
 )
+@click.option(
+    "--network",
+    type=click.Choice(["edgenet", "unet", "enet"]),
+    help="Another network in the place of the preset's, to compare the two.",
+)
 @click.option("--quick", is_flag=True, help="Run every step once with a tiny network, in less than a minute.")
 @click.option(
     "--phantoms", callback=_seeds, metavar="FIRST-LAST", help="Train on phantoms of these seeds, such as 1000-1511."
@@ -107,6 +115,7 @@ def make_cohort(cache: Path, seeds: range) -> None:
 def fit(
     run: Path | None,
     name: str,
+    network: NetworkName | None,
     quick: bool,
     phantoms: range | None,
     data: Path | None,
@@ -127,7 +136,7 @@ def fit(
         "16": "16-mixed",
     }
     run = run or Path("runs") / (f"{name}-quick" if quick else name)
-    config = RunConfig(preset(name, quick=quick), precision=precisions[precision], **options)
+    config = RunConfig(preset(name, quick=quick, network=network), precision=precisions[precision], **options)
     complete = config.minutes is None or config.preset.epoch_steps is None or config.devices > 1
     cases = SourceOptions(phantoms, data, validation, cache, config.seed, quick, complete)
     fit_run(run, config, source_of(run, cases))

@@ -65,11 +65,14 @@ def assert_same(first: Path, second: Path) -> None:
     assert (header["step"], header["validation"]) == (header_b["step"], header_b["validation"])
 
 
-@pytest.mark.parametrize("network", ["edgenet", "unet"])
-@pytest.mark.parametrize(("levels", "changing"), [(0, "head"), (1, "head|(lift|decoder|up).2")])
+@pytest.mark.parametrize(
+    ("network", "finest"), [("edgenet", "(lift|decoder).2"), ("unet", "(lift|up).2"), ("enet", "decoder.1")]
+)
+@pytest.mark.parametrize("levels", [0, 1])
 def test_decoder_only_leaves_all_else_as_it_was_to_the_bit(
-    cache: Path, tmp_path: Path, network: Any, levels: int, changing: str
+    cache: Path, tmp_path: Path, network: Any, finest: str, levels: int
 ) -> None:
+    changing = f"head|{finest}" if levels else "head"
     preset = runs.tiny(network=network)
     start = build_network(network, preset.width)
     for name, parameter in start.named_parameters():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ def test_preset_edge_is_the_edge_network_and_quick_is_the_same_kind() -> None:
         full, quick = preset(name), preset(name, quick=True)
         assert (quick.name, quick.loss, quick.schedule, quick.keep) == (name, full.loss, full.schedule, full.keep)
         assert (quick.patch_zyx is None) == (full.patch_zyx is None)
+
+
+@pytest.mark.parametrize(("network", "width", "count"), [("unet", 8, 1_193_177), ("enet", 16, 710_373)])
+def test_another_network_changes_nothing_else_of_a_preset(network: Any, width: int, count: int) -> None:
+    other = preset("edge", network=network)
+    assert other == replace(EDGE, network=network, width=width)
+    assert count_parameters(build_network(other.network, other.width)) == count
+    assert preset("edge", network="edgenet") is EDGE and preset("paper", network="unet") is PAPER
 
 
 @pytest.mark.parametrize(

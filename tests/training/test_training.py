@@ -28,6 +28,7 @@ from training.data.crops import BRIGHT_FROM, crop_centre, draw_place  # noqa: E4
 from training.data.model_grid import BORDERLINE_MM, to_model_grid, true_nodes, whole_study  # noqa: E402
 from training.fit.validation import compare_with_truth, find_nodes  # noqa: E402
 from training.model.edgenet import EdgeNet, Unfold  # noqa: E402
+from training.model.enet import ENet  # noqa: E402
 from training.model.networks import build_network, count_parameters, fuse  # noqa: E402
 from training.model.unet import UNet  # noqa: E402
 from training.model.weights_file import save_weights  # noqa: E402
@@ -70,7 +71,7 @@ def test_the_edge_network_has_three_million_parameters() -> None:
     assert count_parameters(EdgeNet()) == 3_070_581
 
 
-@pytest.mark.parametrize("kind", [UNet, EdgeNet])
+@pytest.mark.parametrize("kind", [UNet, EdgeNet, ENet])
 def test_forward_keeps_the_shape(kind: type[torch.nn.Module]) -> None:
     assert kind(2).eval()(torch.zeros(1, 1, 16, 48, 32)).shape == (1, 1, 16, 48, 32)
 
@@ -92,17 +93,17 @@ def test_early_batch_statistics_are_the_mean_of_the_batches() -> None:
     assert torch.equal(norm.running_var, before)
 
 
-@pytest.mark.parametrize("kind", [UNet, EdgeNet])
+@pytest.mark.parametrize("kind", [UNet, EdgeNet, ENet])
 def test_folding_batch_norm_changes_nothing(kind: type[torch.nn.Module]) -> None:
     torch.manual_seed(0)
-    model = kind(2)
-    image = torch.randn(2, 1, 16, 16, 16)
+    model = kind(2).double()
+    image = torch.randn(2, 1, 16, 16, 16, dtype=torch.float64)
     for _ in range(3):
         model(image)
     expected = model.eval()(image)
     fused = fuse(model)
     assert not any(isinstance(m, torch.nn.BatchNorm3d) for m in fused.modules())
-    torch.testing.assert_close(fused(image), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fused(image), expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("seed", [0, 99, 100, 999, 10_000, 100_000, 100_007])
@@ -239,7 +240,7 @@ def test_a_folder_is_written_only_when_the_runtimes_agree(tmp_path: Path, monkey
     assert "research use only" in (out / "MODEL_CARD.md").read_text().lower()
 
 
-@pytest.mark.parametrize("kind", [UNet, EdgeNet])
+@pytest.mark.parametrize("kind", [UNet, EdgeNet, ENet])
 def test_no_operator_of_the_graph_holds_the_shape_of_the_grid(tmp_path: Path, kind: type[torch.nn.Module]) -> None:
     import onnx
 

@@ -46,10 +46,11 @@ class ConvNorm(nn.Module):
         channels_out: int,
         kernel: tuple[int, int, int],
         stride: tuple[int, int, int] = (1, 1, 1),
+        dilation: tuple[int, int, int] = (1, 1, 1),
     ) -> None:
         super().__init__()
-        padding = ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2, (kernel[2] - 1) // 2)
-        self.conv: nn.Module = nn.Conv3d(channels_in, channels_out, kernel, stride, padding, bias=False)
+        z, y, x = (step * (size - 1) // 2 for step, size in zip(dilation, kernel, strict=True))
+        self.conv: nn.Module = nn.Conv3d(channels_in, channels_out, kernel, stride, (z, y, x), dilation, bias=False)
         self.norm: nn.Module = SlowNorm(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,19 +10,26 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from training.model.edgenet import EdgeNet
+from training.model.enet import ENet
 from training.model.unet import UNet
 
-_KINDS: dict[str, Callable[[int], UNet | EdgeNet]] = {"unet": UNet, "edgenet": EdgeNet}
-DECODER_LEVELS = 3  # of both networks
+Network = UNet | EdgeNet | ENet
+_KINDS: dict[str, Callable[[int], Network]] = {"unet": UNet, "edgenet": EdgeNet, "enet": ENet}
+# A weight whose first axis has as many entries as the network's finest level has channels.
+_FIRST_WEIGHTS = {
+    "edgenet": "stem.0.conv.weight",
+    "unet": "down.0.0.conv.weight",
+    "enet": "encoder.0.project.0.conv.weight",
+}
 
 
-def build_network(name: str, width: int) -> UNet | EdgeNet:
+def build_network(name: str, width: int) -> Network:
     """Build a network with initial weights, its convolutions in channels-last layout, which CPUs and GPUs prefer.
 
     Raises:
         KeyError: no network of that name.
     """
-    network: UNet | EdgeNet = _KINDS[name](width)
+    network: Network = _KINDS[name](width)
     return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
 
 
@@ -37,7 +44,7 @@ def network_of_config(config: Mapping[str, Any]) -> nn.Module:
 
 def config_of(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
     """Return the network and width of weights, by their names and shapes; None where they are of no network here."""
-    for name, first in (("edgenet", "stem.0.conv.weight"), ("unet", "down.0.0.conv.weight")):
+    for name, first in _FIRST_WEIGHTS.items():
         if first in tensors and tensors[first].ndim == 5:
             return {"network": name, "width": int(tensors[first].shape[0])}
     return None
@@ -58,14 +65,14 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def learn_decoder_only(network: UNet | EdgeNet, levels: int) -> None:
+def learn_decoder_only(network: Network, levels: int) -> None:
     """Freeze all weights but those of the head and of the finest levels of the decoder.
 
     What is before them is then computed without gradients. Batch statistics are frozen by `freeze_norms`.
 
     Args:
         network: with weights that are good already.
-        levels: 0 to `DECODER_LEVELS`.
+        levels: 0 to 3, see the network's `decoder_modules`.
     """
     network.requires_grad_(False)
     for module in network.decoder_modules(levels):

@@ -51,6 +51,7 @@ diffusion-weighted MR at b = {b_targets} s/mm2. Which nodes are suspicious is de
 _NETWORKS = {
     "unet": "A 3D U-Net (Cicek et al. 2016, first width {width}",
     "edgenet": "A 3D U-Net at half the plane and below (`training/model/edgenet.py`, first width {width}",
+    "enet": "A 3D ENet (Paszke et al. 2016, `training/model/enet.py`, first width {width}",
 }
 _PHANTOM = {
     "warning": "Trained on a digital phantom; it has seen no patient and has proved nothing about patients.",
