@@ -104,7 +104,7 @@ class Outliner {
 public:
     // The numbers of the rule.
     static constexpr double kBright = 0.9;             // a node's brightness is this percentile of its voxels
-    static constexpr std::size_t kSeedVoxels = 3;      // a seed has at least as many
+    static constexpr std::size_t kLeastVoxels = 3;     // fewer are a speck: neither a seed nor a piece of a node
     static constexpr std::int32_t kNear = 2, kFar = 4; // what surrounds a node lies further than the one, up to the other
     static constexpr std::size_t kRingVoxels = 6;      // fewer say nothing about what surrounds it
     static constexpr int kBeside = 3;                  // a voxel joins beside as many in its slice: noise comes alone
@@ -157,7 +157,7 @@ private:
         for (const Voxel& voxel : mark) {
             if (seeded[voxel] == 0) continue;
             const std::vector<Voxel> seed = take_part(seeded, voxel);
-            if (seed.size() < kSeedVoxels || std::none_of(seed.begin(), seed.end(), is_sure)) continue;
+            if (seed.size() < kLeastVoxels || std::none_of(seed.begin(), seed.end(), is_sure)) continue;
             for (const Voxel& at : seed) waiting.emplace(0, seeds, at.z, at.y, at.x);
             ++seeds;
         }
@@ -235,7 +235,7 @@ private:
             if (kept[at] != 0) parts.push_back(take_part(kept, at));
         });
         std::stable_sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
-        if (stay > 0 && (parts.size() == 1 || parts[1].size() < kSeedVoxels)) return std::move(parts[0]);
+        if (stay > 0 && (parts.size() == 1 || parts[1].size() < kLeastVoxels)) return std::move(parts[0]);
         std::vector<Voxel> whole = node;
         whole.insert(whole.end(), joined.begin(), joined.end());
         return whole;
