@@ -26,7 +26,7 @@ from lnfast_ext import Components, number_nodes, outline_nodes, threshold_resamp
 
 NODES_AT_MOST = 65535  # labels are written as uint16
 # Probabilities that a voxel beside a node exceeds to join it, and a node's own to stay whatever the image says.
-JOIN, SURE = 0.3, 0.9
+JOIN, SURE = 0.2, 0.9
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,7 +46,10 @@ def print_results(results: MeasurementResults) -> None:
         ("exact nodes by scanner and direction", [row for row in exact if ALL not in (row.scanner, row.orientation)]),
         ("imaged nodes: blur and noise", [row for row in results.scanners if row.mask == "imaged"]),
         ("exact nodes by slice thickness", results.slices),
-        ("nodes that the network marks in whole phantoms", results.network),
+        *(
+            (f"marked by the {mask}", [row for row in results.network if row.mask == mask])
+            for mask in sorted({row.mask for row in results.network}, reverse=True)
+        ),
     ):
         out.print(_table(title, rows))
 

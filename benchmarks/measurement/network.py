@@ -22,7 +22,7 @@ from benchmarks.measurement.rules import box_and_axial_mm, surface_mm
 from benchmarks.measurement.summary import NodeMeasurement
 from lnfast.ellipsoid import ellipsoid_short_mm
 from lnfast.geometry import Volume
-from lnfast.phantom import SCANNERS, Phantom, PhantomNode, generate, make_phantom
+from lnfast.phantom import LIFELIKE, REALISTIC, SCANNERS, Phantom, PhantomNode, Variety, generate, make_phantom
 from lnfast.phantom.nodes import placement
 from lnfast.postprocess import segment
 from lnfast.preprocess import normalization, write_slabs
@@ -36,6 +36,8 @@ SIZES_MM = (4.0, 14.0)
 # one that shares most voxels is measured.
 OVERLAP = 0.5
 AROUND = 2  # voxels about a node within which it is measured
+# The mask of a `NodeMeasurement`, and the phantoms that it stands for.
+VARIETIES = {"network, realistic phantoms": REALISTIC, "network, default phantoms": LIFELIKE}
 
 Logits = NDArray[np.float32]
 
@@ -53,38 +55,56 @@ class UniformNodePlacer(placement.NodePlacer):
         return True
 
 
-def phantom_of_every_size(seed: int, scanner: str) -> Phantom:
+def phantom_of_every_size(seed: int, scanner: str, variety: Variety = LIFELIKE) -> Phantom:
     """Make a phantom without the gap about 8 mm."""
     gap: Any = {"CLEARLY_BENIGN_MM": math.inf, "CLEARLY_SUSPICIOUS_MM": 0.0}
     with mock.patch.multiple(placement, **gap), mock.patch.object(generate, "NodePlacer", UniformNodePlacer):
-        return make_phantom(seed, scanner)
+        return make_phantom(seed, scanner, variety=variety)
 
 
 def measure_network_nodes(settings: Settings) -> Iterator[NodeMeasurement]:
     """Measure the detected nodes of all phantoms; missed nodes are not this benchmark's subject."""
-    card = settings.model.card
     scanners = sorted(SCANNERS)
+    for mask, variety in VARIETIES.items():
+        for seed in range(FIRST_SEED, FIRST_SEED + (QUICK_PHANTOMS if settings.quick else PHANTOMS)):
+            scanner = scanners[seed % len(scanners)]
+            phantom = phantom_of_every_size(seed, scanner, variety)
+            settings.progress(f"measurement: {mask}, {seed}")
+            yield from measure_detected_nodes(phantom, mask, scanner, settings)
+
+
+def measure_detected_nodes(phantom: Phantom, mask: str, scanner: str, settings: Settings) -> Iterator[NodeMeasurement]:
+    """Measure what the model marks in one phantom."""
+    card = settings.model.card
     x = np.empty((1, 1, *card.shape_zyx), np.float32)
-    for seed in range(FIRST_SEED, FIRST_SEED + (QUICK_PHANTOMS if settings.quick else PHANTOMS)):
-        scanner = scanners[seed % len(scanners)]
-        phantom = phantom_of_every_size(seed, scanner)
-        (slab,) = write_slabs(phantom.volume, card, x[0, 0], threads=settings.threads)
-        norm = normalization(phantom.volume, card, threads=settings.threads)
-        logits = slab.part_of(reference_logits(settings.model, x, settings.threads)[0, 0])
-        segmentation = segment(
-            logits,
-            phantom.volume.grid,
-            card,
-            image=phantom.volume,
-            floor=norm.lo,
-            window=slab,
-            threads=settings.threads,
-        )
-        truth = Volume(phantom.labels, phantom.volume.grid).oriented(card.orientation)
-        labels = segmentation.labels.oriented(card.orientation)
-        matches = match_nodes(labels.array, truth.array, phantom.nodes)
-        settings.progress(f"measurement: phantom {seed}, {scanner}: {len(matches)} of {len(phantom.nodes)} nodes found")
-        yield from _measurements(labels, segmentation.count, logits, card.level, matches, scanner)
+    (slab,) = write_slabs(phantom.volume, card, x[0, 0], threads=settings.threads)
+    norm = normalization(phantom.volume, card, threads=settings.threads)
+    logits = slab.part_of(reference_logits(settings.model, x, settings.threads)[0, 0])
+    segmentation = segment(
+        logits,
+        phantom.volume.grid,
+        card,
+        image=phantom.volume,
+        floor=norm.lo,
+        window=slab,
+        threads=settings.threads,
+    )
+    truth = Volume(phantom.labels, phantom.volume.grid).oriented(card.orientation)
+    labels = segmentation.labels.oriented(card.orientation)
+    matches = match_nodes(labels.array, truth.array, phantom.nodes)
+    affine = labels.grid.affine
+    normal = affine[:3, 2] / np.linalg.norm(affine[:3, 2])
+    bounds = measure_components(labels.array, segmentation.count, affine)["bounds_zyx"]
+    ellipsoids = ellipsoid_short_mm(labels.array, bounds, logits, affine)
+    for label, node in sorted(matches.items(), key=lambda item: item[0]):
+        short_mm = 2 * float(node.semi_axes_mm[0])
+        size = band_of(short_mm)
+        if size is None:
+            continue
+        group = (scanner, size, orientation_of(float(node.axes_ras[0] @ normal)))
+        values = single_node_mm(labels, label, bounds[label - 1], logits, card.level)
+        for rule, value in {**values, "ellipsoid": ellipsoids[label - 1]}.items():
+            yield NodeMeasurement(mask, rule, "box", *group, short_mm, value)
 
 
 def match_nodes(
@@ -106,24 +126,6 @@ def match_nodes(
         if enough and label not in matches and nodes[node - 1] not in matches.values():
             matches[label] = nodes[node - 1]
     return matches
-
-
-def _measurements(
-    labels: Volume, count: int, logits: Logits, level: float, matches: dict[int, PhantomNode], scanner: str
-) -> Iterator[NodeMeasurement]:
-    affine = labels.grid.affine
-    normal = affine[:3, 2] / np.linalg.norm(affine[:3, 2])
-    bounds = measure_components(labels.array, count, affine)["bounds_zyx"]
-    ellipsoids = ellipsoid_short_mm(labels.array, bounds, logits, affine)
-    for label, node in sorted(matches.items(), key=lambda item: item[0]):
-        short_mm = 2 * float(node.semi_axes_mm[0])
-        size = band_of(short_mm)
-        if size is None:
-            continue
-        group = (scanner, size, orientation_of(float(node.axes_ras[0] @ normal)))
-        values = single_node_mm(labels, label, bounds[label - 1], logits, level)
-        for rule, value in {**values, "ellipsoid": ellipsoids[label - 1]}.items():
-            yield NodeMeasurement("network", rule, "box", *group, short_mm, value)
 
 
 def single_node_mm(

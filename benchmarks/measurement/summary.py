@@ -23,7 +23,7 @@ class NodeMeasurement:
     """One node by one rule.
 
     Attributes:
-        mask: the source of its voxels: "truth", "imaged" or "network".
+        mask: the source of its voxels: "truth", "imaged", or the model on phantoms of a kind (`network.VARIETIES`).
         rule: of the measurement.
         truth: the rule of the true value: "box" or "axial", of the body itself.
         scanner: a name, or a slice thickness such as "3 mm".

@@ -14,15 +14,18 @@ pytest.importorskip("torch")
 
 from benchmarks import measurement
 from benchmarks.__main__ import main
+from benchmarks.harness.settings import Settings
 from benchmarks.measurement import network, sampling, summary
 from benchmarks.measurement.ellipsoids import BANDS_MM, ORIENTATIONS, EllipsoidNode, band_of, draw_node, orientation_of
 from benchmarks.measurement.imaging import HALF, largest_component, part_of
 from benchmarks.measurement.rules import surface_mm
 from benchmarks.measurement.summary import NodeMeasurement, aggregate, to_columns
+from lnfast.card import load_model
 from lnfast.ellipsoid import equivalent_short_mm
 from lnfast.geometry import Grid
 from lnfast_ext import min_volume_box
 
+RULES = ("box", "axial", "surface", "ellipsoid")
 NORMAL = np.array((0.0, -0.2, 1.0)) / np.hypot(0.2, 1.0)
 
 
@@ -132,7 +135,7 @@ def test_the_command_writes_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(measurement, "QUICK_NODES", 1)
     monkeypatch.setattr(sampling, "THIN_MM", (3.0, 8.0))
     measurements = [
-        NodeMeasurement("network", rule, "box", "achieva", "5-7.5", "oblique", 6.0, 6.5)
+        NodeMeasurement("network, realistic phantoms", rule, "box", "achieva", "5-7.5", "oblique", 6.0, 6.5)
         for rule in ("box", "ellipsoid")
     ]
     monkeypatch.setattr(measurement, "measure_network_nodes", lambda settings: iter(measurements))
@@ -144,10 +147,32 @@ def test_the_command_writes_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert document["rows"] == []
     tables = document["tables"]
     assert set(tables) == {"measurement", "slice thickness", "network"}
-    assert tables["network"]["rows"][0][:9] == ["network", "box", "box", "all", "all", "all", 1, 0, 0.5]
+    assert "marked by the network, realistic phantoms" in done.output
+    assert tables["network"]["rows"][0][:9] == [
+        "network, realistic phantoms",
+        "box",
+        "box",
+        "all",
+        "all",
+        "all",
+        1,
+        0,
+        0.5,
+    ]
     assert all(len(row) == len(part["columns"]) for part in tables.values() for row in part["rows"])
     assert drawn.read_bytes().startswith(b"\x89PNG")
     assert CliRunner().invoke(main, ["measurement", "--plot", str(drawn)]).exit_code == 2
+
+
+def test_what_the_network_marks_is_measured_by_every_rule_on_both_kinds_of_phantoms() -> None:
+    model = load_model("pelvic-ln-edge")
+    settings = Settings(model, 1, 1, 1, 0, 0, "cpu", quick=True, progress=lambda line: None)
+    nodes = list(network.measure_network_nodes(settings))
+    for mask in network.VARIETIES:
+        found = {rule: [n for n in nodes if (n.mask, n.rule) == (mask, rule)] for rule in RULES}
+        assert len({len(group) for group in found.values()}) == 1 and len(found["box"]) >= 8
+        errors_mm = [node.short_mm - node.true_mm for node in found["box"] if node.short_mm is not None]
+        assert len(errors_mm) == len(found["box"]) and abs(float(np.median(errors_mm))) < 4.0
 
 
 def test_phantoms_have_nodes_about_the_limit() -> None:
