@@ -220,7 +220,7 @@ std::vector<components::Node> postprocess(const View3<float>& output, Volume& st
     if (settings.text("outline") == "half-maximum" && count > 0) {
         const std::array<double, 3> x_y_z = spacing_of(turned);
         const double spacing_mm[3] = {x_y_z[2], x_y_z[1], x_y_z[0]};
-        const components::OutlineLevels levels = {logit(std::min(0.3, threshold)), logit(std::max(peak, threshold)),
+        const components::OutlineLevels levels = {logit(std::min(0.2, threshold)), logit(std::max(peak, threshold)),
                                                   logit(std::max(0.9, threshold))};
         count = components::outline_nodes(turn.view(study.voxels.data(), study.size), logits, whole,
                                           turn.view(labels.data(), study.size), count, levels, spacing_mm, floor);
