@@ -30,7 +30,7 @@ MACHINES = {
 # Other machines, for the blocks whose name ends so: with instructions for 8 bits and BF16; with those for tiles.
 OTHERS = {
     "vnni": dict.fromkeys(("network", "pipeline", "coldstart", "memory"), "epyc-vnni-bf16-2-cores"),
-    "amx": dict.fromkeys(("network", "pipeline"), "xeon-amx-2-cores"),
+    "amx": dict.fromkeys(("network", "pipeline", "coldstart", "memory"), "xeon-amx-2-cores"),
 }
 BLOCK = re.compile(r"(<!-- numbers: (\w+) -->\n).*?(<!-- numbers: end -->)", re.DOTALL)
 INT8 = "openvino int8 engine"
@@ -164,6 +164,7 @@ BLOCKS = {
     "network_amx": network,
     "study": study,
     "study_vnni": study,
+    "study_amx": study,
     "dicom_vnni": dicom,
     "kernels": kernels,
 }
