@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from lnfast.window import Zyx
 from training.model.edgenet import FIRST_LOGIT, ConvNorm
 
-Zyx = tuple[int, int, int]
 FINE: Zyx = (1, 2, 2)
 HALF: Zyx = (2, 2, 2)
 DROPOUT_FIRST, DROPOUT = 0.01, 0.1  # of whole channels
