@@ -10,6 +10,7 @@ Reorientation is a change of strides, never a copy, and comes back through the s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations, product
 from mmap import mmap
 from typing import Any
@@ -125,16 +126,23 @@ class Volume:
             code: direction of growing index for ``(x, y, z)``, each a letter of R/L, A/P, S/I; ``"LPS"`` runs to the
                 patient's left, back and head. An oblique axis counts as the one that it is nearest to.
         """
-        order, flips = axes_toward(self.grid.affine, code)
+        order, flips, grid = _turned(self.grid, code)
         array = self.array.transpose([2 - order[2 - axis] for axis in range(3)])
         array = array[tuple(slice(None, None, -1) if flips[2 - axis] else slice(None) for axis in range(3))]
-        shape_xyz = self.grid.shape[::-1]
-        turn = np.zeros((4, 4))
-        turn[3, 3] = 1.0
-        for new, (old, flip) in enumerate(zip(order, flips, strict=True)):
-            turn[old, new] = -1.0 if flip else 1.0
-            turn[old, 3] = shape_xyz[old] - 1 if flip else 0
-        return Volume(array, Grid(array.shape, self.grid.affine @ turn))
+        return Volume(array, grid)
+
+
+@lru_cache(64)  # a study's stages ask a dozen times for the same turn of the same grid
+def _turned(grid: Grid, code: str) -> tuple[tuple[int, int, int], tuple[bool, bool, bool], Grid]:
+    """Return `axes_toward` of a grid, and the grid with its axes in that order."""
+    order, flips = axes_toward(grid.affine, code)
+    shape_xyz = grid.shape[::-1]
+    turn = np.zeros((4, 4))
+    turn[3, 3] = 1.0
+    for new, (old, flip) in enumerate(zip(order, flips, strict=True)):
+        turn[old, new] = -1.0 if flip else 1.0
+        turn[old, 3] = shape_xyz[old] - 1 if flip else 0
+    return order, flips, Grid(tuple(shape_xyz[order[2 - axis]] for axis in range(3)), grid.affine @ turn)
 
 
 def as_numpy(array: Any) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 Volume, short diameter (the short edge of the minimum-volume bounding box) and the limit of 0.8 cm follow the structured
 report of the clinical method. The radiologist's measure, in the axial slice, is always computed too, and where there is
-a network also the ellipsoid of its probability (`lnfast.ellipsoid`).
+a network also the ellipsoid of its probability (`lnfast_ext.ellipsoid_short_axes`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lnfast.ellipsoid import ellipsoid_short_mm
 from lnfast.errors import ModelError, StudyError, UsageError
 from lnfast.geometry import Volume
 from lnfast.header_noise import without_header_noise
 from lnfast.window import Window
-from lnfast_ext import measure_components
+from lnfast_ext import ellipsoid_short_axes, measure_components
 
 ShortAxis = Literal["box", "axial", "ellipsoid"]
 NStage = Literal["N0", "N1"]
@@ -168,19 +167,14 @@ def measure_nodes(
     view = labels.oriented(orientation)
     values = None if intensity is None else intensity.volume.oriented(orientation).array
     affine = without_header_noise(view.grid.affine)
+    grid, start = (None, (0, 0, 0)) if window is None else (window.grid_zyx, window.start_zyx)
     rows = measure_components(
-        view.array,
-        count,
-        affine,
-        intensity=values,
-        logits=logits,
-        grid=None if window is None else window.grid_zyx,
-        start=(0, 0, 0) if window is None else window.start_zyx,
-        threads=threads,
+        view.array, count, affine, intensity=values, logits=logits, grid=grid, start=start, threads=threads
     )
     ellipsoids: list[float | None] = [None] * count
     if logits is not None:
-        ellipsoids[:] = ellipsoid_short_mm(view.array, rows["bounds_zyx"], logits, affine, window)
+        bounds_zyx = rows["bounds_zyx"]
+        ellipsoids[:] = ellipsoid_short_axes(view.array, bounds_zyx, logits, affine, grid=grid, start=start).tolist()
     nodes = []
     for row, ellipsoid_mm in zip(rows, ellipsoids, strict=True):
         mean = None if intensity is None else intensity.slope * float(row["mean_intensity"]) + intensity.inter

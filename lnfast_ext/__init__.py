@@ -7,6 +7,7 @@ Arrays are (z, y, x); affines map voxel-centre indices (x, y, z, 1) to RAS+ mill
 from lnfast_ext._body_statistics import body_statistics
 from lnfast_ext._box import min_volume_box
 from lnfast_ext._cpu import instruction_set
+from lnfast_ext._ellipsoid import ellipsoid_short_axes, equivalent_short_axis
 from lnfast_ext._label import Components, label_components
 from lnfast_ext._measure import measure_components
 from lnfast_ext._outline import number_nodes, outline_nodes
@@ -18,6 +19,8 @@ __all__ = [
     "BodyStatistics",
     "Components",
     "body_statistics",
+    "ellipsoid_short_axes",
+    "equivalent_short_axis",
     "instruction_set",
     "intensity_statistics",
     "label_components",

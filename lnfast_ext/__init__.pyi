@@ -11,6 +11,8 @@ __all__ = [
     "BodyStatistics",
     "Components",
     "body_statistics",
+    "ellipsoid_short_axes",
+    "equivalent_short_axis",
     "instruction_set",
     "intensity_statistics",
     "label_components",
@@ -32,6 +34,16 @@ class Components:
     def label(self, out: NDArray[Any] | None = None) -> NDArray[Any]: ...
 
 def body_statistics(volume: NDArray[Any], *, threads: int = 0) -> BodyStatistics: ...
+def ellipsoid_short_axes(
+    labels: NDArray[Any],
+    bounds_zyx: ArrayLike,
+    logits: NDArray[Any],
+    affine: ArrayLike,
+    *,
+    grid: Sequence[int] | None = None,
+    start: Sequence[int] = (0, 0, 0),
+) -> NDArray[np.float64]: ...
+def equivalent_short_axis(weights: NDArray[np.floating], step_mm: ArrayLike) -> float: ...
 def instruction_set() -> str: ...
 def intensity_statistics(
     volume: NDArray[Any],

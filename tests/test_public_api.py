@@ -53,6 +53,8 @@ PROMISED = {
         "BodyStatistics",
         "Components",
         "body_statistics",
+        "ellipsoid_short_axes",
+        "equivalent_short_axis",
         "instruction_set",
         "intensity_statistics",
         "label_components",

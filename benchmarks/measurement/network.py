@@ -20,13 +20,12 @@ from benchmarks.harness.settings import Settings
 from benchmarks.measurement.ellipsoids import band_of, orientation_of
 from benchmarks.measurement.rules import box_and_axial_mm, surface_mm
 from benchmarks.measurement.summary import NodeMeasurement
-from lnfast.ellipsoid import ellipsoid_short_mm
 from lnfast.geometry import Volume
 from lnfast.phantom import LIFELIKE, REALISTIC, SCANNERS, Phantom, PhantomNode, Variety, generate, make_phantom
 from lnfast.phantom.nodes import placement
 from lnfast.postprocess import segment
 from lnfast.preprocess import normalization, write_slabs
-from lnfast_ext import measure_components
+from lnfast_ext import ellipsoid_short_axes, measure_components
 
 # Seeds on which training validates: a rule chosen by these phantoms is not chosen by those held out for tests.
 FIRST_SEED, PHANTOMS, QUICK_PHANTOMS = 9000, 24, 1
@@ -95,7 +94,7 @@ def measure_detected_nodes(phantom: Phantom, mask: str, scanner: str, settings: 
     affine = labels.grid.affine
     normal = affine[:3, 2] / np.linalg.norm(affine[:3, 2])
     bounds = measure_components(labels.array, segmentation.count, affine)["bounds_zyx"]
-    ellipsoids = ellipsoid_short_mm(labels.array, bounds, logits, affine)
+    ellipsoids = ellipsoid_short_axes(labels.array, bounds, logits, affine)
     for label, node in sorted(matches.items(), key=lambda item: item[0]):
         short_mm = 2 * float(node.semi_axes_mm[0])
         size = band_of(short_mm)

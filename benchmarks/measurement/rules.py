@@ -3,7 +3,7 @@
 box        short edge of the smallest box around the voxel corners
 axial      extent across the longest in-plane diameter, pixel corners
 surface    short edge of the smallest box around the half-level points on the lines between voxel centres
-ellipsoid  short axis of the ellipsoid of equal second moments (`lnfast.ellipsoid`)
+ellipsoid  short axis of the ellipsoid of equal second moments (`lnfast_ext.ellipsoid_short_axes`)
 """
 
 from __future__ import annotations

@@ -22,9 +22,9 @@ from benchmarks.measurement.imaging import (
 )
 from benchmarks.measurement.rules import box_and_axial_mm, surface_mm
 from benchmarks.measurement.summary import NodeMeasurement
-from lnfast.ellipsoid import equivalent_short_mm
 from lnfast.geometry import Grid
 from lnfast.phantom import SCANNERS
+from lnfast_ext import equivalent_short_axis
 
 # A rule, and the truth that it is compared with. Axial twice: a section may be wider than the body's short axis.
 COMPARISONS = (("box", "box"), ("axial", "axial"), ("axial", "box"), ("surface", "box"), ("ellipsoid", "box"))
@@ -71,7 +71,7 @@ def ellipsoid_short_axis_mm(node: EllipsoidNode, grid: Grid) -> float:
     That is more than any network can know from thick slices.
     """
     part, local = part_of(node.body, network_grid(grid))
-    return equivalent_short_mm(part, local.affine[:3, :3])
+    return equivalent_short_axis(part, local.affine[:3, :3])
 
 
 def _draw(grid: Grid, band_mm: tuple[float, float], rng: np.random.Generator) -> EllipsoidNode:

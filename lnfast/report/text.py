@@ -138,6 +138,8 @@ def _field(label: str, value: str) -> list[str]:
 
 def _plain(line: str) -> str:
     """Return printable ASCII: a file name may hold any character, and the report is printed on terminals."""
+    if line.isascii() and line.isprintable():
+        return line
     return "".join(
         letter if letter.isascii() and letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
         for letter in line

@@ -246,3 +246,30 @@ def test_a_real_difference_between_axes_is_kept() -> None:
     sheared = uneven.copy()
     sheared[0, 1] += 1e-4
     assert lnfast.header_noise.without_header_noise(sheared) is sheared
+
+
+def measured_block(rules: Rules, **more: Any) -> Any:
+    array = np.zeros((8, 16, 16), np.uint16)
+    array[3:5, 6:10, 6:10] = 1
+    return measure_nodes(Volume(array, Grid(array.shape, affine_of((2.0, 2.0, 6.0)))), 1, rules, **more)
+
+
+def test_the_ellipsoid_stands_beside_the_other_rules_and_can_decide() -> None:
+    logits = np.full((16, 16, 16), -20.0, np.float32)
+    logits[5:11, 5:11, 5:11] = 20.0
+    (node,) = measured_block(Rules(), logits=logits)
+    (chosen,) = measured_block(Rules(short_axis="ellipsoid"), logits=logits)
+    assert node.ellipsoid_short_mm == pytest.approx(2 * np.sqrt(5 / 12) * 12.0)
+    assert node.short_axis_mm == node.box_mm[0] == pytest.approx(8.0)
+    assert (node.suspicious, chosen.suspicious) == (False, True)
+    assert chosen.short_axis_mm == chosen.short_mm("ellipsoid") == node.ellipsoid_short_mm
+    assert n_stage_by_rule([node], Rules()) == {"box": "N0", "axial": "N1", "ellipsoid": "N1"}
+
+
+def test_a_label_map_has_no_ellipsoid() -> None:
+    (node,) = measured_block(Rules())
+    assert node.ellipsoid_short_mm is None
+    assert node.short_mm("ellipsoid") is None
+    assert n_stage_by_rule([node], Rules())["ellipsoid"] is None
+    with pytest.raises(UsageError, match=r"bad-rules.*label map"):
+        measured_block(Rules(short_axis="ellipsoid"))

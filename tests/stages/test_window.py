@@ -12,7 +12,6 @@ import pytest
 from blocks import SHAPE_ZYX, affine_of, make_card, stored_in_all_ways
 from numpy.typing import NDArray
 
-from lnfast.ellipsoid import ellipsoid_short_mm
 from lnfast.errors import EngineError, UsageError
 from lnfast.geometry import Grid, Volume
 from lnfast.measure import LymphNode, Rules, measure_nodes
@@ -118,15 +117,6 @@ def test_a_node_that_keeps_off_the_faces_has_the_ellipsoid_of_the_whole() -> Non
     (inside,) = measure_nodes(segmented.labels, 1, Rules(), logits=logits[box(window)], window=window)
     (whole,) = measure_nodes(segmented.labels, 1, Rules(), logits=logits)
     assert inside == whole
-
-
-def test_a_node_outside_the_window_has_no_ellipsoid() -> None:
-    labels = np.zeros((6, 20, 24), np.uint16)
-    labels[1, 2, 2] = 1
-    window = Window(SHAPE_ZYX, (0, 8, 8), (8, 8, 8))
-    bounds = [[[1, 2], [2, 3], [2, 3]]]
-    (short_mm,) = ellipsoid_short_mm(labels, bounds, np.zeros((8, 8, 8), np.float32), grid_of().affine, window)
-    assert np.isnan(short_mm)
 
 
 def test_what_does_not_fit_the_window_is_refused() -> None:

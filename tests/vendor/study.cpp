@@ -2,9 +2,9 @@
 //
 //     study MODEL.onnx STUDY.nii [key=value ...]
 //
-// prints one line for each node: its label, voxels, short axis and the three edges of its box, the short and the long
-// diameter in the slice, the mean probability and the box's centre, all in mm. The keys are those of card.json,
-// which the host reads. Exit codes are those of `lnfast run`.
+// prints one line for each node: its label, voxels, the three edges of its box, the short axis first, the short and the long
+// diameter in the slice, the short axis of its ellipsoid, the mean probability and the box's centre, all in mm. The keys are
+// those of card.json, which the host reads. Exit codes are those of `lnfast run`.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -19,6 +19,7 @@
 
 #include <openvino/openvino.hpp>
 
+#include "components/ellipsoid.hpp"
 #include "components/label.hpp"
 #include "components/means.hpp"
 #include "components/measure.hpp"
@@ -175,9 +176,14 @@ double preprocess(const Voxels& voxels, const View3<float>& out, const Settings&
     return window.lo;
 }
 
+struct Measured {
+    components::Node node;
+    double ellipsoid_short_mm;
+};
+
 // The nodes of the logits, and their labels on the study's own grid.
-std::vector<components::Node> postprocess(const View3<float>& output, Volume& study, double floor,
-                                          const Settings& settings, std::vector<std::uint16_t>& labels) {
+std::vector<Measured> postprocess(const View3<float>& output, Volume& study, double floor, const Settings& settings,
+                                  std::vector<std::uint16_t>& labels) {
     const Turn turn(study.affine, settings.text("orientation"));
     const View3<float> logits = own_slices(output, turn.view(study.voxels.data(), study.size).size[0], settings);
     const int threads = settings.threads();
@@ -228,12 +234,17 @@ std::vector<components::Node> postprocess(const View3<float>& output, Volume& st
     }
 
     const Mat4 affine = without_header_noise(turned);
-    const components::Runs runs = components::read_runs(turn.view(labels.data(), study.size), count);
+    const auto nodes_of = turn.view(labels.data(), study.size);
+    const components::Runs runs = components::read_runs(nodes_of, count);
     std::vector<components::Node> nodes(static_cast<std::size_t>(count));
-    if (nodes.empty()) return nodes;
+    std::vector<Measured> measured;
+    if (nodes.empty()) return measured;
     components::measure_nodes(runs, affine[0].data(), nodes.data(), threads);
     components::mean_probability(runs, logits, whole, &nodes[0].mean_probability, sizeof(components::Node));
-    return nodes;
+    components::EllipsoidMeter<std::uint16_t, float> ellipsoid(nodes_of, logits, whole, affine[0].data());
+    for (const components::Node& node : nodes)
+        measured.push_back({node, ellipsoid.short_axis(node.label, node.bounds_zyx[0])});
+    return measured;
 }
 
 void run(const std::string& model, const std::string& path, const Settings& settings) {
@@ -245,12 +256,12 @@ void run(const std::string& model, const std::string& path, const Settings& sett
 
     std::vector<std::uint16_t> labels;
     bool suspicious = false;
-    for (const components::Node& node : postprocess(network.output(), study, air, settings, labels)) {
+    for (const auto& [node, ellipsoid_short_mm] : postprocess(network.output(), study, air, settings, labels)) {
         suspicious = suspicious || node.box_mm[0] > settings.number("suspicious") + 1e-6;
-        std::printf("%d %lld %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g\n", node.label,
+        std::printf("%d %lld %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g\n", node.label,
                     static_cast<long long>(node.voxels), node.box_mm[0], node.box_mm[1], node.box_mm[2],
-                    node.axial_short_mm, node.axial_long_mm, node.mean_probability, node.box_centre_ras_mm[0],
-                    node.box_centre_ras_mm[1], node.box_centre_ras_mm[2]);
+                    node.axial_short_mm, node.axial_long_mm, ellipsoid_short_mm, node.mean_probability,
+                    node.box_centre_ras_mm[0], node.box_centre_ras_mm[1], node.box_centre_ras_mm[2]);
     }
     std::printf("%s\n", suspicious ? "N1" : "N0");
     if (settings.text("labels").empty()) return;

@@ -103,8 +103,8 @@ def settings(card: ModelCard) -> list[str]:
 def rows_of(result: Result) -> NDArray[np.float64]:
     return np.array(
         [
-            (node.id, node.voxels, *node.box_mm, node.axial_short_mm, node.axial_long_mm, node.mean_probability)
-            + node.box_centre_ras_mm
+            (node.id, node.voxels, *node.box_mm, node.axial_short_mm, node.axial_long_mm, node.ellipsoid_short_mm)
+            + (node.mean_probability, *node.box_centre_ras_mm)
             for node in result.nodes
         ]
     )
