@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lnfast.backends.machine import cpu_flags, cpu_name
+from lnfast.backends.machine import cpu_flags, cpu_limit, cpu_name
 from lnfast_ext import instruction_set
 
 PACKAGES = (
@@ -32,6 +32,7 @@ def describe_environment(threads: int) -> dict[str, Any]:
     return {
         "cpu": cpu_name(),
         "cpu_flags": list(cpu_flags() or ()),
+        "cpu_limit": cpu_limit(),
         "cores": usable_cores(),
         "threads": threads,
         "kernels": instruction_set(),

@@ -132,7 +132,7 @@ def _spread(*rows: Row) -> float | None:
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Settings, processor and versions that are not the same in both, one a line."""
-    keys = ("cpu", "cpu_flags", "cores", "threads", "kernels", "busy", "seed", "device", "quick")
+    keys = ("cpu", "cpu_flags", "cpu_limit", "cores", "threads", "kernels", "busy", "seed", "device", "quick")
     settings = [f"{key}: {old.get(key)} and {new.get(key)}" for key in keys if old.get(key) != new.get(key)]
     versions = old.get("versions", {}), new.get("versions", {})
     names = [name for name in {**versions[0], **versions[1]} if versions[0].get(name) != versions[1].get(name)]

@@ -30,6 +30,12 @@ _STYLE = {"same": "", "close": "", "other": "", "different": "yellow", "wrong": 
 HOUR_MS = 3.6e6
 
 
+def limit_text(environment: dict[str, Any]) -> str:
+    """Return what follows the flags of a processor whose instructions were limited; older files do not say it."""
+    limit = environment.get("cpu_limit")
+    return f", limited to {limit}" if limit else ""
+
+
 def print_rows(environment: dict[str, Any], rows: list[Row]) -> None:
     """Print the environment, then a table for each group and subject."""
     out = console()
@@ -37,7 +43,7 @@ def print_rows(environment: dict[str, Any], rows: list[Row]) -> None:
     packages = ", ".join(f"{name} {versions[name]}" for name in _PACKAGES if name in versions)
     load = environment["load_average"]
     busy = f", load {load[0]}: BUSY, no number here is final" if environment["busy"] else ""
-    flags = " ".join(environment["cpu_flags"])
+    flags = " ".join(environment["cpu_flags"]) + limit_text(environment)
     used = f"{environment['threads']} threads, kernels {environment['kernels']}{busy}"
     out.print(f"{environment['cpu']} ({flags}), {used}\n{packages}\n", highlight=False)
     for bench, subject, unit in dict.fromkeys((row.bench, row.subject, row.unit) for row in rows):

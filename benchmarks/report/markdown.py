@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from benchmarks.harness.rows import BenchmarkFile, Row
-from benchmarks.report.console import format_number, format_value
+from benchmarks.report.console import format_number, format_value, limit_text
 
 # Of each group the stages that are shown, none for all; the kernels' are those with a target.
 STAGES: dict[str, tuple[str, ...]] = {
@@ -58,7 +58,7 @@ def _is_headline(row: Row, subject: str, study: str | None) -> bool:
 def _environment(facts: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     busy = "; the machine was BUSY, no number here is final" if facts["busy"] else ""
-    flags = ", ".join(facts["cpu_flags"])
+    flags = ", ".join(facts["cpu_flags"]) + limit_text(facts)
     return f"{facts['threads']} threads on {facts['cores']} cores of {facts['cpu']} ({flags}); {versions}{busy}"
 
 

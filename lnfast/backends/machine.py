@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import sys
 from functools import lru_cache
@@ -26,10 +27,20 @@ def cpu_name() -> str:
     return _cpuinfo("model name", "Hardware") or platform.processor() or platform.machine()
 
 
+def cpu_limit() -> str | None:
+    """Return the instruction set beyond which oneDNN is told not to go (in OpenVINO and PyTorch); None without a limit.
+
+    Source: "CPU Dispatcher Control" in the developer guide of oneDNN, where the older name stands too.
+    """
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    return None if limit.upper() in ("", "ALL", "DEFAULT") else limit.upper()
+
+
 def cpu_kind() -> str:
     """Return what an engine for a CPU is bound to, ``"x86_64 avx2 avx512f"``: other instructions round elsewhere."""
-    flags = cpu_flags()
-    return " ".join((platform.machine(), *(("unknown",) if flags is None else flags)))
+    flags, limit = cpu_flags(), cpu_limit()
+    limited = () if limit is None else ("up to", limit)
+    return " ".join((platform.machine(), *(("unknown",) if flags is None else flags), *limited))
 
 
 def boot_id() -> str | None:

@@ -38,7 +38,7 @@ def examine() -> dict[str, Any]:
 
     from lnfast._version import __version__
     from lnfast.backends import backend_status
-    from lnfast.backends.machine import cpu_flags
+    from lnfast.backends.machine import cpu_flags, cpu_limit
     from lnfast_ext import instruction_set
 
     return {
@@ -47,6 +47,7 @@ def examine() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "cpu_flags": None if (flags := cpu_flags()) is None else list(flags),
+        "cpu_limit": cpu_limit(),
         "kernels": instruction_set(),
         "backends": [asdict(status) for status in backend_status()],
         "dicom": _dicom(),

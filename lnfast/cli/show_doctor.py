@@ -15,6 +15,8 @@ def show_findings(findings: dict[str, Any]) -> None:
     console = stdout()
     flags = findings["cpu_flags"]
     known = "not told by this system" if flags is None else " ".join(flags) or "none of those that speed a network up"
+    if findings["cpu_limit"]:
+        known += f", limited to {findings['cpu_limit']}"
     console.print(
         f"lnfast {findings['lnfast']}, Python {findings['python']}, {findings['platform']}, "
         f"{findings['cores']} cores ({known}); kernels: {findings['kernels']}",

@@ -475,6 +475,18 @@ def test_another_start_or_machine_proves_again(
     assert proofs.since(engine) == 0
 
 
+@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+def test_where_instructions_are_limited_an_engine_made_without_the_limit_is_refused(
+    engine: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """oneDNN then computes with other kernels than those that were certified."""
+    monkeypatch.setenv(name, "all")
+    lnfast.Engine(engine).close()
+    monkeypatch.setenv(name, "avx2")
+    with pytest.raises(EngineError, match=r"other-device.*up to AVX2"):
+        lnfast.Engine(engine)
+
+
 def test_where_no_start_is_told_of_nothing_is_remembered(
     engine: Path, proofs: Proofs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

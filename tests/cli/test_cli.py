@@ -484,6 +484,14 @@ def test_doctor_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, text.splitlines())) <= 100 or "self-test passed" in max(text.splitlines(), key=len)
 
 
+def test_doctor_says_where_instructions_are_limited(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert lnfast("doctor") == 0
+    assert "limited to AVX2" in capsys.readouterr().out
+
+
 def test_doctor_says_what_of_dicom_can_be_read_and_written(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
