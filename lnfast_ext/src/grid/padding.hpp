@@ -106,15 +106,9 @@ private:
 
     void find() {
         std::vector<Tally> tallies(static_cast<std::size_t>(team_.size()));
-        const std::ptrdiff_t chunk = std::max<std::ptrdiff_t>(32768 / width_, 1), chunks = (rows_ + chunk - 1) / chunk;
-        team_.each(chunks, [&](std::ptrdiff_t task, int worker) {
-            std::vector<Key> keys(static_cast<std::size_t>(width_));
-            Tally& own = tallies[static_cast<std::size_t>(worker)];
-            for (std::ptrdiff_t row = task * chunk; row < std::min((task + 1) * chunk, rows_); ++row) {
-                read_(row, keys.data());
-                count_runs(keys.data(), own);
-                vectorized([&](auto) { own.widen(keys.data(), width_); });
-            }
+        each_row([&](std::size_t worker, const Key* keys) {
+            count_runs(keys, tallies[worker]);
+            vectorized([&](auto) { tallies[worker].widen(keys, width_); });
         });
         const double share = fewest_share * static_cast<double>(rows_ * width_);
         const auto enough = [share](std::ptrdiff_t voxels) {
@@ -196,14 +190,33 @@ private:
     }
 
     std::vector<std::ptrdiff_t> count(const std::vector<Key>& values) const {
-        std::vector<std::ptrdiff_t> counts(values.size(), 0);
-        std::vector<Key> keys(static_cast<std::size_t>(width_));
-        for (std::ptrdiff_t row = 0; row < rows_; ++row) {
-            read_(row, keys.data());
-            for (std::size_t k = 0; k < values.size(); ++k)
-                counts[k] += std::count(keys.begin(), keys.end(), values[k]);
-        }
-        return counts;
+        std::vector<std::vector<std::ptrdiff_t>> counts(static_cast<std::size_t>(team_.size()));
+        for (std::vector<std::ptrdiff_t>& own : counts) own.assign(values.size(), 0);
+        each_row([&](std::size_t worker, const Key* keys) {
+            vectorized([&](auto) {
+                for (std::size_t k = 0; k < values.size(); ++k) {
+                    Key equal = 0;  // as wide as the keys, so that it is counted in their vectors
+                    for (std::ptrdiff_t x = 0; x < width_; ++x) equal += keys[x] == values[k];
+                    counts[worker][k] += static_cast<std::ptrdiff_t>(equal);
+                }
+            });
+        });
+        for (std::size_t worker = 1; worker < counts.size(); ++worker)
+            for (std::size_t k = 0; k < values.size(); ++k) counts[0][k] += counts[worker][k];
+        return counts[0];
+    }
+
+    // use(worker, keys) for every row.
+    template <class Use>
+    void each_row(const Use& use) const {
+        const std::ptrdiff_t chunk = std::max<std::ptrdiff_t>(32768 / width_, 1), chunks = (rows_ + chunk - 1) / chunk;
+        team_.each(chunks, [&](std::ptrdiff_t task, int worker) {
+            std::vector<Key> keys(static_cast<std::size_t>(width_));
+            for (std::ptrdiff_t row = task * chunk; row < std::min((task + 1) * chunk, rows_); ++row) {
+                read_(row, keys.data());
+                use(static_cast<std::size_t>(worker), static_cast<const Key*>(keys.data()));
+            }
+        });
     }
 
     // The keys of a row without those of padding.
