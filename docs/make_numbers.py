@@ -20,17 +20,17 @@ from benchmarks.report.console import format_number  # noqa: E402
 
 # The machine on which each group was measured; the kernels do not change with the model.
 MACHINES = {
-    "network": "epyc-avx2-2-cores",
-    "pipeline": "epyc-avx2-2-cores",
-    "coldstart": "epyc-avx2-2-cores",
-    "memory": "epyc-avx2-2-cores",
+    "network": "xeon-limited-to-vnni-2-cores",
+    "pipeline": "xeon-limited-to-vnni-2-cores",
+    "coldstart": "xeon-limited-to-vnni-2-cores",
+    "memory": "xeon-limited-to-vnni-2-cores",
     "kernels": "epyc-avx512-2-cores",
     "scaling": "epyc-avx512-2-cores",
 }
-# Other machines, for the blocks whose name ends so: with instructions for 8 bits and BF16; with those for tiles.
+# Other machines, for the blocks whose name ends so: with instructions for tiles; without any for 8 bits.
 OTHERS = {
-    "vnni": dict.fromkeys(("network", "pipeline", "coldstart", "memory"), "epyc-vnni-bf16-2-cores"),
     "amx": dict.fromkeys(("network", "pipeline", "coldstart", "memory"), "xeon-amx-2-cores"),
+    "avx2": dict.fromkeys(("network", "pipeline", "coldstart", "memory"), "epyc-avx2-2-cores"),
 }
 BLOCK = re.compile(r"(<!-- numbers: (\w+) -->\n).*?(<!-- numbers: end -->)", re.DOTALL)
 INT8 = "openvino int8 engine"
@@ -43,6 +43,7 @@ NETWORKS = {
     "openvino fp32": "OpenVINO FP32",
 }
 MODES = {
+    "pytorch channels_last_3d fp32": "channels_last",
     "pytorch compile channels_last_3d fp32": "compiled channels_last",
     "pytorch channels_last_3d bf16 autocast": "BF16 autocast, channels_last",
 }
@@ -160,12 +161,12 @@ def dicom(results: Results) -> Iterator[tuple[str, ...]]:
 
 BLOCKS = {
     "network": network,
-    "network_vnni": network,
     "network_amx": network,
+    "network_avx2": network,
     "study": study,
-    "study_vnni": study,
     "study_amx": study,
-    "dicom_vnni": dicom,
+    "study_avx2": study,
+    "dicom": dicom,
     "kernels": kernels,
 }
 
