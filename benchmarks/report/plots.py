@@ -53,7 +53,10 @@ def _ratios(axes: Axes, rows: list[Row]) -> None:
         peer = row.peer.removeprefix(f"{row.subject.removesuffix('run_many')}")
         axes.text(row.peer_p95 / row.subject_p5 * 1.05, place, peer, fontsize=6, va="center", color="0.3")
     axes.set(xscale="log", xlabel="times as good as the peer (p5 to p95 of both)")
-    axes.margins(x=0.4, y=0.01)
+    axes.margins(y=0.01)
+    lowest = min([1.0, *filter(None, ratios)])  # an answer that differs has no ratio
+    highest = max([1.0, *(row.peer_p95 / row.subject_p5 for row in rows)])
+    axes.set_xlim(lowest / 2, 40 * highest)  # the peers' names stand to the right of the bars
     axes.axvline(1, color="0.4", linewidth=0.8)
 
 
@@ -84,7 +87,7 @@ def _breakdown(axes: Axes, parts: dict[str, dict[str, float]]) -> None:
     axes.set_yticks(range(len(parts)), list(parts), fontsize=7)
     axes.invert_yaxis()
     axes.set(xlabel="around the network, file to report, ms")
-    axes.margins(x=0.8)
+    axes.margins(x=1.1)
     if parts:
         axes.legend(fontsize=6, ncols=len(AROUND), loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
 
