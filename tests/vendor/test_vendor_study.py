@@ -24,7 +24,7 @@ from lnfast.result import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 STRICT = "-Wall -Wextra -Wpedantic -Werror"
-EDGES = slice(2, 7)  # of a printed row: the box's edges and the diameters in the slice
+EDGES = slice(2, 8)  # of a printed row: the box's edges, the diameters in the slice, and the ellipsoid's axis
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the commands of docs/vendors.md are those for Linux")
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
