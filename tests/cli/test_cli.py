@@ -13,13 +13,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import jsonschema
-import numpy as np
 import pytest
 from command_line import SHAPE_ZYX, check_whole, lnfast, write_block_study
 from model_files import blob_network, make_model_folder
@@ -27,13 +24,7 @@ from model_files import blob_network, make_model_folder
 from lnfast import __version__
 from lnfast.backends import trt
 from lnfast.errors import BackendError, EngineError, LnfastError, ModelError, StudyError, UsageError
-from lnfast.evaluate.inputs.labelmap import read_label_map
-from lnfast.matching import compare, node_map
-from lnfast.measure import Rules, measure_nodes
 from lnfast.optional import Package
-from lnfast.phantom import REALISTIC, make_phantom
-from lnfast.study import read_study
-from lnfast_ext import instruction_set
 
 COMMANDS = {"run", "cohort", "export", "evaluate", "node", "send", "echo", "demo", "phantom", "doctor"}
 
@@ -392,172 +383,3 @@ def test_on_a_terminal_results_stand_above_a_bar(cohort: Path, model: str, tmp_p
     assert "\x1b[" in text, "a bar was drawn"
     for path in studies:
         assert f"in {tmp_path / path.name.removesuffix('.nii.gz')}\r\n" in text, "one line, not wrapped"
-
-
-# --- phantom --------------------------------------------------------------------------------------------------------
-
-
-def test_phantoms_of_several_calls_make_one_nnunet_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert lnfast("phantom", "-o", tmp_path, "--seed", 20, "--scanner", "achieva", "--stage", "n1") == 0
-    assert lnfast("phantom", "-o", tmp_path, "--seed", 21, "--count", 2) == 0
-    names = ["phantom_achieva_000020", "phantom_achieva_000021", "phantom_discovery_000022"]
-    printed = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in printed] == names
-    assert ": N1, " in printed[0]
-    dataset = json.loads((tmp_path / "dataset.json").read_text())
-    assert dataset["numTraining"] == 3
-    assert dataset["file_ending"] == ".nii.gz"
-    assert dataset["channel_names"] == {"0": "DWI"}
-    assert dataset["labels"] == {"background": 0, "lymph_node": 1}
-    for folder, suffix in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz"), ("truth", ".json")):
-        assert sorted(path.name for path in (tmp_path / folder).glob(f"*{suffix}")) == [n + suffix for n in names]
-    assert not list(tmp_path.rglob("*.tmp"))
-    before = (tmp_path / "labelsTr" / f"{names[0]}.nii.gz").read_bytes()
-    assert lnfast("phantom", "-o", tmp_path, "--seed", 20, "--scanner", "achieva", "--stage", "n0") == 2
-    assert "output-exists" in capsys.readouterr().err
-    assert lnfast("phantom", "-o", tmp_path, "--seed", 21, "--realistic") == 2
-    assert "holds phantom_achieva_000021 of another variety" in capsys.readouterr().err
-    assert (tmp_path / "labelsTr" / f"{names[0]}.nii.gz").read_bytes() == before
-    (tmp_path / "dataset.json").write_text('{"name": "Ward 7"}')
-    assert lnfast("phantom", "-o", tmp_path, "--seed", 23) == 2
-    assert "output-exists" in capsys.readouterr().err
-    assert json.loads((tmp_path / "dataset.json").read_text()) == {"name": "Ward 7"}
-
-
-def test_a_phantom_and_its_truth_agree(tmp_path: Path) -> None:
-    assert lnfast("phantom", "-o", tmp_path, "--seed", 30, "--scanner", "discovery", "--stage", "n1") == 0
-    name = "phantom_discovery_000030"
-    study = read_study(tmp_path / "imagesTr" / f"{name}_0000.nii.gz")
-    labels = read_label_map(tmp_path / "labelsTr" / f"{name}.nii.gz", "ids").labels
-    truth = json.loads((tmp_path / "truth" / f"{name}.json").read_text())
-    assert study.name == name == truth["case"]
-    assert study.b_value == truth["b_value"] == 800
-    assert np.allclose(study.volume.grid.affine, labels.grid.affine, atol=1e-4)
-    rules = Rules()
-    nodes = measure_nodes(labels, len(truth["nodes"]), rules)
-    assert truth["n_stage_by_rule"]["box"] == "N1"
-    for node, record in zip(nodes, truth["nodes"], strict=True):
-        assert record["id"] == node.id
-        assert record["mask"]["volume_mm3"] == pytest.approx(node.volume_mm3, rel=1e-5)
-        assert record["mask"]["box_mm"] == pytest.approx(list(node.box_mm), rel=1e-4)
-        assert record["mask"]["suspicious"] == node.suspicious
-        assert record["volume_mm3"] == pytest.approx(4 / 3 * np.pi * np.prod(record["semi_axes_mm"]), rel=0.35)
-        if len(record["lobes"]) == 1:
-            assert record["volume_mm3"] == pytest.approx(4 / 3 * np.pi * np.prod(record["semi_axes_mm"]))
-        apart_mm = np.linalg.norm(np.subtract(record["centre_ras_mm"], node.centroid_ras_mm))
-        assert apart_mm < study.volume.grid.spacing_zyx_mm[0], "within a slice of the analytic centre"
-
-
-def test_a_realistic_phantom_is_the_one_of_the_library_and_says_so(tmp_path: Path) -> None:
-    for _ in range(2):
-        assert lnfast("phantom", "-o", tmp_path, "--seed", 31, "--scanner", "achieva", "--realistic") == 0
-    expected = make_phantom(31, "achieva", variety=REALISTIC)
-    study = read_study(tmp_path / "imagesTr" / "phantom_achieva_000031_0000.nii.gz")
-    assert np.array_equal(study.volume.array, expected.volume.array)
-    truth = json.loads((tmp_path / "truth" / "phantom_achieva_000031.json").read_text())
-    assert truth["variety"] == {"realistic": 1.0}
-
-
-def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
-    for folder in ("one", "two", "two"):
-        assert lnfast("phantom", "-o", tmp_path / folder, "--seed", 40, "--scanner", "achieva") == 0
-    for path in sorted((tmp_path / "one").rglob("*.*")):
-        assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
-
-
-# --- doctor and demo, with the model that ships ---------------------------------------------------------------------
-
-
-def test_doctor_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert lnfast("doctor", "--json") == 0
-    output = json.loads(capsys.readouterr().out)
-    assert output["lnfast"] == __version__
-    assert output["kernels"] == instruction_set()
-    assert {row["name"] for row in output["backends"]} == {"openvino", "onnxruntime", "tensorrt"}
-    (model,) = (row for row in output["models"] if row["name"] == "pelvic-ln-edge")
-    assert model["problem"] is None
-    assert output["auto"]["error"] is None
-    assert output["auto"]["self_test"]["dice"] >= 0.98
-    assert lnfast("doctor") == 0
-    text = capsys.readouterr().out
-    assert f"auto takes {output['auto']['name']}" in text
-    assert max(map(len, text.splitlines())) <= 100 or "self-test passed" in max(text.splitlines(), key=len)
-
-
-def test_doctor_says_where_instructions_are_limited(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert lnfast("doctor") == 0
-    assert "limited to AVX2" in capsys.readouterr().out
-
-
-def test_doctor_says_what_of_dicom_can_be_read_and_written(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def status() -> tuple[dict[str, Any], str]:
-        lnfast("doctor", "--json")
-        record = json.loads(capsys.readouterr().out)["dicom"]
-        lnfast("doctor")
-        return record, " ".join(capsys.readouterr().out.split())
-
-    monkeypatch.setattr(sys.modules["lnfast.cli.doctor"], "_auto", lambda: {"error": "none of this test"})
-    record, text = status()
-    assert record == {
-        "pydicom": metadata.version("pydicom"),
-        "highdicom": metadata.version("highdicom"),
-        "decoders": {"RLE": True, "JPEG-LS": True, "JPEG 2000": True},
-        "problem": None,
-        "mend": None,
-    }
-    assert f"DICOM: reads any file (pydicom {record['pydicom']}; decodes RLE, JPEG-LS, JPEG 2000), writes seg" in text
-
-    installed = Package.installed
-    absent = {"openjpeg", "highdicom"}
-    monkeypatch.setattr(Package, "installed", lambda self: self.module not in absent and installed(self))
-    record, text = status()
-    assert record["decoders"] == {"RLE": True, "JPEG-LS": True, "JPEG 2000": False} and record["highdicom"] is None
-    assert "writes nothing DICOM: without highdicom, pylibjpeg-openjpeg; mend: pip install 'lnfast[dicom]'" in text
-    absent.add("pydicom")
-    record, text = status()
-    assert not any(record["decoders"].values())
-    assert "DICOM: reads plain files only, writes nothing" in text
-
-
-def test_doctor_where_nothing_runs_exits_5_and_says_what_to_type(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("lnfast.optional.Package.installed", lambda _: False)
-    assert lnfast("doctor") == BackendError.exit_code
-    text = " ".join(capsys.readouterr().out.split())
-    assert "nothing can run: backend-missing" in text
-    assert "pip install 'lnfast[cpu]'" in text
-
-
-def test_demo_tells_what_the_written_files_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whether what it finds is good enough is not asked here but of many phantoms in test_acceptance.py."""
-    assert lnfast("demo", "-o", tmp_path / "demo") == 0
-    output = capsys.readouterr().out
-    assert max(map(len, output.splitlines())) <= 100
-    assert "research use only" in output.lower()
-    assert check_whole(tmp_path / "demo" / "results") == 1
-    (folder,) = (tmp_path / "demo" / "results").iterdir()
-    (truth_path,) = (tmp_path / "demo" / "phantom" / "labelsTr").glob("*.nii.gz")
-    rules = Rules()
-    predicted, truth = (
-        node_map(read_label_map(path, "ids").labels, rules) for path in (folder / "labels.nii.gz", truth_path)
-    )
-    counted = compare(predicted, truth)
-    matched = sum(pair.predicted is not None for pair in counted.matches)
-    assert f"\nnodes       {matched} of {len(truth.nodes)} found, {len(counted.unmatched)} extra (" in output
-    detection = counted.detection
-    suspicious = detection.detected + detection.missed
-    assert (
-        f"\nsuspicious  {detection.detected} of {suspicious} found, {detection.wrong} others called suspicious"
-        in output
-    )
-    stage = json.loads((folder / "report.json").read_text())["summary"]["n_stage"]
-    assert f"\nN stage     {stage}, truth N1\n" in output
-    assert detection.detected > 0
-    rows = re.findall(r"^ +(\d+) \|.*\|", output, re.M)
-    assert sorted(map(int, rows)) == [node.id for node in truth.nodes]
